@@ -1,0 +1,1 @@
+"""Geneformer embeddings of single cells."""

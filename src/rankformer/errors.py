@@ -1,0 +1,60 @@
+"""What goes wrong, told the same way everywhere: what was found, what was expected, what to do.
+
+Every error that a user can cause is a `RankformerError`. It cannot be raised without its three
+sentences, and the command line ends with exit status 2 when it meets one.
+"""
+
+
+class RankformerError(ValueError):
+    """Bad input, or a setting that does not fit it.
+
+    Parameters
+    ----------
+    found
+        What was met, with names and figures: one or more whole sentences.
+    expected
+        What would have been right.
+    fix
+        What the user can do now: an argument, a command, a place to look.
+    """
+
+    def __init__(self, found: str, expected: str, fix: str) -> None:
+        super().__init__(found, expected, fix)
+        self.found = found
+        self.expected = expected
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.found} {self.expected} {self.fix}"
+
+
+class CountsError(RankformerError):
+    """The expression matrix is missing, unreadable, or does not hold counts."""
+
+
+class GeneError(RankformerError):
+    """Gene identifiers that cannot be mapped: unknown, of another species, or in another place."""
+
+
+class VocabularyError(RankformerError):
+    """A vocabulary that is missing, damaged, unsafe to read, or not the checkpoint's."""
+
+
+class CheckpointError(RankformerError):
+    """A checkpoint that is unknown, not on this machine, incomplete or inconsistent."""
+
+
+class TokensError(RankformerError):
+    """Tokenized cells that do not fit the model or are damaged."""
+
+
+class SettingsError(RankformerError):
+    """A setting outside what the model, the data or the machine allows."""
+
+
+class OutputError(RankformerError):
+    """A result that cannot be written where it was asked for."""
+
+
+class OutOfMemoryError(RankformerError):
+    """One cell alone does not fit into the memory of the device."""
