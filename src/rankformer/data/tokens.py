@@ -1,0 +1,351 @@
+"""Tokenized cells: ragged int32 tokens in Arrow, with one row of metadata a cell."""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from rankformer.data.rank_value import Ragged
+from rankformer.errors import OutputError, TokensError
+from rankformer.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+INPUT_IDS, LENGTH = "input_ids", "length"
+_CELL_NAMES_FILE = "cell_names.arrows"
+_CELL_NAMES_SCHEMA = pa.schema([("cell_name", pa.string())])
+# A dataset that was saved and loaded keeps its description but not the schema's metadata.
+_DESCRIPTION = "Tokenized by rankformer with the vocabulary sha256:"
+
+
+@dataclass(frozen=True, eq=False)
+class TokenizedCells:
+    """Cells as tokens.
+
+    Attributes
+    ----------
+    table
+        A row a cell, in the input's order: ``input_ids`` (list of int32), ``length`` (int32: tokens
+        of the cell, special tokens included), then the custom attributes.
+    cell_names
+        Names of the cells, or None where the source had none.
+    vocabulary_sha256
+        Hash of the vocabulary that encoded them, or None where that is not known.
+    """
+
+    table: pa.Table
+    cell_names: pa.ChunkedArray | None = None
+    vocabulary_sha256: str | None = None
+
+    @classmethod
+    def from_ragged(
+        cls,
+        ragged: Ragged,
+        *,
+        attributes: Mapping[str, Any] | None = None,
+        cell_names: Iterable[str] | None = None,
+        vocabulary_sha256: str | None = None,
+    ) -> "TokenizedCells":
+        """Wrap tokens and offsets, as `encode_rank_values` gives them, without copying the tokens.
+
+        Parameters
+        ----------
+        ragged
+            ``values`` (n_tokens,) int32 and ``offsets`` (n_cells + 1,) int64.
+        attributes
+            Further columns, each of n_cells values.
+        cell_names
+            n_cells names.
+        vocabulary_sha256
+            Hash of the vocabulary that encoded them.
+        """
+        values, offsets = ragged
+        if offsets[-1] > np.iinfo(np.int32).max:
+            raise TokensError(
+                f"One chunk of {len(offsets) - 1:,} cells holds {offsets[-1]:,} tokens.",
+                "At most 2,147,483,647 tokens in a chunk.",
+                "Encode in smaller chunks and join them with TokenizedCells.concatenate.",
+            )
+        columns: dict[str, Any] = {
+            INPUT_IDS: pa.ListArray.from_arrays(offsets.astype(np.int32), values),
+            LENGTH: np.diff(offsets).astype(np.int32),
+        }
+        columns.update({key: pa.array(column) for key, column in (attributes or {}).items()})
+        names = (
+            None if cell_names is None else pa.chunked_array([pa.array(cell_names, pa.string())])
+        )
+        return cls(pa.table(columns), names, vocabulary_sha256)
+
+    @classmethod
+    def concatenate(cls, parts: Iterable["TokenizedCells"]) -> "TokenizedCells":
+        """Join cells end to end without copying; attributes must agree.
+
+        Raises
+        ------
+        TokensError
+            If there is nothing to join, or the parts differ in vocabulary or attributes.
+        """
+        parts = list(parts)
+        hashes = {part.vocabulary_sha256 for part in parts}
+        columns = {tuple(part.table.column_names) for part in parts}
+        if len(hashes) != 1 or len(columns) != 1:
+            raise TokensError(
+                f"{len(parts)} parts with {len(hashes)} vocabularies and {len(columns)} sets of "
+                "attributes cannot be joined.",
+                "At least one part; one vocabulary and the same attributes in all.",
+                "Tokenize all parts with one model and one custom_attr_name_dict.",
+            )
+        names = None
+        if all(part.cell_names is not None for part in parts):
+            names = pa.chunked_array([c for part in parts for c in part.cell_names.chunks])
+        table = pa.concat_tables([part.table for part in parts], promote_options="permissive")
+        return cls(table, names, hashes.pop())
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __repr__(self) -> str:
+        return (
+            f"TokenizedCells({len(self):,} cells, {int(self.lengths.sum()):,} tokens, "
+            f"columns {', '.join(self.table.column_names)})"
+        )
+
+    @property
+    def lengths(self) -> NDArray[np.int32]:
+        """Tokens of each cell, special tokens included; (n_cells,) int32."""
+        lengths = pc.list_value_length(self.table[INPUT_IDS])
+        return np.asarray(lengths, dtype=np.int32)
+
+    def cell(self, index: int) -> NDArray[np.int32]:
+        """The tokens of one cell; (length,) int32, not to be written to."""
+        return np.asarray(self.table[INPUT_IDS][index].values, dtype=np.int32)
+
+    def ragged(self, start: int, stop: int) -> Ragged:
+        """Tokens of the cells start … stop - 1 as values and offsets that begin at 0.
+
+        Copies nothing where the cells lie in one chunk.
+        """
+        rows = self.table[INPUT_IDS].slice(start, stop - start)
+        chunks = [chunk for chunk in rows.chunks if len(chunk)]
+        if len(chunks) == 1:
+            return _ragged_of(chunks[0])
+        parts = [_ragged_of(chunk) for chunk in chunks]
+        values = np.concatenate([np.empty(0, np.int32), *(values for values, _ in parts)])
+        lengths = np.concatenate([np.empty(0, np.int64), *(np.diff(o) for _, o in parts)])
+        offsets = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        return values, offsets
+
+    def ragged_chunks(self) -> Iterator[Ragged]:
+        """Tokens in the chunks in which they lie, without copying."""
+        return (_ragged_of(chunk) for chunk in self.table[INPUT_IDS].chunks)
+
+    def take(self, indices: NDArray[np.int64]) -> "TokenizedCells":
+        """The cells at `indices`, in that order."""
+        names = None if self.cell_names is None else self.cell_names.take(indices)
+        return TokenizedCells(self.table.take(indices), names, self.vocabulary_sha256)
+
+    def to_dataset(self) -> "Dataset":
+        """A Hugging Face `Dataset` over the same memory: ``input_ids``, ``length``, attributes."""
+        from datasets import Dataset, DatasetInfo
+        from datasets.table import InMemoryTable
+
+        info = None
+        if self.vocabulary_sha256:
+            info = DatasetInfo(description=_DESCRIPTION + self.vocabulary_sha256)
+        table = self.table.replace_schema_metadata(None)
+        # Given, because datasets would otherwise serialize all tokens to make a fingerprint.
+        return Dataset(InMemoryTable(table), info=info, fingerprint=os.urandom(8).hex())
+
+    @classmethod
+    def from_dataset(cls, dataset: "Dataset") -> "TokenizedCells":
+        """Take a Hugging Face `Dataset`, also one made by the published tokenizer.
+
+        Copies nothing where the tokens are int32 and the dataset was not filtered or shuffled.
+
+        Raises
+        ------
+        TokensError
+            If there is no ``input_ids`` column of whole numbers.
+        """
+        table = dataset.with_format("arrow")[:]
+        if INPUT_IDS not in table.column_names:
+            raise TokensError(
+                f"The dataset has the columns {', '.join(table.column_names) or '(none)'}.",
+                f"A column {INPUT_IDS} with the tokens of each cell.",
+                "Make it with process_data, `rankformer tokenize`, or the published tokenizer.",
+            )
+        sha256 = None
+        if (dataset.info.description or "").startswith(_DESCRIPTION):
+            sha256 = dataset.info.description.removeprefix(_DESCRIPTION)
+        return cls(_normalize(table), None, sha256)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write as a folder that `datasets.load_from_disk` reads; see `save_tokens`."""
+        return save_tokens([self], path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "TokenizedCells":
+        """Read a folder that we or the published tokenizer saved (`Dataset.save_to_disk`).
+
+        The tokens are mapped from the disk, not read into memory.
+
+        Raises
+        ------
+        TokensError
+            If there is no such dataset, or it is damaged.
+        """
+        from datasets import Dataset
+
+        path = Path(path)
+        try:
+            dataset = Dataset.load_from_disk(str(path))
+        except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:
+            raise TokensError(
+                f"{path} could not be read as a tokenized dataset: {error}.",
+                "A folder written by `rankformer tokenize` or by datasets.Dataset.save_to_disk.",
+                "Check the path, or tokenize the cells again.",
+            ) from error
+        cells = cls.from_dataset(dataset)
+        names = None
+        if (path / _CELL_NAMES_FILE).is_file():
+            names = pa.ipc.open_stream(pa.memory_map(str(path / _CELL_NAMES_FILE))).read_all()[0]
+        return cls(cells.table, names, cells.vocabulary_sha256)
+
+    def check_fits(self, vocabulary: Vocabulary) -> None:
+        """Refuse tokens that were not made with `vocabulary`.
+
+        Raises
+        ------
+        TokensError
+            If the hashes differ; or, where the hash is not known, if a token is outside the
+            vocabulary, a cell is longer than its input length, or the special tokens differ.
+        """
+        if self.vocabulary_sha256 not in (None, vocabulary.sha256):
+            raise _foreign_tokens(
+                f"were made with the vocabulary {self.vocabulary_sha256[:8]}",
+                vocabulary,
+            )
+        for values, offsets in self.ragged_chunks():
+            _check_chunk(values, offsets, vocabulary)
+
+
+def save_tokens(parts: Iterable[TokenizedCells], path: str | os.PathLike[str]) -> Path:
+    """Write tokenized cells, part after part, as one Hugging Face dataset on disk.
+
+    Only one part is held at a time. The folder appears whole or not at all.
+
+    Parameters
+    ----------
+    parts
+        At least one; all of one vocabulary and with the same attributes.
+    path
+        A folder that is not there yet.
+
+    Raises
+    ------
+    OutputError
+        If something is already there.
+    """
+    path = Path(path)
+    if path.exists():
+        raise OutputError(
+            f"{path} exists already.",
+            "A folder that is not there yet.",
+            "Choose another name, or move the old one away.",
+        )
+    part_folder = path.with_name(path.name + ".part")
+    shutil.rmtree(part_folder, ignore_errors=True)
+    try:
+        _write_parts(iter(parts), part_folder)
+        part_folder.replace(path)
+    finally:
+        shutil.rmtree(part_folder, ignore_errors=True)
+    return path
+
+
+def _write_parts(parts: Iterator[TokenizedCells], folder: Path) -> None:
+    first = next(parts)
+    # The library writes its own metadata, for no rows; the rows are then streamed into its file.
+    first.take(np.empty(0, np.int64)).to_dataset().save_to_disk(str(folder))
+    (data_file,) = folder.glob("*.arrow")
+    with pa.ipc.open_stream(str(data_file)) as empty:
+        schema = empty.schema
+    with ExitStack() as stack:
+        rows = stack.enter_context(pa.ipc.new_stream(str(data_file), schema))
+        names = None
+        if first.cell_names is not None:
+            names = stack.enter_context(
+                pa.ipc.new_stream(str(folder / _CELL_NAMES_FILE), _CELL_NAMES_SCHEMA)
+            )
+        for part in chain([first], parts):
+            rows.write_table(part.table.cast(schema))
+            if names is not None:
+                names.write_table(pa.table([part.cell_names], schema=_CELL_NAMES_SCHEMA))
+
+
+def _ragged_of(chunk: pa.ListArray) -> Ragged:
+    offsets = np.asarray(chunk.offsets).astype(np.int64)
+    values = np.asarray(chunk.values, dtype=np.int32)[offsets[0] : offsets[-1]]
+    return values, offsets - offsets[0]
+
+
+def _normalize(table: pa.Table) -> pa.Table:
+    try:
+        tokens = table[INPUT_IDS].cast(pa.list_(pa.int32()))
+    except pa.ArrowException as error:
+        raise TokensError(
+            f"The column {INPUT_IDS} holds {table[INPUT_IDS].type}: {error}.",
+            "Lists of whole numbers below 2,147,483,648.",
+            "Tokenize the cells again.",
+        ) from error
+    if tokens.null_count or any(chunk.values.null_count for chunk in tokens.chunks):
+        raise TokensError(
+            f"The column {INPUT_IDS} has missing values.",
+            "A list of tokens for each cell.",
+            "Tokenize the cells again.",
+        )
+    lengths = pc.cast(pc.list_value_length(tokens), pa.int32())
+    others = [name for name in table.column_names if name not in (INPUT_IDS, LENGTH)]
+    return pa.table({INPUT_IDS: tokens, LENGTH: lengths, **{name: table[name] for name in others}})
+
+
+def _check_chunk(
+    values: NDArray[np.int32], offsets: NDArray[np.int64], vocabulary: Vocabulary
+) -> None:
+    if not len(values):
+        return
+    if values.min() < 0 or values.max() >= vocabulary.size:
+        raise _foreign_tokens(f"range from {values.min()} to {values.max()}", vocabulary)
+    lengths = np.diff(offsets)
+    if lengths.max() > vocabulary.input_length:
+        raise _foreign_tokens(f"are up to {lengths.max():,} a cell", vocabulary)
+    filled = lengths > 0
+    first, last = values[offsets[:-1][filled]], values[offsets[1:][filled] - 1]
+    if vocabulary.cls_token is not None:
+        if (first != vocabulary.cls_token).any() or (last != vocabulary.eos_token).any():
+            raise _foreign_tokens("are not framed by <cls> and <eos> in every cell", vocabulary)
+    elif len(first) > 1 and len(np.unique(first)) == 1 and len(np.unique(last)) == 1:
+        raise _foreign_tokens(
+            f"begin with {first[0]} and end with {last[0]} in every cell, as special tokens do",
+            vocabulary,
+        )
+
+
+def _foreign_tokens(found: str, vocabulary: Vocabulary) -> TokensError:
+    return TokensError(
+        f"The tokens {found}.",
+        f"Tokens of {vocabulary.name}: {vocabulary.size:,} ids, at most "
+        f"{vocabulary.input_length:,} a cell, vocabulary {vocabulary.sha256[:8]}.",
+        "Tokenize the cells with the model that is to embed them.",
+    )
