@@ -105,9 +105,10 @@ class TokenizedCells:
                 "At least one part; one vocabulary and the same attributes in all.",
                 "Tokenize all parts with one model and one custom_attr_name_dict.",
             )
+        named = [part.cell_names for part in parts if part.cell_names is not None]
         names = None
-        if all(part.cell_names is not None for part in parts):
-            names = pa.chunked_array([c for part in parts for c in part.cell_names.chunks])
+        if len(named) == len(parts):
+            names = pa.chunked_array([chunk for each in named for chunk in each.chunks])
         table = pa.concat_tables([part.table for part in parts], promote_options="permissive")
         return cls(table, names, hashes.pop())
 
@@ -277,7 +278,7 @@ def save_tokens(parts: Iterable[TokenizedCells], path: str | os.PathLike[str]) -
 def _write_parts(parts: Iterator[TokenizedCells], folder: Path) -> None:
     first = next(parts)
     # The library writes its own metadata, for no rows; the rows are then streamed into its file.
-    first.take(np.empty(0, np.int64)).to_dataset().save_to_disk(str(folder))
+    first.take(np.empty(0, np.int64)).to_dataset().save_to_disk(str(folder), num_shards=1)
     (data_file,) = folder.glob("*.arrow")
     with pa.ipc.open_stream(str(data_file)) as empty:
         schema = empty.schema
