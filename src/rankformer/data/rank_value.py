@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, csr_matrix
 
 from rankformer.errors import TokensError
+from rankformer.ragged import Ragged
 from rankformer.vocabulary import Vocabulary
-
-Ragged = tuple[NDArray[np.int32], NDArray[np.int64]]
 
 
 def encode_rank_values(

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rankformer.data.rank_value import Ragged
 from rankformer.errors import OutputError, TokensError
+from rankformer.ragged import Ragged
 from rankformer.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

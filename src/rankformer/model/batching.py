@@ -1,0 +1,139 @@
+"""How many tokens go through the model at once: chosen by memory, halved when it runs out."""
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankformer.errors import OutOfMemoryError
+from rankformer.model.spec import EncoderSpec
+
+if TYPE_CHECKING:
+    import torch
+
+R = TypeVar("R")
+logger = logging.getLogger(__name__)
+# More tokens at once bring no more speed, by device type.
+_ENOUGH_TOKENS = {"cpu": 16_384, "mps": 32_768, "cuda": 131_072}
+_SHARE_OF_MEMORY = 0.5
+
+
+class TokenBudget:
+    """The most tokens, and cells, of one packed batch. It shrinks when memory runs out."""
+
+    def __init__(self, n_tokens: int, max_cells: int | None = None) -> None:
+        self.n_tokens = n_tokens
+        self.max_cells = max_cells
+
+    @classmethod
+    def for_memory(
+        cls,
+        spec: EncoderSpec,
+        device: "torch.device",
+        dtype: "torch.dtype",
+        max_cells: int | None = None,
+    ) -> "TokenBudget":
+        """A budget that fits half of the memory free on `device`."""
+        # Largest at once: hidden state, projections and mixed values, or the feed-forward's middle.
+        floats = max(6 * spec.d_model, 3 * spec.d_model + 2 * spec.d_ff)
+        fitting = int(_free_bytes(device) * _SHARE_OF_MEMORY / (floats * dtype.itemsize))
+        return cls(min(_ENOUGH_TOKENS.get(device.type, 16_384), max(fitting, 1)), max_cells)
+
+    def next_stop(self, offsets: NDArray[np.int64], start: int) -> int:
+        """Where a batch that begins with cell `start` ends; it has at least one cell."""
+        stop = int(np.searchsorted(offsets, offsets[start] + self.n_tokens, side="right")) - 1
+        if self.max_cells is not None:
+            stop = min(stop, start + self.max_cells)
+        return min(max(stop, start + 1), len(offsets) - 1)
+
+    def shrink(self, n_tokens: int) -> None:
+        """Halve, after a batch of `n_tokens` did not fit."""
+        self.n_tokens = max(min(self.n_tokens, n_tokens) // 2, 1)
+        logger.warning("Memory ran out; going on with %s tokens at once.", f"{self.n_tokens:,}")
+
+
+def run_batches(
+    compute: Callable[[int, int], R], offsets: NDArray[np.int64], budget: TokenBudget
+) -> Iterator[tuple[int, int, R]]:
+    """Run consecutive batches of cells, smaller ones where memory runs out.
+
+    Parameters
+    ----------
+    compute
+        Called with the first cell of a batch and the one behind its last.
+    offsets
+        (n_cells + 1,) where each cell's tokens begin.
+    budget
+        Shrunk in place, so that later calls begin with what fits.
+
+    Yields
+    ------
+    First cell, the one behind the last, and what `compute` returned.
+
+    Raises
+    ------
+    OutOfMemoryError
+        If one cell alone does not fit.
+    """
+    start = 0
+    while start < len(offsets) - 1:
+        stop = budget.next_stop(offsets, start)
+        try:
+            result = compute(start, stop)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            n_tokens = int(offsets[stop] - offsets[start])
+            if stop - start == 1:
+                raise OutOfMemoryError(
+                    f"Memory ran out with one cell of {n_tokens:,} tokens.",
+                    "Memory for at least one cell at a time.",
+                    "Free memory, use a smaller model, or run on another device.",
+                ) from error
+        else:
+            yield start, stop, result
+            start = stop
+            continue
+        # Outside the except clause, so that the failed batch's tensors are released first.
+        budget.shrink(n_tokens)
+        _release_memory()
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # The CPU's allocator and Apple's raise a plain RuntimeError.
+    text = str(error).lower()
+    return "not enough memory" in text or "out of memory" in text or "can't allocate" in text
+
+
+def _release_memory() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _free_bytes(device: "torch.device") -> int:
+    import torch
+
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    import psutil
+
+    return min(int(psutil.virtual_memory().available), _free_in_container())
+
+
+def _free_in_container() -> int:
+    """What the control group leaves on Linux, which the machine's own figure does not show."""
+    try:
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+        return limit - int(Path("/sys/fs/cgroup/memory.current").read_text())
+    except (OSError, ValueError):
+        return sys.maxsize

@@ -1,0 +1,175 @@
+"""The Geneformer encoder on packed batches: one module for inference and training.
+
+It is BERT (post-layer-norm, learned positions) with four differences in how it is computed, none
+in what: the tokens of several cells lie end to end instead of padded rows; query, key and value
+are one product; layers above the one asked for are not run; and the masked-LM head stands apart.
+
+Shapes: T packed tokens, C cells, H heads, K head size, D hidden, F feed-forward, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rankformer.model.attention import attend, attention_weights
+from rankformer.model.spec import EncoderSpec
+from rankformer.ragged import Ragged
+
+
+@dataclass(frozen=True, eq=False)
+class PackedBatch:
+    """Tokens of several cells, laid end to end; no padding.
+
+    Attributes
+    ----------
+    tokens_T, positions_T
+        int64, on the model's device: token and place within its cell, from 0.
+    offsets
+        C + 1 numbers: cell c has the tokens ``offsets[c]`` … ``offsets[c + 1]``.
+    """
+
+    tokens_T: Tensor
+    positions_T: Tensor
+    offsets: tuple[int, ...]
+
+    @classmethod
+    def pack(
+        cls, ragged: Ragged, start: int, stop: int, device: torch.device | str = "cpu"
+    ) -> "PackedBatch":
+        """Pack the cells start … stop - 1 of ragged tokens."""
+        values, offsets = ragged
+        own = offsets[start : stop + 1] - offsets[start]
+        positions = np.arange(own[-1]) - np.repeat(own[:-1], np.diff(own))
+        tokens = values[offsets[start] : offsets[stop]].astype(np.int64)
+        return cls(
+            torch.from_numpy(tokens).to(device),
+            torch.from_numpy(positions).to(device),
+            tuple(own.tolist()),
+        )
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+
+class Embeddings(nn.Module):
+    """Token + position + type 0, normalised."""
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__()
+        self.token = nn.Embedding(spec.vocab_size, spec.d_model, padding_idx=spec.pad_token)
+        self.position = nn.Embedding(spec.max_positions, spec.d_model)
+        self.token_type = nn.Embedding(spec.n_types, spec.d_model)
+        self.norm = nn.LayerNorm(spec.d_model, eps=spec.layer_norm_eps)
+        self.dropout = nn.Dropout(spec.dropout)
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        hidden_TD = self.token(batch.tokens_T) + self.token_type.weight[0]
+        hidden_TD = hidden_TD + self.position(batch.positions_T)
+        return self.dropout(self.norm(hidden_TD))  # type: ignore[no-any-return]
+
+
+class Layer(nn.Module):
+    """Self-attention and feed-forward, each added to its input and normalised after."""
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__()
+        self.n_heads = spec.n_heads
+        self.activation = getattr(functional, spec.activation)
+        self.attention_dropout = spec.attention_dropout
+        self.qkv = nn.Linear(spec.d_model, 3 * spec.d_model)
+        self.attention_out = nn.Linear(spec.d_model, spec.d_model)
+        self.attention_norm = nn.LayerNorm(spec.d_model, eps=spec.layer_norm_eps)
+        self.ffn_in = nn.Linear(spec.d_model, spec.d_ff)
+        self.ffn_out = nn.Linear(spec.d_ff, spec.d_model)
+        self.ffn_norm = nn.LayerNorm(spec.d_model, eps=spec.layer_norm_eps)
+        self.dropout = nn.Dropout(spec.dropout)
+
+    def project(self, hidden_TD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value, each (T, H, K)."""
+        query, key, value = self.qkv(hidden_TD).view(len(hidden_TD), 3, self.n_heads, -1).unbind(1)
+        return query, key, value
+
+    def forward(self, hidden_TD: Tensor, offsets: Sequence[int]) -> Tensor:
+        dropout = self.attention_dropout if self.training else 0.0
+        mixed_THK = attend(*self.project(hidden_TD), offsets, dropout)
+        attended_TD = self.dropout(self.attention_out(mixed_THK.flatten(1)))
+        hidden_TD = self.attention_norm(hidden_TD + attended_TD)
+        fed_TD = self.ffn_out(self.activation(self.ffn_in(hidden_TD)))
+        return self.ffn_norm(hidden_TD + self.dropout(fed_TD))  # type: ignore[no-any-return]
+
+
+class Encoder(nn.Module):
+    """Tokens in, hidden states out.
+
+    Weights are drawn as BERT's are; `rankformer.model.weights` puts a checkpoint's in.
+    """
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.embeddings = Embeddings(spec)
+        self.layers = nn.ModuleList(Layer(spec) for _ in range(spec.n_layers))
+        self.apply(self._initialize)
+
+    def forward(self, batch: PackedBatch, layer: int = -1) -> Tensor:
+        """Hidden states of all tokens after a layer.
+
+        Parameters
+        ----------
+        batch
+            C cells, T tokens.
+        layer
+            Which hidden state, as Hugging Face counts: 0 after the embedding layer, -1 the last.
+            Layers above it are not computed.
+
+        Returns
+        -------
+        (T, D), in the dtype of the weights.
+        """
+        hidden_TD = self.embeddings(batch)
+        for each in self.layers[: self.spec.hidden_state_index(layer)]:
+            hidden_TD = each(hidden_TD, batch.offsets)
+        return hidden_TD  # type: ignore[no-any-return]
+
+    def attention(self, batch: PackedBatch, layer: int = -1) -> list[Tensor]:
+        """Attention weights of layer 1 … n_layers (or -n_layers … -1): (H, L, L) float32 a cell."""
+        index = self.spec.hidden_state_index(layer)
+        hidden_TD = self(batch, index - 1)
+        query_THK, key_THK, _ = self.layers[index - 1].project(hidden_TD)  # type: ignore[operator]
+        return attention_weights(query_THK, key_THK, batch.offsets)
+
+    def _initialize(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=self.spec.initializer_range)
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
+        if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            nn.init.zeros_(module.weight[module.padding_idx].detach())
+
+
+class MaskedLanguageModel(nn.Module):
+    """The encoder with BERT's head, which scores every token of the vocabulary at each place."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        spec = encoder.spec
+        self.encoder = encoder
+        self.transform = nn.Linear(spec.d_model, spec.d_model)
+        self.norm = nn.LayerNorm(spec.d_model, eps=spec.layer_norm_eps)
+        self.bias = nn.Parameter(torch.zeros(spec.vocab_size))
+        self.activation = getattr(functional, spec.activation)
+        encoder._initialize(self.transform)
+
+    def forward(self, batch: PackedBatch, places_M: Tensor | None = None) -> Tensor:
+        """Logits over the vocabulary, (M, V): at `places_M` (indices into T), or at all T places.
+
+        The scores are products with the token embeddings, which the head shares.
+        """
+        hidden_TD = self.encoder(batch)
+        hidden_MD = hidden_TD if places_M is None else hidden_TD[places_M]
+        hidden_MD = self.norm(self.activation(self.transform(hidden_MD)))
+        return functional.linear(hidden_MD, self.encoder.embeddings.token.weight, self.bias)

@@ -1,0 +1,162 @@
+"""The shape of an encoder, read from and written to Hugging Face's ``config.json``."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rankformer.errors import CheckpointError, SettingsError
+
+LayerNumbering = Literal["hidden_states", "published"]
+CONFIG_FILE = "config.json"
+_ACTIVATIONS = ("relu", "gelu")
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """What decides the tensors of an encoder and what they compute.
+
+    Defaults are those of the published Geneformer checkpoints. `dropout` and `attention_dropout`
+    act in training only.
+    """
+
+    vocab_size: int
+    n_layers: int
+    d_model: int
+    n_heads: int
+    d_ff: int
+    max_positions: int
+    n_types: int = 2
+    pad_token: int = 0
+    activation: str = "relu"
+    layer_norm_eps: float = 1e-12
+    dropout: float = 0.02
+    attention_dropout: float = 0.02
+    initializer_range: float = 0.02
+
+    @property
+    def head_size(self) -> int:
+        return self.d_model // self.n_heads
+
+    def hidden_state_index(self, layer: int, numbering: LayerNumbering = "hidden_states") -> int:
+        """Translate a user's layer into the index of a hidden state, 0 … n_layers.
+
+        Parameters
+        ----------
+        layer
+            The layer asked for; negative numbers count from the end.
+        numbering
+            ``"hidden_states"``: Hugging Face's and Helical's. 0 is the output of the embedding
+            layer, i that of layer i, -1 the last. ``"published"``: the published geneformer
+            package's ``emb_layer``. 0 is the last layer, -1 the one before it.
+
+        Raises
+        ------
+        SettingsError
+            If there is no such layer.
+        """
+        if numbering not in ("hidden_states", "published"):
+            raise SettingsError(
+                f"The layer numbering is {numbering!r}.",
+                'Either "hidden_states" (as Hugging Face and Helical count) or "published" '
+                "(as the published geneformer package counts).",
+                "Pass one of the two.",
+            )
+        if numbering == "published":
+            index = self.n_layers + layer if layer <= 0 else -1
+        else:
+            index = layer if layer >= 0 else self.n_layers + 1 + layer
+        if not 0 <= index <= self.n_layers:
+            low, high = (
+                (-self.n_layers, 0)
+                if numbering == "published"
+                else (-self.n_layers - 1, self.n_layers)
+            )
+            raise SettingsError(
+                f"Layer {layer} was asked for.",
+                f"This model has {self.n_layers} layers: {low} to {high} in the numbering "
+                f'"{numbering}".',
+                "Choose emb_layer in that range; -1 is the usual choice.",
+            )
+        return index
+
+    @classmethod
+    def read(cls, path: Path) -> "EncoderSpec":
+        """Read a ``config.json``.
+
+        Raises
+        ------
+        CheckpointError
+            If it is missing, damaged, or of an architecture that this encoder does not compute.
+        """
+        try:
+            config = json.loads(path.read_text())
+            spec = cls._from_config(config)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(
+                f"{path} could not be read: {type(error).__name__} {error}.",
+                "The config.json of a BERT model in Hugging Face's layout.",
+                "Take the file from where the checkpoint came from again.",
+            ) from error
+        return spec
+
+    @classmethod
+    def _from_config(cls, config: dict[str, Any]) -> "EncoderSpec":
+        found = {
+            "model_type": config.get("model_type", "bert"),
+            "position_embedding_type": config.get("position_embedding_type", "absolute"),
+            "hidden_act": config["hidden_act"],
+            "is_decoder": config.get("is_decoder", False),
+        }
+        allowed = {
+            "model_type": ("bert",),
+            "position_embedding_type": ("absolute",),
+            "hidden_act": _ACTIVATIONS,
+            "is_decoder": (False,),
+        }
+        odd = {key: value for key, value in found.items() if value not in allowed[key]}
+        if odd:
+            raise CheckpointError(
+                f"The configuration says {', '.join(f'{k} = {v!r}' for k, v in odd.items())}.",
+                f"{', '.join(f'{k} in {allowed[k]}' for k in odd)}: a BERT encoder.",
+                "Use a Geneformer checkpoint.",
+            )
+        return cls(
+            vocab_size=int(config["vocab_size"]),
+            n_layers=int(config["num_hidden_layers"]),
+            d_model=int(config["hidden_size"]),
+            n_heads=int(config["num_attention_heads"]),
+            d_ff=int(config["intermediate_size"]),
+            max_positions=int(config["max_position_embeddings"]),
+            n_types=int(config.get("type_vocab_size", 2)),
+            pad_token=int(config.get("pad_token_id", 0)),
+            activation=config["hidden_act"],
+            layer_norm_eps=float(config.get("layer_norm_eps", 1e-12)),
+            dropout=float(config.get("hidden_dropout_prob", 0.0)),
+            attention_dropout=float(config.get("attention_probs_dropout_prob", 0.0)),
+            initializer_range=float(config.get("initializer_range", 0.02)),
+        )
+
+    def to_config(self) -> dict[str, Any]:
+        """The content of a ``config.json`` that opens in `transformers.BertForMaskedLM`."""
+        return {
+            "architectures": ["BertForMaskedLM"],
+            "model_type": "bert",
+            "vocab_size": self.vocab_size,
+            "num_hidden_layers": self.n_layers,
+            "hidden_size": self.d_model,
+            "num_attention_heads": self.n_heads,
+            "intermediate_size": self.d_ff,
+            "max_position_embeddings": self.max_positions,
+            "type_vocab_size": self.n_types,
+            "pad_token_id": self.pad_token,
+            "hidden_act": self.activation,
+            "layer_norm_eps": self.layer_norm_eps,
+            "hidden_dropout_prob": self.dropout,
+            "attention_probs_dropout_prob": self.attention_dropout,
+            "initializer_range": self.initializer_range,
+            "position_embedding_type": "absolute",
+            "tie_word_embeddings": True,
+        }

@@ -1,0 +1,151 @@
+"""Names of tensors: ours and Hugging Face's `BertForMaskedLM`, one table for both directions."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from rankformer.errors import CheckpointError
+from rankformer.model.encoder import Encoder, MaskedLanguageModel
+from rankformer.model.spec import EncoderSpec
+
+M = TypeVar("M", Encoder, MaskedLanguageModel)
+# Ours → theirs, without ".weight" and ".bias". Several of theirs are stacked in ours.
+_EMBEDDING_NAMES = {
+    "embeddings.token": ("embeddings.word_embeddings",),
+    "embeddings.position": ("embeddings.position_embeddings",),
+    "embeddings.token_type": ("embeddings.token_type_embeddings",),
+    "embeddings.norm": ("embeddings.LayerNorm",),
+}
+_LAYER_NAMES = {
+    "qkv": ("attention.self.query", "attention.self.key", "attention.self.value"),
+    "attention_out": ("attention.output.dense",),
+    "attention_norm": ("attention.output.LayerNorm",),
+    "ffn_in": ("intermediate.dense",),
+    "ffn_out": ("output.dense",),
+    "ffn_norm": ("output.LayerNorm",),
+}
+_HEAD_NAMES = {
+    "transform": "cls.predictions.transform.dense",
+    "norm": "cls.predictions.transform.LayerNorm",
+    "bias": "cls.predictions.bias",
+}
+
+
+def load_encoder(file: Path, spec: EncoderSpec) -> Encoder:
+    """An encoder with the weights of `file`, float32 on the CPU, not in training mode.
+
+    Parameters
+    ----------
+    file
+        ``model.safetensors``, or ``pytorch_model.bin`` (read with ``weights_only=True``), with the
+        names of `BertForMaskedLM`, `BertModel` or a BERT with another head.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, or its tensors do not fit `spec`.
+    """
+    with torch.device("meta"):
+        encoder = Encoder(spec)
+    return _fill(encoder, _encoder_names(spec), read_tensors(file), file)
+
+
+def load_masked_language_model(file: Path, spec: EncoderSpec) -> MaskedLanguageModel:
+    """As `load_encoder`, with the masked-LM head."""
+    with torch.device("meta"):
+        model = MaskedLanguageModel(Encoder(spec))
+    return _fill(model, _model_names(spec), read_tensors(file), file)
+
+
+def hugging_face_tensors(model: MaskedLanguageModel) -> dict[str, Tensor]:
+    """The weights under `BertForMaskedLM`'s names, contiguous, on the CPU."""
+    state = model.state_dict()
+    tensors: dict[str, Tensor] = {}
+    for ours, theirs in _model_names(model.encoder.spec):
+        parts = state[ours].detach().cpu().chunk(len(theirs))
+        tensors.update(zip(theirs, (part.clone() for part in parts), strict=True))
+    return tensors
+
+
+def _fill(
+    module: M,
+    names: Iterator[tuple[str, tuple[str, ...]]],
+    tensors: Mapping[str, Tensor],
+    file: Path,
+) -> M:
+    expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    state = {}
+    for ours, theirs in names:
+        parts = [tensors[name] for name in theirs if name in tensors]
+        fused = torch.cat(parts) if len(parts) == len(theirs) else None
+        if fused is None or fused.shape != expected[ours]:
+            raise _misfit(file, theirs, fused, expected[ours])
+        state[ours] = fused.float()
+    module.load_state_dict(state, assign=True)
+    return module.eval()
+
+
+def _misfit(
+    file: Path, names: tuple[str, ...], found: Tensor | None, expected: torch.Size
+) -> CheckpointError:
+    what = "is missing" if found is None else f"has the shape {tuple(found.shape)}"
+    return CheckpointError(
+        f"In {file}, {' + '.join(names)} {what}.",
+        f"A tensor of shape {tuple(expected)}, as config.json says.",
+        "Take config.json and the weights of one checkpoint together, or fetch it again.",
+    )
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Tensors of a weights file, under names that begin with ``bert.`` or ``cls.``.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged or holds anything but tensors.
+    """
+    try:
+        tensors = _read(file)
+    # torch and safetensors raise many kinds of errors on damaged files, depending on the bytes.
+    except Exception as error:
+        raise CheckpointError(
+            f"{file} could not be read: {str(error).splitlines()[0] if str(error) else error!r}.",
+            "Weights as safetensors, or as a PyTorch file of tensors only; no code is run.",
+            "Fetch the checkpoint again: the file may be cut short or be a Git LFS pointer.",
+        ) from error
+    bare = "embeddings.word_embeddings.weight" in tensors
+    return {f"bert.{key}" if bare else key: tensor for key, tensor in tensors.items()}
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    if file.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(file)
+    tensors = torch.load(file, map_location="cpu", weights_only=True, mmap=False)
+    if not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+        raise TypeError("it holds more than tensors")
+    return dict(tensors)
+
+
+def _encoder_names(spec: EncoderSpec) -> Iterator[tuple[str, tuple[str, ...]]]:
+    prefixed = {f"layers.{i}.{ours}": [f"encoder.layer.{i}.{name}" for name in theirs]
+                for i in range(spec.n_layers) for ours, theirs in _LAYER_NAMES.items()}  # fmt: skip
+    for ours, theirs in {**_EMBEDDING_NAMES, **prefixed}.items():
+        is_table = ours.startswith("embeddings.") and not ours.endswith("norm")
+        for kind in ("weight",) if is_table else ("weight", "bias"):
+            yield f"{ours}.{kind}", tuple(f"bert.{name}.{kind}" for name in theirs)
+
+
+def _model_names(spec: EncoderSpec) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for ours, theirs in _encoder_names(spec):
+        yield f"encoder.{ours}", theirs
+    for ours, name in _HEAD_NAMES.items():
+        if ours == "bias":
+            yield ours, (name,)
+        else:
+            yield f"{ours}.weight", (f"{name}.weight",)
+            yield f"{ours}.bias", (f"{name}.bias",)
