@@ -15,9 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rankformer.errors import SettingsError
 from rankformer.model.attention import attend, attention_weights
 from rankformer.model.spec import EncoderSpec
 from rankformer.ragged import Ragged
+
+# With fewer rows, matrix libraries take other paths, and a cell's last digits would depend on how
+# many cells run beside it.
+_FEWEST_TOKENS = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +34,8 @@ class PackedBatch:
     tokens_T, positions_T
         int64, on the model's device: token and place within its cell, from 0.
     offsets
-        C + 1 numbers: cell c has the tokens ``offsets[c]`` … ``offsets[c + 1]``.
+        C + 1 numbers: cell c has the tokens ``offsets[c]`` … ``offsets[c + 1]``. A batch of very
+        few tokens has filler behind the last cell, which no cell attends to.
     """
 
     tokens_T: Tensor
@@ -43,13 +49,20 @@ class PackedBatch:
         """Pack the cells start … stop - 1 of ragged tokens."""
         values, offsets = ragged
         own = offsets[start : stop + 1] - offsets[start]
-        positions = np.arange(own[-1]) - np.repeat(own[:-1], np.diff(own))
-        tokens = values[offsets[start] : offsets[stop]].astype(np.int64)
+        tokens, positions = np.zeros((2, max(own[-1], _FEWEST_TOKENS)), dtype=np.int64)
+        tokens[: own[-1]] = values[offsets[start] : offsets[stop]]
+        positions[: own[-1]] = np.arange(own[-1]) - np.repeat(own[:-1], np.diff(own))
         return cls(
             torch.from_numpy(tokens).to(device),
             torch.from_numpy(positions).to(device),
             tuple(own.tolist()),
         )
+
+    @property
+    def segments(self) -> tuple[int, ...]:
+        """`offsets`, with the filler as a last cell where there is some."""
+        n_tokens = len(self.tokens_T)
+        return self.offsets if self.offsets[-1] == n_tokens else (*self.offsets, n_tokens)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -132,12 +145,18 @@ class Encoder(nn.Module):
         """
         hidden_TD = self.embeddings(batch)
         for each in self.layers[: self.spec.hidden_state_index(layer)]:
-            hidden_TD = each(hidden_TD, batch.offsets)
-        return hidden_TD  # type: ignore[no-any-return]
+            hidden_TD = each(hidden_TD, batch.segments)
+        return hidden_TD[: batch.offsets[-1]]  # type: ignore[no-any-return]
 
     def attention(self, batch: PackedBatch, layer: int = -1) -> list[Tensor]:
         """Attention weights of layer 1 … n_layers (or -n_layers … -1): (H, L, L) float32 a cell."""
         index = self.spec.hidden_state_index(layer)
+        if index == 0:
+            raise SettingsError(
+                f"Attention of layer {layer} was asked for, the embedding layer.",
+                f"A layer from 1 to {self.spec.n_layers}, or from -{self.spec.n_layers} to -1.",
+                "Choose a layer that attends.",
+            )
         hidden_TD = self(batch, index - 1)
         query_THK, key_THK, _ = self.layers[index - 1].project(hidden_TD)  # type: ignore[operator]
         return attention_weights(query_THK, key_THK, batch.offsets)

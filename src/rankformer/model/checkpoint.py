@@ -1,0 +1,265 @@
+"""A checkpoint: the shape of a model, its weights and its vocabulary, bound together.
+
+Finding one reads no weights and needs no torch; `Checkpoint.encoder` loads them.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rankformer.errors import CheckpointError, OutputError, VocabularyError
+from rankformer.model.registry import PublishedModel, find_model, require_model
+from rankformer.model.spec import CONFIG_FILE, EncoderSpec
+from rankformer.vocabulary import VOCABULARY_FILE, Vocabulary, find_releases
+
+if TYPE_CHECKING:
+    from rankformer.model.encoder import Encoder, MaskedLanguageModel
+
+WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
+MODELS_FOLDER_VARIABLE = "RANKFORMER_MODELS"
+# Where the dictionaries lie, seen from the folder of the model: in our own layout and in copies
+# made by hand, beside it; in Helical's cache, above it; in the hub's repository, in its package.
+_VOCABULARY_PLACES = (".", "..", "../geneformer", "../geneformer/gene_dictionaries_30m")
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A model on this machine, verified to belong to its vocabulary.
+
+    Attributes
+    ----------
+    name
+        The published name, or the folder's.
+    folder, weights_file
+        Where it lies.
+    spec
+        Its shape.
+    vocabulary
+        Its genes and tokens; `input_length` is the model's.
+    published
+        Its row in the registry, where it has one.
+    """
+
+    name: str
+    folder: Path
+    weights_file: Path
+    spec: EncoderSpec
+    vocabulary: Vocabulary
+    published: PublishedModel | None = None
+
+    @classmethod
+    def open(cls, model: str | os.PathLike[str]) -> "Checkpoint":
+        """Find a model on this machine; nothing is downloaded.
+
+        Parameters
+        ----------
+        model
+            A folder, or a published name in any of its forms. Names are looked for in
+            ``$RANKFORMER_MODELS`` (or ``~/.cache/rankformer/models``), in the Hugging Face cache
+            and in Helical's cache.
+
+        Raises
+        ------
+        CheckpointError
+            If it is unknown, not on this machine, incomplete or inconsistent.
+        VocabularyError
+            If its vocabulary is missing, damaged, or another model's.
+        """
+        folder = Path(model)
+        if folder.is_dir():
+            return _open_folder(folder, find_model(folder.resolve().name))
+        published = require_model(str(model))
+        found = find_folder(published)
+        if found is None:
+            raise _not_here(published)
+        return _open_folder(found, published)
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Hash of the weights file."""
+        with self.weights_file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
+    def encoder(self) -> "Encoder":
+        """Load the encoder, float32 on the CPU, not in training mode.
+
+        Raises
+        ------
+        CheckpointError
+            If the weights are damaged or do not fit the configuration.
+        """
+        from rankformer.model.weights import load_encoder
+
+        return load_encoder(self.weights_file, self.spec)
+
+    def masked_language_model(self) -> "MaskedLanguageModel":
+        """Load the encoder with its masked-LM head; as `encoder`."""
+        from rankformer.model.weights import load_masked_language_model
+
+        return load_masked_language_model(self.weights_file, self.spec)
+
+    def provenance(self) -> dict[str, str]:
+        """What identifies it in a result."""
+        return {
+            "model": self.name,
+            "weights_sha256": self.weights_sha256,
+            "vocabulary": self.vocabulary.name,
+            "vocabulary_sha256": self.vocabulary.sha256,
+        }
+
+
+def save_checkpoint(
+    folder: str | os.PathLike[str], model: "MaskedLanguageModel", vocabulary: Vocabulary
+) -> Path:
+    """Write a complete checkpoint in our layout, which `transformers.BertForMaskedLM` opens too.
+
+    Parameters
+    ----------
+    folder
+        A folder that is not there yet; it appears whole or not at all. It gets ``config.json``,
+        ``model.safetensors`` and ``vocabulary.parquet``.
+
+    Raises
+    ------
+    OutputError
+        If something is already there.
+    VocabularyError
+        If the vocabulary does not fit the model.
+    """
+    from safetensors.torch import save_file
+
+    from rankformer.model.weights import hugging_face_tensors
+
+    folder = Path(folder)
+    if folder.exists():
+        raise OutputError(
+            f"{folder} exists already.",
+            "A folder that is not there yet.",
+            "Choose another name, or move the old one away.",
+        )
+    spec = model.encoder.spec
+    _check_binding(vocabulary, spec, folder.name, None)
+    config = {**spec.to_config(), "rankformer": {"vocabulary_sha256": vocabulary.sha256}}
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        (part / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+        save_file(hugging_face_tensors(model), part / WEIGHTS_FILES[0], {"format": "pt"})
+        vocabulary.save(part)
+        part.replace(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def models_folder() -> Path:
+    """Where models put by hand are looked for by name."""
+    return Path(
+        os.environ.get(MODELS_FOLDER_VARIABLE) or Path.home() / ".cache" / "rankformer" / "models"
+    )
+
+
+def find_folder(published: PublishedModel) -> Path | None:
+    """The folder of a published model on this machine, or None."""
+    candidates = [models_folder() / name for name in published.names]
+    candidates += _hub_folders(published)
+    helical = Path.home() / ".cache" / "helical" / "models" / "geneformer"
+    candidates += [place / name for place in sorted(helical.glob("v*")) for name in published.names]
+    return next((each for each in candidates if _weights_in(each)), None)
+
+
+def _hub_folders(published: PublishedModel) -> list[Path]:
+    from rankformer.model.hub import cached_folder
+
+    return [each for name in published.hub_folders if (each := cached_folder(name)) is not None]
+
+
+def _weights_in(folder: Path) -> Path | None:
+    return next((folder / name for name in WEIGHTS_FILES if (folder / name).is_file()), None)
+
+
+def _open_folder(folder: Path, published: PublishedModel | None) -> Checkpoint:
+    spec = EncoderSpec.read(folder / CONFIG_FILE)
+    weights = _weights_in(folder)
+    if weights is None:
+        raise CheckpointError(
+            f"{folder} holds no weights.",
+            f"{' or '.join(WEIGHTS_FILES)} beside config.json.",
+            "Name the folder of one model (not of the whole repository), or fetch it again.",
+        )
+    vocabulary = _find_vocabulary(folder, spec)
+    bound = _bound_sha256(folder)
+    release = published.release if published else None
+    _check_binding(vocabulary, spec, str(folder), bound or (release.sha256 if release else None))
+    name = published.name if published else folder.resolve().name
+    return Checkpoint(name, folder, weights, spec, vocabulary, published)
+
+
+def _bound_sha256(folder: Path) -> str | None:
+    own = json.loads((folder / CONFIG_FILE).read_text()).get("rankformer") or {}
+    sha256 = own.get("vocabulary_sha256")
+    return None if sha256 is None else str(sha256)
+
+
+def _find_vocabulary(folder: Path, spec: EncoderSpec) -> Vocabulary:
+    misfits: list[VocabularyError] = []
+    # Resolved, so that a link to a model's folder finds the dictionaries beside its target.
+    for near in (folder.resolve() / place for place in _VOCABULARY_PLACES):
+        if near.is_dir() and ((near / VOCABULARY_FILE).is_file() or find_releases(near)):
+            try:
+                return Vocabulary.load(near, size=spec.vocab_size)
+            except VocabularyError as error:
+                misfits.append(error)
+    if misfits:
+        raise misfits[0]
+    raise VocabularyError(
+        f"No vocabulary lies in or near {folder}.",
+        f"{VOCABULARY_FILE}, or the token and median dictionaries of the model's release, in the "
+        "folder, above it, or in geneformer/ beside it as in the hub's repository.",
+        "Copy the dictionaries into the folder.",
+    )
+
+
+def _check_binding(
+    vocabulary: Vocabulary, spec: EncoderSpec, model: str, sha256: str | None
+) -> None:
+    problems = []
+    if vocabulary.size != spec.vocab_size:
+        problems.append(f"{vocabulary.size:,} tokens, the model {spec.vocab_size:,}")
+    if vocabulary.pad_token != spec.pad_token:
+        problems.append(f"<pad> = {vocabulary.pad_token}, the model {spec.pad_token}")
+    if vocabulary.input_length > spec.max_positions:
+        problems.append(
+            f"cells of up to {vocabulary.input_length:,} tokens, the model {spec.max_positions:,}"
+        )
+    if sha256 is not None and vocabulary.sha256 != sha256:
+        problems.append(f"the hash {vocabulary.sha256[:8]}, the model was made with {sha256[:8]}")
+    if problems:
+        raise VocabularyError(
+            f"The vocabulary {vocabulary.name} is not that of {model}: it has "
+            f"{'; it has '.join(problems)}.",
+            "The vocabulary that the model was trained with; with another one every token means "
+            "another gene.",
+            "Put the dictionaries of the model's own release (V1: gc30M; V2: gc95M or gc104M) "
+            "into its folder.",
+        )
+
+
+def _not_here(published: PublishedModel) -> CheckpointError:
+    by_hand = models_folder() / published.name
+    where = (
+        f"Fetch it with `rankformer models fetch {published.name}`"
+        if published.hub_folders
+        else "It is not on the hub"
+    )
+    return CheckpointError(
+        f"The model {published.name} is not on this machine.",
+        f"Its config.json, weights and dictionaries ({published.release.name}).",
+        f"{where}, or put these files into {by_hand} by hand.",
+    )

@@ -1,0 +1,189 @@
+"""The published Geneformer models: names, shapes, where they lie, hashes. One frozen table."""
+
+from dataclasses import dataclass
+
+from rankformer.errors import CheckpointError
+
+HUB_REPOSITORY = "ctheodoris/Geneformer"
+
+
+@dataclass(frozen=True)
+class VocabularyRelease:
+    """A release of the dictionaries, which one generation of models shares.
+
+    Attributes
+    ----------
+    sha256
+        `Vocabulary.sha256` of the published tables.
+    hub_files
+        Where the tables lie in the hub's repository: tokens, medians, id mapping, symbols.
+    """
+
+    name: str
+    size: int
+    input_length: int
+    sha256: str
+    hub_files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PublishedModel:
+    """A published checkpoint.
+
+    Attributes
+    ----------
+    name
+        The name that rankformer prints.
+    aliases
+        Other names that resolve to it: Helical's newer ones and the hub's folders.
+    hub_folders
+        Folders of the hub's repository that hold it, newest first; none where the hub has it not.
+    weights_sha256
+        First digits of the hash of the published weights, where known.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    hub_folders: tuple[str, ...]
+    release: VocabularyRelease
+    n_layers: int
+    d_model: int
+    n_heads: int
+    d_ff: int
+    n_parameters: int
+    weights_sha256: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((self.name, *self.aliases, *self.hub_folders)))
+
+    @property
+    def weights_bytes(self) -> int:
+        """Size of the float32 weights; the files are within a thousandth of it."""
+        return 4 * self.n_parameters
+
+
+def _tables(folder: str, release: str) -> tuple[str, ...]:
+    names = (
+        "token_dictionary",
+        "gene_median_dictionary",
+        "ensembl_mapping_dict",
+        "gene_name_id_dict",
+    )
+    return tuple(f"{folder}/{name}_{release}.pkl" for name in names)
+
+
+V1 = VocabularyRelease(
+    name="V1 (gc30M)",
+    size=25_426,
+    input_length=2048,
+    sha256="8a44e0bb7daace5688b26334b2bf9c862d5077de8d8ce3fe79a387a78ff95aa7",
+    hub_files=_tables("geneformer/gene_dictionaries_30m", "gc30M"),
+)
+V2 = VocabularyRelease(
+    name="V2 (gc95M, gc104M)",
+    size=20_275,
+    input_length=4096,
+    sha256="4f263d49264363c06173c4a3eed6cd7e74d9ed9465ea461fe0a517e140fbf027",
+    hub_files=_tables("geneformer", "gc104M"),
+)
+
+MODELS = (
+    PublishedModel(
+        name="gf-6L-30M-i2048",
+        aliases=("gf-6L-10M-i2048",),
+        hub_folders=("Geneformer-V1-10M", "gf-6L-30M-i2048"),
+        release=V1,
+        n_layers=6, d_model=256, n_heads=4, d_ff=512, n_parameters=10_288_722,
+        weights_sha256="a5e33a75",
+    ),
+    PublishedModel(
+        name="gf-12L-30M-i2048",
+        aliases=("gf-12L-40M-i2048",),
+        hub_folders=("gf-12L-30M-i2048", "geneformer-12L-30M"),
+        release=V1,
+        n_layers=12, d_model=512, n_heads=8, d_ff=1024, n_parameters=39_591_250,
+    ),
+    PublishedModel(
+        name="gf-12L-95M-i4096",
+        aliases=("gf-12L-38M-i4096",),
+        hub_folders=("gf-12L-95M-i4096",),
+        release=V2,
+        n_layers=12, d_model=512, n_heads=8, d_ff=1024, n_parameters=37_997_363,
+        weights_sha256="4365ba23",
+    ),
+    PublishedModel(
+        name="gf-12L-95M-i4096-CLcancer",
+        aliases=("gf-12L-38M-i4096-CLcancer",),
+        hub_folders=("gf-12L-95M-i4096_CLcancer",),
+        release=V2,
+        n_layers=12, d_model=512, n_heads=8, d_ff=1024, n_parameters=37_997_363,
+        weights_sha256="2451adee",
+    ),
+    PublishedModel(
+        name="gf-20L-95M-i4096",
+        aliases=("gf-20L-151M-i4096",),
+        hub_folders=("gf-20L-95M-i4096",),
+        release=V2,
+        n_layers=20, d_model=896, n_heads=14, d_ff=1792, n_parameters=151_313_459,
+        weights_sha256="db85c081",
+    ),
+    PublishedModel(
+        name="gf-12L-104M-i4096",
+        aliases=(),
+        hub_folders=("Geneformer-V2-104M",),
+        release=V2,
+        n_layers=12, d_model=768, n_heads=12, d_ff=3072, n_parameters=104_386_867,
+        weights_sha256="fff5cba2",
+    ),
+    PublishedModel(
+        name="gf-12L-104M-i4096-CLcancer",
+        aliases=(),
+        hub_folders=("Geneformer-V2-104M_CLcancer",),
+        release=V2,
+        n_layers=12, d_model=768, n_heads=12, d_ff=3072, n_parameters=104_386_867,
+    ),
+    PublishedModel(
+        name="gf-18L-316M-i4096",
+        aliases=(),
+        hub_folders=("Geneformer-V2-316M",),
+        release=V2,
+        n_layers=18, d_model=1152, n_heads=18, d_ff=4608, n_parameters=316_354_867,
+        weights_sha256="965cecce",
+    ),
+    PublishedModel(
+        name="gf-12L-40M-i2048-CZI-CellxGene",
+        aliases=(),
+        hub_folders=(),
+        release=V1,
+        n_layers=12, d_model=512, n_heads=8, d_ff=1024, n_parameters=39_591_250,
+    ),
+)  # fmt: skip
+
+
+def find_model(name: str) -> PublishedModel | None:
+    """The published model that goes by `name`, in any of its names and any case, or None."""
+    wanted = name.lower()
+    for model in MODELS:
+        if wanted in (each.lower() for each in model.names):
+            return model
+    return None
+
+
+def require_model(name: str) -> PublishedModel:
+    """As `find_model`.
+
+    Raises
+    ------
+    CheckpointError
+        If no published model goes by this name.
+    """
+    model = find_model(name)
+    if model is None:
+        raise CheckpointError(
+            f"{name!r} is neither a folder nor a known model.",
+            f"A folder with config.json and weights, or one of "
+            f"{', '.join(each.name for each in MODELS)}.",
+            "Check the spelling; `rankformer models` lists all names.",
+        )
+    return model
