@@ -1,1 +1,105 @@
-"""Geneformer embeddings of single cells."""
+"""Geneformer embeddings of single cells: fast, faithful, and clear about what it did.
+
+Names are imported on first use, so that ``import rankformer`` loads neither torch nor anndata.
+"""
+
+from importlib import import_module
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rankformer import tl
+    from rankformer.data.cells import CellSource, CountChunk, open_cells
+    from rankformer.data.gene_tables import GeneTable, read_gene_table
+    from rankformer.data.genes import GeneMapping, map_genes
+    from rankformer.data.rank_value import encode_rank_values
+    from rankformer.data.tokens import TokenizedCells, save_tokens
+    from rankformer.errors import RankformerError
+    from rankformer.geneformer import Geneformer, GeneformerConfig
+    from rankformer.model.checkpoint import Checkpoint, save_checkpoint
+    from rankformer.model.embedder import Embedder, GeneVectors
+    from rankformer.model.encoder import Encoder, MaskedLanguageModel, PackedBatch
+    from rankformer.model.spec import EncoderSpec
+    from rankformer.tasks.embed import CellEmbeddings, embed_cells
+    from rankformer.tasks.gene_summary import GeneSummary, summarize_genes
+    from rankformer.tasks.tokenize import ReadingOptions, open_tokens, tokenize_cells
+    from rankformer.vocabulary import Vocabulary
+
+_HOMES = {
+    "CellSource": "data.cells",
+    "CountChunk": "data.cells",
+    "open_cells": "data.cells",
+    "GeneTable": "data.gene_tables",
+    "read_gene_table": "data.gene_tables",
+    "GeneMapping": "data.genes",
+    "map_genes": "data.genes",
+    "encode_rank_values": "data.rank_value",
+    "TokenizedCells": "data.tokens",
+    "save_tokens": "data.tokens",
+    "RankformerError": "errors",
+    "Geneformer": "geneformer",
+    "GeneformerConfig": "geneformer",
+    "Checkpoint": "model.checkpoint",
+    "save_checkpoint": "model.checkpoint",
+    "Embedder": "model.embedder",
+    "GeneVectors": "model.embedder",
+    "Encoder": "model.encoder",
+    "MaskedLanguageModel": "model.encoder",
+    "PackedBatch": "model.encoder",
+    "EncoderSpec": "model.spec",
+    "CellEmbeddings": "tasks.embed",
+    "embed_cells": "tasks.embed",
+    "GeneSummary": "tasks.gene_summary",
+    "summarize_genes": "tasks.gene_summary",
+    "ReadingOptions": "tasks.tokenize",
+    "open_tokens": "tasks.tokenize",
+    "tokenize_cells": "tasks.tokenize",
+    "Vocabulary": "vocabulary",
+}
+
+__all__ = [
+    "CellEmbeddings",
+    "CellSource",
+    "Checkpoint",
+    "CountChunk",
+    "Embedder",
+    "Encoder",
+    "EncoderSpec",
+    "GeneMapping",
+    "GeneSummary",
+    "GeneTable",
+    "GeneVectors",
+    "Geneformer",
+    "GeneformerConfig",
+    "MaskedLanguageModel",
+    "PackedBatch",
+    "RankformerError",
+    "ReadingOptions",
+    "TokenizedCells",
+    "Vocabulary",
+    "embed_cells",
+    "encode_rank_values",
+    "map_genes",
+    "open_cells",
+    "open_tokens",
+    "read_gene_table",
+    "save_checkpoint",
+    "save_tokens",
+    "summarize_genes",
+    "tl",
+    "tokenize_cells",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "tl":
+        return import_module("rankformer.tl")
+    if name == "__version__":
+        return _version("rankformer")
+    if name in _HOMES:
+        return getattr(import_module(f"rankformer.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'rankformer' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

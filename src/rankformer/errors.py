@@ -13,7 +13,7 @@ class RankformerError(ValueError):
     found
         What was met, with names and figures: one or more whole sentences.
     expected
-        What would have been right.
+        What would have been right; it is read after "Expected: ".
     fix
         What the user can do now: an argument, a command, a place to look.
     """
@@ -25,7 +25,7 @@ class RankformerError(ValueError):
         self.fix = fix
 
     def __str__(self) -> str:
-        return f"{self.found} {self.expected} {self.fix}"
+        return f"{self.found} Expected: {self.expected} {self.fix}"
 
 
 class CountsError(RankformerError):

@@ -147,6 +147,11 @@ class TokenizedCells:
         np.cumsum(lengths, out=offsets[1:])
         return values, offsets
 
+    def blocks(self, n_cells: int = 2048) -> Iterator[tuple[int, Ragged]]:
+        """Consecutive cells in blocks of at most `n_cells`: index of the first, and their tokens."""
+        for start in range(0, len(self), n_cells):
+            yield start, self.ragged(start, min(start + n_cells, len(self)))
+
     def ragged_chunks(self) -> Iterator[Ragged]:
         """Tokens in the chunks in which they lie, without copying."""
         return (_ragged_of(chunk) for chunk in self.table[INPUT_IDS].chunks)

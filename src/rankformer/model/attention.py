@@ -22,6 +22,8 @@ def attend(
     """
     mixed = []
     for start, stop in pairwise(offsets):
+        if start == stop:
+            continue
         query, key, value = (
             each[start:stop].transpose(0, 1).unsqueeze(0)
             for each in (query_THK, key_THK, value_THK)

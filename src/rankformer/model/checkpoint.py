@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 
 from rankformer.errors import CheckpointError, OutputError, VocabularyError
 from rankformer.model.registry import PublishedModel, find_model, require_model
-from rankformer.model.spec import CONFIG_FILE, EncoderSpec
+from rankformer.model.spec import CONFIG_FILE, WEIGHTS_FILES, EncoderSpec
 from rankformer.vocabulary import VOCABULARY_FILE, Vocabulary, find_releases
 
 if TYPE_CHECKING:
     from rankformer.model.encoder import Encoder, MaskedLanguageModel
 
-WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
 MODELS_FOLDER_VARIABLE = "RANKFORMER_MODELS"
 # Where the dictionaries lie, seen from the folder of the model: in our own layout and in copies
 # made by hand, beside it; in Helical's cache, above it; in the hub's repository, in its package.

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from rankformer.errors import CheckpointError
 from rankformer.model.registry import HUB_REPOSITORY, PublishedModel
-from rankformer.model.spec import CONFIG_FILE
+from rankformer.model.spec import CONFIG_FILE, WEIGHTS_FILES
 
 logger = logging.getLogger(__name__)
-_WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def cached_folder(hub_folder: str, revision: str | None = None) -> Path | None:
@@ -58,7 +57,7 @@ def fetch(published: PublishedModel, *, revision: str | None = None, offline: bo
         _require(_download((table,), revision, offline), published, revision)
     configs = [f"{folder}/{CONFIG_FILE}" for folder in published.hub_folders]
     folder = _require(_download(configs, revision, offline), published, revision).parent
-    weights = [f"{folder.name}/{name}" for name in _WEIGHTS_FILES]
+    weights = [f"{folder.name}/{name}" for name in WEIGHTS_FILES]
     file = _require(_download(weights, revision, offline), published, revision)
     if revision is None:
         _verify(file, published)

@@ -9,6 +9,7 @@ from rankformer.errors import CheckpointError, SettingsError
 
 LayerNumbering = Literal["hidden_states", "published"]
 CONFIG_FILE = "config.json"
+WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
 _ACTIVATIONS = ("relu", "gelu")
 
 

@@ -1,0 +1,208 @@
+"""Embeddings of cells and genes: batches run through the encoder, hidden states pooled.
+
+Shapes: T packed tokens, C cells, D hidden, H heads, L tokens of one cell.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rankformer.errors import SettingsError
+from rankformer.model.batching import TokenBudget, run_batches
+from rankformer.model.checkpoint import Checkpoint
+from rankformer.model.device import choose_device, choose_dtype
+from rankformer.model.encoder import PackedBatch
+from rankformer.model.spec import LayerNumbering
+from rankformer.ragged import Ragged
+
+Pooling = Literal["cell", "cls"]
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, eq=False)
+class GeneVectors:
+    """Vectors of the gene tokens of consecutive cells.
+
+    Attributes
+    ----------
+    start
+        Index of the first cell.
+    offsets
+        (n_cells + 1,) int64: cell ``start + i`` has the rows ``offsets[i]`` … ``offsets[i + 1]``.
+    tokens
+        (n_tokens,) int32, in rank order within each cell, without special tokens.
+    vectors
+        (n_tokens, d_model) float32.
+    """
+
+    start: int
+    offsets: NDArray[np.int64]
+    tokens: NDArray[np.int32]
+    vectors: NDArray[np.float32]
+
+
+class Embedder:
+    """A checkpoint made ready to embed: on a device, in a dtype, for one layer.
+
+    Parameters
+    ----------
+    checkpoint
+        Gives weights and vocabulary.
+    emb_layer, numbering
+        The hidden state to take; see `EncoderSpec.hidden_state_index`.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+    dtype
+        ``"auto"`` (bfloat16 where the hardware multiplies it), ``"float32"``, ``"bfloat16"``,
+        ``"float16"``. Results are float32 in any case.
+    max_cells
+        The most cells of one batch; as many as the memory allows unless given.
+
+    Raises
+    ------
+    SettingsError, CheckpointError
+        If a setting is outside what model and machine allow, or the weights do not load.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        emb_layer: int = -1,
+        numbering: LayerNumbering = "hidden_states",
+        device: str = "auto",
+        dtype: str = "auto",
+        max_cells: int | None = None,
+    ) -> None:
+        if max_cells is not None and max_cells < 1:
+            raise SettingsError(
+                f"A batch size of {max_cells} was asked for.",
+                "A whole number of cells, at least 1.",
+                "Leave batch_size out to let the memory decide.",
+            )
+        self.checkpoint = checkpoint
+        self.layer = checkpoint.spec.hidden_state_index(emb_layer, numbering)
+        self.device = choose_device(device)
+        self.dtype = choose_dtype(dtype, self.device)
+        self.encoder = checkpoint.encoder().to(self.device, self.dtype)
+        self.budget = TokenBudget.for_memory(checkpoint.spec, self.device, self.dtype, max_cells)
+        vocabulary = checkpoint.vocabulary
+        self._n_before = int(vocabulary.cls_token is not None)
+        self._n_behind = int(vocabulary.eos_token is not None)
+
+    @property
+    def d_model(self) -> int:
+        return self.checkpoint.spec.d_model
+
+    def cells(self, ragged: Ragged, pooling: Pooling = "cell") -> NDArray[np.float32]:
+        """One vector a cell, in the input's order.
+
+        Parameters
+        ----------
+        ragged
+            Tokens of the cells, with their special tokens.
+        pooling
+            ``"cell"``: the mean over gene tokens. ``"cls"``: the vector of ``<cls>``.
+
+        Returns
+        -------
+        (n_cells, d_model) float32; NaN for a cell without a gene token.
+
+        Raises
+        ------
+        SettingsError
+            If `pooling` is ``"cls"`` and the vocabulary has no ``<cls>``.
+        """
+        vectors = np.empty((len(ragged[1]) - 1, self.d_model), np.float32)
+        for start, stop, pooled in self.cell_batches(ragged, pooling):
+            vectors[start:stop] = pooled
+        return vectors
+
+    def cell_batches(
+        self, ragged: Ragged, pooling: Pooling = "cell"
+    ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+        """As `cells`, a batch at a time: first cell, the one behind the last, their vectors."""
+        self.check_pooling(pooling)
+
+        def pool(hidden_TD: Tensor, batch: PackedBatch) -> Tensor:
+            rows = [self._pool_cell(hidden_TD[start:stop], pooling)
+                    for start, stop in pairwise(batch.offsets)]  # fmt: skip
+            return torch.stack(rows)
+
+        for start, stop, pooled_CD in self._run(ragged, pool):
+            yield start, stop, pooled_CD.cpu().numpy()
+
+    def check_pooling(self, pooling: Pooling) -> None:
+        """Refuse a pooling that the vocabulary does not allow."""
+        if pooling == "cls" and not self._n_before:
+            raise SettingsError(
+                f"Mode cls was asked for, and {self.checkpoint.name} has no <cls> token.",
+                "A V2 model: V1 models were trained without special tokens.",
+                'Use mode "cell" with this model, or a model named …-i4096.',
+            )
+
+    def genes(self, ragged: Ragged) -> Iterator[GeneVectors]:
+        """Vectors of all gene tokens, a batch of consecutive cells at a time."""
+        values, offsets = ragged
+
+        def keep_genes(hidden_TD: Tensor, batch: PackedBatch) -> Tensor:
+            return hidden_TD[self._gene_places(batch.offsets)].float()
+
+        for start, stop, vectors_TD in self._run(ragged, keep_genes):
+            own = offsets[start : stop + 1] - offsets[start]
+            tokens = values[offsets[start] : offsets[stop]][self._gene_places(own)]
+            lengths = np.maximum(np.diff(own) - self._n_before - self._n_behind, 0)
+            ends = np.concatenate([[0], np.cumsum(lengths)])
+            yield GeneVectors(start, ends, tokens, vectors_TD.cpu().numpy())
+
+    def attention(self, ragged: Ragged) -> list[NDArray[np.float32]]:
+        """Attention weights of each cell in the layer that makes the embedding.
+
+        Returns
+        -------
+        A list of (n_heads, length, length) float32, special tokens included: row i holds the
+        weights with which token i attends to the others. Their size grows with the square of the
+        length: ask for a few cells.
+
+        Raises
+        ------
+        SettingsError
+            If the embedder's layer is the embedding layer, which does not attend.
+        """
+        weights: list[NDArray[np.float32]] = []
+
+        @torch.inference_mode()
+        def attend(start: int, stop: int) -> list[NDArray[np.float32]]:
+            batch = PackedBatch.pack(ragged, start, stop, self.device)
+            return [each.cpu().numpy() for each in self.encoder.attention(batch, self.layer)]
+
+        for _, _, each in run_batches(attend, ragged[1], self.budget):
+            weights.extend(each)
+        return weights
+
+    def _run(
+        self, ragged: Ragged, pool: Callable[[Tensor, PackedBatch], R]
+    ) -> Iterator[tuple[int, int, R]]:
+        @torch.inference_mode()
+        def compute(start: int, stop: int) -> R:
+            batch = PackedBatch.pack(ragged, start, stop, self.device)
+            return pool(self.encoder(batch, self.layer), batch)
+
+        return run_batches(compute, ragged[1], self.budget)
+
+    def _pool_cell(self, hidden_LD: Tensor, pooling: Pooling) -> Tensor:
+        genes_LD = hidden_LD[self._n_before : max(len(hidden_LD) - self._n_behind, 0)]
+        if not len(genes_LD):
+            return torch.full((self.d_model,), torch.nan, device=self.device)
+        return hidden_LD[0].float() if pooling == "cls" else genes_LD.float().mean(dim=0)
+
+    def _gene_places(self, offsets: NDArray[np.int64] | tuple[int, ...]) -> NDArray[np.int64]:
+        spans = [np.arange(start + self._n_before, stop - self._n_behind)
+                 for start, stop in pairwise(offsets)]  # fmt: skip
+        return np.concatenate([np.empty(0, np.int64), *spans])

@@ -1,0 +1,142 @@
+"""Embeddings of the cells and genes of a source, in its order, with where they came from."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankformer.model.checkpoint import Checkpoint
+from rankformer.model.embedder import Embedder, GeneVectors, Pooling
+from rankformer.tasks.tokenize import FILTERED, NO_GENES, ReadingOptions, TokenStream, open_tokens
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+Mode = Literal["cell", "cls", "gene"]
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class CellEmbeddings:
+    """Embeddings of all cells of a source.
+
+    Attributes
+    ----------
+    vectors
+        (n_cells, d_model) float32, in the source's order; NaN where a cell has none.
+    missing
+        (n_cells,) object: why a cell has no embedding, or None.
+    obs
+        The source's obs.
+    provenance
+        Model, layer, dtype, versions, hashes and figures of the gene mapping; plain values.
+    """
+
+    vectors: NDArray[np.float32]
+    missing: NDArray[np.object_]
+    obs: "pd.DataFrame"
+    provenance: dict[str, Any]
+
+
+def embed_cells(
+    source: "AnnData | str | os.PathLike[str]",
+    embedder: Embedder,
+    *,
+    pooling: Pooling = "cell",
+    options: ReadingOptions | None = None,
+    progress: Progress | None = None,
+) -> CellEmbeddings:
+    """Embed all cells of a source into memory.
+
+    Parameters
+    ----------
+    source
+        AnnData, or a file or folder of counts.
+    embedder
+        The model, ready.
+    pooling
+        ``"cell"``: mean over the cell's gene tokens. ``"cls"``: the ``<cls>`` vector (V2 only).
+    options
+        Where counts and genes lie.
+    progress
+        Called with the number of cells done since the last call.
+
+    Raises
+    ------
+    RankformerError
+        If source, model and settings do not go together.
+    """
+    embedder.check_pooling(pooling)
+    stream = open_tokens(source, embedder.checkpoint.vocabulary, options)
+    vectors = np.full((len(stream), embedder.d_model), np.nan, np.float32)
+    missing = fill_vectors(vectors, stream, embedder, pooling=pooling, progress=progress)
+    provenance = describe_run(embedder, pooling, [stream])
+    return CellEmbeddings(vectors, missing, stream.source.obs, provenance)
+
+
+def fill_vectors(
+    vectors: NDArray[np.float32],
+    stream: TokenStream,
+    embedder: Embedder,
+    *,
+    pooling: Pooling,
+    progress: Progress | None = None,
+) -> NDArray[np.object_]:
+    """Write the vector of each cell of `stream` to its row; say which cells have none, and why.
+
+    Returns
+    -------
+    (n_cells,) object: a reason, or None. The rows of cells with a reason become NaN.
+    """
+    missing = np.full(len(stream), None, dtype=object)
+    missing[~stream.kept] = FILTERED
+    vectors[~stream.kept] = np.nan
+    for part in stream.parts():
+        ragged = part.cells.ragged(0, len(part.rows))
+        for start, stop, pooled in embedder.cell_batches(ragged, pooling):
+            rows = part.rows[start:stop]
+            vectors[rows] = pooled
+            missing[rows[np.isnan(pooled[:, 0])]] = NO_GENES
+            if progress:
+                progress(stop - start)
+    return missing
+
+
+def iterate_gene_vectors(
+    stream: TokenStream, embedder: Embedder, progress: Progress | None = None
+) -> Iterator[tuple[NDArray[np.int64], GeneVectors]]:
+    """Vectors of all gene tokens of a source, some cells at a time, with the cells' rows."""
+    for part in stream.parts():
+        for vectors in embedder.genes(part.cells.ragged(0, len(part.rows))):
+            n_cells = len(vectors.offsets) - 1
+            yield part.rows[vectors.start : vectors.start + n_cells], vectors
+            if progress:
+                progress(n_cells)
+
+
+def describe_run(embedder: Embedder, mode: str, streams: Iterable[TokenStream]) -> dict[str, Any]:
+    """Provenance of a result: nested plain values that AnnData, JSON and Parquet can store."""
+    return {
+        **embedder.checkpoint.provenance(),
+        "mode": mode,
+        "layer": embedder.layer,
+        "dtype": str(embedder.dtype).removeprefix("torch."),
+        "device": embedder.device.type,
+        "versions": {name: version(name) for name in ("rankformer", "torch", "numpy", "anndata")},
+        "sources": {str(i): stream.provenance() for i, stream in enumerate(streams)},
+    }
+
+
+def make_embedder(
+    model: str | os.PathLike[str] | Checkpoint | Embedder, **settings: Any
+) -> Embedder:
+    """An `Embedder` of a model's name, folder or checkpoint; `settings` are the embedder's."""
+    if isinstance(model, Embedder):
+        return model
+    checkpoint = model if isinstance(model, Checkpoint) else Checkpoint.open(model)
+    return Embedder(checkpoint, **settings)

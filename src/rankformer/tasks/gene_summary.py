@@ -1,0 +1,143 @@
+"""Summaries of gene vectors over cells: exact mean and exact median, in bounded memory."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankformer.errors import OutputError
+from rankformer.model.embedder import Embedder, GeneVectors
+from rankformer.tasks.embed import Progress, iterate_gene_vectors
+from rankformer.tasks.tokenize import TokenStream
+
+Statistic = Literal["mean", "median"]
+_MEDIAN_BLOCK_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class GeneSummary:
+    """One vector a gene.
+
+    Attributes
+    ----------
+    ensembl_ids
+        (n_genes,) genes that at least one cell has, in ascending order of tokens.
+    n_cells
+        (n_genes,) int64: cells that have the gene among their tokens.
+    vectors
+        (n_genes, d_model) float32.
+    """
+
+    ensembl_ids: NDArray[np.object_]
+    n_cells: NDArray[np.int64]
+    vectors: NDArray[np.float32]
+
+
+def summarize_genes(
+    stream: TokenStream,
+    embedder: Embedder,
+    *,
+    statistic: Statistic = "mean",
+    scratch_folder: Path | None = None,
+    progress: Progress | None = None,
+) -> GeneSummary:
+    """Summarize each gene's vectors over the cells that have it.
+
+    The mean is summed in float64. The median, dimension by dimension, needs all vectors: they are
+    laid out by gene in one temporary file of 4 * d_model bytes a token, and taken gene by gene.
+
+    Parameters
+    ----------
+    stream, embedder
+        Cells and model.
+    statistic
+        ``"mean"`` or ``"median"``.
+    scratch_folder
+        Where the temporary file lies; the system's folder unless given.
+    progress
+        Called with the number of cells done since the last call.
+
+    Raises
+    ------
+    OutputError
+        If the temporary file does not fit on the disk.
+    """
+    if statistic == "mean":
+        n_cells, vectors = _mean(stream, embedder, progress)
+    else:
+        n_cells = count_cells_of_tokens(stream)
+        with tempfile.TemporaryDirectory(dir=scratch_folder, prefix="rankformer-") as folder:
+            vectors = _median(stream, embedder, n_cells, Path(folder), progress)
+    present = np.flatnonzero(n_cells)
+    return GeneSummary(stream.vocabulary.ensembl_id_of[present], n_cells[present], vectors[present])
+
+
+def count_cells_of_tokens(stream: TokenStream) -> NDArray[np.int64]:
+    """For each gene token, in how many cells it is; (vocabulary.size,), 0 for special tokens."""
+    counts = np.zeros(stream.vocabulary.size, np.int64)
+    for part in stream.parts():
+        for values, _ in part.cells.ragged_chunks():
+            counts += np.bincount(values, minlength=len(counts))
+    counts[list(stream.vocabulary.special_tokens.values())] = 0
+    return counts
+
+
+def _mean(
+    stream: TokenStream, embedder: Embedder, progress: Progress | None
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    n_cells = np.zeros(stream.vocabulary.size, np.int64)
+    sums = np.zeros((stream.vocabulary.size, embedder.d_model))
+    for _, genes in iterate_gene_vectors(stream, embedder, progress):
+        np.add.at(n_cells, genes.tokens, 1)
+        np.add.at(sums, genes.tokens, genes.vectors)
+    return n_cells, (sums / np.maximum(n_cells, 1)[:, None]).astype(np.float32)
+
+
+def _median(
+    stream: TokenStream,
+    embedder: Embedder,
+    n_cells: NDArray[np.int64],
+    folder: Path,
+    progress: Progress | None,
+) -> NDArray[np.float32]:
+    starts = np.concatenate([[0], np.cumsum(n_cells)])
+    by_gene = _scratch(folder, (int(starts[-1]), embedder.d_model))
+    at = starts[:-1].copy()
+    for _, genes in iterate_gene_vectors(stream, embedder, progress):
+        _lay_out(genes, by_gene, at)
+    medians = np.zeros((len(n_cells), embedder.d_model), np.float32)
+    for token in np.flatnonzero(n_cells):
+        medians[token] = _median_of_rows(by_gene[starts[token] : starts[token + 1]])
+    return medians
+
+
+def _lay_out(genes: GeneVectors, by_gene: NDArray[np.float32], at: NDArray[np.int64]) -> None:
+    """Put each vector into its gene's rows; `at` says where the next one of a gene goes."""
+    order = np.argsort(genes.tokens, kind="stable")
+    tokens, counts = np.unique(genes.tokens, return_counts=True)
+    within = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    by_gene[np.repeat(at[tokens], counts) + within] = genes.vectors[order]
+    at[tokens] += counts
+
+
+def _median_of_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    width = max(1, _MEDIAN_BLOCK_BYTES // (4 * len(rows)))
+    blocks = [np.median(rows[:, i : i + width], axis=0) for i in range(0, rows.shape[1], width)]
+    return np.concatenate(blocks)
+
+
+def _scratch(folder: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+    import shutil
+
+    needed, free = 4 * shape[0] * shape[1], shutil.disk_usage(folder).free
+    if needed > free:
+        raise OutputError(
+            f"The median needs {needed / 1e9:,.1f} GB of temporary disk in {folder.parent}, which "
+            f"has {free / 1e9:,.1f} GB free.",
+            "4 bytes for each dimension of each token.",
+            "Set TMPDIR to a larger disk, take fewer cells, or use the mean.",
+        )
+    return np.memmap(folder / "vectors", np.float32, "w+", shape=(max(shape[0], 1), shape[1]))

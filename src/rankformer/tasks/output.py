@@ -1,0 +1,303 @@
+"""Results on disk: in a copy of the AnnData file, or beside it. Whole under the final name, or not.
+
+Vectors are first written to a memory-mapped file beside the target, so that memory does not grow
+with the cells, and then put into the target's format.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankformer.errors import OutputError
+from rankformer.model.embedder import GeneVectors
+from rankformer.tasks.embed import CellEmbeddings
+from rankformer.tasks.gene_summary import GeneSummary
+from rankformer.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from anndata import AnnData
+
+UNS_KEY = "rankformer"
+CELL_FORMATS = (".h5ad", ".zarr", ".npy", ".parquet")
+_ROWS_AT_ONCE = 8192
+
+
+def check_target(path: str | os.PathLike[str], formats: Iterable[str], overwrite: bool) -> Path:
+    """Refuse, before any work, a target that could not be written.
+
+    Raises
+    ------
+    OutputError
+        If the format is not one of `formats`, its folder is missing, or something is there
+        already and `overwrite` is not given.
+    """
+    path = Path(path)
+    if path.suffix not in formats:
+        raise OutputError(
+            f"The output {path} has the ending {path.suffix or '(none)'}.",
+            f"One of {', '.join(formats)}: the ending chooses the format.",
+            "Give the output another ending.",
+        )
+    if not path.parent.is_dir():
+        raise OutputError(
+            f"The folder {path.parent} does not exist.",
+            "A folder that exists.",
+            "Make it, or choose another output.",
+        )
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(
+            f"The folder {path.parent} cannot be written to.",
+            "A folder with write permission.",
+            "Choose another output.",
+        )
+    if path.exists() and not overwrite:
+        raise OutputError(
+            f"{path} exists already.",
+            "A name that is free, so that nothing is lost.",
+            "Choose another name, or pass --overwrite.",
+        )
+    return path
+
+
+@contextmanager
+def whole_or_nothing(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to; it becomes `path` at the end, or vanishes on an error."""
+    part = path.with_name(path.name + ".part")
+    _remove(part)
+    try:
+        yield part
+        _take_place(part, path)
+    except OSError as error:
+        raise OutputError(
+            f"{path} could not be written: {error}.",
+            "Enough free disk, and permission to write.",
+            "Free space, or choose another output.",
+        ) from error
+    finally:
+        _remove(part)
+
+
+@contextmanager
+def vectors_beside(path: Path, shape: tuple[int, int]) -> Iterator[NDArray[np.float32]]:
+    """A float32 array on disk beside `path`, for results on their way; removed at the end."""
+    file = path.with_name(path.name + ".vectors.part")
+    try:
+        yield np.lib.format.open_memmap(file, "w+", np.float32, shape)
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def write_cell_vectors(
+    path: Path,
+    embeddings: CellEmbeddings,
+    *,
+    key: str = "X_geneformer",
+    copy_of: Path | None = None,
+) -> None:
+    """Write embeddings of cells in the format of the target's ending.
+
+    Parameters
+    ----------
+    path
+        ``.h5ad`` or ``.zarr``: AnnData with the vectors in ``obsm[key]``, provenance in
+        ``uns["rankformer"][key]``, and reasons in ``obs[key + "_missing"]`` where cells have none.
+        ``.npy``: the array alone, with provenance in a ``.json`` beside it. ``.parquet``: a row a
+        cell with ``cell`` and ``vector``, provenance in the schema's metadata.
+    embeddings
+        Vectors, reasons, obs and provenance.
+    key
+        Name in ``obsm``.
+    copy_of
+        A file of the target's own format to copy and add to; without it, AnnData gets obs alone.
+
+    Raises
+    ------
+    OutputError
+        If the disk is full or not writable. Nothing is left under the final name.
+    """
+    with whole_or_nothing(path) as part:
+        if path.suffix == ".npy":
+            with part.open("wb") as stream:
+                np.save(stream, embeddings.vectors)
+            with whole_or_nothing(path.with_name(path.name + ".json")) as beside:
+                beside.write_text(json.dumps(embeddings.provenance, indent=2) + "\n")
+        elif path.suffix == ".parquet":
+            _write_cell_parquet(part, embeddings)
+        elif copy_of is None:
+            _write_new_anndata(part, path.suffix, embeddings, key)
+        else:
+            _add_to_copy(part, path.suffix, embeddings, key, copy_of)
+
+
+def write_gene_vectors(
+    path: Path,
+    blocks: Iterable[tuple[NDArray[np.int64], GeneVectors]],
+    cell_names: NDArray[np.object_],
+    vocabulary: Vocabulary,
+    provenance: dict[str, Any],
+) -> None:
+    """Write one long Parquet table, block after block: a row for each gene of each cell.
+
+    Columns: ``cell`` (name), ``ensembl_id``, ``rank`` (1 = the cell's first gene) and ``vector``
+    (d_model float32). Cells are in the input's order, genes in rank order.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    ids = pa.array(vocabulary.ensembl_id_of, pa.string())
+    writer = None
+    with whole_or_nothing(path) as part:
+        try:
+            for rows, genes in blocks:
+                lengths = np.diff(genes.offsets)
+                ranks = np.arange(len(genes.tokens)) - np.repeat(genes.offsets[:-1], lengths) + 1
+                table = pa.table(
+                    {
+                        "cell": pa.array(np.repeat(cell_names[rows], lengths), pa.string()),
+                        "ensembl_id": ids.take(pa.array(genes.tokens)),
+                        "rank": pa.array(ranks, pa.int32()),
+                        "vector": _vectors_column(genes.vectors),
+                    },
+                    metadata=_metadata(provenance),
+                )
+                writer = writer or pq.ParquetWriter(part, table.schema, compression="zstd")
+                writer.write_table(table)
+        finally:
+            if writer is not None:
+                writer.close()
+
+
+def write_gene_summary(
+    path: Path, summary: GeneSummary, vocabulary: Vocabulary, provenance: dict[str, Any]
+) -> None:
+    """Write one row a gene as Parquet: ``ensembl_id``, ``symbol``, ``n_cells``, ``vector``."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    symbols = [vocabulary.symbol_of.get(gene) for gene in summary.ensembl_ids]
+    table = pa.table(
+        {
+            "ensembl_id": pa.array(summary.ensembl_ids, pa.string()),
+            "symbol": pa.array(symbols, pa.string()),
+            "n_cells": summary.n_cells,
+            "vector": _vectors_column(summary.vectors),
+        },
+        metadata=_metadata(provenance),
+    )
+    with whole_or_nothing(path) as part:
+        pq.write_table(table, part, compression="zstd")
+
+
+def _write_cell_parquet(part: Path, embeddings: CellEmbeddings) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = embeddings.obs.index.astype(str).to_numpy()
+    vectors = embeddings.vectors
+    schema = pa.schema(
+        [("cell", pa.string()), ("vector", pa.list_(pa.float32(), vectors.shape[1]))],
+        metadata=_metadata(embeddings.provenance),
+    )
+    with pq.ParquetWriter(part, schema, compression="zstd") as writer:
+        for start in range(0, len(vectors), _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            cells = pa.array(names[rows], pa.string())
+            writer.write_table(pa.table([cells, _vectors_column(vectors[rows])], schema=schema))
+
+
+def _vectors_column(vectors: NDArray[np.float32]) -> "pa.FixedSizeListArray":
+    import pyarrow as pa
+
+    return pa.FixedSizeListArray.from_arrays(
+        np.ascontiguousarray(vectors).ravel(), vectors.shape[1]
+    )
+
+
+def _metadata(provenance: dict[str, Any]) -> dict[str, str]:
+    return {UNS_KEY: json.dumps(provenance)}
+
+
+def _write_new_anndata(part: Path, suffix: str, embeddings: CellEmbeddings, key: str) -> None:
+    from anndata import AnnData
+
+    adata = AnnData(obs=embeddings.obs.copy())
+    store_in(adata, embeddings, key)
+    adata.write_h5ad(part) if suffix == ".h5ad" else adata.write_zarr(part)
+
+
+def store_in(adata: "AnnData", embeddings: CellEmbeddings, key: str) -> None:
+    """Put embeddings into `adata`: ``obsm``, ``uns``, and ``obs`` where cells have none."""
+    adata.obsm[key] = np.asarray(embeddings.vectors)
+    adata.uns[UNS_KEY] = {**adata.uns.get(UNS_KEY, {}), key: embeddings.provenance}
+    column = f"{key}_missing"
+    if any(embeddings.missing):
+        adata.obs[column] = _reasons(embeddings)
+    elif column in adata.obs:
+        del adata.obs[column]
+
+
+def _reasons(embeddings: CellEmbeddings) -> "pd.Categorical":
+    import pandas as pd
+
+    return pd.Categorical(embeddings.missing)
+
+
+def _add_to_copy(
+    part: Path, suffix: str, embeddings: CellEmbeddings, key: str, copy_of: Path
+) -> None:
+    if suffix == ".h5ad":
+        import h5py
+
+        shutil.copyfile(copy_of, part)
+        with h5py.File(part, "r+") as file:
+            _add_elements(file, embeddings, key)
+    else:
+        import zarr
+
+        shutil.copytree(copy_of, part)
+        group = zarr.open_group(part, mode="r+", use_consolidated=False)
+        _add_elements(group, embeddings, key)
+        if (copy_of / ".zmetadata").exists():
+            zarr.consolidate_metadata(group.store)
+
+
+def _add_elements(file: Any, embeddings: CellEmbeddings, key: str) -> None:
+    from anndata.io import read_elem, write_elem
+
+    for group in ("obsm", "uns", f"uns/{UNS_KEY}"):
+        if group not in file:
+            write_elem(file, group, {})
+    write_elem(file, f"obsm/{key}", np.asarray(embeddings.vectors))
+    write_elem(file, f"uns/{UNS_KEY}/{key}", embeddings.provenance)
+    if any(embeddings.missing):
+        obs = read_elem(file["obs"])
+        obs[f"{key}_missing"] = _reasons(embeddings)
+        write_elem(file, "obs", obs)
+
+
+def _take_place(part: Path, path: Path) -> None:
+    if not path.is_dir():
+        part.replace(path)
+        return
+    # A folder cannot be replaced in one step: the old one stays whole beside until the new is there.
+    old = path.with_name(path.name + ".old")
+    _remove(old)
+    path.rename(old)
+    part.replace(path)
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

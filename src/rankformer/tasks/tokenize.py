@@ -1,0 +1,216 @@
+"""From a source of counts to tokenized cells, a chunk of cells at a time."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankformer.data.cells import CellSource, open_cells
+from rankformer.data.genes import GeneMapping, map_genes
+from rankformer.data.rank_value import encode_rank_values
+from rankformer.data.tokens import TokenizedCells
+from rankformer.errors import SettingsError
+from rankformer.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from rankformer.data.gene_tables import GeneTable
+
+logger = logging.getLogger(__name__)
+FILTER_COLUMN = "filter_pass"
+NO_GENES = "no counts in genes of the vocabulary"
+FILTERED = f"{FILTER_COLUMN} is 0"
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """Where counts and gene identifiers lie in a source, and what is allowed of them.
+
+    Attributes
+    ----------
+    layer, use_raw
+        The layer with the counts, or True for ``raw.X`` and False for ``X``. Found by looking
+        unless given.
+    undo_log1p
+        Take log1p-transformed values and undo the logarithm. The ranks of scaled counts are those
+        of the counts.
+    check_counts
+        Insist on counts, or counts scaled per cell. Otherwise any non-negative values are taken.
+    gene_ids
+        ``"index"`` or a column of ``var``; found by looking unless given.
+    gene_table
+        Names of genes that go before those of the vocabulary.
+    min_recognised
+        The least share of variables that must be known human genes.
+    attributes
+        Columns to carry over: dataset column → column of ``obs``.
+    n_threads
+        Threads that encode; all that the process may use unless given.
+    chunk_cells
+        Cells read at once.
+    """
+
+    layer: str | None = None
+    use_raw: bool | None = None
+    undo_log1p: bool = False
+    check_counts: bool = True
+    gene_ids: str | None = None
+    gene_table: "GeneTable | None" = None
+    min_recognised: float = 0.5
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    n_threads: int | None = None
+    chunk_cells: int = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class TokenPart:
+    """Some cells of a source, tokenized.
+
+    Attributes
+    ----------
+    rows
+        (n,) int64: where the cells stand in the source; ascending, without those filtered out.
+    cells
+        Their tokens.
+    """
+
+    rows: NDArray[np.int64]
+    cells: TokenizedCells
+
+
+@dataclass(frozen=True, eq=False)
+class TokenStream:
+    """A source whose counts and genes were found and checked, ready to be tokenized.
+
+    Attributes
+    ----------
+    source, mapping, vocabulary, options
+        What was opened, how its variables map, and what for.
+    """
+
+    source: CellSource
+    mapping: GeneMapping
+    vocabulary: Vocabulary
+    options: ReadingOptions
+
+    def __len__(self) -> int:
+        return self.source.n_cells
+
+    def parts(self) -> Iterator[TokenPart]:
+        """Read and encode, a chunk after the other; memory does not grow with the cells."""
+        kept = self.kept
+        for chunk in self.source.chunks(self.options.chunk_cells):
+            own = kept[chunk.start : chunk.stop]
+            counts = chunk.counts if own.all() else chunk.counts[own]
+            rows = np.arange(chunk.start, chunk.stop)[own]
+            ragged = encode_rank_values(
+                counts, self.mapping.tokens, self.vocabulary, n_threads=self._n_threads
+            )
+            yield TokenPart(rows, self._with_metadata(ragged, rows))
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """(n_cells,) False for cells that ``obs["filter_pass"]`` leaves out, where it is there."""
+        obs = self.source.obs
+        if FILTER_COLUMN not in obs:
+            return np.ones(len(obs), bool)
+        return np.asarray(obs[FILTER_COLUMN].astype(float) == 1)
+
+    def provenance(self) -> dict[str, Any]:
+        """What was read and how, for ``uns``."""
+        return {
+            "source": self.source.name,
+            "counts": self.source.location,
+            "counts_kind": str(self.source.kind),
+            "genes": self.mapping.summary(),
+        }
+
+    @property
+    def _n_threads(self) -> int:
+        return self.options.n_threads or usable_cores()
+
+    def _with_metadata(self, ragged: Any, rows: NDArray[np.int64]) -> TokenizedCells:
+        obs = self.source.obs.iloc[rows]
+        return TokenizedCells.from_ragged(
+            ragged,
+            attributes={name: obs[column] for name, column in self.options.attributes.items()},
+            cell_names=obs.index.astype(str),
+            vocabulary_sha256=self.vocabulary.sha256,
+        )
+
+
+def open_tokens(
+    source: "AnnData | str | os.PathLike[str]",
+    vocabulary: Vocabulary,
+    options: ReadingOptions | None = None,
+) -> TokenStream:
+    """Open a source, find and check its counts, and map its genes; encode nothing yet.
+
+    Parameters
+    ----------
+    source
+        AnnData, or a file or folder that `open_cells` reads.
+    vocabulary
+        The vocabulary of the model that is to read the tokens.
+    options
+        See `ReadingOptions`.
+
+    Raises
+    ------
+    CountsError, GeneError, SettingsError
+        If there are no counts, the genes do not match, or an attribute's column is missing.
+    """
+    options = options or ReadingOptions()
+    cells = open_cells(
+        source,
+        layer=options.layer,
+        use_raw=options.use_raw,
+        undo_log1p=options.undo_log1p,
+        check=options.check_counts,
+    )
+    _check_attributes(options.attributes, cells)
+    mapping = map_genes(
+        cells.var,
+        vocabulary,
+        gene_ids=options.gene_ids,
+        table=options.gene_table,
+        min_recognised=options.min_recognised,
+    )
+    logger.info(
+        "%s: %s cells; counts in %s (%s); %s of %s variables map to %s genes of %s.",
+        cells.name, f"{cells.n_cells:,}", cells.location, cells.kind, f"{mapping.n_mapped:,}",
+        f"{mapping.n_vars:,}", f"{mapping.n_genes:,}", vocabulary.name,
+    )  # fmt: skip
+    return TokenStream(cells, mapping, vocabulary, options)
+
+
+def tokenize_cells(
+    source: "AnnData | str | os.PathLike[str]",
+    vocabulary: Vocabulary,
+    options: ReadingOptions | None = None,
+) -> TokenizedCells:
+    """Tokenize a source into memory; see `open_tokens`. Needs no torch."""
+    stream = open_tokens(source, vocabulary, options)
+    return TokenizedCells.concatenate(part.cells for part in stream.parts())
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _check_attributes(attributes: Mapping[str, str], cells: CellSource) -> None:
+    missing = [column for column in attributes.values() if column not in cells.obs]
+    if missing:
+        raise SettingsError(
+            f"obs of {cells.name} has no column {', '.join(missing)}.",
+            f"Columns of obs: {', '.join(map(str, cells.obs.columns)) or '(none)'}.",
+            "Correct custom_attr_name_dict (--attribute), which maps new names to columns of obs.",
+        )

@@ -1,0 +1,79 @@
+"""Tools in scanpy's manner: AnnData in, results in ``obsm``, ``obs`` and ``uns``."""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from rankformer.model.checkpoint import Checkpoint
+from rankformer.model.embedder import Embedder, Pooling
+from rankformer.model.spec import LayerNumbering
+from rankformer.tasks.embed import embed_cells, make_embedder
+from rankformer.tasks.output import store_in
+from rankformer.tasks.progress import show_progress
+from rankformer.tasks.tokenize import ReadingOptions
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def embed(
+    adata: "AnnData",
+    *,
+    model: str | os.PathLike[str] | Checkpoint | Embedder,
+    mode: Pooling = "cell",
+    key_added: str = "X_geneformer",
+    emb_layer: int = -1,
+    layer_numbering: LayerNumbering = "hidden_states",
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_size: int | None = None,
+    copy: bool = False,
+    **reading: Any,
+) -> "AnnData | None":
+    """Embed each cell with a Geneformer model.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes with raw counts in ``X``, ``raw`` or a layer.
+    model
+        A published name, a folder, a `Checkpoint`, or an `Embedder` (which carries its own layer,
+        device and dtype; the arguments of these names are then not used).
+    mode
+        ``"cell"``: mean over the cell's genes. ``"cls"``: the ``<cls>`` token (V2 models).
+    key_added
+        Name in ``obsm``.
+    emb_layer, layer_numbering
+        The model's layer; see `EncoderSpec.hidden_state_index`.
+    device, dtype, batch_size
+        Where and how to run; see `Embedder`.
+    copy
+        Return a copy instead of writing to `adata`.
+    **reading
+        Fields of `ReadingOptions`: ``layer``, ``use_raw``, ``gene_ids``, ``gene_table``,
+        ``undo_log1p``, ``min_recognised`` …
+
+    Returns
+    -------
+    None, or the copy. Adds ``obsm[key_added]``, (n_cells, d_model) float32, in the order of the
+    cells; ``uns["rankformer"][key_added]`` with where it came from; and, where cells have no
+    embedding, NaN and the reason in ``obs[key_added + "_missing"]``.
+
+    Examples
+    --------
+    >>> rankformer.tl.embed(adata, model="gf-12L-95M-i4096")  # doctest: +SKIP
+    >>> sc.pp.neighbors(adata, use_rep="X_geneformer")  # doctest: +SKIP
+    """
+    adata = adata.copy() if copy else adata
+    embedder = make_embedder(
+        model,
+        emb_layer=emb_layer,
+        numbering=layer_numbering,
+        device=device,
+        dtype=dtype,
+        max_cells=batch_size,
+    )
+    options = ReadingOptions(**reading)
+    with show_progress(adata.n_obs, "Embedding cells") as progress:
+        embeddings = embed_cells(adata, embedder, pooling=mode, options=options, progress=progress)
+    store_in(adata, embeddings, key_added)
+    return adata if copy else None
