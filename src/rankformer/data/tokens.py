@@ -246,6 +246,18 @@ class TokenizedCells:
             _check_chunk(values, offsets, vocabulary)
 
 
+def check_free(path: str | os.PathLike[str]) -> Path:
+    """Refuse a folder to write to that is there already, or has no place to be in."""
+    path = Path(path)
+    if path.exists() or not path.parent.is_dir():
+        raise OutputError(
+            f"{path} exists already." if path.exists() else f"There is no folder {path.parent}.",
+            "A folder that is not there yet, within one that is.",
+            "Choose another name, or move the old one away.",
+        )
+    return path
+
+
 def save_tokens(parts: Iterable[TokenizedCells], path: str | os.PathLike[str]) -> Path:
     """Write tokenized cells, part after part, as one Hugging Face dataset on disk.
 
@@ -263,13 +275,7 @@ def save_tokens(parts: Iterable[TokenizedCells], path: str | os.PathLike[str]) -
     OutputError
         If something is already there.
     """
-    path = Path(path)
-    if path.exists():
-        raise OutputError(
-            f"{path} exists already.",
-            "A folder that is not there yet.",
-            "Choose another name, or move the old one away.",
-        )
+    path = check_free(path)
     part_folder = path.with_name(path.name + ".part")
     shutil.rmtree(part_folder, ignore_errors=True)
     try:

@@ -1,6 +1,8 @@
 """Summaries of gene vectors over cells: exact mean and exact median, in bounded memory."""
 
+import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -37,7 +39,7 @@ class GeneSummary:
 
 
 def summarize_genes(
-    stream: TokenStream,
+    streams: Sequence[TokenStream],
     embedder: Embedder,
     *,
     statistic: Statistic = "mean",
@@ -51,8 +53,8 @@ def summarize_genes(
 
     Parameters
     ----------
-    stream, embedder
-        Cells and model.
+    streams, embedder
+        Cells, of one source or several, and model.
     statistic
         ``"mean"`` or ``"median"``.
     scratch_folder
@@ -66,38 +68,50 @@ def summarize_genes(
         If the temporary file does not fit on the disk.
     """
     if statistic == "mean":
-        n_cells, vectors = _mean(stream, embedder, progress)
+        n_cells, vectors = _mean(streams, embedder, progress)
     else:
-        n_cells = count_cells_of_tokens(stream)
+        n_cells = count_cells_of_tokens(streams)
         with tempfile.TemporaryDirectory(dir=scratch_folder, prefix="rankformer-") as folder:
-            vectors = _median(stream, embedder, n_cells, Path(folder), progress)
+            vectors = _median(streams, embedder, n_cells, Path(folder), progress)
     present = np.flatnonzero(n_cells)
-    return GeneSummary(stream.vocabulary.ensembl_id_of[present], n_cells[present], vectors[present])
+    ids = embedder.checkpoint.vocabulary.ensembl_id_of[present]
+    return GeneSummary(ids, n_cells[present], vectors[present])
 
 
-def count_cells_of_tokens(stream: TokenStream) -> NDArray[np.int64]:
+def count_cells_of_tokens(streams: Sequence[TokenStream]) -> NDArray[np.int64]:
     """For each gene token, in how many cells it is; (vocabulary.size,), 0 for special tokens."""
-    counts = np.zeros(stream.vocabulary.size, np.int64)
-    for part in stream.parts():
-        for values, _ in part.cells.ragged_chunks():
-            counts += np.bincount(values, minlength=len(counts))
-    counts[list(stream.vocabulary.special_tokens.values())] = 0
+    vocabulary = streams[0].vocabulary
+    counts = np.zeros(vocabulary.size, np.int64)
+    for stream in streams:
+        for part in stream.parts():
+            for values, _ in part.cells.ragged_chunks():
+                counts += np.bincount(values, minlength=len(counts))
+    counts[list(vocabulary.special_tokens.values())] = 0
     return counts
 
 
+def _gene_vectors(
+    streams: Sequence[TokenStream], embedder: Embedder, progress: Progress | None
+) -> Iterator[GeneVectors]:
+    for stream in streams:
+        for _, genes in iterate_gene_vectors(stream, embedder, progress):
+            yield genes
+
+
 def _mean(
-    stream: TokenStream, embedder: Embedder, progress: Progress | None
+    streams: Sequence[TokenStream], embedder: Embedder, progress: Progress | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    n_cells = np.zeros(stream.vocabulary.size, np.int64)
-    sums = np.zeros((stream.vocabulary.size, embedder.d_model))
-    for _, genes in iterate_gene_vectors(stream, embedder, progress):
+    size = embedder.checkpoint.vocabulary.size
+    n_cells = np.zeros(size, np.int64)
+    sums = np.zeros((size, embedder.d_model))
+    for genes in _gene_vectors(streams, embedder, progress):
         np.add.at(n_cells, genes.tokens, 1)
         np.add.at(sums, genes.tokens, genes.vectors)
     return n_cells, (sums / np.maximum(n_cells, 1)[:, None]).astype(np.float32)
 
 
 def _median(
-    stream: TokenStream,
+    streams: Sequence[TokenStream],
     embedder: Embedder,
     n_cells: NDArray[np.int64],
     folder: Path,
@@ -106,7 +120,7 @@ def _median(
     starts = np.concatenate([[0], np.cumsum(n_cells)])
     by_gene = _scratch(folder, (int(starts[-1]), embedder.d_model))
     at = starts[:-1].copy()
-    for _, genes in iterate_gene_vectors(stream, embedder, progress):
+    for genes in _gene_vectors(streams, embedder, progress):
         _lay_out(genes, by_gene, at)
     medians = np.zeros((len(n_cells), embedder.d_model), np.float32)
     for token in np.flatnonzero(n_cells):
@@ -130,8 +144,6 @@ def _median_of_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _scratch(folder: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
-    import shutil
-
     needed, free = 4 * shape[0] * shape[1], shutil.disk_usage(folder).free
     if needed > free:
         raise OutputError(

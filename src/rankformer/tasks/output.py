@@ -19,6 +19,7 @@ from rankformer.errors import OutputError
 from rankformer.model.embedder import GeneVectors
 from rankformer.tasks.embed import CellEmbeddings
 from rankformer.tasks.gene_summary import GeneSummary
+from rankformer.tasks.tokenize import TokenStream
 from rankformer.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -197,6 +198,19 @@ def write_gene_summary(
         pq.write_table(table, part, compression="zstd")
 
 
+def write_gene_report(path: Path, streams: Iterable[TokenStream]) -> None:
+    """Write what became of each variable, as CSV; with a column ``source`` where several were."""
+    import pandas as pd
+
+    reports = {stream.source.name: stream.mapping.report() for stream in streams}
+    if len(reports) == 1:
+        (table,) = reports.values()
+    else:
+        table = pd.concat(reports, names=["source", None]).reset_index(level=0)
+    with whole_or_nothing(path) as part:
+        table.to_csv(part, index=False)
+
+
 def _write_cell_parquet(part: Path, embeddings: CellEmbeddings) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -288,7 +302,7 @@ def _take_place(part: Path, path: Path) -> None:
     if not path.is_dir():
         part.replace(path)
         return
-    # A folder cannot be replaced in one step: the old one stays whole beside until the new is there.
+    # A folder is not replaced in one step: the old one stays beside until the new one is there.
     old = path.with_name(path.name + ".old")
     _remove(old)
     path.rename(old)

@@ -99,7 +99,7 @@ class TokenStream:
     options: ReadingOptions
 
     def __len__(self) -> int:
-        return self.source.n_cells
+        return int(self.source.n_cells)
 
     def parts(self) -> Iterator[TokenPart]:
         """Read and encode, a chunk after the other; memory does not grow with the cells."""

@@ -1,0 +1,293 @@
+"""The command line: arguments in, a task called, the result shown.
+
+Heavy modules are imported inside the commands, so that ``--help`` comes at once.
+"""
+
+import logging
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rankformer.errors import RankformerError
+
+if TYPE_CHECKING:
+    from rankformer.tasks.tokenize import ReadingOptions, TokenStream
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="rankformer",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Geneformer embeddings of single cells, from raw counts.",
+)
+models_app = typer.Typer(invoke_without_command=True, help="List the known models, or fetch one.")
+app.add_typer(models_app, name="models")
+
+
+class Mode(StrEnum):
+    cell = "cell"
+    cls = "cls"
+    gene = "gene"
+
+
+class Summary(StrEnum):
+    mean = "mean"
+    median = "median"
+
+
+class Numbering(StrEnum):
+    hidden_states = "hidden_states"
+    published = "published"
+
+
+class Dtype(StrEnum):
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+Sources = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FILE…",
+        help="Counts: .h5ad, .zarr, 10x .h5, a 10x matrix folder, or a folder of such files.",
+    ),
+]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="A name from `rankformer models`, or a folder.")
+]
+Layer = Annotated[
+    str | None, typer.Option(help="The layer of AnnData that holds the counts; found unless given.")
+]
+UseRaw = Annotated[
+    bool | None, typer.Option("--use-raw/--no-raw", help="Take the counts from raw.X, or from X.")
+]
+UndoLog1p = Annotated[
+    bool, typer.Option(help="The values are log1p of counts scaled per cell: undo the logarithm.")
+]
+GeneIds = Annotated[
+    str | None,
+    typer.Option(help='Gene identifiers: "index" or a column of var; found unless given.'),
+]
+GeneTableFile = Annotated[
+    Path | None,
+    typer.Option(help="Gene names by Ensembl id: HGNC's table, or two columns of a CSV or TSV."),
+]
+MinRecognised = Annotated[
+    float, typer.Option(help="The least share of variables that must be known human genes.")
+]
+Attributes = Annotated[
+    list[str] | None,
+    typer.Option("--attribute", help="A column of obs to carry along: NAME or NEW=NAME."),
+]
+GeneReport = Annotated[
+    Path | None, typer.Option(help="Write what became of each variable to this CSV file.")
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads; all that may be used unless given.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output.")]
+
+
+@app.callback()
+def _main(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if show_version:
+        from importlib.metadata import version
+
+        typer.echo(version("rankformer"))
+        raise typer.Exit
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    _set_up_logging(logging.WARNING if quiet else logging.INFO)
+
+
+@app.command()
+def embed(
+    files: Sources,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Where to: .h5ad or .zarr (a copy with obsm), .npy, .parquet.",
+        ),
+    ],
+    model: Model,
+    mode: Annotated[
+        Mode, typer.Option(help="cell: mean over genes; cls: <cls> token; gene: one a gene.")
+    ] = Mode.cell,
+    summary: Annotated[
+        Summary | None, typer.Option(help="With mode gene: one vector a gene, over all cells.")
+    ] = None,
+    key: Annotated[str, typer.Option(help="Name of the embedding in obsm.")] = "X_geneformer",
+    emb_layer: Annotated[int, typer.Option(help="The model's layer; -1 is the last.")] = -1,
+    layer_numbering: Annotated[
+        Numbering,
+        typer.Option(
+            help="hidden_states: 0 embeddings, -1 last; published: 0 last, -1 second to last."
+        ),
+    ] = Numbering.hidden_states,
+    layer: Layer = None,
+    use_raw: UseRaw = None,
+    undo_log1p: UndoLog1p = False,
+    gene_ids: GeneIds = None,
+    gene_table: GeneTableFile = None,
+    min_recognised: MinRecognised = 0.5,
+    gene_report: GeneReport = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    dtype: Annotated[Dtype, typer.Option(help="auto: bfloat16 where it is native.")] = Dtype.auto,
+    batch_size: Annotated[
+        int | None, typer.Option(help="The most cells at once; by memory unless given.")
+    ] = None,
+    threads: Threads = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Embed cells or genes."""
+    from rankformer.tasks.embed_files import EmbedJob, embed_files
+
+    options = _reading_options(
+        layer=layer, use_raw=use_raw, undo_log1p=undo_log1p, gene_ids=gene_ids,
+        gene_table=gene_table, min_recognised=min_recognised, n_threads=threads,
+    )  # fmt: skip
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    job = EmbedJob(
+        sources=tuple(files), output=output, mode=mode.value,
+        summary=summary.value if summary else None, key=key, overwrite=overwrite,
+    )  # fmt: skip
+    streams = embed_files(
+        job, model, options,
+        emb_layer=emb_layer, numbering=layer_numbering.value, device=device, dtype=dtype.value,
+        max_cells=batch_size,
+    )  # fmt: skip
+    _write_gene_report(gene_report, streams)
+    _say(f"Wrote {output}: {sum(map(len, streams)):,} cells, mode {mode.value}.")
+
+
+@app.command()
+def tokenize(
+    files: Sources,
+    output: Annotated[Path, typer.Option("--output", "-o", help="A folder for the dataset.")],
+    model: Model,
+    attribute: Attributes = None,
+    layer: Layer = None,
+    use_raw: UseRaw = None,
+    undo_log1p: UndoLog1p = False,
+    gene_ids: GeneIds = None,
+    gene_table: GeneTableFile = None,
+    min_recognised: MinRecognised = 0.5,
+    gene_report: GeneReport = None,
+    threads: Threads = None,
+) -> None:
+    """Write cells as tokens: a Hugging Face dataset (`datasets.load_from_disk`)."""
+    from rankformer.tasks.tokenize_files import tokenize_files
+
+    options = _reading_options(
+        layer=layer, use_raw=use_raw, undo_log1p=undo_log1p, gene_ids=gene_ids,
+        gene_table=gene_table, min_recognised=min_recognised, n_threads=threads,
+        attributes=_attributes(attribute or []),
+    )  # fmt: skip
+    streams = tokenize_files(tuple(files), output, model, options)
+    _write_gene_report(gene_report, streams)
+    _say(f"Wrote {output}: {sum(int(each.kept.sum()) for each in streams):,} cells.")
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file or folder of counts.")],
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="Models to map to; all on this machine unless given."),
+    ] = None,
+) -> None:
+    """Say what a file holds, and what to pass to `embed`."""
+    from rankformer.tasks.inspect_file import inspect_file
+    from rankformer.show.inspect_screen import render_inspection
+
+    render_inspection(inspect_file(file, models=model))
+
+
+@models_app.callback()
+def models(context: typer.Context) -> None:
+    """List the known models: names, sizes, and which are on this machine."""
+    if context.invoked_subcommand is None:
+        from rankformer.show.models_screen import render_models
+
+        render_models()
+
+
+@models_app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="A name from `rankformer models`.")],
+    revision: Annotated[
+        str | None, typer.Option(help="A commit, tag or branch of the hub's repository.")
+    ] = None,
+) -> None:
+    """Download a model and its dictionaries into the Hugging Face cache."""
+    from rankformer.model.hub import fetch as fetch_model
+    from rankformer.model.registry import require_model
+
+    folder = fetch_model(require_model(name), revision=revision)
+    _say(f"{name} is in {folder}.")
+
+
+def _reading_options(*, gene_table: Path | None, **fields: Any) -> "ReadingOptions":
+    from rankformer.data.gene_tables import read_gene_table
+    from rankformer.tasks.tokenize import ReadingOptions
+
+    table = None if gene_table is None else read_gene_table(gene_table)
+    return ReadingOptions(gene_table=table, **fields)
+
+
+def _attributes(pairs: list[str]) -> dict[str, str]:
+    """``NEW=NAME`` or ``NAME`` → dataset column to column of obs."""
+    split = [pair.partition("=") for pair in pairs]
+    return {new: name or new for new, _, name in split}
+
+
+def _write_gene_report(path: Path | None, streams: "list[TokenStream]") -> None:
+    if path is None:
+        return
+    from rankformer.tasks.output import write_gene_report
+
+    write_gene_report(path, streams)
+    _say(f"Wrote {path}: what became of each variable.")
+
+
+def _say(text: str) -> None:
+    logging.getLogger("rankformer").info(text)
+
+
+def _set_up_logging(level: int) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("rankformer")
+    logger.handlers = [handler]
+    logger.setLevel(level)
+    logger.propagate = False
+
+
+def main() -> None:
+    """Run the command line; bad input ends with exit status 2 and a sentence, not a traceback."""
+    try:
+        app()
+    except RankformerError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted; nothing half-written was left under the final name.\n")
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,181 @@
+"""The main job on files: counts in, a file of embeddings out."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rankformer.data.cells import find_files
+from rankformer.errors import SettingsError
+from rankformer.model.checkpoint import Checkpoint
+from rankformer.model.embedder import Embedder, Pooling
+from rankformer.tasks.embed import (
+    CellEmbeddings,
+    Mode,
+    describe_run,
+    fill_vectors,
+    iterate_gene_vectors,
+)
+from rankformer.tasks.gene_summary import Statistic, summarize_genes
+from rankformer.tasks.output import (
+    CELL_FORMATS,
+    check_target,
+    vectors_beside,
+    write_cell_vectors,
+    write_gene_summary,
+    write_gene_vectors,
+)
+from rankformer.tasks.progress import show_progress
+from rankformer.tasks.tokenize import ReadingOptions, TokenStream, open_tokens
+
+_COPIED = (".h5ad", ".zarr")
+
+
+@dataclass(frozen=True)
+class EmbedJob:
+    """What to embed, and what to write.
+
+    Attributes
+    ----------
+    sources
+        Files and folders of counts. Several are embedded one after the other into one output.
+    output
+        ``.h5ad``, ``.zarr``, ``.npy`` or ``.parquet``; ``.parquet`` alone for mode ``"gene"``.
+    mode
+        ``"cell"``, ``"cls"`` or ``"gene"``.
+    summary
+        With mode ``"gene"``: one vector a gene, its mean or median over cells, instead of one a
+        gene and cell.
+    key
+        Name in ``obsm``.
+    overwrite
+        Replace what is there.
+    """
+
+    sources: tuple[Path, ...]
+    output: Path
+    mode: Mode = "cell"
+    summary: Statistic | None = None
+    key: str = "X_geneformer"
+    overwrite: bool = False
+
+
+def embed_files(
+    job: EmbedJob,
+    model: str | os.PathLike[str],
+    options: ReadingOptions | None = None,
+    **settings: Any,
+) -> list[TokenStream]:
+    """Embed files into one output, which appears whole or not at all.
+
+    All inputs are opened and checked before the model is loaded and anything is written. Memory
+    does not grow with the cells.
+
+    Parameters
+    ----------
+    job
+        Inputs, output and mode.
+    model
+        A published name or a folder.
+    options
+        Where counts and genes lie, for all inputs.
+    **settings
+        Settings of the `Embedder`.
+
+    Returns
+    -------
+    The inputs as they were opened, with their gene mappings.
+
+    Raises
+    ------
+    RankformerError
+        If input, model, settings and output do not go together.
+    """
+    _check_mode(job)
+    formats = (".parquet",) if job.mode == "gene" else CELL_FORMATS
+    output = check_target(job.output, formats, job.overwrite)
+    checkpoint = Checkpoint.open(model)
+    streams = [
+        open_tokens(path, checkpoint.vocabulary, options) for path in find_files(job.sources)
+    ]
+    embedder = Embedder(checkpoint, **settings)
+    if job.mode != "gene":
+        _embed_cells(output, streams, embedder, job.mode, job.key)
+    elif job.summary:
+        _summarize_genes(output, streams, embedder, job.summary)
+    else:
+        _embed_genes(output, streams, embedder)
+    return streams
+
+
+def _check_mode(job: EmbedJob) -> None:
+    if job.summary and job.mode != "gene":
+        raise SettingsError(
+            f"A summary over cells was asked for with mode {job.mode}.",
+            'Mode "gene": its vectors are summarised over cells.',
+            "Add --mode gene, or leave --summary out.",
+        )
+
+
+def _embed_cells(
+    output: Path, streams: Sequence[TokenStream], embedder: Embedder, pooling: Pooling, key: str
+) -> None:
+    embedder.check_pooling(pooling)
+    ends = np.cumsum([0, *map(len, streams)]).tolist()
+    missing = np.full(ends[-1], None, dtype=object)
+    with vectors_beside(output, (ends[-1], embedder.d_model)) as vectors:
+        with show_progress(ends[-1], "Embedding cells") as progress:
+            for start, stop, stream in zip(ends, ends[1:], streams, strict=False):
+                missing[start:stop] = fill_vectors(
+                    vectors[start:stop], stream, embedder, pooling=pooling, progress=progress
+                )
+        provenance = describe_run(embedder, pooling, streams)
+        embeddings = CellEmbeddings(vectors, missing, _joined_obs(streams), provenance)
+        write_cell_vectors(output, embeddings, key=key, copy_of=_to_copy(output, streams))
+
+
+def _to_copy(output: Path, streams: Sequence[TokenStream]) -> Path | None:
+    path = streams[0].source.path
+    if len(streams) == 1 and path and path.suffix == output.suffix and output.suffix in _COPIED:
+        return path
+    return None
+
+
+def _joined_obs(streams: Sequence[TokenStream]) -> pd.DataFrame:
+    if len(streams) == 1:
+        return streams[0].source.obs
+    tables = [stream.source.obs.assign(source=stream.source.name) for stream in streams]
+    return pd.concat(tables, join="inner")
+
+
+def _embed_genes(output: Path, streams: Sequence[TokenStream], embedder: Embedder) -> None:
+    names = np.concatenate([stream.source.obs.index.astype(str).to_numpy() for stream in streams])
+    starts = np.cumsum([0, *map(len, streams)])
+    with show_progress(len(names), "Embedding genes") as progress:
+        blocks = (
+            (start + rows, genes)
+            for start, stream in zip(starts.tolist(), streams, strict=False)
+            for rows, genes in iterate_gene_vectors(stream, embedder, progress)
+        )
+        provenance = describe_run(embedder, "gene", streams)
+        write_gene_vectors(output, blocks, names, embedder.checkpoint.vocabulary, provenance)
+
+
+def _summarize_genes(
+    output: Path, streams: Sequence[TokenStream], embedder: Embedder, statistic: Statistic
+) -> None:
+    n_cells = sum(map(len, streams))
+    with show_progress(n_cells, "Embedding genes") as progress:
+        summary = summarize_genes(
+            streams,
+            embedder,
+            statistic=statistic,
+            scratch_folder=output.parent,
+            progress=progress,
+        )
+    provenance = {**describe_run(embedder, "gene", streams), "summary": statistic}
+    write_gene_summary(output, summary, embedder.checkpoint.vocabulary, provenance)
