@@ -215,8 +215,8 @@ def inspect(
     ] = None,
 ) -> None:
     """Say what a file holds, and what to pass to `embed`."""
-    from rankformer.tasks.inspect_file import inspect_file
     from rankformer.show.inspect_screen import render_inspection
+    from rankformer.tasks.inspect_file import inspect_file
 
     render_inspection(inspect_file(file, models=model))
 

@@ -1,0 +1,124 @@
+"""A small vocabulary, model and cells that everyone has; the shared data where it is."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rankformer.vocabulary import Vocabulary
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+CELL_FILES = ("pbmc3k", "pbmc_1k_v2", "pbmc_1k_5prime", "ifnb", "sc_mixology")
+PUBLISHED_SHAPES = (
+    "gf-6L-30M-i2048",
+    "gf-12L-30M-i2048",
+    "gf-12L-95M-i4096",
+    "gf-20L-95M-i4096",
+    "Geneformer-V2-104M",
+    "Geneformer-V2-316M",
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_home(tmp_path_factory):
+    """No test reads or writes the caches of the person who runs it, or uses the network."""
+    home = tmp_path_factory.mktemp("home")
+    names = ("HOME", "HF_HOME", "HF_HUB_CACHE", "RANKFORMER_MODELS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ["HOME"] = str(home)
+    os.environ["HF_HOME"] = str(home / "huggingface")
+    for name in names[2:]:
+        os.environ.pop(name, None)
+    yield
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
+def shared_path(*parts: str) -> Path:
+    """A file of the shared data; skips the test where there is none."""
+    path = SHARED.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"needs the shared data: {'/'.join(parts)} is not beside the checkout")
+    return path
+
+
+@pytest.fixture(scope="session")
+def v1() -> Vocabulary:
+    return Vocabulary.load(shared_path("geneformer", "v1"))
+
+
+@pytest.fixture(scope="session")
+def v2() -> Vocabulary:
+    return Vocabulary.load(shared_path("geneformer", "v2"))
+
+
+def published_config(name: str) -> dict:
+    return json.loads(shared_path("configs", f"{name}.json").read_text())
+
+
+def small_vocabulary(*, special: bool = True, n_genes: int = 200) -> Vocabulary:
+    """Genes ENSG00000000001 … with symbols G1 …, an alias each, and medians of two decades."""
+    names = ["<pad>", "<mask>", *(["<cls>", "<eos>"] if special else [])]
+    genes = [f"ENSG{i:011d}" for i in range(1, n_genes + 1)]
+    medians = np.random.default_rng(7).uniform(0.1, 10, n_genes)
+    return Vocabulary.from_tables(
+        {name: token for token, name in enumerate([*names, *genes])},
+        dict(zip(genes, medians.tolist(), strict=True)),
+        symbols={f"G{i}": gene for i, gene in enumerate(genes, 1)},
+        aliases={f"ALIAS{i}": gene for i, gene in enumerate(genes, 1)},
+        input_length=64,
+        name="small-v2" if special else "small-v1",
+    )
+
+
+@pytest.fixture(params=[False, True], ids=["v1-like", "v2-like"], scope="session")
+def vocabulary(request) -> Vocabulary:
+    """A small vocabulary without and with <cls> and <eos>."""
+    return small_vocabulary(special=request.param)
+
+
+def small_counts(n_cells: int, n_vars: int, seed: int = 0, mean: float = 0.5):
+    """Poisson counts, CSR float32, without empty cells."""
+    from scipy.sparse import csr_matrix
+
+    rng = np.random.default_rng(seed)
+    counts = rng.poisson(mean * rng.gamma(1.0, 1.0, n_vars), (n_cells, n_vars))
+    counts[np.arange(n_cells), rng.integers(0, n_vars, n_cells)] += 1
+    return csr_matrix(counts.astype(np.float32))
+
+
+@pytest.fixture
+def small_adata(vocabulary):
+    """30 cells with raw counts in X; variables are symbols, a few of them unknown."""
+    import anndata as ad
+    import pandas as pd
+
+    symbols = [vocabulary.symbol_of[gene] for gene in vocabulary.ensembl_ids]
+    names = [*symbols[:150], *(f"ZZ{i}" for i in range(20))]
+    adata = ad.AnnData(small_counts(30, len(names), seed=1), var=pd.DataFrame(index=names))
+    adata.obs_names = [f"cell{i}" for i in range(30)]
+    adata.obs["cell_type"] = pd.Categorical(np.where(np.arange(30) % 2, "B", "T"))
+    return adata
+
+
+def save_small_checkpoint(folder: Path, vocabulary: Vocabulary, seed: int = 0, **shape) -> Path:
+    """A checkpoint of random weights: for tests only."""
+    import torch
+
+    from rankformer.model.checkpoint import save_checkpoint
+    from rankformer.model.encoder import Encoder, MaskedLanguageModel
+    from rankformer.model.spec import EncoderSpec
+
+    torch.manual_seed(seed)
+    shape = {"n_layers": 3, "d_model": 32, "n_heads": 2, "d_ff": 64, "max_positions": 64, **shape}
+    spec = EncoderSpec(vocab_size=vocabulary.size, **shape)
+    return save_checkpoint(folder, MaskedLanguageModel(Encoder(spec)), vocabulary)
+
+
+@pytest.fixture(scope="session")
+def checkpoint_folder(vocabulary, tmp_path_factory) -> Path:
+    return save_small_checkpoint(tmp_path_factory.mktemp("models") / "small", vocabulary)

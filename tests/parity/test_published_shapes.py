@@ -1,0 +1,119 @@
+"""Every published shape against `transformers`' BERT, one cell at a time, with random weights.
+
+The weights are drawn larger than BERT's, so that attention and layers matter in the result.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from tests.conftest import PUBLISHED_SHAPES, published_config
+from transformers import BertConfig, BertForMaskedLM
+
+from rankformer.model.checkpoint import Checkpoint
+from rankformer.model.embedder import Embedder
+from rankformer.model.encoder import PackedBatch
+
+HEAVY = {"gf-20L-95M-i4096", "Geneformer-V2-104M", "Geneformer-V2-316M"}
+ALL_SHAPES = [
+    pytest.param(name, marks=pytest.mark.slow if name in HEAVY else ()) for name in PUBLISHED_SHAPES
+]
+LENGTHS = (3, 170, 40, 391)
+
+
+class Pair:
+    """A published shape with the same weights in `transformers` and in rankformer."""
+
+    def __init__(self, name, vocabulary, folder):
+        torch.manual_seed(0)
+        config = BertConfig(**published_config(name), attn_implementation="eager")
+        self.reference = BertForMaskedLM(config).eval()
+        with torch.no_grad():
+            for parameter in self.reference.parameters():
+                if parameter.dim() == 2:
+                    parameter.mul_(2)
+        self.reference.save_pretrained(folder)
+        vocabulary.save(folder)
+        self.checkpoint = Checkpoint.open(folder)
+        self.vocabulary = vocabulary
+        self.ragged = self._cells(np.random.default_rng(0))
+
+    def _cells(self, rng):
+        cells = [rng.choice(self.vocabulary.tokens, length, replace=False) for length in LENGTHS]
+        if self.vocabulary.cls_token is not None:
+            frame = self.vocabulary.cls_token, self.vocabulary.eos_token
+            cells = [np.array([frame[0], *cell, frame[1]]) for cell in cells]
+        offsets = np.cumsum([0, *map(len, cells)])
+        return np.concatenate(cells).astype(np.int32), offsets
+
+    def cells(self):
+        values, offsets = self.ragged
+        return [values[a:b] for a, b in pairwise(offsets)]
+
+    def reference_states(self, cell):
+        with torch.inference_mode():
+            tokens = torch.tensor(cell.astype(np.int64))[None]
+            states = self.reference.bert(tokens, output_hidden_states=True).hidden_states
+        return [state[0].numpy() for state in states]
+
+
+@pytest.fixture(scope="module", params=ALL_SHAPES)
+def pair(request, tmp_path_factory):
+    wanted = "v1" if published_config(request.param)["vocab_size"] == 25_426 else "v2"
+    vocabulary = request.getfixturevalue(wanted)
+    return Pair(request.param, vocabulary, tmp_path_factory.mktemp("shape"))
+
+
+def test_embeddings_equal_bert_run_one_cell_at_a_time(pair):
+    frame = pair.vocabulary.n_frame_tokens // 2
+    states = [pair.reference_states(cell) for cell in pair.cells()]
+    for layer in (0, pair.checkpoint.spec.n_layers // 2, -2, -1):
+        embedder = Embedder(pair.checkpoint, emb_layer=layer, dtype="float32", device="cpu")
+        genes = [state[layer][frame : len(state[layer]) - frame] for state in states]
+        means = np.stack([each.mean(axis=0) for each in genes])
+        np.testing.assert_allclose(embedder.cells(pair.ragged), means, rtol=0, atol=1e-5)
+        found = np.concatenate([block.vectors for block in embedder.genes(pair.ragged)])
+        np.testing.assert_allclose(found, np.concatenate(genes), rtol=0, atol=1e-5)
+        if frame:
+            first = np.stack([state[layer][0] for state in states])
+            found = embedder.cells(pair.ragged, "cls")
+            np.testing.assert_allclose(found, first, rtol=0, atol=1e-5)
+
+
+def test_the_other_cells_of_a_batch_change_nothing(pair):
+    embedder = Embedder(pair.checkpoint, dtype="float32", device="cpu")
+    together = embedder.cells(pair.ragged)
+    embedder.budget.max_cells = 1
+    alone = embedder.cells(pair.ragged)
+    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-6)
+
+
+def test_bfloat16_points_the_same_way(pair):
+    exact = Embedder(pair.checkpoint, dtype="float32", device="cpu").cells(pair.ragged)
+    rough = Embedder(pair.checkpoint, dtype="bfloat16", device="cpu").cells(pair.ragged)
+    norms = np.linalg.norm(exact, axis=1) * np.linalg.norm(rough, axis=1)
+    assert ((exact * rough).sum(axis=1) / norms >= 0.9995).all()
+
+
+def test_logits_and_attention_equal_bert(pair):
+    cell = pair.cells()[1]
+    batch = PackedBatch.pack((cell, np.array([0, len(cell)])), 0, 1)
+    with torch.inference_mode():
+        expected = pair.reference(batch.tokens_T[None], output_attentions=True)
+        logits = pair.checkpoint.masked_language_model()(batch)
+        np.testing.assert_allclose(logits, expected.logits[0], rtol=0, atol=1e-4)
+        encoder = pair.checkpoint.encoder()
+        for layer in (1, -1):
+            (weights,) = encoder.attention(batch, layer)
+            np.testing.assert_allclose(
+                weights, expected.attentions[layer - 1 if layer > 0 else layer][0], atol=1e-5
+            )
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_equals_the_cpu(pair):
+    exact = Embedder(pair.checkpoint, dtype="float32", device="cpu").cells(pair.ragged)
+    on_gpu = Embedder(pair.checkpoint, dtype="float32", device="cuda").cells(pair.ragged)
+    np.testing.assert_allclose(on_gpu, exact, rtol=0, atol=1e-4)
