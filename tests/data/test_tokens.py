@@ -1,0 +1,161 @@
+"""TokenizedCells: Arrow inside, a Hugging Face dataset outside."""
+
+from itertools import pairwise
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.conftest import small_vocabulary
+
+from rankformer.data.tokens import TokenizedCells, save_tokens
+from rankformer.errors import OutputError, TokensError
+
+cells_lists = st.lists(st.lists(st.integers(4, 203), max_size=9), min_size=1, max_size=12)
+
+
+def tokenized(cells, **more):
+    values = np.array([token for cell in cells for token in cell], np.int32)
+    offsets = np.cumsum([0, *map(len, cells)])
+    return TokenizedCells.from_ragged((values, offsets), **more)
+
+
+def as_lists(cells):
+    return [cells.cell(i).tolist() for i in range(len(cells))]
+
+
+CELLS = [[2, 9, 7, 3], [2, 3], [2, 5, 3], [2, 11, 5, 7, 3]]
+
+
+def test_dataset_shares_the_memory_of_the_tokens():
+    values, offsets = np.arange(10, dtype=np.int32), np.array([0, 4, 10])
+    dataset = TokenizedCells.from_ragged((values, offsets)).to_dataset()
+    column = dataset.data.column("input_ids").chunk(0)
+    assert column.values.buffers()[1].address == values.ctypes.data
+    assert dataset.column_names == ["input_ids", "length"]
+    assert dataset[1] == {"input_ids": [4, 5, 6, 7, 8, 9], "length": 6}
+
+
+@settings(deadline=None)
+@given(cells_lists, st.integers(1, 5))
+def test_slices_and_chunks_give_the_cells_back(cells, n_parts):
+    cuts = np.linspace(0, len(cells), n_parts + 1).astype(int)
+    parts = [tokenized(cells[a:b]) for a, b in pairwise(cuts)]
+    joined = TokenizedCells.concatenate(parts)
+    assert as_lists(joined) == cells
+    assert joined.lengths.tolist() == [len(cell) for cell in cells]
+    for start in range(len(cells)):
+        values, offsets = joined.ragged(start, len(cells))
+        assert offsets[0] == 0
+        assert [part.tolist() for part in np.split(values, offsets[1:-1])] == cells[start:]
+    assert [ragged[0].tolist() for _, ragged in joined.blocks(1)] == cells
+
+
+def test_saved_and_loaded_with_everything(tmp_path):
+    cells = tokenized(
+        CELLS,
+        attributes={"cell_type": ["B", "T", None, "B"], "age": [1.5, 2, 3, 4]},
+        cell_names=["a", "b", "c", "c"],
+        vocabulary_sha256="ab" * 32,
+    )
+    parts = [cells.take(np.array([0])), cells.take(np.array([1, 2, 3]))]
+    path = save_tokens(parts, tmp_path / "cells")
+    loaded = TokenizedCells.load(path)
+    assert as_lists(loaded) == CELLS
+    assert loaded.cell_names.to_pylist() == ["a", "b", "c", "c"]
+    assert loaded.vocabulary_sha256 == "ab" * 32
+    dataset = datasets.load_from_disk(str(path))
+    assert dataset["cell_type"][:] == ["B", "T", None, "B"]
+    assert dataset["length"][:] == [4, 2, 3, 5]
+
+
+def test_dataset_of_the_published_tokenizer_loads(tmp_path):
+    """It writes int64 lists, without our description."""
+    made = datasets.Dataset.from_dict(
+        {"input_ids": CELLS, "length": [4, 2, 3, 5], "donor": [*"xxyy"]}
+    )
+    made.save_to_disk(str(tmp_path / "published.dataset"))
+    cells = TokenizedCells.load(tmp_path / "published.dataset")
+    assert as_lists(cells) == CELLS
+    assert cells.vocabulary_sha256 is None
+    assert cells.table["donor"].to_pylist() == [*"xxyy"]
+
+
+def test_selected_shuffled_and_filtered_datasets_keep_their_order():
+    dataset = tokenized(CELLS, vocabulary_sha256="ab" * 32).to_dataset()
+    cells = TokenizedCells.from_dataset(dataset.select([3, 0, 3]))
+    assert as_lists(cells) == [CELLS[3], CELLS[0], CELLS[3]]
+    assert cells.vocabulary_sha256 == "ab" * 32
+
+
+def test_existing_output_is_left_alone(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").write_text("precious")
+    with pytest.raises(OutputError, match="exists already"):
+        tokenized(CELLS).save(tmp_path / "mine")
+    assert (tmp_path / "mine" / "file").read_text() == "precious"
+
+
+def test_failure_half_way_leaves_nothing(tmp_path):
+    def parts():
+        yield tokenized(CELLS)
+        raise RuntimeError("the source broke")
+
+    with pytest.raises(RuntimeError, match="the source broke"):
+        save_tokens(parts(), tmp_path / "cells")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["remove", "truncate", "empty"])
+def test_damaged_datasets_are_refused(tmp_path, damage):
+    path = tokenized(CELLS * 500).save(tmp_path / "cells")
+    (data,) = path.glob("data*.arrow")
+    if damage == "remove":
+        data.unlink()
+    else:
+        content = data.read_bytes()
+        data.write_bytes(content[: len(content) // 2] if damage == "truncate" else b"")
+    with pytest.raises(TokensError, match="could not be read"):
+        TokenizedCells.load(path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"tokens": [[1]]}, "columns tokens"),
+        ({"input_ids": [["a"]]}, "holds"),
+        ({"input_ids": [[2**40]]}, "holds"),
+        ({"input_ids": [[1, None]]}, "missing values"),
+        ({"input_ids": [[1], None]}, "missing values"),
+        ({"input_ids": [1, 2]}, "holds"),
+    ],
+)
+def test_datasets_without_tokens_are_refused(columns, message):
+    with pytest.raises(TokensError, match=message):
+        TokenizedCells.from_dataset(datasets.Dataset(pa.table(columns)))
+
+
+def test_tokens_of_another_vocabulary_are_refused():
+    v1, v2 = small_vocabulary(special=False), small_vocabulary(special=True)
+    framed = tokenized([[2, 9, 3], [2, 7, 11, 3]])
+    bare = tokenized([[9, 5], [7, 11]])
+    framed.check_fits(v2)
+    bare.check_fits(v1)
+    with pytest.raises(TokensError, match="not framed"):
+        bare.check_fits(v2)
+    with pytest.raises(TokensError, match="as special tokens do"):
+        framed.check_fits(v1)
+    with pytest.raises(TokensError, match="range from"):
+        tokenized([[9, 999]]).check_fits(v1)
+    with pytest.raises(TokensError, match="up to 70 a cell"):
+        tokenized([[9] * 70, [8]]).check_fits(v1)
+    with pytest.raises(TokensError, match="made with the vocabulary"):
+        tokenized([[9], [7]], vocabulary_sha256="ab" * 32).check_fits(v1)
+
+
+def test_joining_cells_of_two_vocabularies_is_refused():
+    parts = [tokenized(CELLS, vocabulary_sha256=each * 32) for each in ("ab", "cd")]
+    with pytest.raises(TokensError, match="2 vocabularies"):
+        TokenizedCells.concatenate(parts)
