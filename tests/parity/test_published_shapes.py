@@ -1,6 +1,6 @@
 """Every published shape against `transformers`' BERT, one cell at a time, with random weights.
 
-The weights are drawn larger than BERT's, so that attention and layers matter in the result.
+Matrices are drawn as BERT's are; biases and layer norms get noise, so that a mixed-up one shows.
 """
 
 from itertools import pairwise
@@ -31,8 +31,8 @@ class Pair:
         self.reference = BertForMaskedLM(config).eval()
         with torch.no_grad():
             for parameter in self.reference.parameters():
-                if parameter.dim() == 2:
-                    parameter.mul_(2)
+                if parameter.dim() == 1:
+                    parameter.add_(torch.randn_like(parameter), alpha=0.02)
         self.reference.save_pretrained(folder)
         vocabulary.save(folder)
         self.checkpoint = Checkpoint.open(folder)
