@@ -15,7 +15,8 @@ import typer
 from rankformer.errors import RankformerError
 
 if TYPE_CHECKING:
-    from rankformer.tasks.tokenize import ReadingOptions, TokenStream
+    from rankformer.data.gene_tables import GeneTable
+    from rankformer.tasks.tokenize import TokenStream
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -54,52 +55,91 @@ class Dtype(StrEnum):
     float16 = "float16"
 
 
+_COUNTS, _GENES, _MODEL = "Where the counts are", "Which genes they are", "How the model runs"
+
 Sources = Annotated[
     list[Path],
     typer.Argument(
         metavar="FILE…",
         help="Counts: .h5ad, .zarr, 10x .h5, a 10x matrix folder, or a folder of such files.",
+        show_default=False,
     ),
 ]
 Model = Annotated[
-    str, typer.Option("--model", "-m", help="A name from `rankformer models`, or a folder.")
+    str,
+    typer.Option("--model", "-m", help="A name from `rankformer models`, or a folder."),
 ]
 Layer = Annotated[
-    str | None, typer.Option(help="The layer of AnnData that holds the counts; found unless given.")
+    str | None,
+    typer.Option(help="A layer of AnnData; found unless given.", rich_help_panel=_COUNTS),
 ]
 UseRaw = Annotated[
-    bool | None, typer.Option("--use-raw/--no-raw", help="Take the counts from raw.X, or from X.")
+    bool | None,
+    typer.Option("--use-raw/--no-raw", help="Take raw.X, or X.", rich_help_panel=_COUNTS),
 ]
 UndoLog1p = Annotated[
-    bool, typer.Option(help="The values are log1p of counts scaled per cell: undo the logarithm.")
+    bool,
+    typer.Option(
+        "--undo-log1p", help="Undo the log1p of counts scaled per cell.", rich_help_panel=_COUNTS
+    ),
+]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check/--no-check", help="Refuse values that are no counts.", rich_help_panel=_COUNTS
+    ),
 ]
 GeneIds = Annotated[
     str | None,
-    typer.Option(help='Gene identifiers: "index" or a column of var; found unless given.'),
+    typer.Option(help='"index" or a column of var; found unless given.', rich_help_panel=_GENES),
 ]
 GeneTableFile = Annotated[
     Path | None,
-    typer.Option(help="Gene names by Ensembl id: HGNC's table, or two columns of a CSV or TSV."),
+    typer.Option(
+        help="More names: HGNC's table, or two columns of a CSV or TSV.", rich_help_panel=_GENES
+    ),
+]
+TableIdentifier = Annotated[
+    str | None,
+    typer.Option(
+        "--identifier-column", help="The table's column of names.", rich_help_panel=_GENES
+    ),
+]
+TableEnsembl = Annotated[
+    str | None,
+    typer.Option(
+        "--ensembl-column", help="The table's column of Ensembl ids.", rich_help_panel=_GENES
+    ),
+]
+EnsemblRelease = Annotated[
+    int | None,
+    typer.Option(
+        help="More names: a release in pyensembl's local database.", rich_help_panel=_GENES
+    ),
 ]
 MinRecognised = Annotated[
-    float, typer.Option(help="The least share of variables that must be known human genes.")
+    float,
+    typer.Option(help="The least share of variables that must be known.", rich_help_panel=_GENES),
+]
+GeneReport = Annotated[
+    Path | None,
+    typer.Option(help="Write the fate of each variable to this CSV.", rich_help_panel=_GENES),
 ]
 Attributes = Annotated[
     list[str] | None,
     typer.Option("--attribute", help="A column of obs to carry along: NAME or NEW=NAME."),
 ]
-GeneReport = Annotated[
-    Path | None, typer.Option(help="Write what became of each variable to this CSV file.")
-]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Threads; all that may be used unless given.")
+    int | None,
+    typer.Option(min=1, help="All that may be used unless given.", rich_help_panel=_MODEL),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output.")]
+Verbosity = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")]
 
 
 @app.callback()
 def _main(
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
+    quiet: Verbosity = False,
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
     show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
@@ -118,48 +158,59 @@ def embed(
     files: Sources,
     output: Annotated[
         Path,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Where to: .h5ad or .zarr (a copy with obsm), .npy, .parquet.",
-        ),
+        typer.Option("--output", "-o", help=".h5ad or .zarr (a copy with obsm), .npy or .parquet."),
     ],
     model: Model,
     mode: Annotated[
-        Mode, typer.Option(help="cell: mean over genes; cls: <cls> token; gene: one a gene.")
+        Mode, typer.Option(help="Mean over genes, the <cls> token, or each gene's vector.")
     ] = Mode.cell,
     summary: Annotated[
         Summary | None, typer.Option(help="With mode gene: one vector a gene, over all cells.")
     ] = None,
-    key: Annotated[str, typer.Option(help="Name of the embedding in obsm.")] = "X_geneformer",
-    emb_layer: Annotated[int, typer.Option(help="The model's layer; -1 is the last.")] = -1,
-    layer_numbering: Annotated[
-        Numbering,
-        typer.Option(
-            help="hidden_states: 0 embeddings, -1 last; published: 0 last, -1 second to last."
-        ),
-    ] = Numbering.hidden_states,
+    key: Annotated[str, typer.Option(help="Name in obsm.")] = "X_geneformer",
+    overwrite: Overwrite = False,
     layer: Layer = None,
     use_raw: UseRaw = None,
     undo_log1p: UndoLog1p = False,
+    check: Check = True,
     gene_ids: GeneIds = None,
     gene_table: GeneTableFile = None,
+    identifier_column: TableIdentifier = None,
+    ensembl_column: TableEnsembl = None,
+    ensembl_release: EnsemblRelease = None,
     min_recognised: MinRecognised = 0.5,
     gene_report: GeneReport = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    dtype: Annotated[Dtype, typer.Option(help="auto: bfloat16 where it is native.")] = Dtype.auto,
+    emb_layer: Annotated[int, typer.Option(help="The model's layer.", rich_help_panel=_MODEL)] = -1,
+    layer_numbering: Annotated[
+        Numbering,
+        typer.Option(
+            help="hidden_states: 0 embeddings, -1 last. published: 0 last, -1 second to last.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = Numbering.hidden_states,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=_MODEL)
+    ] = "auto",
+    dtype: Annotated[
+        Dtype, typer.Option(help="auto: bfloat16 where native.", rich_help_panel=_MODEL)
+    ] = Dtype.auto,
     batch_size: Annotated[
-        int | None, typer.Option(help="The most cells at once; by memory unless given.")
+        int | None,
+        typer.Option(
+            help="The most cells at once; by memory unless given.", rich_help_panel=_MODEL
+        ),
     ] = None,
     threads: Threads = None,
-    overwrite: Overwrite = False,
 ) -> None:
     """Embed cells or genes."""
     from rankformer.tasks.embed_files import EmbedJob, embed_files
+    from rankformer.tasks.tokenize import ReadingOptions
 
-    options = _reading_options(
-        layer=layer, use_raw=use_raw, undo_log1p=undo_log1p, gene_ids=gene_ids,
-        gene_table=gene_table, min_recognised=min_recognised, n_threads=threads,
+    options = ReadingOptions(
+        layer=layer, use_raw=use_raw, undo_log1p=undo_log1p, check=check, gene_ids=gene_ids,
+        gene_table=_gene_table(gene_table, identifier_column, ensembl_column),
+        pyensembl_genome=_pyensembl_genome(ensembl_release), min_recognised=min_recognised,
+        n_threads=threads,
     )  # fmt: skip
     if threads:
         import torch
@@ -187,18 +238,25 @@ def tokenize(
     layer: Layer = None,
     use_raw: UseRaw = None,
     undo_log1p: UndoLog1p = False,
+    check: Check = True,
     gene_ids: GeneIds = None,
     gene_table: GeneTableFile = None,
+    identifier_column: TableIdentifier = None,
+    ensembl_column: TableEnsembl = None,
+    ensembl_release: EnsemblRelease = None,
     min_recognised: MinRecognised = 0.5,
     gene_report: GeneReport = None,
     threads: Threads = None,
 ) -> None:
     """Write cells as tokens: a Hugging Face dataset (`datasets.load_from_disk`)."""
+    from rankformer.tasks.tokenize import ReadingOptions
     from rankformer.tasks.tokenize_files import tokenize_files
 
-    options = _reading_options(
-        layer=layer, use_raw=use_raw, undo_log1p=undo_log1p, gene_ids=gene_ids,
-        gene_table=gene_table, min_recognised=min_recognised, n_threads=threads,
+    options = ReadingOptions(
+        layer=layer, use_raw=use_raw, undo_log1p=undo_log1p, check=check, gene_ids=gene_ids,
+        gene_table=_gene_table(gene_table, identifier_column, ensembl_column),
+        pyensembl_genome=_pyensembl_genome(ensembl_release), min_recognised=min_recognised,
+        n_threads=threads,
         attributes=_attributes(attribute or []),
     )  # fmt: skip
     streams = tokenize_files(tuple(files), output, model, options)
@@ -245,12 +303,22 @@ def fetch(
     _say(f"{name} is in {folder}.")
 
 
-def _reading_options(*, gene_table: Path | None, **fields: Any) -> "ReadingOptions":
+def _gene_table(
+    path: Path | None, identifier: str | None, ensembl_id: str | None
+) -> "GeneTable | None":
     from rankformer.data.gene_tables import read_gene_table
-    from rankformer.tasks.tokenize import ReadingOptions
 
-    table = None if gene_table is None else read_gene_table(gene_table)
-    return ReadingOptions(gene_table=table, **fields)
+    if path is None:
+        return None
+    return read_gene_table(path, identifier=identifier, ensembl_id=ensembl_id)
+
+
+def _pyensembl_genome(release: int | None) -> Any:
+    if release is None:
+        return None
+    from rankformer.data.gene_tables import open_pyensembl
+
+    return open_pyensembl(release)
 
 
 def _attributes(pairs: list[str]) -> dict[str, str]:

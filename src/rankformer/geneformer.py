@@ -146,7 +146,7 @@ class Geneformer:
         Parameters
         ----------
         adata
-            Cells × genes.
+            Cells by genes.
         gene_names
             Where the identifiers are: ``"index"``, or a column of ``var``. Ensembl ids, symbols
             and aliases are recognised, mixed too.
@@ -170,7 +170,7 @@ class Geneformer:
 
         options = ReadingOptions(
             use_raw=None if use_raw_counts else False,
-            check_counts=use_raw_counts,
+            check=use_raw_counts,
             gene_ids=gene_names,
             attributes=self.config.custom_attr_name_dict or {},
             n_threads=self.config.nproc,

@@ -4,4 +4,4 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ragged = tuple[NDArray[np.int32], NDArray[np.int64]]
-"""``values`` (n_values,) of all rows end to end, and ``offsets`` (n_rows + 1,) where each begins."""
+"""``values`` (n_values,) of all rows end to end; ``offsets`` (n_rows + 1,) where each begins."""

@@ -34,7 +34,7 @@ def embed(
     Parameters
     ----------
     adata
-        Cells × genes with raw counts in ``X``, ``raw`` or a layer.
+        Cells by genes, with raw counts in ``X``, ``raw`` or a layer.
     model
         A published name, a folder, a `Checkpoint`, or an `Embedder` (which carries its own layer,
         device and dtype; the arguments of these names are then not used).

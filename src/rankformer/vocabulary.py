@@ -24,6 +24,8 @@ from rankformer.errors import VocabularyError
 VOCABULARY_FILE = "vocabulary.parquet"
 PAD, MASK, CLS, EOS = "<pad>", "<mask>", "<cls>", "<eos>"
 _FORMAT = 1
+_SETTINGS = b"rankformer_vocabulary"
+_SETTINGS_SHA256 = b"rankformer_vocabulary_sha256"
 _TOKENS = "token_dictionary"
 _MEDIANS = "gene_median_dictionary"
 _MAPPING = "ensembl_mapping_dict"
@@ -98,8 +100,9 @@ class Vocabulary:
         VocabularyError
             If tokens are not unique whole numbers from 0 on, or a gene has no positive median.
         """
-        special = {key: int(token) for key, token in tokens.items() if key.startswith("<")}
-        genes = sorted((int(token), key) for key, token in tokens.items() if key not in special)
+        tokens = _whole_numbers(tokens, name)
+        special = {key: token for key, token in tokens.items() if key.startswith("<")}
+        genes = sorted((token, key) for key, token in tokens.items() if key not in special)
         missing = [gene for _, gene in genes if gene not in medians]
         if missing:
             raise VocabularyError(
@@ -111,7 +114,7 @@ class Vocabulary:
         return cls(
             ensembl_ids=tuple(gene for _, gene in genes),
             tokens=np.array([token for token, _ in genes], dtype=np.int32),
-            medians=np.array([float(medians[gene]) for _, gene in genes], dtype=np.float64),
+            medians=_as_floats([medians[gene] for _, gene in genes], name),
             special_tokens=MappingProxyType(special),
             input_length=input_length or _PUBLISHED_LENGTH[CLS in special],
             symbols=MappingProxyType(dict(symbols or {})),
@@ -279,8 +282,8 @@ def _choose_release(
 
 def _read_release(files: Mapping[str, Path], name: str) -> Vocabulary:
     tables = {key: _read_table(file) for key, file in files.items()}
-    for key in (_TOKENS, _MEDIANS):
-        _expect_values(tables[key], (int, float, np.number), files[key])
+    _expect_values(tables[_TOKENS], (int, np.integer), files[_TOKENS])
+    _expect_values(tables[_MEDIANS], (int, float, np.integer, np.floating), files[_MEDIANS])
     for key in (_MAPPING, _SYMBOLS):
         _expect_values(tables.get(key, {}), (str,), files.get(key))
     return Vocabulary.from_tables(
@@ -339,6 +342,32 @@ def _parse_table(stream: IO[bytes], suffix: str) -> dict[str, Any]:
     return table
 
 
+def _whole_numbers(tokens: Mapping[str, int], name: str) -> dict[str, int]:
+    try:
+        whole = {key: int(token) for key, token in tokens.items()}
+        odd = [key for key, token in whole.items() if token != tokens[key] or token >> 31]
+    except (TypeError, ValueError, OverflowError) as error:
+        odd = [str(error)]
+    if odd:
+        raise VocabularyError(
+            f"{len(odd):,} tokens of {name} are not whole numbers from 0 on: {_few(odd)}.",
+            "One whole number, below 2 to the power of 31, for each gene and special token.",
+            "Take the token dictionary from the model's release again.",
+        )
+    return whole
+
+
+def _as_floats(medians: Iterable[float], name: str) -> NDArray[np.float64]:
+    try:
+        return np.array([float(median) for median in medians], dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise VocabularyError(
+            f"The medians of {name} are not all numbers: {error}.",
+            "A positive, finite median for every gene: the encoding divides by it.",
+            "Take the median dictionary from the model's release again.",
+        ) from error
+
+
 def _verify(vocabulary: Vocabulary) -> None:
     tokens = np.concatenate(
         [vocabulary.tokens, np.array(list(vocabulary.special_tokens.values()), dtype=np.int32)]
@@ -379,19 +408,23 @@ def _write_parquet(vocabulary: Vocabulary, path: Path) -> Path:
         "input_length": vocabulary.input_length,
         "sha256": vocabulary.sha256,
     }
-    table = pa.table(
-        {
-            "ensembl_id": pa.array(names.keys(), pa.string()),
-            "token": pa.array((token_of.get(gene) for gene in names), pa.int32()),
-            "median": pa.array((median_of.get(gene) for gene in names), pa.float64()),
-            "symbols": pa.array((each[0] for each in names.values()), pa.list_(pa.string())),
-            "aliases": pa.array((each[1] for each in names.values()), pa.list_(pa.string())),
-        },
-        metadata={"rankformer_vocabulary": json.dumps(settings)},
-    )
+    described = json.dumps(settings).encode()
+    columns = {
+        "ensembl_id": list(names),
+        "token": [token_of.get(gene) for gene in names],
+        "median": [median_of.get(gene) for gene in names],
+        "symbols": [each[0] for each in names.values()],
+        "aliases": [each[1] for each in names.values()],
+    }
+    metadata = {_SETTINGS: described, _SETTINGS_SHA256: hashlib.sha256(described).hexdigest()}
+    table = pa.table(columns, schema=_schema().with_metadata(metadata))
     part = path.with_name(path.name + ".part")
-    pq.write_table(table, part, compression="zstd")
-    part.replace(path)
+    try:
+        # Checksums, because the hash covers tokens and medians, but not the other names.
+        pq.write_table(table, part, compression="zstd", write_page_checksum=True)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
     return path
 
 
@@ -406,15 +439,16 @@ def _names_by_gene(vocabulary: Vocabulary) -> dict[str, tuple[list[str], list[st
 
 
 def _read_parquet(path: Path) -> Vocabulary:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
-        settings = json.loads(table.schema.metadata[b"rankformer_vocabulary"])
-        rows = table.to_pydict()
-        vocabulary = _from_rows(rows, settings)
-    except (pa.ArrowException, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        table = pq.read_table(path, page_checksum_verification=True)
+        settings = _read_settings(table.schema)
+        vocabulary = _from_rows(table.to_pydict(), settings)
+    except VocabularyError:
+        raise
+    # A damaged file can raise nearly anything, depending on the bytes.
+    except Exception as error:
         raise VocabularyError(
             f"{path} is not a vocabulary of rankformer, or is damaged: {error}.",
             f"A Parquet file written by Vocabulary.save, format {_FORMAT}.",
@@ -427,6 +461,34 @@ def _read_parquet(path: Path) -> Vocabulary:
             "The file was changed or damaged: take it from where the checkpoint came from.",
         )
     return vocabulary
+
+
+def _schema() -> Any:
+    """A row a gene; one without a token has names only."""
+    import pyarrow as pa
+
+    names = pa.list_(pa.string())
+    return pa.schema(
+        {
+            "ensembl_id": pa.string(),
+            "token": pa.int32(),
+            "median": pa.float64(),
+            "symbols": names,
+            "aliases": names,
+        }
+    )
+
+
+def _read_settings(schema: Any) -> dict[str, Any]:
+    if not schema.equals(_schema()):
+        raise ValueError(f"it has the columns {', '.join(schema.names)}")
+    described = schema.metadata[_SETTINGS]
+    if hashlib.sha256(described).hexdigest() != schema.metadata[_SETTINGS_SHA256].decode():
+        raise ValueError("its settings were changed")
+    settings: dict[str, Any] = json.loads(described)
+    if settings["format"] != _FORMAT:
+        raise ValueError(f"it has the format {settings['format']}")
+    return settings
 
 
 def _from_rows(rows: Mapping[str, list[Any]], settings: Mapping[str, Any]) -> Vocabulary:

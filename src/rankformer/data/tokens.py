@@ -148,7 +148,7 @@ class TokenizedCells:
         return values, offsets
 
     def blocks(self, n_cells: int = 2048) -> Iterator[tuple[int, Ragged]]:
-        """Consecutive cells in blocks of at most `n_cells`: index of the first, and their tokens."""
+        """Consecutive cells, at most `n_cells` at a time: index of the first, and their tokens."""
         for start in range(0, len(self), n_cells):
             yield start, self.ragged(start, min(start + n_cells, len(self)))
 

@@ -126,14 +126,10 @@ def save_checkpoint(
     Raises
     ------
     OutputError
-        If something is already there.
+        If something is already there, or it cannot be written.
     VocabularyError
         If the vocabulary does not fit the model.
     """
-    from safetensors.torch import save_file
-
-    from rankformer.model.weights import hugging_face_tensors
-
     folder = Path(folder)
     if folder.exists():
         raise OutputError(
@@ -141,20 +137,35 @@ def save_checkpoint(
             "A folder that is not there yet.",
             "Choose another name, or move the old one away.",
         )
-    spec = model.encoder.spec
-    _check_binding(vocabulary, spec, folder.name, None)
-    config = {**spec.to_config(), "rankformer": {"vocabulary_sha256": vocabulary.sha256}}
+    _check_binding(vocabulary, model.encoder.spec, folder.name, None)
+    _write_whole(folder, model, vocabulary)
+    return folder
+
+
+def _write_whole(folder: Path, model: "MaskedLanguageModel", vocabulary: Vocabulary) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    from rankformer.model.weights import hugging_face_tensors
+
+    binding = {"rankformer": {"vocabulary_sha256": vocabulary.sha256}}
+    config = {**model.encoder.spec.to_config(), **binding}
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
     try:
-        (part / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+        part.mkdir(parents=True)
+        (part / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         save_file(hugging_face_tensors(model), part / WEIGHTS_FILES[0], {"format": "pt"})
         vocabulary.save(part)
         part.replace(folder)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(
+            f"The checkpoint {folder} could not be written: {error}.",
+            "A place that may be written to, with room for the weights.",
+            "Free some space, or choose another folder; nothing was left there.",
+        ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return folder
 
 
 def models_folder() -> Path:
@@ -201,15 +212,23 @@ def _open_folder(folder: Path, published: PublishedModel | None) -> Checkpoint:
 
 
 def _bound_sha256(folder: Path) -> str | None:
-    own = json.loads((folder / CONFIG_FILE).read_text()).get("rankformer") or {}
-    sha256 = own.get("vocabulary_sha256")
-    return None if sha256 is None else str(sha256)
+    own = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")).get("rankformer")
+    if own is None:
+        return None
+    sha256 = own.get("vocabulary_sha256") if isinstance(own, dict) else None
+    if not isinstance(sha256, str):
+        raise CheckpointError(
+            f'The part "rankformer" of {folder / CONFIG_FILE} names no vocabulary.',
+            'The hash of the vocabulary as "vocabulary_sha256".',
+            "Take config.json from where the checkpoint came from again.",
+        )
+    return sha256
 
 
 def _find_vocabulary(folder: Path, spec: EncoderSpec) -> Vocabulary:
     misfits: list[VocabularyError] = []
     # Resolved, so that a link to a model's folder finds the dictionaries beside its target.
-    for near in (folder.resolve() / place for place in _VOCABULARY_PLACES):
+    for near in ((folder.resolve() / place).resolve() for place in _VOCABULARY_PLACES):
         if near.is_dir() and ((near / VOCABULARY_FILE).is_file() or find_releases(near)):
             try:
                 return Vocabulary.load(near, size=spec.vocab_size)

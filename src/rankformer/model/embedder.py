@@ -139,7 +139,13 @@ class Embedder:
             yield start, stop, pooled_CD.cpu().numpy()
 
     def check_pooling(self, pooling: Pooling) -> None:
-        """Refuse a pooling that the vocabulary does not allow."""
+        """Refuse a pooling that there is not, or that the vocabulary does not allow."""
+        if pooling not in ("cell", "cls"):
+            raise SettingsError(
+                f"Mode {pooling!r} was asked for, where each cell gets one vector.",
+                '"cell" or "cls".',
+                "For vectors of genes use `rankformer embed --mode gene`, or Embedder.genes.",
+            )
         if pooling == "cls" and not self._n_before:
             raise SettingsError(
                 f"Mode cls was asked for, and {self.checkpoint.name} has no <cls> token.",

@@ -15,11 +15,25 @@ logger = logging.getLogger(__name__)
 
 
 def cached_folder(hub_folder: str, revision: str | None = None) -> Path | None:
-    """The folder of a model in the Hugging Face cache, or None. Uses no network."""
+    """The folder of a model in the Hugging Face cache, or None. Uses no network.
+
+    Without a revision it is that of the main branch, else the newest of any revision: a model
+    fetched at a pinned revision, or before the main branch moved on, is found too.
+    """
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(HUB_REPOSITORY, f"{hub_folder}/{CONFIG_FILE}", revision=revision)
-    return Path(found).parent if isinstance(found, str) else None
+    if isinstance(found, str):
+        return Path(found).parent
+    snapshots = [] if revision else _repository_cache().glob(f"snapshots/*/{hub_folder}")
+    with_config = [each for each in snapshots if (each / CONFIG_FILE).is_file()]
+    return max(with_config, key=lambda each: each.stat().st_mtime, default=None)
+
+
+def _repository_cache() -> Path:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE) / f"models--{HUB_REPOSITORY.replace('/', '--')}"
 
 
 def fetch(published: PublishedModel, *, revision: str | None = None, offline: bool = False) -> Path:
@@ -53,29 +67,41 @@ def fetch(published: PublishedModel, *, revision: str | None = None, offline: bo
             "A model of the Geneformer repository.",
             "Put its files into a folder by hand and pass the folder as the model.",
         )
+    offline = offline or _is_offline_mode()
     for table in published.release.hub_files:
-        _require(_download((table,), revision, offline), published, revision)
+        _require(_download((table,), revision, offline), published, revision, offline)
     configs = [f"{folder}/{CONFIG_FILE}" for folder in published.hub_folders]
-    folder = _require(_download(configs, revision, offline), published, revision).parent
-    weights = [f"{folder.name}/{name}" for name in WEIGHTS_FILES]
-    file = _require(_download(weights, revision, offline), published, revision)
+    config = _require(_download(configs, revision, offline), published, revision, offline)
+    weights = [f"{config.parent.name}/{name}" for name in WEIGHTS_FILES]
+    file = _require(_download(weights, revision, offline), published, revision, offline)
     if revision is None:
         _verify(file, published)
-    return folder
+    return config.parent
+
+
+def _is_offline_mode() -> bool:
+    """Whether ``HF_HUB_OFFLINE`` forbids the network."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
 
 
 def _download(
     candidates: list[str] | tuple[str, ...], revision: str | None, offline: bool
 ) -> Path | None:
-    """The first of the files that the repository has."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    """The first of the files that the repository, or offline the cache, has."""
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     for name in candidates:
         try:
-            return Path(
-                hf_hub_download(HUB_REPOSITORY, name, revision=revision, local_files_only=offline)
-            )
+            return _download_one(name, revision, offline)
+        except LocalEntryNotFoundError as error:
+            if offline:
+                continue
+            cached = _download(candidates, revision, offline=True)
+            if cached is None:
+                raise _cannot_fetch(name, revision, error.__cause__ or error) from error
+            return cached
         except EntryNotFoundError:
             continue
         # The hub's client raises errors of its own, of its HTTP library and of the system.
@@ -84,19 +110,81 @@ def _download(
     return None
 
 
-def _require(file: Path | None, published: PublishedModel, revision: str | None) -> Path:
-    if file is None:
-        raise CheckpointError(
-            f"{HUB_REPOSITORY} at {revision or 'its main branch'} does not hold all of "
-            f"{published.name}.",
-            f"{CONFIG_FILE} and weights in {' or '.join(published.hub_folders)}, dictionaries in "
-            f"{Path(published.release.hub_files[0]).parent}.",
-            "Try another --revision, or put the files into a folder by hand.",
+def _download_one(name: str, revision: str | None, offline: bool) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    if not offline and Path(name).name in WEIGHTS_FILES:
+        _download_blob(name, revision)
+    return Path(hf_hub_download(HUB_REPOSITORY, name, revision=revision, local_files_only=offline))
+
+
+def _download_blob(name: str, revision: str | None) -> None:
+    """Put a large file into the cache, going on with what an ended process left of it.
+
+    huggingface_hub goes on within a process, but since 2.0 no longer across them; it takes a blob
+    that is there as downloaded.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
+
+    try:
+        file = get_hf_file_metadata(hf_hub_url(HUB_REPOSITORY, name, revision=revision))
+    except Exception:
+        # The usual download, which comes next, meets it too; it looks into the cache and explains.
+        logger.debug("No metadata of %s", name, exc_info=True)
+        return
+    if file.etag is None or file.size is None:
+        return
+    url = hf_hub_url(HUB_REPOSITORY, name, revision=file.commit_hash)
+    repository = _repository_cache()
+    blob = repository / "blobs" / file.etag
+    lock = repository.parent / ".locks" / repository.name / f"{file.etag}.lock"
+    for folder in (blob.parent, lock.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(lock):
+        if not blob.exists():
+            _resume(blob, url, file.size)
+
+
+def _resume(blob: Path, url: str, size: int) -> None:
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    part = blob.with_name(f"{blob.name}.rankformer.incomplete")
+    with part.open("ab") as stream:
+        http_get(
+            url, stream, resume_size=stream.tell(), headers=build_hf_headers(), expected_size=size
         )
-    return file
+    found = _sha256(part)
+    # Large files are named by their hash, small ones by git's.
+    if len(blob.name) == len(found) and found != blob.name:
+        part.unlink()
+        raise OSError(f"what came has the hash {found[:8]}, not {blob.name[:8]}")
+    part.replace(blob)
 
 
-def _cannot_fetch(name: str, revision: str | None, error: Exception) -> CheckpointError:
+def _require(
+    file: Path | None, published: PublishedModel, revision: str | None, offline: bool
+) -> Path:
+    if file is not None:
+        return file
+    place = f"{HUB_REPOSITORY} at {revision or 'its main branch'}"
+    fix = "Try another --revision, or put the files into a folder by hand."
+    if offline:
+        place = f"The Hugging Face cache {_repository_cache().parent}, used offline,"
+        fix = (
+            "Run `rankformer models fetch` once with a network (without --offline and "
+            "HF_HUB_OFFLINE), or copy the cache from another machine."
+        )
+    raise CheckpointError(
+        f"{place} does not hold all of {published.name}.",
+        f"{CONFIG_FILE} and weights in {' or '.join(published.hub_folders)}, dictionaries in "
+        f"{Path(published.release.hub_files[0]).parent}.",
+        fix,
+    )
+
+
+def _cannot_fetch(name: str, revision: str | None, error: BaseException) -> CheckpointError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return CheckpointError(
         f"{name} of {HUB_REPOSITORY} (revision {revision or 'main'}) could not be fetched: "
@@ -108,11 +196,15 @@ def _cannot_fetch(name: str, revision: str | None, error: Exception) -> Checkpoi
 
 
 def _verify(weights: Path, published: PublishedModel) -> None:
-    with weights.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = _sha256(weights)
     if published.weights_sha256 and not found.startswith(published.weights_sha256):
         logger.warning(
             "The weights of %s have the hash %s, not the published %s: the repository has changed "
             "since this version of rankformer. Pin a --revision to keep results reproducible.",
             published.name, found[:8], published.weights_sha256,
         )  # fmt: skip
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -11,6 +11,8 @@ LayerNumbering = Literal["hidden_states", "published"]
 CONFIG_FILE = "config.json"
 WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
 _ACTIVATIONS = ("relu", "gelu")
+# Above it a size is damage: the largest published one is a vocabulary of 25,426.
+_LARGEST_SIZE = 10**6
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,12 @@ class EncoderSpec:
             If it is missing, damaged, or of an architecture that this encoder does not compute.
         """
         try:
-            config = json.loads(path.read_text())
+            config = json.loads(path.read_text(encoding="utf-8"))
             spec = cls._from_config(config)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            if isinstance(error, CheckpointError):
-                raise
+        except CheckpointError:
+            raise
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
+                RecursionError) as error:  # fmt: skip
             raise CheckpointError(
                 f"{path} could not be read: {type(error).__name__} {error}.",
                 "The config.json of a BERT model in Hugging Face's layout.",
@@ -124,7 +127,7 @@ class EncoderSpec:
                 f"{', '.join(f'{k} in {allowed[k]}' for k in odd)}: a BERT encoder.",
                 "Use a Geneformer checkpoint.",
             )
-        return cls(
+        spec = cls(
             vocab_size=int(config["vocab_size"]),
             n_layers=int(config["num_hidden_layers"]),
             d_model=int(config["hidden_size"]),
@@ -139,6 +142,28 @@ class EncoderSpec:
             attention_dropout=float(config.get("attention_probs_dropout_prob", 0.0)),
             initializer_range=float(config.get("initializer_range", 0.02)),
         )
+        spec._check_sizes()
+        return spec
+
+    def _check_sizes(self) -> None:
+        sizes = {
+            "vocab_size": self.vocab_size,
+            "num_hidden_layers": self.n_layers,
+            "hidden_size": self.d_model,
+            "num_attention_heads": self.n_heads,
+            "intermediate_size": self.d_ff,
+            "max_position_embeddings": self.max_positions,
+            "type_vocab_size": self.n_types,
+        }
+        odd = {key: size for key, size in sizes.items() if not 1 <= size <= _LARGEST_SIZE}
+        if not odd and self.d_model % self.n_heads:
+            odd = {key: sizes[key] for key in ("hidden_size", "num_attention_heads")}
+        if odd:
+            raise CheckpointError(
+                f"The configuration says {', '.join(f'{k} = {v:,}' for k, v in odd.items())}.",
+                "Sizes of 1 and more, and a hidden_size that the heads divide evenly.",
+                "Take config.json from where the checkpoint came from again.",
+            )
 
     def to_config(self) -> dict[str, Any]:
         """The content of a ``config.json`` that opens in `transformers.BertForMaskedLM`."""

@@ -76,25 +76,31 @@ def _fill(
     tensors: Mapping[str, Tensor],
     file: Path,
 ) -> M:
-    expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
-    state = {}
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    state: dict[str, Tensor] = {}
     for ours, theirs in names:
         parts = [tensors[name] for name in theirs if name in tensors]
-        fused = torch.cat(parts) if len(parts) == len(theirs) else None
-        if fused is None or fused.shape != expected[ours]:
-            raise _misfit(file, theirs, fused, expected[ours])
-        state[ours] = fused.float()
+        # Ours stacks theirs, which have equal shapes, along the first axis.
+        n_rows, *rest = expected[ours]
+        wanted = (n_rows // len(theirs), *rest)
+        misfits = [part for part in parts if part.shape != wanted or not part.is_floating_point()]
+        if misfits or len(parts) < len(theirs):
+            raise _misfit(file, theirs, misfits, wanted)
+        state[ours] = torch.cat(parts).float()
     module.load_state_dict(state, assign=True)
     return module.eval()
 
 
 def _misfit(
-    file: Path, names: tuple[str, ...], found: Tensor | None, expected: torch.Size
+    file: Path, names: tuple[str, ...], misfits: list[Tensor], expected: tuple[int, ...]
 ) -> CheckpointError:
-    what = "is missing" if found is None else f"has the shape {tuple(found.shape)}"
+    what = "is missing"
+    if misfits:
+        kind = str(misfits[0].dtype).removeprefix("torch.")
+        what = f"has the shape {tuple(misfits[0].shape)} and the type {kind}"
     return CheckpointError(
-        f"In {file}, {' + '.join(names)} {what}.",
-        f"A tensor of shape {tuple(expected)}, as config.json says.",
+        f"In {file}, {' or '.join(names)} {what}.",
+        f"Floating-point weights of shape {expected}, as config.json says.",
         "Take config.json and the weights of one checkpoint together, or fetch it again.",
     )
 

@@ -1,6 +1,5 @@
 """From a source of counts to tokenized cells, a chunk of cells at a time."""
 
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
     from rankformer.data.gene_tables import GeneTable
 
-logger = logging.getLogger(__name__)
 FILTER_COLUMN = "filter_pass"
 NO_GENES = "no counts in genes of the vocabulary"
 FILTERED = f"{FILTER_COLUMN} is 0"
@@ -39,12 +37,14 @@ class ReadingOptions:
     undo_log1p
         Take log1p-transformed values and undo the logarithm. The ranks of scaled counts are those
         of the counts.
-    check_counts
+    check
         Insist on counts, or counts scaled per cell. Otherwise any non-negative values are taken.
     gene_ids
         ``"index"`` or a column of ``var``; found by looking unless given.
     gene_table
         Names of genes that go before those of the vocabulary.
+    pyensembl_genome
+        A pyensembl database on this machine, whose names go after those of the vocabulary.
     min_recognised
         The least share of variables that must be known human genes.
     attributes
@@ -58,9 +58,10 @@ class ReadingOptions:
     layer: str | None = None
     use_raw: bool | None = None
     undo_log1p: bool = False
-    check_counts: bool = True
+    check: bool = True
     gene_ids: str | None = None
     gene_table: "GeneTable | None" = None
+    pyensembl_genome: Any = None
     min_recognised: float = 0.5
     attributes: Mapping[str, str] = field(default_factory=dict)
     n_threads: int | None = None
@@ -171,21 +172,17 @@ def open_tokens(
         layer=options.layer,
         use_raw=options.use_raw,
         undo_log1p=options.undo_log1p,
-        check=options.check_counts,
+        check=options.check,
     )
     _check_attributes(options.attributes, cells)
     mapping = map_genes(
         cells.var,
         vocabulary,
         gene_ids=options.gene_ids,
-        table=options.gene_table,
+        gene_table=options.gene_table,
+        pyensembl_genome=options.pyensembl_genome,
         min_recognised=options.min_recognised,
     )
-    logger.info(
-        "%s: %s cells; counts in %s (%s); %s of %s variables map to %s genes of %s.",
-        cells.name, f"{cells.n_cells:,}", cells.location, cells.kind, f"{mapping.n_mapped:,}",
-        f"{mapping.n_vars:,}", f"{mapping.n_genes:,}", vocabulary.name,
-    )  # fmt: skip
     return TokenStream(cells, mapping, vocabulary, options)
 
 

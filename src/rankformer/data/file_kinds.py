@@ -1,0 +1,225 @@
+"""Which files hold cells: told by what is in them, not by their names."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from enum import StrEnum
+from importlib import import_module
+from pathlib import Path
+
+import h5py
+
+from rankformer.data.tenx import find_matrix_files, holds_tenx
+from rankformer.errors import CountsError
+
+READABLE = ".h5ad, .zarr, Cell Ranger's .h5, or a folder with matrix.mtx, features and barcodes"
+IN_MEMORY = "AnnData"
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_ZARR_MARKS = (".zgroup", "zarr.json", ".zmetadata")
+_BEGINNINGS = (
+    (b"version https://git-lfs", "is a Git LFS pointer, not the file.", "Run git lfs pull."),
+    (b"<", "is a web page.", "Download the file again, signed in where the site asks for it."),
+    (b"\x1f\x8b", "is compressed with gzip.", "Unpack it first: gunzip, or tar -xzf for .tar.gz."),
+    (b"PK\x03\x04", "is a zip archive.", "Unpack it first."),
+    (b"RDX", "is an R object.", "Save it from R as .h5ad or as a 10x folder."),
+)
+
+
+class FileKind(StrEnum):
+    """The layouts that hold cells."""
+
+    H5AD = ".h5ad"
+    ZARR = ".zarr"
+    TENX_H5 = "10x .h5"
+    TENX_FOLDER = "10x folder"
+
+
+def find_files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Every source of cells that is named, or lies in a folder that is named.
+
+    Parameters
+    ----------
+    paths
+        Files, or folders that hold some, one level deep. Of one Cell Ranger run, the filtered
+        matrix is taken before the raw one, and the ``.h5`` before the folder.
+
+    Returns
+    -------
+    Files as named, those of a folder sorted by name; each once.
+
+    Raises
+    ------
+    CountsError
+        If a path does not exist or a folder holds nothing readable.
+    """
+    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    found = [file for path in named for file in _expand(Path(path))]
+    if not found:
+        raise CountsError(
+            "No file was given.", f"At least one: {READABLE}.", "Name a file or a folder."
+        )
+    return list(dict.fromkeys(found))
+
+
+def identify(path: Path) -> FileKind:
+    """Tell which kind of source a path is.
+
+    Raises
+    ------
+    CountsError
+        If it does not exist, may not be read, or holds no cells; the message says what it is.
+    """
+    with reading(str(path)):
+        if path.is_dir():
+            return _identify_folder(path)
+        if not path.exists():
+            raise CountsError(
+                f"{path} does not exist.", f"A file or folder: {READABLE}.", "Check the path."
+            )
+        if path.name.endswith(("matrix.mtx", "matrix.mtx.gz")):
+            return FileKind.TENX_FOLDER
+        with path.open("rb") as stream:
+            beginning = stream.read(512)
+        if beginning.startswith(_HDF5_MAGIC):
+            return _identify_hdf5(path)
+        raise _not_cells(path, beginning)
+
+
+@contextmanager
+def reading(name: str, part: str = "") -> Iterator[None]:
+    """Turn whatever a damaged file makes its reader raise into a `CountsError`.
+
+    Parameters
+    ----------
+    name
+        The file.
+    part
+        What of it was being read, such as ``raw.X``.
+    """
+    try:
+        yield
+    except (CountsError, MemoryError):
+        raise
+    except PermissionError as error:
+        raise CountsError(
+            f"{name} may not be read by this user.", "A readable file.", "Change its permissions."
+        ) from error
+    # Readers of HDF5, zarr, gzip and text raise nearly anything, depending on the damage.
+    except Exception as error:
+        raise CountsError(
+            f"{part + ' of ' if part else ''}{name} could not be read: {_one_line(error)}.",
+            "A whole, undamaged file." if name != IN_MEMORY else "A matrix of numbers.",
+            _advise(name, str(error)),
+        ) from error
+
+
+def _advise(name: str, reason: str) -> str:
+    if name == IN_MEMORY:
+        return "Pass a CSR or CSC matrix of scipy or an array of numpy, of integers or floats."
+    if "filter" in reason or "plugin" in reason:
+        return "Its compression needs a plugin: pip install hdf5plugin."
+    return "Copy or download the file again, or open and save it with anndata."
+
+
+def _identify_folder(path: Path) -> FileKind:
+    if any((path / mark).exists() for mark in _ZARR_MARKS):
+        return FileKind.ZARR
+    matrices = find_matrix_files(path)
+    if len(matrices) == 1:
+        return FileKind.TENX_FOLDER
+    files = list(_search(path))
+    raise CountsError(
+        f"The folder {path} is no single source: it holds {_list_names(files or path.iterdir())}.",
+        f"One of {READABLE}.",
+        "Name one of these files; a list or a folder of several is embedded file by file."
+        if files
+        else "Check the path.",
+    )
+
+
+def _identify_hdf5(path: Path) -> FileKind:
+    with suppress(ImportError):
+        import_module("hdf5plugin")  # registers the compression filters that anndata offers
+    with h5py.File(path, "r") as file:
+        keys = list(file)
+        if {"obs", "var"} <= set(keys) and "mod" not in keys:
+            return FileKind.H5AD
+        if holds_tenx(file):
+            return FileKind.TENX_H5
+    others = {
+        "mod": ("a MuData file", "Save its RNA: mudata.read(path)['rna'].write_h5ad(...)."),
+        "row_attrs": ("a loom file", "Convert it: scanpy.read_loom(path).write_h5ad(...)."),
+        "molecule_info": ("molecule_info", "Take filtered_feature_bc_matrix.h5 beside it."),
+        "barcode_idx": ("Cell Ranger's molecules", "Take filtered_feature_bc_matrix.h5 beside it."),
+    }
+    what, fix = next(
+        (others[key] for key in others if key in keys),
+        (f"HDF5 with {_list_names(map(Path, keys))}", "Check that this is the file you mean."),
+    )
+    raise CountsError(f"{path} is {what}.", f"One of {READABLE}.", fix)
+
+
+def _not_cells(path: Path, beginning: bytes) -> CountsError:
+    expected = f"One of {READABLE}."
+    if not beginning:
+        return CountsError(f"{path} is empty (0 bytes).", expected, "Download or write it again.")
+    for start, found, fix in _BEGINNINGS:
+        if beginning.lstrip().startswith(start):
+            return CountsError(f"{path} {found}", expected, fix)
+    line = beginning.decode("latin-1").splitlines()[0][:40]
+    if line.isprintable() or "\t" in line:
+        return CountsError(
+            f"{path} is text that begins with {line!r}.",
+            expected,
+            "Read it as a table, cells by genes: anndata.AnnData(pandas.read_csv(path, "
+            "index_col=0)).write_h5ad(...).",
+        )
+    return CountsError(f"{path} is neither HDF5 nor zarr.", expected, "Check the path.")
+
+
+def _expand(path: Path) -> list[Path]:
+    if not path.is_dir():
+        identify(path)
+        return [path]
+    if any((path / mark).exists() for mark in _ZARR_MARKS) or len(find_matrix_files(path)) == 1:
+        return [path]
+    files = _prefer(list(_search(path)))
+    if not files:
+        raise CountsError(
+            f"The folder {path} holds nothing readable: {_list_names(path.iterdir())}.",
+            f"Files such as {READABLE}.",
+            "Check the path; folders inside folders are not searched.",
+        )
+    return files
+
+
+def _search(folder: Path) -> Iterator[Path]:
+    for child in sorted(folder.iterdir()):
+        with suppress(CountsError):
+            if child.suffix in (".h5ad", ".h5", ".zarr") or child.is_dir():
+                identify(child)
+                yield child
+            elif child in find_matrix_files(folder):
+                yield child
+
+
+def _prefer(files: list[Path]) -> list[Path]:
+    """Of one Cell Ranger run: filtered before raw, the file before the folder."""
+    names = {file.name for file in files}
+    twins = {name: name.replace("raw_", "filtered_") for name in names if "raw_feature" in name}
+    return [
+        file
+        for file in files
+        if twins.get(file.name) not in names and f"{file.name}.h5" not in names
+    ]
+
+
+def _list_names(files: Iterable[Path], most: int = 5) -> str:
+    names = sorted(file.name for file in files)
+    listed = ", ".join(names[:most]) or "nothing"
+    return f"{listed} and {len(names) - most} more" if len(names) > most else listed
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.rstrip(".")[:300]

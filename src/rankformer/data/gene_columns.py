@@ -1,0 +1,129 @@
+"""Where in ``var`` the identifiers of genes stand."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rankformer.errors import GeneError
+
+INDEX = "index"
+# The names that scanpy, 10x, CELLxGENE and the published tokenizer give to such columns.
+_USUAL_NAMES = (
+    "ensembl_id",
+    "ensembl_ids",
+    "ensembl",
+    "gene_ids",
+    "gene_id",
+    "feature_id",
+    "gene_symbols",
+    "gene_symbol",
+    "feature_name",
+    "gene_name",
+    "gene_names",
+    "symbol",
+)
+_NOT_GENES = frozenset(
+    (
+        "antibody capture",
+        "antigen capture",
+        "chromatin accessibility",
+        "crispr guide capture",
+        "custom",
+        "multiplexing capture",
+        "peaks",
+        "vdj",
+    )
+)
+
+
+@dataclass(frozen=True, eq=False)
+class GeneColumn:
+    """Identifiers of variables, and which variables are genes at all.
+
+    Attributes
+    ----------
+    name
+        "index", or the column of ``var``.
+    identifiers
+        (n_vars,) as in the file.
+    is_gene
+        (n_vars,) bool: False for antibodies, peaks and the like, as ``feature_types`` says.
+    """
+
+    name: str
+    identifiers: "pd.Series[Any] | pd.Index[Any]"
+    is_gene: NDArray[np.bool_]
+
+
+def named_column(var: pd.DataFrame, name: str) -> GeneColumn:
+    """Take the index ("index", or its own name) or a column of `var`.
+
+    Raises
+    ------
+    GeneError
+        If there is no such column, or no variable.
+    """
+    _expect_variables(var)
+    if name in var.columns and name != INDEX:
+        return GeneColumn(name, var.iloc[:, _position(var, name)], _is_gene(var))
+    if name in (INDEX, var.index.name):
+        return GeneColumn(INDEX, var.index, _is_gene(var))
+    raise GeneError(
+        f"var has no column {name!r}; it has {_columns(var)}.",
+        "The column with the gene identifiers, or the index.",
+        'Pass gene_ids=… (--gene-ids): one of these, "index", or nothing to have it looked for.',
+    )
+
+
+def candidate_columns(var: pd.DataFrame) -> list[GeneColumn]:
+    """List the index and all columns of text, those with usual names first.
+
+    Raises
+    ------
+    GeneError
+        If there is no variable.
+    """
+    _expect_variables(var)
+    is_gene = _is_gene(var)
+    names = [str(name) for name in var.columns if name != "feature_types"]
+    usual = [name for name in _USUAL_NAMES if name in names]
+    ordered = dict.fromkeys([*usual, *names])
+    columns = (GeneColumn(name, var.iloc[:, _position(var, name)], is_gene) for name in ordered)
+    return [GeneColumn(INDEX, var.index, is_gene), *filter(_holds_text, columns)]
+
+
+def _position(var: pd.DataFrame, name: str) -> int:
+    return [str(each) for each in var.columns].index(name)
+
+
+def _holds_text(column: GeneColumn) -> bool:
+    dtype = column.identifiers.dtype
+    return _is_text(dtype.categories.dtype if isinstance(dtype, pd.CategoricalDtype) else dtype)
+
+
+def _is_text(dtype: Any) -> bool:
+    return bool(pd.api.types.is_object_dtype(dtype) or isinstance(dtype, pd.StringDtype))
+
+
+def _is_gene(var: pd.DataFrame) -> NDArray[np.bool_]:
+    if "feature_types" not in var:
+        return np.ones(len(var), dtype=bool)
+    types = var.iloc[:, _position(var, "feature_types")].astype(str).str.strip().str.lower()
+    return ~types.isin(_NOT_GENES).to_numpy(dtype=bool)
+
+
+def _expect_variables(var: pd.DataFrame) -> None:
+    if len(var):
+        return
+    raise GeneError(
+        "The data have no variables.",
+        "One variable for each gene.",
+        "Check the filters that were applied to the genes.",
+    )
+
+
+def _columns(var: pd.DataFrame) -> str:
+    return ", ".join(map(repr, map(str, var.columns))) or "no columns, only the index"

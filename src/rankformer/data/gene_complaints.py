@@ -1,0 +1,197 @@
+"""What is said when the identifiers of a file are not those of human genes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankformer.data import identifiers as kinds
+from rankformer.data.gene_columns import INDEX
+from rankformer.data.gene_rules import GeneFate, GeneMatch
+from rankformer.data.species import RODENT, bears_mark_of_species, most_common_species
+from rankformer.errors import GeneError
+
+if TYPE_CHECKING:
+    from rankformer.data.genes import GeneMapping
+
+_A_TABLE = "a table from them to human Ensembl ids: gene_table=read_gene_table(…) (--gene-table)."
+_USE_A_TABLE = f"Pass {_A_TABLE}"
+# One name in a hundred that only another species has tells a file of that species; one human gene
+# in ten tells a file of two.
+_MARKED_SHARE, _MIXED_SHARE = 100, 10
+_SUM_TO_GENES = "Sum the counts of each gene's transcripts first, and name the variables by gene."
+_ANOTHER_COLUMN = (
+    'Pass gene_ids="…" (--gene-ids) with the column of var that holds Ensembl ids or symbols.'
+)
+_FIX_OF_KIND: Mapping[str, str] = MappingProxyType(
+    {
+        kinds.ROW_NUMBERS: _ANOTHER_COLUMN,
+        kinds.NUMBERS: f"{_USE_A_TABLE} {_ANOTHER_COLUMN}",
+        kinds.TRANSCRIPT_IDS: _SUM_TO_GENES,
+        kinds.PROTEIN_IDS: _USE_A_TABLE,
+        kinds.PROBE_IDS: _USE_A_TABLE,
+        kinds.REFSEQ_IDS: _USE_A_TABLE,
+        kinds.HGNC_IDS: _USE_A_TABLE,
+        kinds.INTERVALS: "Pass the gene expression part of the data: peaks are no genes.",
+        kinds.NO_IDENTIFIER: _ANOTHER_COLUMN,
+    }
+)
+
+
+def complain_of_species(
+    column: str,
+    identifiers: NDArray[np.object_],
+    matches: Sequence[GeneMatch],
+    *,
+    beside: str | None = None,
+) -> None:
+    """Raise where the identifiers of a column show that the data are of another species.
+
+    Parameters
+    ----------
+    column
+        "index", or the column of ``var``.
+    identifiers, matches
+        (n_vars,) identifiers, and what the rules made of them.
+    beside
+        The column that was taken, where `column` only stands beside it. Then symbols in the manner
+        of mouse and rat do not count, only ids that no human gene has.
+
+    Raises
+    ------
+    GeneError
+        If over half of the variables that are genes are of another species, or one in a hundred
+        bears a name that tells the species of the file.
+    """
+    n_genes = sum(match.fate is not GeneFate.NOT_A_GENE for match in matches)
+    foreign = [
+        (text, match.species)
+        for text, match in zip(identifiers, matches, strict=True)
+        if match.species is not None and not (beside and match.species == RODENT)
+    ]
+    marked = [(text, species) for text, species in foreign if bears_mark_of_species(text)]
+    if 2 * len(foreign) > n_genes:
+        _refuse_species(column, foreign, n_genes, _fix_of_species(matches, beside))
+    if marked and not beside and _MARKED_SHARE * len(marked) >= n_genes:
+        _refuse_species(column, marked, n_genes, _fix_of_species(matches, beside))
+
+
+def complain_of_few(mapping: "GeneMapping", min_recognised: float, tried: Sequence[str]) -> None:
+    """Raise where no variable has a token, or too few are known as human genes.
+
+    Parameters
+    ----------
+    mapping
+        What came of the column that was taken.
+    min_recognised
+        The least share of variables that must be known.
+    tried
+        The columns that were looked at.
+
+    Raises
+    ------
+    GeneError
+        If so.
+    """
+    if mapping.n_mapped and mapping.recognised_share >= min_recognised:
+        return
+    if mapping.fate_counts[GeneFate.NOT_A_GENE] == mapping.n_vars:
+        raise GeneError(
+            f'None of {mapping.n_vars:,} variables is a gene: var["feature_types"] says '
+            "antibodies, peaks or the like.",
+            'Variables of the feature type "Gene Expression".',
+            "Pass the gene expression part of the data.",
+        )
+    unknown = mapping.identifiers[mapping.fates == GeneFate.UNKNOWN]
+    kind = kinds.detect_identifiers(unknown).kind
+    raise GeneError(
+        f"{_share_found(mapping)}{_describe(unknown, kind)}{_also(tried)}",
+        _expected(mapping, min_recognised),
+        _fix_of_few(mapping, kind),
+    )
+
+
+def _refuse_species(
+    column: str, foreign: Sequence[tuple[str, str]], n_genes: int, fix: str
+) -> NoReturn:
+    species = most_common_species(species for _, species in foreign)
+    raise GeneError(
+        f"{len(foreign):,} of {n_genes:,} identifiers in {_where(column)} are of {species} "
+        f"({_few(text for text, _ in foreign)}).",
+        "Human genes: Geneformer was trained on human cells.",
+        fix,
+    )
+
+
+def _fix_of_species(matches: Sequence[GeneMatch], beside: str | None) -> str:
+    if beside is not None:
+        return (
+            "Map them to human orthologs first. If the identifiers in "
+            f'{_where(beside)} are the orthologs, say so: gene_ids="{beside}" '
+            f"(--gene-ids {beside})."
+        )
+    n_human = sum(match.ensembl_id is not None for match in matches)
+    if _MIXED_SHARE * n_human >= len(matches):
+        return "Keep the human variables and cells only, or map the others to human orthologs."
+    return f"Map them to human orthologs first, or pass {_A_TABLE}"
+
+
+def _share_found(mapping: "GeneMapping") -> str:
+    where = _where(mapping.column)
+    if mapping.n_recognised and not mapping.n_mapped:
+        return (
+            f"{mapping.n_recognised:,} of {mapping.n_vars:,} identifiers in {where} are known, "
+            f"but none is of a gene in the vocabulary {mapping.vocabulary_name}"
+        )
+    if not mapping.n_recognised:
+        return f"None of {mapping.n_vars:,} identifiers in {where} is known as a human gene"
+    return (
+        f"Only {mapping.n_recognised:,} of {mapping.n_vars:,} identifiers in {where} "
+        f"({mapping.recognised_share:.0%}) are known as human genes"
+    )
+
+
+def _describe(unknown: NDArray[np.object_], kind: str) -> str:
+    if not len(unknown):
+        return "."
+    if kind == kinds.NO_IDENTIFIER:
+        return f"; {len(unknown):,} are empty."
+    named = "" if kind in (kinds.SYMBOLS, kinds.MIXED) else f", {kind}"
+    return f"; unknown are {_few(unknown)}{named}."
+
+
+def _also(tried: Sequence[str]) -> str:
+    return f" Looked at {', '.join(tried)}." if len(tried) > 1 else ""
+
+
+def _expected(mapping: "GeneMapping", min_recognised: float) -> str:
+    if mapping.recognised_share < min_recognised:
+        return f"Ensembl ids or symbols of human genes, for at least {min_recognised:.0%} of them."
+    return "Ensembl ids or symbols of human genes that the model has."
+
+
+def _fix_of_few(mapping: "GeneMapping", kind: str) -> str:
+    if mapping.n_recognised and not mapping.n_mapped:
+        return (
+            "Check that the vocabulary is the checkpoint's, and that genes were not filtered out."
+        )
+    if kind in _FIX_OF_KIND:
+        return _FIX_OF_KIND[kind]
+    if not mapping.n_mapped:
+        return _ANOTHER_COLUMN
+    share = int(100 * mapping.recognised_share) / 100
+    return (
+        f"{_ANOTHER_COLUMN} For more names pass gene_table=read_gene_table(…) (--gene-table); "
+        f"to go on with these, min_recognised={share} (--min-recognised {share})."
+    )
+
+
+def _few(identifiers: Iterable[Any], most: int = 3) -> str:
+    listed = [each for each in dict.fromkeys(identifiers) if each]
+    return ", ".join(listed[:most]) + ("…" if len(listed) > most else "")
+
+
+def _where(column: str) -> str:
+    return "the index of var" if column == INDEX else f'var["{column}"]'

@@ -1,0 +1,346 @@
+"""From the identifiers of a file to the genes of a vocabulary, with an account of each variable.
+
+The rules and their order stand in :class:`rankformer.data.gene_rules.GeneRule`.
+"""
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rankformer.data.gene_columns import GeneColumn, candidate_columns, named_column
+from rankformer.data.gene_complaints import complain_of_few, complain_of_species
+from rankformer.data.gene_rules import GeneFate, GeneMatch, GeneResolver, GeneRule
+from rankformer.data.gene_tables import GeneTable, gene_table_from_pyensembl
+from rankformer.data.identifiers import (
+    ENSEMBL_IDS,
+    VERSIONED_IDS,
+    IdentifierSummary,
+    detect_identifiers,
+    distinct_identifiers,
+    kind_of,
+)
+from rankformer.errors import OutputError, SettingsError
+from rankformer.vocabulary import Vocabulary
+
+__all__ = [
+    "GeneFate",
+    "GeneMapping",
+    "GeneRule",
+    "IdentifierSummary",
+    "detect_identifiers",
+    "map_genes",
+]
+
+_log = logging.getLogger(__name__)
+
+_RECOGNISED = (GeneFate.MAPPED, GeneFate.OUTSIDE, GeneFate.AMBIGUOUS)
+# A column of symbols has to map this much more than one of Ensembl ids to be taken instead of it.
+_SYMBOLS_MUST_EXCEED = 1.05
+
+
+@dataclass(frozen=True, eq=False)
+class GeneMapping:
+    """Which gene of a vocabulary each variable is, and why.
+
+    Attributes
+    ----------
+    column
+        Where the identifiers stood: "index", or the column of ``var``.
+    identifiers
+        (n_vars,) str: as in the file, less white space; "" where missing.
+    ensembl_ids
+        (n_vars,) str, or None where the variable was not resolved.
+    tokens
+        (n_vars,) int32: token of the vocabulary, -1 for none. Variables may share one.
+    rules
+        (n_vars,) GeneRule, or None where no rule answered.
+    fates
+        (n_vars,) GeneFate.
+    symbols
+        (n_vars,) str: symbol of the gene as the vocabulary has it, or None.
+    vocabulary_name, vocabulary_sha256
+        The vocabulary that the tokens are of.
+    """
+
+    column: str
+    identifiers: NDArray[np.object_]
+    ensembl_ids: NDArray[np.object_]
+    tokens: NDArray[np.int32]
+    rules: NDArray[np.object_]
+    fates: NDArray[np.object_]
+    symbols: NDArray[np.object_]
+    vocabulary_name: str
+    vocabulary_sha256: str
+
+    @property
+    def n_vars(self) -> int:
+        return len(self.tokens)
+
+    @cached_property
+    def n_mapped(self) -> int:
+        """Variables that have a token."""
+        return int(np.count_nonzero(self.tokens >= 0))
+
+    @cached_property
+    def n_genes(self) -> int:
+        """Different genes of the vocabulary that are met."""
+        return len(np.unique(self.tokens[self.tokens >= 0]))
+
+    @cached_property
+    def variables_summed(self) -> NDArray[np.int64]:
+        """(n_vars,) how many variables have the token of this one; 0 without a token."""
+        mapped = self.tokens >= 0
+        times = np.bincount(self.tokens[mapped], minlength=1)
+        return np.where(mapped, times[np.maximum(self.tokens, 0)], 0)
+
+    @property
+    def n_summed(self) -> int:
+        """Variables that share their gene with another: their counts are summed."""
+        return int(np.count_nonzero(self.variables_summed > 1))
+
+    @cached_property
+    def fate_counts(self) -> dict[GeneFate, int]:
+        """Variables of each fate."""
+        counts = Counter(self.fates.tolist())
+        return {fate: counts[fate] for fate in GeneFate}
+
+    @cached_property
+    def rule_counts(self) -> dict[GeneRule, int]:
+        """Mapped variables by the rule that resolved them, in the order of the rules."""
+        counts = Counter(self.rules[self.tokens >= 0].tolist())
+        return {rule: counts[rule] for rule in GeneRule if counts[rule]}
+
+    @property
+    def n_recognised(self) -> int:
+        """Variables that are known to be human genes: mapped, outside, or ambiguous."""
+        return sum(self.fate_counts[fate] for fate in _RECOGNISED)
+
+    @property
+    def recognised_share(self) -> float:
+        """Share recognised of the variables that are genes, and not of another species."""
+        counts = self.fate_counts
+        apart = counts[GeneFate.NOT_A_GENE] + counts[GeneFate.OTHER_SPECIES]
+        return self.n_recognised / max(self.n_vars - apart, 1)
+
+    def report(self) -> pd.DataFrame:
+        """Give one row a variable, in their order.
+
+        Returns
+        -------
+        Columns ``identifier``, ``ensembl_id``, ``symbol``, ``token`` (-1 for none), ``fate``,
+        ``rule`` and ``variables_summed``; missing text is "".
+        """
+        return pd.DataFrame(
+            {
+                "identifier": self.identifiers,
+                "ensembl_id": _text_or_empty(self.ensembl_ids),
+                "symbol": _text_or_empty(self.symbols),
+                "token": self.tokens,
+                "fate": _text_or_empty(self.fates),
+                "rule": _text_or_empty(self.rules),
+                "variables_summed": self.variables_summed,
+            }
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Give the figures as plain strings, numbers and dictionaries, as ``uns`` can hold them."""
+        return {
+            "column": self.column,
+            "vocabulary": self.vocabulary_name,
+            "vocabulary_sha256": self.vocabulary_sha256,
+            "n_vars": self.n_vars,
+            "n_mapped": self.n_mapped,
+            "n_genes": self.n_genes,
+            "n_summed": self.n_summed,
+            "recognised_share": round(self.recognised_share, 4),
+            "fates": {str(fate): count for fate, count in self.fate_counts.items()},
+            "rules": {str(rule): count for rule, count in self.rule_counts.items()},
+        }
+
+    def save_csv(self, path: str | os.PathLike[str]) -> Path:
+        """Write the report as CSV; the file appears whole or not at all.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
+        path = Path(path)
+        part = path.with_name(path.name + ".part")
+        try:
+            self.report().to_csv(part, index=False)
+            part.replace(path)
+        except OSError as error:
+            raise OutputError(
+                f"The gene report could not be written to {path}: {error}.",
+                "A file in a folder that exists and may be written to.",
+                "Choose another path.",
+            ) from error
+        return path
+
+    def __repr__(self) -> str:
+        return (
+            f"GeneMapping({self.n_mapped:,} of {self.n_vars:,} variables by {self.column!r} → "
+            f"{self.n_genes:,} genes of {self.vocabulary_name})"
+        )
+
+
+def map_genes(
+    var: pd.DataFrame,
+    vocabulary: Vocabulary,
+    *,
+    gene_ids: str | None = None,
+    gene_table: GeneTable | None = None,
+    pyensembl_genome: Any = None,
+    min_recognised: float = 0.5,
+) -> GeneMapping:
+    """Map the variables of a file to the genes of a vocabulary.
+
+    Every variable goes through the rules of :class:`GeneRule` in their order; the first that
+    answers decides. A name that stands for several genes there is ambiguous and is not guessed.
+    Symbols in the manner of mouse and rat (``Gapdh``) are not upper-cased into human ones.
+    Variables whose ``feature_types`` say antibody, peak or the like are no genes.
+
+    Parameters
+    ----------
+    var
+        (n_vars, …) annotation of the variables, as of an AnnData.
+    vocabulary
+        Of the checkpoint that the tokens are for.
+    gene_ids
+        "index" or a column of `var`. If not given, the index and all columns of text are tried,
+        and the one that maps most variables is taken; Ensembl ids are preferred to symbols unless
+        these map over 5 % more, and the index to a column that maps as many.
+    gene_table
+        More names, as of HGNC, from :func:`read_gene_table`. They go before the vocabulary's.
+    pyensembl_genome
+        A pyensembl database that is on this machine. Its names go after the vocabulary's.
+    min_recognised
+        The least share of variables, 0 to 1, that must be known as human genes.
+
+    Raises
+    ------
+    GeneError
+        If most variables are of another species, none is in the vocabulary, fewer than
+        `min_recognised` are known, or `gene_ids` names no column.
+    SettingsError
+        If `min_recognised` is not between 0 and 1.
+    """
+    _check_share(min_recognised)
+    columns = [named_column(var, gene_ids)] if gene_ids is not None else candidate_columns(var)
+    more = None if pyensembl_genome is None else gene_table_from_pyensembl(pyensembl_genome)
+    resolver = GeneResolver(vocabulary, gene_table, more)
+    tried = [_resolve(column, resolver) for column in columns]
+    chosen = _choose(tried)
+    _expect_human(tried, chosen)
+    mapping = _account(chosen, vocabulary)
+    complain_of_few(mapping, min_recognised, [resolved.column.name for resolved in tried])
+    _note(mapping)
+    return mapping
+
+
+@dataclass(frozen=True)
+class _Resolved:
+    column: GeneColumn
+    codes: NDArray[np.int64]
+    texts: list[str]
+    matches: list[GeneMatch]
+
+    @cached_property
+    def n_mapped(self) -> int:
+        return sum(match.fate is GeneFate.MAPPED for match in self.matches)
+
+    @cached_property
+    def holds_ensembl_ids(self) -> bool:
+        ids = sum(kind_of(text) in (ENSEMBL_IDS, VERSIONED_IDS) for text in self.texts)
+        return 2 * ids > len(self.texts)
+
+
+def _check_share(min_recognised: float) -> None:
+    if 0 <= min_recognised <= 1:
+        return
+    raise SettingsError(
+        f"min_recognised is {min_recognised}.",
+        "A share between 0 and 1, 0.5 by default.",
+        "Pass min_recognised=0.5 (--min-recognised 0.5).",
+    )
+
+
+def _resolve(column: GeneColumn, resolver: GeneResolver) -> _Resolved:
+    codes, texts = distinct_identifiers(column.identifiers)
+    neighbours = frozenset(texts)
+    of_text = [resolver.resolve(text, neighbours) for text in texts]
+    of_text.append(GeneMatch(None, None, GeneFate.NOT_A_GENE))
+    rows = np.where(column.is_gene, codes, len(texts)).tolist()
+    return _Resolved(column, codes, texts, [of_text[row] for row in rows])
+
+
+def _choose(tried: Sequence[_Resolved]) -> _Resolved:
+    """Take what maps most; at a tie the first, which is the index where it was tried."""
+    best = max(tried, key=lambda each: each.n_mapped)
+    with_ids = [each for each in tried if each.holds_ensembl_ids]
+    best_ids = max(with_ids, key=lambda each: each.n_mapped, default=best)
+    return best if best.n_mapped > _SYMBOLS_MUST_EXCEED * best_ids.n_mapped else best_ids
+
+
+def _expect_human(tried: Sequence[_Resolved], chosen: _Resolved) -> None:
+    """Raise where the identifiers are of another species, in the column taken or beside it.
+
+    Symbols of many mammals look human; then only a column of Ensembl ids beside them tells.
+    """
+    for each in tried:
+        if each is chosen or not chosen.holds_ensembl_ids:
+            complain_of_species(
+                each.column.name,
+                np.array(each.texts, dtype=object)[each.codes],
+                each.matches,
+                beside=None if each is chosen else chosen.column.name,
+            )
+
+
+def _account(chosen: _Resolved, vocabulary: Vocabulary) -> GeneMapping:
+    ensembl_ids = _column_of(chosen.matches, "ensembl_id")
+    token_of, symbol_of = vocabulary.token_of, vocabulary.symbol_of
+    symbols = np.empty(len(ensembl_ids), dtype=object)
+    symbols[:] = [symbol_of.get(each) for each in ensembl_ids]
+    return GeneMapping(
+        column=chosen.column.name,
+        identifiers=np.array(chosen.texts, dtype=object)[chosen.codes],
+        ensembl_ids=ensembl_ids,
+        tokens=np.array([token_of.get(each, -1) for each in ensembl_ids], dtype=np.int32),
+        rules=_column_of(chosen.matches, "rule"),
+        fates=_column_of(chosen.matches, "fate"),
+        symbols=symbols,
+        vocabulary_name=vocabulary.name,
+        vocabulary_sha256=vocabulary.sha256,
+    )
+
+
+def _column_of(matches: Sequence[GeneMatch], field: str) -> NDArray[np.object_]:
+    values = np.empty(len(matches), dtype=object)
+    values[:] = [getattr(match, field) for match in matches]
+    return values
+
+
+def _text_or_empty(values: NDArray[np.object_]) -> list[str]:
+    return ["" if value is None else str(value) for value in values]
+
+
+def _note(mapping: GeneMapping) -> None:
+    _log.info(
+        "Genes by %r: %s of %s variables mapped to %s genes of %s.",
+        mapping.column,
+        f"{mapping.n_mapped:,}",
+        f"{mapping.n_vars:,}",
+        f"{mapping.n_genes:,}",
+        mapping.vocabulary_name,
+    )

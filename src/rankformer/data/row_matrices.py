@@ -1,0 +1,206 @@
+"""Matrices of cells by variables that are read a block of rows at a time, wherever they lie."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, issparse, vstack
+
+_DENSE_BLOCK_BYTES = 64 << 20
+
+
+class RowMatrix(ABC):
+    """A matrix, in memory or on disk, that gives its rows as CSR.
+
+    Attributes
+    ----------
+    shape
+        (n_cells, n_vars).
+    dtype
+        Of the values as they lie.
+    layout
+        ``csr``, ``csc`` or ``dense``: how they lie.
+    """
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    layout: str
+
+    @abstractmethod
+    def rows(self, start: int, stop: int) -> csr_matrix:
+        """Rows start … stop - 1 as they lie; may share memory with the source."""
+
+    def pick(self, index: NDArray[np.int64]) -> csr_matrix:
+        """The rows at `index`, in that order."""
+        if not index.size:
+            return self.rows(0, 0)
+        wanted, place = np.unique(index, return_inverse=True)
+        runs = np.split(wanted, np.flatnonzero(np.diff(wanted) > 1) + 1)
+        picked = [self.rows(int(run[0]), int(run[-1]) + 1) for run in runs]
+        joined = picked[0] if len(picked) == 1 else vstack(picked, format="csr")
+        return joined if np.array_equal(wanted, index) else joined[place]
+
+    def sample(self, index: NDArray[np.int64]) -> csr_matrix:
+        """The rows at `index`, for a look; may cost less than reading all rows would."""
+        return self.pick(index)
+
+    def row_sizes(self) -> NDArray[np.int64] | None:
+        """Stored values of each row, where that is known without reading them."""
+        return None
+
+    def close(self) -> None:  # noqa: B027  # most have nothing to remove
+        """Remove temporary files."""
+
+
+class CompressedRows(RowMatrix):
+    """CSR arrays, in memory or on disk.
+
+    Parameters
+    ----------
+    data, indices
+        Sliceable arrays, of numpy, HDF5, zarr or a file, one element a stored value.
+    indptr
+        (n_cells + 1,) where each row begins; read whole, 8 bytes a cell.
+    shape
+        (n_cells, n_vars).
+    """
+
+    layout = "csr"
+
+    def __init__(self, data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> None:
+        self.shape = shape
+        self.dtype = np.dtype(data.dtype)
+        self._data, self._indices = data, indices
+        self._indptr = read_indptr(indptr, shape[0], n_values=min(data.shape[0], indices.shape[0]))
+
+    def rows(self, start: int, stop: int) -> csr_matrix:
+        indptr = self._indptr[start : stop + 1]
+        first, last = int(indptr[0]), int(indptr[-1])
+        values = as_real(np.asarray(self._data[first:last]))
+        indices = check_indices(np.asarray(self._indices[first:last]), self.shape[1])
+        rows = csr_matrix((stop - start, self.shape[1]), dtype=values.dtype)
+        rows.data, rows.indices = values, indices
+        rows.indptr = (indptr - first).astype(index_dtype(last - first), copy=False)
+        return rows
+
+    def row_sizes(self) -> NDArray[np.int64]:
+        return np.diff(self._indptr)
+
+
+class DenseRows(RowMatrix):
+    """A dense array of numpy, HDF5, zarr or dask, read in blocks of at most 64 MiB."""
+
+    layout = "dense"
+
+    def __init__(self, array: Any) -> None:
+        if len(array.shape) != 2:
+            raise ValueError(f"it has {len(array.shape)} dimension(s), not 2")
+        self.shape = (int(array.shape[0]), int(array.shape[1]))
+        self.dtype = np.dtype(array.dtype)
+        self._array = array
+
+    def rows(self, start: int, stop: int) -> csr_matrix:
+        row_bytes = max(1, self.shape[1] * max(self.dtype.itemsize, 1))
+        step = max(1, _DENSE_BLOCK_BYTES // row_bytes)
+        blocks = [
+            self._block(first, min(first + step, stop)) for first in range(start, stop, step)
+        ] or [self._block(start, start)]
+        return blocks[0] if len(blocks) == 1 else vstack(blocks, format="csr")
+
+    def _block(self, start: int, stop: int) -> csr_matrix:
+        block = self._array[start:stop]
+        if hasattr(block, "compute"):
+            block = block.compute()
+        return csr_matrix(block if issparse(block) else as_real(np.asarray(block)))
+
+
+class SelectedRows(RowMatrix):
+    """Some rows and columns of another matrix, in any order: what a view of AnnData shows.
+
+    Parameters
+    ----------
+    matrix
+        The whole.
+    row_index, var_index
+        Positions to take, or None for all.
+    """
+
+    def __init__(
+        self,
+        matrix: RowMatrix,
+        row_index: NDArray[np.int64] | None = None,
+        var_index: NDArray[np.int64] | None = None,
+    ) -> None:
+        self._matrix, self._row_index, self._var_index = matrix, row_index, var_index
+        self.dtype, self.layout = matrix.dtype, matrix.layout
+        self.shape = (
+            matrix.shape[0] if row_index is None else len(row_index),
+            matrix.shape[1] if var_index is None else len(var_index),
+        )
+
+    def rows(self, start: int, stop: int) -> csr_matrix:
+        if self._row_index is None:
+            return self._take_vars(self._matrix.rows(start, stop))
+        return self._take_vars(self._matrix.pick(self._row_index[start:stop]))
+
+    def sample(self, index: NDArray[np.int64]) -> csr_matrix:
+        if self._row_index is not None:
+            index = self._row_index[index]
+        return self._take_vars(self._matrix.sample(index))
+
+    def row_sizes(self) -> NDArray[np.int64] | None:
+        sizes = self._matrix.row_sizes()
+        return sizes if sizes is None or self._row_index is None else sizes[self._row_index]
+
+    def close(self) -> None:
+        self._matrix.close()
+
+    def _take_vars(self, rows: csr_matrix) -> csr_matrix:
+        return rows if self._var_index is None else rows
+
+
+def make_canonical(rows: csr_matrix) -> csr_matrix:
+    """Sort each row by variable, sum duplicates, drop explicit zeros; leaves `rows` as it is."""
+    if rows.has_canonical_format and bool(np.all(rows.data)):
+        return rows
+    rows = rows.copy()
+    if not rows.has_canonical_format:
+        if rows.dtype.kind in "iu":
+            rows = rows.astype(np.int64)  # a sum may exceed a narrow type
+        rows.sum_duplicates()
+    rows.eliminate_zeros()
+    return rows
+
+
+def as_real(values: NDArray[Any]) -> NDArray[Any]:
+    """Values as native integers, float32 or float64; a ValueError for anything else."""
+    if values.dtype.kind == "b":
+        return values.view(np.uint8)
+    if values.dtype.kind not in "iuf":
+        raise ValueError(f"it holds values of the type {values.dtype}, not numbers")
+    if values.dtype.kind == "f" and values.dtype.itemsize not in (4, 8):
+        return values.astype(np.float32 if values.dtype.itemsize < 4 else np.float64)
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def read_indptr(indptr: Any, n_rows: int, n_values: int) -> NDArray[np.int64]:
+    """Row starts, checked against the arrays that they point into."""
+    starts = np.asarray(indptr[:]).astype(np.int64, copy=False)
+    if len(starts) != n_rows + 1:
+        raise ValueError(f"it is cut into {len(starts) - 1:,} rows or columns, not {n_rows:,}")
+    if starts[0] != 0 or np.any(np.diff(starts) < 0) or starts[-1] > n_values:
+        raise ValueError(f"the starts of its rows or columns do not fit its {n_values:,} values")
+    return starts
+
+
+def check_indices(indices: NDArray[Any], n_positions: int) -> NDArray[Any]:
+    """Positions as int32 or int64; a ValueError where one lies outside the matrix."""
+    if indices.size and (indices.min() < 0 or indices.max() >= n_positions):
+        raise ValueError(f"a value lies outside its {n_positions:,} rows or columns")
+    return indices.astype(index_dtype(n_positions), copy=False)
+
+
+def index_dtype(most: int) -> type[np.signedinteger[Any]]:
+    """int32 where it can count to `most`, else int64."""
+    return np.int32 if most <= np.iinfo(np.int32).max else np.int64

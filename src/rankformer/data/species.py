@@ -1,0 +1,139 @@
+"""Which species an identifier belongs to, told from the way it is written."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+HUMAN = "human"
+RODENT = "mouse or rat"
+
+# The letters between ENS and G (gene), T (transcript) or P (protein) of an Ensembl id.
+_ENSEMBL_SPECIES: Mapping[str, str] = MappingProxyType(
+    {
+        "": HUMAN,
+        "MUS": "mouse",
+        "RNO": "rat",
+        "DAR": "zebrafish",
+        "MMU": "rhesus macaque",
+        "MFA": "crab-eating macaque",
+        "PTR": "chimpanzee",
+        "GGO": "gorilla",
+        "CJA": "marmoset",
+        "MIC": "mouse lemur",
+        "SSC": "pig",
+        "BTA": "cow",
+        "OAR": "sheep",
+        "ECA": "horse",
+        "CAF": "dog",
+        "FCA": "cat",
+        "OCU": "rabbit",
+        "CPO": "guinea pig",
+        "MAU": "golden hamster",
+        "MOD": "opossum",
+        "GAL": "chicken",
+        "XET": "western clawed frog",
+    }
+)
+_OTHER_DATABASES = (
+    (re.compile(r"FBgn\d{7}", re.IGNORECASE), "fruit fly"),
+    (re.compile(r"WBGene\d{8}", re.IGNORECASE), "roundworm (C. elegans)"),
+    (re.compile(r"Y[A-P][LR]\d{3}[WC](-[A-Z])?", re.IGNORECASE), "yeast"),
+    (re.compile(r"AT[1-5MC]G\d{5}", re.IGNORECASE), "thale cress"),
+    (re.compile(r"MGP_\w+_G\d{7}", re.IGNORECASE), "mouse"),
+)
+_ENSEMBL = re.compile(r"(?<![A-Z0-9])ENS([A-Z]{3,4}|)[GTP](?:R\d{10}|\d{11})(?![0-9])")
+_HUMAN_GENOME = re.compile(r"(?:GRCh3[78]|hg18|hg19|hg38|human)(?:_+|-+)(?=.)", re.IGNORECASE)
+_OTHER_GENOMES = (
+    (re.compile(r"(?:mm9|mm10|mm39|GRCm3[89]|mouse)(?:_|-)", re.IGNORECASE), "mouse"),
+    (re.compile(r"(?:rn[67]|Rnor_6\.0|mRatBN7\.2|rat)(?:_|-)", re.IGNORECASE), "rat"),
+    (re.compile(r"(?:danRer\d\d|GRCz1[01])(?:_|-)", re.IGNORECASE), "zebrafish"),
+    (re.compile(r"(?:susScr11|Sscrofa11\.1)(?:_|-)", re.IGNORECASE), "pig"),
+    (re.compile(r"(?:rheMac\d+|Mmul_10)(?:_|-)", re.IGNORECASE), "rhesus macaque"),
+    (re.compile(r"(?:dm6|BDGP6)(?:_|-)", re.IGNORECASE), "fruit fly"),
+)
+# Gapdh, Hbb-bs, H2-Ab1, mt-Co1, 0610009B22Rik, RGD1310819. A human symbol has capitals only,
+# but for the orf of C9orf72, a few RNA families (RNase_MRP) and clones (bP-2189O9.3, XXbac-B1D2.9).
+_RODENT_SYMBOL = re.compile(
+    r"[A-Z]\d*(?:-[A-Z])?[a-z][A-Za-z0-9.\-]*|mt-[A-Z][a-z0-9\-]+|\w+Rik\d*|RGD\d{6,}(_\w+)?"
+)
+_ONLY_RODENT = re.compile(r"mt-[A-Z][a-z]\w*|\w+Rik\d*|Gm\d{2,}|RGD\d{6,}\w*")
+_HUMAN_MIXED_CASE = re.compile(r"C(\d+|X|Y)orf\d+\S*|RNase\S*")
+_SERIES = (
+    (re.compile(r"\w+Rik\d*|Gm\d{3,}"), "mouse"),
+    (re.compile(r"RGD\d{6,}\w*"), "rat"),
+)
+# Names that betray a file whose other symbols could be human ones in small or capital letters.
+_MARKS = (
+    (re.compile(r"(si|zgc|wu|im|zmp):\S+"), "zebrafish"),
+    (re.compile(r"[a-z][a-z0-9\-]+\.[LS]"), "African clawed frog"),
+    (re.compile(r"\d{7}[A-P]\d\dRIK\d*"), "mouse"),
+)
+
+
+def species_of_ensembl_id(identifier: str) -> str | None:
+    """Name the species of the Ensembl id in `identifier` (upper case); None without one."""
+    match = _ENSEMBL.search(identifier)
+    if match is None:
+        return None
+    return _ENSEMBL_SPECIES.get(match[1], f"another species (ENS{match[1]})")
+
+
+def remove_human_genome(identifier: str) -> str | None:
+    """Return `identifier` without a prefix such as ``GRCh38_`` or ``hg19___``; None without one."""
+    match = _HUMAN_GENOME.match(identifier)
+    return identifier[match.end() :] if match else None
+
+
+def is_rodent_symbol(identifier: str) -> bool:
+    """Whether a symbol is written in the manner of mouse and rat: a capital, then small letters."""
+    if identifier.isupper() or identifier.islower():
+        return bool(identifier.startswith("RGD") and _ONLY_RODENT.fullmatch(identifier))
+    return bool(
+        _RODENT_SYMBOL.fullmatch(identifier) and not _HUMAN_MIXED_CASE.fullmatch(identifier)
+    )
+
+
+def is_only_rodent(identifier: str) -> bool:
+    """Whether a symbol is of a series that only mouse or rat has: Rik, Gm, mt-, RGD."""
+    return bool(_ONLY_RODENT.fullmatch(identifier))
+
+
+def other_species_of(identifier: str) -> str | None:
+    """Name the species that `identifier` is of, where it is written as no human identifier is.
+
+    Knows Ensembl ids, ids of model organism databases, genome prefixes (``mm10_Gapdh``), and the
+    symbols of mouse, rat and zebrafish. None where it is human or cannot be told.
+    """
+    species = species_of_ensembl_id(identifier.upper())
+    if species is not None:
+        return None if species == HUMAN else species
+    for pattern, name in _OTHER_GENOMES:
+        if pattern.match(identifier):
+            return name
+    for pattern, name in _OTHER_DATABASES:
+        if pattern.fullmatch(identifier):
+            return name
+    for pattern, name in _MARKS + _SERIES:
+        if pattern.fullmatch(identifier):
+            return name
+    return RODENT if is_rodent_symbol(identifier) else None
+
+
+def bears_mark_of_species(identifier: str) -> bool:
+    """Whether a name is of a series that tells the species of a whole file.
+
+    Symbols of fish and frog are written small, those of mouse at times in capitals: both would
+    pass for human, were it not for names such as ``zgc:103482`` and ``0610009B22RIK``.
+    """
+    return any(pattern.fullmatch(identifier) for pattern, _ in _MARKS)
+
+
+def most_common_species(species: Iterable[str]) -> str:
+    """Name the species met most often; mouse and rat are told apart by the ids that can."""
+    counts = Counter(species)
+    rodent = counts.pop(RODENT, 0)
+    if rodent:
+        named = max(("mouse", "rat"), key=lambda name: counts[name])
+        counts[named if counts[named] else RODENT] += rodent
+    return counts.most_common(1)[0][0]

@@ -1,0 +1,112 @@
+"""An inspection on one terminal screen."""
+
+import shlex
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from rankformer.data.cells import MatrixSurvey
+from rankformer.tasks.inspect_file import GenesPerCell, Inspection, ModelMatch
+
+
+def render_inspection(inspection: Inspection, console: Console | None = None) -> None:
+    """Print what a file holds, and what to pass to ``rankformer embed``."""
+    console = console or Console(highlight=False)
+    _print_file(inspection, console)
+    _print_matrices(inspection, console)
+    _print_identifiers(inspection, console)
+    _print_matches(inspection, console)
+    _print_advice(inspection, console)
+
+
+def _print_file(inspection: Inspection, console: Console) -> None:
+    console.print(f"[bold]{escape(inspection.path)}[/bold]", soft_wrap=True)
+    cells = inspection.cells
+    if cells:
+        columns = ", ".join(map(str, cells.obs.columns[:8])) or "none"
+        more = f" and {cells.obs.shape[1] - 8} more" if cells.obs.shape[1] > 8 else ""
+        console.print(f"{cells.n_cells:,} cells, {cells.n_vars:,} variables")
+        console.print(f"obs columns: {escape(columns)}{more}")
+
+
+def _print_matrices(inspection: Inspection, console: Console) -> None:
+    table = _table("matrices", "size", "stored as", "holds")
+    used = inspection.cells.location if inspection.cells else None
+    for matrix in inspection.matrices:
+        mark = "  [green]← counts[/green]" if matrix.location == used else ""
+        size = "{:,} x {:,}".format(*matrix.shape) if matrix.shape else "?"
+        table.add_row(
+            escape(matrix.location), size, f"{matrix.layout} {matrix.dtype}", _holds(matrix) + mark
+        )
+    console.print(table)
+
+
+def _holds(matrix: MatrixSurvey) -> str:
+    if matrix.figures:
+        return escape(str(matrix.figures))
+    return f"[red]{escape(str(matrix.problem or 'cannot be read'))}[/red]"
+
+
+def _print_identifiers(inspection: Inspection, console: Console) -> None:
+    table = _table("identifiers", "kind", "species", "examples")
+    for name, summary in inspection.identifiers.items():
+        table.add_row(
+            escape(name), summary.kind, summary.species, escape(", ".join(summary.examples))
+        )
+    console.print(table)
+
+
+def _print_matches(inspection: Inspection, console: Console) -> None:
+    if not inspection.matches:
+        console.print("No model is on this machine: see `rankformer models`.", style="yellow")
+        return
+    table = _table("vocabulary", "by", "variables mapped", "genes", "genes a cell", "models")
+    for match in inspection.matches:
+        table.add_row(*_match_row(match))
+    console.print(table)
+    for match in inspection.matches:
+        if match.problem:
+            console.print(
+                f"[red]{escape(match.vocabulary.name)}: {escape(str(match.problem))}[/red]"
+            )
+
+
+def _match_row(match: ModelMatch) -> tuple[str, ...]:
+    models = escape("\n".join(match.models))
+    mapping = match.mapping
+    if mapping is None:
+        return escape(match.vocabulary.name), "-", "[red]none[/red]", "-", "-", models
+    share = mapping.n_mapped / mapping.n_vars
+    return (
+        escape(match.vocabulary.name),
+        escape(mapping.column),
+        f"{mapping.n_mapped:,} of {mapping.n_vars:,} ({share:.0%})",
+        f"{mapping.n_genes:,} of {len(match.vocabulary.ensembl_ids):,}",
+        _describe(match.genes_per_cell) if match.genes_per_cell else "-",
+        models,
+    )
+
+
+def _describe(genes: GenesPerCell) -> str:
+    text = f"{genes.median:,.0f} ({genes.least:,} to {genes.most:,})"
+    if genes.n_empty:
+        text += f"\n{genes.n_empty:,} of {genes.n_cells:,} cells empty"
+    if genes.cropped_share:
+        text += f"\n{genes.cropped_share:.0%} of cells cropped"
+    return text
+
+
+def _print_advice(inspection: Inspection, console: Console) -> None:
+    if inspection.problem:
+        console.print(escape(str(inspection.problem)), style="yellow", soft_wrap=True)
+    if inspection.arguments:
+        command = shlex.join(["rankformer", "embed", *inspection.arguments])
+        console.print(f"\n[bold]{escape(command)}[/bold]", soft_wrap=True)
+
+
+def _table(*headings: str) -> Table:
+    table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table

@@ -1,0 +1,229 @@
+"""What a file holds, and what to pass to embed it. Never fails on a file that can be read."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from rankformer.data.cells import CellSource, MatrixSurvey, open_cells, survey_matrices
+from rankformer.data.genes import GeneMapping, IdentifierSummary, detect_identifiers, map_genes
+from rankformer.errors import RankformerError
+from rankformer.model.checkpoint import Checkpoint, find_folder
+from rankformer.model.registry import MODELS
+from rankformer.vocabulary import Vocabulary
+
+_BLOCKS, _BLOCK_CELLS = 8, 64
+
+
+@dataclass(frozen=True)
+class GenesPerCell:
+    """How many genes of a vocabulary cells have, over a sample of cells.
+
+    Attributes
+    ----------
+    n_cells, n_empty
+        Cells looked at, and those of them without any gene of the vocabulary.
+    least, median, most
+        Genes a cell.
+    cropped_share
+        Share of the cells with more genes than the model reads.
+    """
+
+    n_cells: int
+    n_empty: int
+    least: int
+    median: float
+    most: int
+    cropped_share: float
+
+
+@dataclass(frozen=True)
+class ModelMatch:
+    """How a file's genes meet the vocabulary that some models share.
+
+    Attributes
+    ----------
+    models
+        Names of the models.
+    vocabulary
+        Their vocabulary.
+    mapping
+        What became of each variable, or None where they cannot be mapped.
+    genes_per_cell
+        None where there are no counts or no mapping.
+    problem
+        Why it cannot be used, or None.
+    """
+
+    models: tuple[str, ...]
+    vocabulary: Vocabulary
+    mapping: GeneMapping | None = None
+    genes_per_cell: GenesPerCell | None = None
+    problem: RankformerError | None = None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `inspect_file` found.
+
+    Attributes
+    ----------
+    path
+        The file or folder.
+    matrices
+        X, raw.X and each layer.
+    cells
+        The source with its counts found, or None where there are none.
+    problem
+        Why there are no counts, or None.
+    undo_log1p
+        Whether the counts are there only as logarithms.
+    identifiers
+        The index of ``var`` and its columns of text: name → what is written there.
+    matches
+        One entry a vocabulary of the models on this machine.
+    """
+
+    path: str
+    matrices: tuple[MatrixSurvey, ...]
+    cells: CellSource | None
+    problem: RankformerError | None
+    undo_log1p: bool
+    identifiers: dict[str, IdentifierSummary]
+    matches: tuple[ModelMatch, ...]
+
+    @property
+    def arguments(self) -> list[str] | None:
+        """Arguments of ``rankformer embed`` that suit the file, or None where none do."""
+        usable = [match for match in self.matches if match.mapping]
+        if self.cells is None or not usable:
+            return None
+        best = max(usable, key=lambda match: match.mapping.n_genes if match.mapping else 0)
+        output = f"{Path(self.path).resolve().stem}.geneformer.h5ad"
+        arguments = [self.path, "-o", output, "--model", best.models[0]]
+        return arguments + (["--undo-log1p"] if self.undo_log1p else [])
+
+
+def inspect_file(
+    path: str | os.PathLike[str], *, models: Sequence[str] | None = None
+) -> Inspection:
+    """Look at a file of counts.
+
+    Parameters
+    ----------
+    path
+        A file or folder that `open_cells` reads.
+    models
+        Names or folders of models to map the genes to; all published ones on this machine unless
+        given.
+
+    Raises
+    ------
+    CountsError
+        If the file cannot be read at all.
+    CheckpointError, VocabularyError
+        If a model that is named cannot be opened.
+    """
+    vocabularies = _vocabularies(models)
+    matrices = tuple(survey_matrices(path))
+    cells, problem, undo_log1p = _find_counts(path)
+    var = cells.var if cells else _first_var(path)
+    matches = tuple(_match(names, each, var, cells) for names, each in vocabularies)
+    return Inspection(str(path), matrices, cells, problem, undo_log1p, _identifiers(var), matches)
+
+
+def _vocabularies(models: Sequence[str] | None) -> list[tuple[tuple[str, ...], Vocabulary]]:
+    names = models if models is not None else [m.name for m in MODELS if find_folder(m)]
+    by_hash: dict[str, tuple[tuple[str, ...], Vocabulary]] = {}
+    for name in names:
+        vocabulary = Checkpoint.open(name).vocabulary
+        known, _ = by_hash.get(vocabulary.sha256, ((), vocabulary))
+        by_hash[vocabulary.sha256] = ((*known, str(name)), vocabulary)
+    return list(by_hash.values())
+
+
+def _find_counts(
+    path: str | os.PathLike[str],
+) -> tuple[CellSource | None, RankformerError | None, bool]:
+    problem: RankformerError | None = None
+    for undo_log1p in (False, True):
+        try:
+            return open_cells(path, undo_log1p=undo_log1p), problem, undo_log1p
+        except RankformerError as error:
+            problem = problem or error
+    return None, problem, False
+
+
+def _first_var(path: str | os.PathLike[str]) -> pd.DataFrame | None:
+    try:
+        with open_cells(path, check=False) as cells:
+            return cells.var
+    except RankformerError:
+        return None
+
+
+def _identifiers(var: pd.DataFrame | None) -> dict[str, IdentifierSummary]:
+    if var is None:
+        return {}
+    texts = var.select_dtypes(include=["object", "string", "category"])
+    columns = {"index": var.index, **{str(name): texts[name] for name in texts}}
+    return {name: detect_identifiers(values) for name, values in columns.items()}
+
+
+def _match(
+    models: tuple[str, ...],
+    vocabulary: Vocabulary,
+    var: pd.DataFrame | None,
+    cells: CellSource | None,
+) -> ModelMatch:
+    if var is None:
+        return ModelMatch(models, vocabulary)
+    try:
+        mapping = map_genes(var, vocabulary)
+        genes = _genes_per_cell(cells, mapping, vocabulary) if cells else None
+    except RankformerError as error:
+        return ModelMatch(models, vocabulary, problem=error)
+    return ModelMatch(models, vocabulary, mapping, genes)
+
+
+def _genes_per_cell(
+    cells: CellSource, mapping: GeneMapping, vocabulary: Vocabulary
+) -> GenesPerCell:
+    lengths = np.concatenate(
+        [
+            _count_genes(chunk.counts, mapping)
+            for start in _block_starts(cells.n_cells)
+            for chunk in cells.chunks(_BLOCK_CELLS, start=start, stop=start + _BLOCK_CELLS)
+        ]
+    )
+    room = vocabulary.input_length - vocabulary.n_frame_tokens
+    return GenesPerCell(
+        n_cells=len(lengths),
+        n_empty=int((lengths == 0).sum()),
+        least=int(lengths.min()),
+        median=float(np.median(lengths)),
+        most=int(lengths.max()),
+        cropped_share=float((lengths > room).mean()),
+    )
+
+
+def _count_genes(counts: csr_matrix, mapping: GeneMapping) -> NDArray[np.int64]:
+    """Different genes of the vocabulary in each cell."""
+    mapped = np.flatnonzero(mapping.tokens >= 0)
+    to_genes = csr_matrix((np.ones(len(mapped)), (mapped, mapping.tokens[mapped])),
+                          shape=(mapping.n_vars, int(mapping.tokens.max()) + 1))  # fmt: skip
+    genes: csr_matrix = (counts @ to_genes).tocsr()
+    lengths: NDArray[np.int64] = np.diff(genes.indptr).astype(np.int64)
+    return lengths
+
+
+def _block_starts(n_cells: int) -> list[int]:
+    """Starts of blocks spread over the file, which do not overlap."""
+    if n_cells <= _BLOCKS * _BLOCK_CELLS:
+        return list(range(0, n_cells, _BLOCK_CELLS))
+    return [int(start) for start in np.linspace(0, n_cells - _BLOCK_CELLS, _BLOCKS)]

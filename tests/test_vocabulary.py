@@ -1,0 +1,467 @@
+"""Vocabularies: the published tables, their formats, damage, and files that would run code."""
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from tests.conftest import shared_path, small_vocabulary
+from tests.damage import (
+    PAYLOADS,
+    TABLES,
+    flip_byte,
+    largest_file,
+    little_memory,
+    payloads,
+    tables_of,
+    write_tables,
+)
+
+from rankformer.errors import RankformerError, VocabularyError
+from rankformer.model.registry import V1, V2
+from rankformer.vocabulary import VOCABULARY_FILE, Vocabulary
+
+QUICK = settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def content(vocabulary: Vocabulary) -> tuple:
+    return (
+        vocabulary.ensembl_ids, vocabulary.tokens.tolist(), vocabulary.medians.tolist(),
+        dict(vocabulary.special_tokens), vocabulary.input_length,
+        dict(vocabulary.symbols), dict(vocabulary.aliases),
+    )  # fmt: skip
+
+
+# The published tables. Figures of the facts page, section 2.
+
+
+@pytest.mark.parametrize(
+    ("series", "n_genes", "special", "input_length", "n_symbols", "n_mapped"),
+    [
+        ("v1", 25_424, {"<pad>": 0, "<mask>": 1}, 2048, 40_248, 25_424),
+        ("v2", 20_271, {"<pad>": 0, "<mask>": 1, "<cls>": 2, "<eos>": 3}, 4096, 63_675, 173_697),
+    ],
+)
+def test_published_tables(request, series, n_genes, special, input_length, n_symbols, n_mapped):
+    vocabulary = request.getfixturevalue(series)
+
+    assert len(vocabulary.ensembl_ids) == n_genes
+    assert vocabulary.special_tokens == special
+    assert vocabulary.tokens[0] == len(special)
+    assert vocabulary.size == n_genes + len(special)
+    assert vocabulary.input_length == input_length
+    assert vocabulary.n_frame_tokens == len(special) - 2
+    assert (vocabulary.cls_token, vocabulary.eos_token) == (
+        special.get("<cls>"),
+        special.get("<eos>"),
+    )
+    assert len(vocabulary.symbols) == n_symbols
+    # Some keys may differ in case only.
+    assert n_mapped * 0.999 < len(vocabulary.aliases) <= n_mapped
+
+
+def test_the_releases_share_genes_but_hardly_any_token(v1, v2):
+    tokens = [{**each.special_tokens, **each.token_of} for each in (v1, v2)]
+    shared = tokens[0].keys() & tokens[1].keys()
+
+    # <pad> and <mask> are two of either figure.
+    assert len(shared) == 19_625
+    assert sum(tokens[0][name] == tokens[1][name] for name in shared) == 193
+
+
+def test_tiny_medians_are_kept_as_published(v2):
+    assert np.sum(v2.medians < 0.01) == 55
+    assert 6.5e-7 < v2.medians.min() < 7.5e-7
+
+
+def test_genes_that_v2_lacks_are_still_known_by_name(v2):
+    for symbol in ("MALAT1", "XIST"):
+        assert v2.symbols[symbol] not in v2.token_of
+
+
+@pytest.mark.parametrize(("series", "release"), [("v1", V1), ("v2", V2)])
+def test_published_tables_are_the_registrys_releases(request, series, release):
+    vocabulary = request.getfixturevalue(series)
+
+    assert vocabulary.sha256 == release.sha256
+    assert (vocabulary.size, vocabulary.input_length) == (release.size, release.input_length)
+
+
+@pytest.mark.parametrize("series", ["v1", "v2"])
+def test_tokens_and_medians_equal_the_pickles_entry_by_entry(request, series):
+    """The trusted files, read by the plain unpickler."""
+    vocabulary = request.getfixturevalue(series)
+    [tokens] = shared_path("geneformer", series).glob("token_dictionary*")
+    [medians] = shared_path("geneformer", series).glob("gene_median_dictionary*")
+    tokens, medians = (pickle.loads(file.read_bytes()) for file in (tokens, medians))
+
+    assert {**vocabulary.special_tokens, **vocabulary.token_of} == tokens
+    for gene, token in vocabulary.token_of.items():
+        assert vocabulary.median_of_token[token] == medians[gene]
+        assert vocabulary.ensembl_id_of[token] == gene
+
+
+def test_published_tables_survive_our_format(v2, tmp_path):
+    again = Vocabulary.load(v2.save(tmp_path))
+
+    assert content(again) == content(v2)
+    assert again.sha256 == v2.sha256
+    assert (tmp_path / VOCABULARY_FILE).stat().st_size < 4_000_000
+
+
+# Formats.
+
+
+@pytest.mark.parametrize("suffix", ["_gc30M.pkl", ".pkl", ".json", "_gc30M.json"])
+def test_every_format_gives_the_same_vocabulary(vocabulary, tmp_path, suffix):
+    tables = tables_of(vocabulary)
+    loaded = Vocabulary.load(write_tables(tmp_path, tables, suffix))
+
+    assert content(loaded)[:4] == content(vocabulary)[:4]
+    assert content(loaded)[5:] == content(vocabulary)[5:]
+    assert loaded.sha256 == vocabulary.sha256
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint16])
+def test_numpy_scalars_are_read_as_published(vocabulary, tmp_path, dtype):
+    tables = tables_of(vocabulary)
+    tables["token_dictionary"] = {k: dtype(v) for k, v in tables["token_dictionary"].items()}
+    medians = tables["gene_median_dictionary"]
+    tables["gene_median_dictionary"] = {k: np.float64(v) for k, v in medians.items()}
+
+    assert Vocabulary.load(write_tables(tmp_path, tables)).sha256 == vocabulary.sha256
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_pickle_protocols_of_python_3_are_read(vocabulary, tmp_path, protocol):
+    tables = tables_of(vocabulary)
+    write_tables(tmp_path, tables)
+    medians = {k: np.float64(v) for k, v in tables["gene_median_dictionary"].items()}
+    file = tmp_path / "gene_median_dictionary_gc30M.pkl"
+    file.write_bytes(pickle.dumps(medians, protocol=protocol))
+
+    assert Vocabulary.load(tmp_path).sha256 == vocabulary.sha256
+
+
+def test_symbols_and_aliases_may_be_absent(vocabulary, tmp_path):
+    tables = tables_of(vocabulary)
+    loaded = Vocabulary.load(write_tables(tmp_path, {key: tables[key] for key in TABLES[:2]}))
+
+    assert loaded.sha256 == vocabulary.sha256
+    assert not loaded.symbols
+    assert not loaded.aliases
+
+
+def test_our_format_keeps_everything(vocabulary, tmp_path):
+    path = vocabulary.save(tmp_path / "mine.parquet")
+    loaded = Vocabulary.load(path)
+
+    assert content(loaded) == content(vocabulary)
+    assert loaded.name == vocabulary.name
+    assert loaded.symbol_of == vocabulary.symbol_of
+    assert [each.name for each in tmp_path.iterdir()] == ["mine.parquet"]
+
+
+def test_a_folder_of_two_releases_is_chosen_from_by_size(tmp_path):
+    small, large = small_vocabulary(special=False), small_vocabulary(special=True)
+    write_tables(tmp_path, tables_of(small), "_gc30M.pkl")
+    write_tables(tmp_path, tables_of(large), "_gc95M.pkl")
+
+    assert Vocabulary.load(tmp_path, size=202).sha256 == small.sha256
+    assert Vocabulary.load(tmp_path, size=204).sha256 == large.sha256
+    with pytest.raises(VocabularyError, match=r"2 release.*gc30M: 202 tokens, gc95M: 204 tokens"):
+        Vocabulary.load(tmp_path)
+    with pytest.raises(VocabularyError, match="One of 999 tokens"):
+        Vocabulary.load(tmp_path, size=999)
+
+
+def test_equal_releases_are_no_choice(vocabulary, tmp_path):
+    """The hub holds the same tables as gc95M and gc104M."""
+    for suffix in ("_gc95M.pkl", "_gc104M.pkl"):
+        write_tables(tmp_path, tables_of(vocabulary), suffix)
+
+    assert Vocabulary.load(tmp_path).sha256 == vocabulary.sha256
+
+
+# The hash decides what a vocabulary is.
+
+_GENES = [f"ENSG{i:011d}" for i in range(12)]
+
+
+@given(order=st.permutations(range(12)))
+def test_the_hash_does_not_depend_on_the_order_of_the_tables(order):
+    tokens = {gene: i + 2 for i, gene in enumerate(_GENES)}
+    special = {"<pad>": 0, "<mask>": 1}
+    medians = dict.fromkeys(_GENES, 1.5)
+    shuffled = {_GENES[i]: tokens[_GENES[i]] for i in order}
+
+    plain = Vocabulary.from_tables({**special, **tokens}, medians)
+    assert Vocabulary.from_tables({**shuffled, **special}, medians).sha256 == plain.sha256
+
+
+def _swap_two_tokens(tables):
+    tokens = tables["token_dictionary"]
+    a, b = list(tokens)[-2:]
+    tokens[a], tokens[b] = tokens[b], tokens[a]
+
+
+def _last_bit_of_a_median(tables):
+    gene = next(iter(tables["gene_median_dictionary"]))
+    medians = tables["gene_median_dictionary"]
+    medians[gene] = float(np.nextafter(medians[gene], 1))
+
+
+def _drop_the_last_gene(tables):
+    tables["token_dictionary"].popitem()
+
+
+def _swap_pad_and_mask(tables):
+    tables["token_dictionary"].update({"<pad>": 1, "<mask>": 0})
+
+
+def _rename_a_gene(tables):
+    for name in TABLES[:2]:
+        last, value = tables[name].popitem()
+        tables[name][last[:-1] + "X"] = value
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _swap_two_tokens, _last_bit_of_a_median, _drop_the_last_gene, _swap_pad_and_mask,
+        _rename_a_gene,
+    ],
+)  # fmt: skip
+def test_the_hash_sees_every_change_of_meaning(vocabulary, tmp_path, change):
+    tables = tables_of(vocabulary)
+    change(tables)
+
+    assert Vocabulary.load(write_tables(tmp_path, tables)).sha256 != vocabulary.sha256
+
+
+# Tables that cannot be a vocabulary.
+
+
+@pytest.mark.parametrize(
+    ("tokens", "medians", "sentence"),
+    [
+        ({"<pad>": 0, "<mask>": 1, "A": 2}, {}, "1 genes .* have a token but no median, A"),
+        ({"<pad>": 0, "<mask>": 1, "A": 2}, {"A": 0.0}, "no positive median: A"),
+        ({"<pad>": 0, "<mask>": 1, "A": 2}, {"A": float("nan")}, "no positive median: A"),
+        ({"<pad>": 0, "<mask>": 1, "A": 2}, {"A": float("inf")}, "no positive median: A"),
+        ({"<pad>": 0, "<mask>": 1, "A": 2}, {"A": -1.0}, "no positive median: A"),
+        ({"<pad>": 0, "<mask>": 1, "A": 2}, {"A": "many"}, "not all numbers"),
+        ({"<pad>": 0, "<mask>": 1, "A": 2, "B": 2}, {"A": 1, "B": 1}, "not unique"),
+        ({"<pad>": 0, "<mask>": 1, "A": 1}, {"A": 1}, "not unique"),
+        ({"<pad>": 0, "<mask>": 1, "A": -2}, {"A": 1}, "not whole numbers from 0 on: A"),
+        ({"<pad>": 0, "<mask>": 1, "A": 2.5}, {"A": 1}, "not whole numbers from 0 on: A"),
+        ({"<pad>": 0, "<mask>": 1, "A": float("nan")}, {"A": 1}, "not whole numbers"),
+        ({"<pad>": 0, "<mask>": 1, "A": 2**31}, {"A": 1}, "not whole numbers from 0 on: A"),
+        ({"<pad>": 0, "<mask>": 1, "A": None}, {"A": 1}, "not whole numbers"),
+        ({"<pad>": 0, "A": 2}, {"A": 1}, "special tokens <pad>"),
+        ({"<pad>": 0, "<mask>": 1}, {}, "not unique"),
+        ({}, {}, "not unique"),
+    ],
+)
+def test_impossible_tables_are_refused(tokens, medians, sentence):
+    with pytest.raises(VocabularyError, match=sentence):
+        Vocabulary.from_tables(tokens, medians)
+
+
+def test_a_vocabulary_checks_itself_however_it_is_made(vocabulary):
+    with pytest.raises(VocabularyError, match="no positive median"):
+        replace(vocabulary, medians=vocabulary.medians * 0)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        ["a", "list"],
+        {"ENSG00000000001": "two"},
+        {7: 2},
+        {"<pad>": 0.0, "<mask>": 1.0, "ENSG00000000001": 2.0},
+        {"ENSG00000000001": np.timedelta64(4, "s")},
+        "text",
+        None,
+    ],
+    ids=repr,
+)
+def test_a_token_dictionary_of_something_else_is_named(vocabulary, tmp_path, table):
+    write_tables(tmp_path, tables_of(vocabulary))
+    (tmp_path / "token_dictionary_gc30M.pkl").write_bytes(pickle.dumps(table))
+
+    with pytest.raises(VocabularyError, match="gc30M"):
+        Vocabulary.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "could not be read"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 788424\n", "Git LFS"),
+        (b"<!DOCTYPE html><html>Not found</html>", "could not be read"),
+        (b"\x80\x04", "could not be read"),
+        (b"[" * 100_000, "could not be read"),
+    ],
+    ids=["empty", "git-lfs", "html", "cut", "brackets"],
+)
+@pytest.mark.parametrize("suffix", [".pkl", ".json"])
+def test_files_that_are_no_tables(vocabulary, tmp_path, content, sentence, suffix):
+    write_tables(tmp_path, tables_of(vocabulary), suffix)
+    (tmp_path / f"token_dictionary{suffix}").write_bytes(content)
+
+    with pytest.raises(VocabularyError, match=sentence):
+        Vocabulary.load(tmp_path)
+
+
+def test_no_vocabulary_is_told_from_none_there(tmp_path, vocabulary):
+    with pytest.raises(VocabularyError, match="There is no vocabulary at"):
+        Vocabulary.load(tmp_path / "nowhere")
+    with pytest.raises(VocabularyError, match="holds no vocabulary"):
+        Vocabulary.load(tmp_path)
+    tables = tables_of(vocabulary)
+    write_tables(tmp_path, {"token_dictionary": tables["token_dictionary"]})
+    with pytest.raises(VocabularyError, match="with gene_median_dictionary"):
+        Vocabulary.load(tmp_path)
+
+
+# Pickles that would run code.
+
+
+def test_the_payloads_work_where_they_are_believed(tmp_path):
+    """Else the next test could not fail."""
+    believed = []
+    for name, payload in payloads(tmp_path / "marker").items():
+        try:
+            pickle.loads(payload)
+        except Exception:
+            believed += [name] if "numpy" in name else []
+        if (tmp_path / "marker").exists():
+            (tmp_path / "marker").unlink()
+            believed.append(name)
+
+    assert {"os.system", "exec", "old opcodes", "INST", "OBJ", "as a key"} <= set(believed)
+
+
+@pytest.mark.parametrize("name", PAYLOADS)
+@pytest.mark.parametrize("table", TABLES)
+def test_no_dictionary_runs_code(tmp_path, name, table):
+    marker = tmp_path / "marker"
+    write_tables(tmp_path, tables_of(small_vocabulary()))
+    (tmp_path / f"{table}_gc30M.pkl").write_bytes(payloads(marker)[name])
+
+    with pytest.raises(VocabularyError, match="nothing else is unpickled"):
+        Vocabulary.load(tmp_path)
+    assert not marker.exists()
+
+
+# Damage: any cut or changed byte is told, or changes nothing.
+
+
+@pytest.fixture(scope="module")
+def small_files(tmp_path_factory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("small")
+    vocabulary = small_vocabulary(n_genes=20)
+    tables = tables_of(vocabulary)
+    medians = tables["gene_median_dictionary"]
+    tables["gene_median_dictionary"] = {k: np.float64(v) for k, v in medians.items()}
+    write_tables(folder, tables)
+    vocabulary.save(folder)
+    return {each.name: each.read_bytes() for each in folder.iterdir()}
+
+
+def _load_or_error(folder: Path) -> Vocabulary | None:
+    try:
+        with little_memory():
+            return Vocabulary.load(folder)
+    except RankformerError as error:
+        return None if error.found and error.fix else pytest.fail("says nothing")
+
+
+@QUICK
+@given(data=st.data())
+def test_a_cut_file_is_told(small_files, tmp_path, data):
+    name = data.draw(st.sampled_from(sorted(small_files)))
+    length = data.draw(st.integers(0, len(small_files[name]) - 1))
+    folder = _lay(tmp_path, small_files, name, small_files[name][:length])
+
+    assert _load_or_error(folder) is None
+
+
+@settings(QUICK, max_examples=400)
+@given(place=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
+def test_a_changed_byte_of_our_file_changes_nothing_or_is_told(
+    small_files, tmp_path, place, change
+):
+    content_before = flip_byte(small_files[VOCABULARY_FILE], place, change)
+    folder = _lay(tmp_path, small_files, VOCABULARY_FILE, content_before)
+
+    loaded = _load_or_error(folder)
+    assert loaded is None or content(loaded) == content(small_vocabulary(n_genes=20))
+
+
+@settings(QUICK, max_examples=400)
+@given(
+    name=st.sampled_from([f"{each}_gc30M.pkl" for each in TABLES]),
+    place=st.floats(0, 1, exclude_max=True),
+    change=st.integers(1, 255),
+)
+@example(name="token_dictionary_gc30M.pkl", place=0.0, change=255)
+def test_a_changed_byte_of_a_pickle_never_ends_in_another_error(
+    small_files, tmp_path, name, place, change
+):
+    """Tokens and medians may change: that is the checkpoint's binding to see."""
+    _load_or_error(_lay(tmp_path, small_files, name, flip_byte(small_files[name], place, change)))
+
+
+@QUICK
+@given(junk=st.binary(max_size=200))
+def test_junk_is_told(small_files, tmp_path, junk):
+    for name in ("token_dictionary_gc30M.pkl", VOCABULARY_FILE):
+        assert _load_or_error(_lay(tmp_path, small_files, name, junk)) is None
+
+
+def _lay(folder: Path, files: dict[str, bytes], name: str, damaged: bytes) -> Path:
+    """The damaged file with its sound siblings; ours stands alone."""
+    own = name == VOCABULARY_FILE
+    for each in folder.iterdir():
+        each.unlink()
+    for sibling, sound in files.items():
+        if (sibling == VOCABULARY_FILE) == own:
+            (folder / sibling).write_bytes(damaged if sibling == name else sound)
+    return folder
+
+
+def test_an_edited_vocabulary_file_is_refused(vocabulary, tmp_path):
+    """A user who edits a median with pandas or pyarrow keeps our metadata."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    path = vocabulary.save(tmp_path)
+    table = pq.read_table(path)
+    doubled = table.set_column(2, "median", pc.multiply(table["median"], 2.0))
+    pq.write_table(doubled, path)
+
+    with pytest.raises(VocabularyError, match="was changed or damaged"):
+        Vocabulary.load(path)
+
+
+def test_a_parquet_of_something_else_is_refused(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"gene": ["A"]}), tmp_path / VOCABULARY_FILE)
+    with pytest.raises(VocabularyError, match="is not a vocabulary of rankformer"):
+        Vocabulary.load(tmp_path)
+
+
+def test_a_failed_save_leaves_nothing(vocabulary, tmp_path):
+    target = tmp_path / "file"
+    with pytest.raises(OSError, match="File too large"), largest_file(1000):
+        vocabulary.save(target)
+    assert not list(tmp_path.iterdir())
