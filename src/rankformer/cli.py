@@ -137,17 +137,23 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output
 Verbosity = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")]
 
 
-@app.callback()
-def _main(
-    quiet: Verbosity = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
-    show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    if show_version:
+def _show_version(asked: bool) -> None:
+    if asked:
         from importlib.metadata import version
 
         typer.echo(version("rankformer"))
         raise typer.Exit
+
+
+@app.callback()
+def _main(
+    quiet: Verbosity = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
+    show_version: Annotated[  # noqa: ARG001
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     _set_up_logging(logging.WARNING if quiet else logging.INFO)

@@ -157,7 +157,7 @@ class SelectedRows(RowMatrix):
         self._matrix.close()
 
     def _take_vars(self, rows: csr_matrix) -> csr_matrix:
-        return rows if self._var_index is None else rows
+        return rows if self._var_index is None else rows[:, self._var_index]
 
 
 def make_canonical(rows: csr_matrix) -> csr_matrix:

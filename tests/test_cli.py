@@ -1,0 +1,251 @@
+"""The command line as a user runs it: real processes, real files."""
+
+import json
+import subprocess
+import sys
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from datasets import load_from_disk
+from tests.conftest import shared_path
+
+import rankformer
+from rankformer.cli import main
+
+
+def run(*arguments, **more):
+    """Run a command in a process of its own; what it printed comes back."""
+    command = [sys.executable, "-m", "rankformer", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, **more)
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run a command in this process, which saves the start; returns status, stdout, stderr."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["rankformer", *map(str, arguments)])
+        status = 0
+        try:
+            main()
+        except SystemExit as exit_:
+            status = exit_.code or 0
+        return (status, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def cells(small_adata, tmp_path):
+    path = tmp_path / "cells.h5ad"
+    small_adata.write_h5ad(path)
+    return path
+
+
+@pytest.fixture
+def expected(checkpoint_folder, small_adata):
+    """Embeddings as the library gives them."""
+    return rankformer.tl.embed(small_adata, model=checkpoint_folder, copy=True)
+
+
+def test_embed_in_a_process_of_its_own(cells, checkpoint_folder, expected, tmp_path):
+    done = run("embed", cells, "-o", tmp_path / "out.h5ad", "--model", checkpoint_folder)
+    assert done.returncode == 0, done.stderr
+    assert "30 cells" in done.stderr
+    found = ad.read_h5ad(tmp_path / "out.h5ad")
+    original = ad.read_h5ad(cells)
+    np.testing.assert_allclose(found.obsm["X_geneformer"], expected.obsm["X_geneformer"], atol=1e-6)
+    assert (found.X != original.X).nnz == 0
+    assert found.obs.equals(original.obs)
+    assert found.uns["rankformer"]["X_geneformer"]["mode"] == "cell"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["cells.h5ad", "out.h5ad"]
+
+
+def read(path):
+    if path.suffix == ".npy":
+        return np.load(path)
+    if path.suffix == ".parquet":
+        return np.stack(pd.read_parquet(path)["vector"])
+    adata = ad.read_zarr(path) if path.suffix == ".zarr" else ad.read_h5ad(path)
+    return adata.obsm["X_geneformer"]
+
+
+@pytest.mark.parametrize("name", ["out.npy", "out.parquet", "out.zarr", "out.h5ad"])
+def test_every_format_holds_the_same(command, cells, checkpoint_folder, expected, tmp_path, name):
+    status, *_ = command("embed", cells, "-o", tmp_path / name, "-m", checkpoint_folder)
+    assert status == 0
+    np.testing.assert_allclose(read(tmp_path / name), expected.obsm["X_geneformer"], atol=1e-6)
+
+
+def test_parquet_and_npy_carry_provenance(command, cells, checkpoint_folder, tmp_path):
+    sha256 = rankformer.Checkpoint.open(checkpoint_folder).weights_sha256
+    command("embed", cells, "-o", tmp_path / "a.parquet", "-m", checkpoint_folder)
+    metadata = pq.read_schema(tmp_path / "a.parquet").metadata[b"rankformer"]
+    assert json.loads(metadata)["weights_sha256"] == sha256
+    assert pd.read_parquet(tmp_path / "a.parquet")["cell"].tolist() == [
+        f"cell{i}" for i in range(30)
+    ]
+    command("embed", cells, "-o", tmp_path / "a.npy", "-m", checkpoint_folder)
+    assert json.loads((tmp_path / "a.npy.json").read_text())["weights_sha256"] == sha256
+
+
+def test_zarr_in_zarr_out_is_a_copy(command, small_adata, checkpoint_folder, expected, tmp_path):
+    small_adata.write_zarr(tmp_path / "cells.zarr")
+    status, *_ = command(
+        "embed", tmp_path / "cells.zarr", "-o", tmp_path / "out.zarr", "-m", checkpoint_folder
+    )
+    assert status == 0
+    found = ad.read_zarr(tmp_path / "out.zarr")
+    assert (found.X != small_adata.X).nnz == 0
+    np.testing.assert_allclose(found.obsm["X_geneformer"], expected.obsm["X_geneformer"], atol=1e-6)
+
+
+def test_several_files_become_one_in_order(
+    command, small_adata, checkpoint_folder, expected, tmp_path
+):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    small_adata[:12].write_h5ad(folder / "a.h5ad")
+    small_adata[12:, ::-1].copy().write_h5ad(folder / "b.h5ad")
+    status, *_ = command("embed", folder, "-o", tmp_path / "out.h5ad", "-m", checkpoint_folder)
+    assert status == 0
+    found = ad.read_h5ad(tmp_path / "out.h5ad")
+    assert found.obs_names.tolist() == small_adata.obs_names.tolist()
+    assert found.obs["source"].nunique() == 2
+    np.testing.assert_allclose(found.obsm["X_geneformer"], expected.obsm["X_geneformer"], atol=1e-6)
+
+
+def test_gene_mode_is_one_long_table(command, cells, small_adata, checkpoint_folder, tmp_path):
+    status, *_ = command(
+        "embed", cells, "-o", tmp_path / "genes.parquet", "-m", checkpoint_folder, "--mode", "gene"
+    )
+    assert status == 0
+    table = pd.read_parquet(tmp_path / "genes.parquet")
+    assert list(table.columns) == ["cell", "ensembl_id", "rank", "vector"]
+    assert table["cell"].unique().tolist() == small_adata.obs_names.tolist()
+    geneformer = rankformer.Geneformer(
+        rankformer.GeneformerConfig(model_name=checkpoint_folder, emb_mode="gene")
+    )
+    series = geneformer.get_embeddings(geneformer.process_data(small_adata))
+    for (_, rows), expected in zip(table.groupby("cell", sort=False), series, strict=True):
+        assert rows["rank"].tolist() == list(range(1, len(expected) + 1))
+        assert rows["ensembl_id"].tolist() == expected.index.tolist()
+        np.testing.assert_allclose(np.stack(rows["vector"]), np.stack(expected), atol=1e-6)
+
+
+@pytest.mark.parametrize("statistic", ["mean", "median"])
+def test_gene_summary(command, cells, checkpoint_folder, tmp_path, statistic):
+    arguments = ["-m", checkpoint_folder, "--mode", "gene"]
+    command("embed", cells, "-o", tmp_path / "genes.parquet", *arguments)
+    status, *_ = command(
+        "embed", cells, "-o", tmp_path / "summary.parquet", *arguments, "--summary", statistic
+    )
+    assert status == 0
+    long = pd.read_parquet(tmp_path / "genes.parquet").groupby("ensembl_id")["vector"]
+    summary = pd.read_parquet(tmp_path / "summary.parquet").set_index("ensembl_id")
+    assert summary["n_cells"].to_dict() == long.size().to_dict()
+    assert summary["symbol"].str.fullmatch(r"G\d+").all()
+    for gene, vectors in long:
+        expected = getattr(np, statistic)(np.stack(vectors), axis=0)
+        np.testing.assert_allclose(summary.loc[gene, "vector"], expected, atol=1e-5)
+
+
+def test_tokenize_writes_a_dataset_and_a_gene_report(command, cells, checkpoint_folder, tmp_path):
+    status, *_ = command(
+        "tokenize", cells, "-o", tmp_path / "tokens", "-m", checkpoint_folder,
+        "--attribute", "label=cell_type", "--gene-report", tmp_path / "genes.csv",
+    )  # fmt: skip
+    assert status == 0
+    dataset = load_from_disk(str(tmp_path / "tokens"))
+    assert dataset.column_names == ["input_ids", "length", "label"]
+    assert dataset.num_rows == 30
+    report = pd.read_csv(tmp_path / "genes.csv")
+    assert (report["token"] >= 0).sum() == 150
+    assert len(report) == 170
+
+
+def test_inspect_fits_a_screen_and_its_advice_works(
+    command, cells, checkpoint_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "100")
+    status, screen, _ = command("inspect", cells, "-m", checkpoint_folder)
+    assert status == 0
+    assert len(screen.splitlines()) <= 24
+    assert "30 cells, 170 variables" in screen
+    assert "symbols" in screen
+    assert "150 of 170 (88%)" in screen
+    advice = screen.strip().splitlines()[-1].split()
+    assert advice[:3] == ["rankformer", "embed", str(cells)]
+    monkeypatch.chdir(tmp_path)
+    assert command(*advice[1:])[0] == 0
+    assert (tmp_path / "cells.geneformer.h5ad").exists()
+
+
+@pytest.mark.parametrize("spoil", ["log", "centre", "names", "mouse"])
+def test_inspect_never_fails_on_a_readable_file(
+    command, small_adata, checkpoint_folder, tmp_path, spoil
+):
+    if spoil == "log":
+        small_adata.X = small_adata.X.log1p()
+    elif spoil == "centre":
+        small_adata.X = small_adata.X.toarray() - 0.5
+    elif spoil == "names":
+        small_adata.var_names = [str(i) for i in range(170)]
+    else:
+        small_adata.var_names = [f"Gapdh{i}" for i in range(170)]
+    small_adata.write_h5ad(tmp_path / "spoilt.h5ad")
+    status, screen, _ = command("inspect", tmp_path / "spoilt.h5ad", "-m", checkpoint_folder)
+    assert status == 0
+    assert "X" in screen
+    assert len(screen) > 200
+
+
+def test_inspect_on_real_files(command, v2, tmp_path):
+    v2.save(tmp_path)
+    for name in ("ifnb", "pbmc3k"):
+        status, screen, _ = command("inspect", shared_path("cells", f"{name}.h5ad"))
+        assert status == 0
+        assert "human" in screen
+        assert "counts" in screen
+
+
+def test_both_layer_numberings_agree(command, cells, checkpoint_folder, tmp_path):
+    command("embed", cells, "-o", tmp_path / "a.npy", "-m", checkpoint_folder, "--emb-layer", -2)
+    command("embed", cells, "-o", tmp_path / "b.npy", "-m", checkpoint_folder, "--emb-layer", -1,
+            "--layer-numbering", "published")  # fmt: skip
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
+    command("embed", cells, "-o", tmp_path / "c.npy", "-m", checkpoint_folder)
+    assert not np.allclose(np.load(tmp_path / "a.npy"), np.load(tmp_path / "c.npy"))
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed():
+    script = (
+        "import sys, rankformer, rankformer.cli\n"
+        "heavy = {'torch', 'anndata', 'numpy', 'pandas', 'datasets', 'numba', 'scipy'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_tokenizing_needs_no_torch(cells, checkpoint_folder, tmp_path):
+    script = (
+        "import sys\n"
+        "sys.modules['torch'] = None\n"
+        "from rankformer import Checkpoint, tokenize_cells\n"
+        f"vocabulary = Checkpoint.open({str(checkpoint_folder)!r}).vocabulary\n"
+        f"assert len(tokenize_cells({str(cells)!r}, vocabulary)) == 30\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_of_every_command(command):
+    for words in ([], ["embed"], ["tokenize"], ["inspect"], ["models"], ["models", "fetch"]):
+        status, screen, _ = command(*words, "--help")
+        assert status == 0
+        assert "Usage: " in screen
+    assert command("--version")[1].strip() == rankformer.__version__
