@@ -7,6 +7,7 @@ with the cells, and then put into the target's format.
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -245,7 +246,13 @@ def _write_new_anndata(part: Path, suffix: str, embeddings: CellEmbeddings, key:
 
     adata = AnnData(obs=embeddings.obs.copy())
     store_in(adata, embeddings, key)
-    adata.write_h5ad(part) if suffix == ".h5ad" else adata.write_zarr(part)
+    if suffix == ".h5ad":
+        adata.write_h5ad(part)
+        return
+    with warnings.catch_warnings():
+        # anndata announces its next default format at each write.
+        warnings.filterwarnings("ignore", message="Writing zarr v2 data")
+        adata.write_zarr(part)
 
 
 def store_in(adata: "AnnData", embeddings: CellEmbeddings, key: str) -> None:
