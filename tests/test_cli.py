@@ -167,6 +167,24 @@ def test_tokenize_writes_a_dataset_and_a_gene_report(command, cells, checkpoint_
     assert len(report) == 170
 
 
+def test_saved_tokens_embed_as_their_counts_do(
+    command, cells, checkpoint_folder, expected, tmp_path
+):
+    arguments = "-m", checkpoint_folder
+    command("tokenize", cells, "-o", tmp_path / "tokens", *arguments, "--attribute", "cell_type")
+    status, *_ = command("embed", tmp_path / "tokens", "-o", tmp_path / "out.h5ad", *arguments)
+    assert status == 0
+    found = ad.read_h5ad(tmp_path / "out.h5ad")
+    np.testing.assert_allclose(found.obsm["X_geneformer"], expected.obsm["X_geneformer"], atol=1e-6)
+    assert found.obs_names.tolist() == expected.obs_names.tolist()
+    assert found.obs["cell_type"].tolist() == expected.obs["cell_type"].tolist()
+    published = load_from_disk(str(tmp_path / "tokens")).remove_columns("cell_type")
+    published.info.description = ""
+    published.save_to_disk(str(tmp_path / "published"))
+    command("embed", tmp_path / "published", "-o", tmp_path / "out.npy", *arguments)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), found.obsm["X_geneformer"])
+
+
 def test_inspect_fits_a_screen_and_its_advice_works(
     command, cells, checkpoint_folder, tmp_path, monkeypatch
 ):

@@ -15,8 +15,10 @@ import typer
 from rankformer.errors import RankformerError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rankformer.data.gene_tables import GeneTable
-    from rankformer.tasks.tokenize import TokenStream
+    from rankformer.tasks.tokenize import TokenSource
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -333,7 +335,7 @@ def _attributes(pairs: list[str]) -> dict[str, str]:
     return {new: name or new for new, _, name in split}
 
 
-def _write_gene_report(path: Path | None, streams: "list[TokenStream]") -> None:
+def _write_gene_report(path: Path | None, streams: "Sequence[TokenSource]") -> None:
     if path is None:
         return
     from rankformer.tasks.output import write_gene_report

@@ -419,12 +419,9 @@ def _write_parquet(vocabulary: Vocabulary, path: Path) -> Path:
     metadata = {_SETTINGS: described, _SETTINGS_SHA256: hashlib.sha256(described).hexdigest()}
     table = pa.table(columns, schema=_schema().with_metadata(metadata))
     part = path.with_name(path.name + ".part")
-    try:
-        # Checksums, because the hash covers tokens and medians, but not the other names.
-        pq.write_table(table, part, compression="zstd", write_page_checksum=True)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    # Checksums, because the hash covers tokens and medians, but not the other names.
+    pq.write_table(table, part, compression="zstd", write_page_checksum=True)
+    part.replace(path)
     return path
 
 

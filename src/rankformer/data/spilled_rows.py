@@ -113,7 +113,7 @@ def _scatter(blocks: Iterator[Entries], free: NDArray[np.int64], spilled: Spille
         places = np.repeat(free[run_rows] - run_starts, run_sizes) + np.arange(order.size)
         values_file[places] = values[order]
         columns_file[places] = columns[order]
-        pass
+        free[run_rows] += run_sizes
 
 
 def _make_folder(n_bytes: int) -> "tempfile.TemporaryDirectory[str]":

@@ -246,6 +246,11 @@ class TokenizedCells:
             _check_chunk(values, offsets, vocabulary)
 
 
+def is_saved_tokens(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is a folder that `datasets.Dataset.save_to_disk` made."""
+    return all((Path(path) / name).is_file() for name in ("state.json", "dataset_info.json"))
+
+
 def check_free(path: str | os.PathLike[str]) -> Path:
     """Refuse a folder to write to that is there already, or has no place to be in."""
     path = Path(path)

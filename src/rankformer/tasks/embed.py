@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.embedder import Embedder, GeneVectors, Pooling
-from rankformer.tasks.tokenize import FILTERED, NO_GENES, ReadingOptions, TokenStream, open_tokens
+from rankformer.tasks.tokenize import FILTERED, NO_GENES, ReadingOptions, TokenSource, open_tokens
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,12 +76,12 @@ def embed_cells(
     vectors = np.full((len(stream), embedder.d_model), np.nan, np.float32)
     missing = fill_vectors(vectors, stream, embedder, pooling=pooling, progress=progress)
     provenance = describe_run(embedder, pooling, [stream])
-    return CellEmbeddings(vectors, missing, stream.source.obs, provenance)
+    return CellEmbeddings(vectors, missing, stream.obs, provenance)
 
 
 def fill_vectors(
     vectors: NDArray[np.float32],
-    stream: TokenStream,
+    stream: TokenSource,
     embedder: Embedder,
     *,
     pooling: Pooling,
@@ -108,7 +108,7 @@ def fill_vectors(
 
 
 def iterate_gene_vectors(
-    stream: TokenStream, embedder: Embedder, progress: Progress | None = None
+    stream: TokenSource, embedder: Embedder, progress: Progress | None = None
 ) -> Iterator[tuple[NDArray[np.int64], GeneVectors]]:
     """Vectors of all gene tokens of a source, some cells at a time, with the cells' rows."""
     for part in stream.parts():
@@ -119,7 +119,7 @@ def iterate_gene_vectors(
                 progress(n_cells)
 
 
-def describe_run(embedder: Embedder, mode: str, streams: Iterable[TokenStream]) -> dict[str, Any]:
+def describe_run(embedder: Embedder, mode: str, streams: Iterable[TokenSource]) -> dict[str, Any]:
     """Provenance of a result: nested plain values that AnnData, JSON and Parquet can store."""
     return {
         **embedder.checkpoint.provenance(),

@@ -1,7 +1,7 @@
 """The main job on files: counts in, a file of embeddings out."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from rankformer.data.cells import find_files
+from rankformer.data.tokens import is_saved_tokens
 from rankformer.errors import SettingsError
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.embedder import Embedder, Pooling
@@ -30,7 +31,8 @@ from rankformer.tasks.output import (
     write_gene_vectors,
 )
 from rankformer.tasks.progress import show_progress
-from rankformer.tasks.tokenize import ReadingOptions, TokenStream, open_tokens
+from rankformer.tasks.tokenize import ReadingOptions, SavedTokens, TokenSource, open_tokens
+from rankformer.vocabulary import Vocabulary
 
 _COPIED = (".h5ad", ".zarr")
 
@@ -42,7 +44,8 @@ class EmbedJob:
     Attributes
     ----------
     sources
-        Files and folders of counts. Several are embedded one after the other into one output.
+        Files and folders of counts, or of tokens that were saved. Several are embedded one after
+        the other into one output.
     output
         ``.h5ad``, ``.zarr``, ``.npy`` or ``.parquet``; ``.parquet`` alone for mode ``"gene"``.
     mode
@@ -69,7 +72,7 @@ def embed_files(
     model: str | os.PathLike[str],
     options: ReadingOptions | None = None,
     **settings: Any,
-) -> list[TokenStream]:
+) -> list[TokenSource]:
     """Embed files into one output, which appears whole or not at all.
 
     All inputs are opened and checked before the model is loaded and anything is written. Memory
@@ -99,9 +102,7 @@ def embed_files(
     formats = (".parquet",) if job.mode == "gene" else CELL_FORMATS
     output = check_target(job.output, formats, job.overwrite)
     checkpoint = Checkpoint.open(model)
-    streams = [
-        open_tokens(path, checkpoint.vocabulary, options) for path in find_files(job.sources)
-    ]
+    streams = list(_open_sources(job.sources, checkpoint.vocabulary, options))
     embedder = Embedder(checkpoint, **settings)
     if job.mode != "gene":
         _embed_cells(output, streams, embedder, job.mode, job.key)
@@ -110,6 +111,17 @@ def embed_files(
     else:
         _embed_genes(output, streams, embedder)
     return streams
+
+
+def _open_sources(
+    sources: Sequence[Path], vocabulary: Vocabulary, options: ReadingOptions | None
+) -> Iterator[TokenSource]:
+    for source in sources:
+        if is_saved_tokens(source):
+            yield SavedTokens.open(source, vocabulary)
+        else:
+            for path in find_files(source):
+                yield open_tokens(path, vocabulary, options)
 
 
 def _check_mode(job: EmbedJob) -> None:
@@ -122,7 +134,7 @@ def _check_mode(job: EmbedJob) -> None:
 
 
 def _embed_cells(
-    output: Path, streams: Sequence[TokenStream], embedder: Embedder, pooling: Pooling, key: str
+    output: Path, streams: Sequence[TokenSource], embedder: Embedder, pooling: Pooling, key: str
 ) -> None:
     embedder.check_pooling(pooling)
     ends = np.cumsum([0, *map(len, streams)]).tolist()
@@ -138,22 +150,22 @@ def _embed_cells(
         write_cell_vectors(output, embeddings, key=key, copy_of=_to_copy(output, streams))
 
 
-def _to_copy(output: Path, streams: Sequence[TokenStream]) -> Path | None:
-    path = streams[0].source.path
+def _to_copy(output: Path, streams: Sequence[TokenSource]) -> Path | None:
+    path = streams[0].path
     if len(streams) == 1 and path and path.suffix == output.suffix and output.suffix in _COPIED:
         return path
     return None
 
 
-def _joined_obs(streams: Sequence[TokenStream]) -> pd.DataFrame:
+def _joined_obs(streams: Sequence[TokenSource]) -> pd.DataFrame:
     if len(streams) == 1:
-        return streams[0].source.obs
-    tables = [stream.source.obs.assign(source=stream.source.name) for stream in streams]
+        return streams[0].obs
+    tables = [stream.obs.assign(source=stream.name) for stream in streams]
     return pd.concat(tables, join="inner")
 
 
-def _embed_genes(output: Path, streams: Sequence[TokenStream], embedder: Embedder) -> None:
-    names = np.concatenate([stream.source.obs.index.astype(str).to_numpy() for stream in streams])
+def _embed_genes(output: Path, streams: Sequence[TokenSource], embedder: Embedder) -> None:
+    names = np.concatenate([stream.obs.index.astype(str).to_numpy() for stream in streams])
     starts = np.cumsum([0, *map(len, streams)])
     with show_progress(len(names), "Embedding genes") as progress:
         blocks = (
@@ -166,7 +178,7 @@ def _embed_genes(output: Path, streams: Sequence[TokenStream], embedder: Embedde
 
 
 def _summarize_genes(
-    output: Path, streams: Sequence[TokenStream], embedder: Embedder, statistic: Statistic
+    output: Path, streams: Sequence[TokenSource], embedder: Embedder, statistic: Statistic
 ) -> None:
     n_cells = sum(map(len, streams))
     with show_progress(n_cells, "Embedding genes") as progress:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rankformer.errors import OutputError
 from rankformer.model.embedder import Embedder, GeneVectors
 from rankformer.tasks.embed import Progress, iterate_gene_vectors
-from rankformer.tasks.tokenize import TokenStream
+from rankformer.tasks.tokenize import TokenSource
 
 Statistic = Literal["mean", "median"]
 _MEDIAN_BLOCK_BYTES = 64 * 2**20
@@ -39,7 +39,7 @@ class GeneSummary:
 
 
 def summarize_genes(
-    streams: Sequence[TokenStream],
+    streams: Sequence[TokenSource],
     embedder: Embedder,
     *,
     statistic: Statistic = "mean",
@@ -78,7 +78,7 @@ def summarize_genes(
     return GeneSummary(ids, n_cells[present], vectors[present])
 
 
-def count_cells_of_tokens(streams: Sequence[TokenStream]) -> NDArray[np.int64]:
+def count_cells_of_tokens(streams: Sequence[TokenSource]) -> NDArray[np.int64]:
     """For each gene token, in how many cells it is; (vocabulary.size,), 0 for special tokens."""
     vocabulary = streams[0].vocabulary
     counts = np.zeros(vocabulary.size, np.int64)
@@ -91,7 +91,7 @@ def count_cells_of_tokens(streams: Sequence[TokenStream]) -> NDArray[np.int64]:
 
 
 def _gene_vectors(
-    streams: Sequence[TokenStream], embedder: Embedder, progress: Progress | None
+    streams: Sequence[TokenSource], embedder: Embedder, progress: Progress | None
 ) -> Iterator[GeneVectors]:
     for stream in streams:
         for _, genes in iterate_gene_vectors(stream, embedder, progress):
@@ -99,7 +99,7 @@ def _gene_vectors(
 
 
 def _mean(
-    streams: Sequence[TokenStream], embedder: Embedder, progress: Progress | None
+    streams: Sequence[TokenSource], embedder: Embedder, progress: Progress | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     size = embedder.checkpoint.vocabulary.size
     n_cells = np.zeros(size, np.int64)
@@ -111,7 +111,7 @@ def _mean(
 
 
 def _median(
-    streams: Sequence[TokenStream],
+    streams: Sequence[TokenSource],
     embedder: Embedder,
     n_cells: NDArray[np.int64],
     folder: Path,

@@ -20,7 +20,7 @@ from rankformer.errors import OutputError
 from rankformer.model.embedder import GeneVectors
 from rankformer.tasks.embed import CellEmbeddings
 from rankformer.tasks.gene_summary import GeneSummary
-from rankformer.tasks.tokenize import TokenStream
+from rankformer.tasks.tokenize import TokenSource, TokenStream
 from rankformer.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -199,11 +199,21 @@ def write_gene_summary(
         pq.write_table(table, part, compression="zstd")
 
 
-def write_gene_report(path: Path, streams: Iterable[TokenStream]) -> None:
+def write_gene_report(path: Path, streams: Iterable[TokenSource]) -> None:
     """Write what became of each variable, as CSV; with a column ``source`` where several were."""
     import pandas as pd
 
-    reports = {stream.source.name: stream.mapping.report() for stream in streams}
+    reports = {
+        stream.name: stream.mapping.report()
+        for stream in streams
+        if isinstance(stream, TokenStream)
+    }
+    if not reports:
+        raise OutputError(
+            "There is no gene report: no input holds genes, only tokens.",
+            "An input of counts.",
+            "Leave out --gene-report.",
+        )
     if len(reports) == 1:
         (table,) = reports.values()
     else:

@@ -3,7 +3,8 @@
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 from rankformer.data.cells import CellSource, open_cells
 from rankformer.data.genes import GeneMapping, map_genes
 from rankformer.data.rank_value import encode_rank_values
-from rankformer.data.tokens import TokenizedCells
+from rankformer.data.tokens import INPUT_IDS, LENGTH, TokenizedCells
 from rankformer.errors import SettingsError
 from rankformer.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
     from rankformer.data.gene_tables import GeneTable
@@ -84,6 +86,92 @@ class TokenPart:
     cells: TokenizedCells
 
 
+class TokenSource(Protocol):
+    """Cells that come as tokens, a part after the other: counts on their way, or saved tokens."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def path(self) -> Path | None: ...
+
+    @property
+    def obs(self) -> "pd.DataFrame": ...
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
+    @property
+    def kept(self) -> NDArray[np.bool_]: ...
+
+    def __len__(self) -> int: ...
+
+    def parts(self) -> Iterator[TokenPart]: ...
+
+    def provenance(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class SavedTokens:
+    """Cells that were tokenized before, as a `TokenSource`.
+
+    Attributes
+    ----------
+    path
+        Folder of the dataset.
+    cells
+        Its content.
+    vocabulary
+        Of the model that is to read them; it was checked that they fit.
+    """
+
+    path: Path
+    cells: TokenizedCells
+    vocabulary: Vocabulary
+
+    @classmethod
+    def open(cls, path: Path, vocabulary: Vocabulary) -> "SavedTokens":
+        """Open a dataset that `rankformer tokenize` or the published tokenizer saved.
+
+        Raises
+        ------
+        TokensError
+            If it is damaged, or was made for another vocabulary.
+        """
+        cells = TokenizedCells.load(path)
+        cells.check_fits(vocabulary)
+        return cls(path, cells, vocabulary)
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    @property
+    def obs(self) -> "pd.DataFrame":
+        """The custom attributes; the index holds the cells' names, or their numbers."""
+        table = self.cells.table
+        attributes = [name for name in table.column_names if name not in (INPUT_IDS, LENGTH)]
+        obs: pd.DataFrame = table.select(attributes).to_pandas()
+        names = self.cells.cell_names
+        obs.index = obs.index.astype(str) if names is None else names.to_pandas()
+        return obs
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        return np.ones(len(self), bool)
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def parts(self) -> Iterator[TokenPart]:
+        for start, ragged in self.cells.blocks():
+            rows = np.arange(start, start + len(ragged[1]) - 1)
+            yield TokenPart(rows, TokenizedCells.from_ragged(ragged))
+
+    def provenance(self) -> dict[str, Any]:
+        return {"source": self.name, "tokens": "saved"}
+
+
 @dataclass(frozen=True, eq=False)
 class TokenStream:
     """A source whose counts and genes were found and checked, ready to be tokenized.
@@ -98,6 +186,18 @@ class TokenStream:
     mapping: GeneMapping
     vocabulary: Vocabulary
     options: ReadingOptions
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def path(self) -> Path | None:
+        return self.source.path
+
+    @property
+    def obs(self) -> "pd.DataFrame":
+        return self.source.obs
 
     def __len__(self) -> int:
         return int(self.source.n_cells)
