@@ -98,8 +98,7 @@ def payloads(marker: Path) -> dict[str, bytes]:
             b"\x80\x04}\x8c\x01A\x8c\x05numpy\x8c\x17compat.py3k.os.system\x93\x8c"
             + bytes([len(b"touch " + name)]) + b"touch " + name + b"\x85Rs."
         ),
-        "numpy's own loader": b"\x80\x02}X\x01\x00\x00\x00Acnumpy\nload\nX"
-        + len(name).to_bytes(4, "little") + name + b"\x85Rs.",
+        "numpy's own writer": pickle.dumps({"A": Payload(np.savetxt, str(marker), [1])}),
     }  # fmt: skip
 
 

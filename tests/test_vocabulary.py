@@ -1,6 +1,7 @@
 """Vocabularies: the published tables, their formats, damage, and files that would run code."""
 
 import pickle
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -337,15 +338,13 @@ def test_the_payloads_work_where_they_are_believed(tmp_path):
     """Else the next test could not fail."""
     believed = []
     for name, payload in payloads(tmp_path / "marker").items():
-        try:
+        with suppress(Exception):
             pickle.loads(payload)
-        except Exception:
-            believed += [name] if "numpy" in name else []
         if (tmp_path / "marker").exists():
             (tmp_path / "marker").unlink()
             believed.append(name)
 
-    assert {"os.system", "exec", "old opcodes", "INST", "OBJ", "as a key"} <= set(believed)
+    assert set(believed) >= {*PAYLOADS} - {"attribute of an allowed module"}
 
 
 @pytest.mark.parametrize("name", PAYLOADS)
@@ -393,16 +392,44 @@ def test_a_cut_file_is_told(small_files, tmp_path, data):
     assert _load_or_error(folder) is None
 
 
-@settings(QUICK, max_examples=400)
-@given(place=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
-def test_a_changed_byte_of_our_file_changes_nothing_or_is_told(
-    small_files, tmp_path, place, change
-):
-    content_before = flip_byte(small_files[VOCABULARY_FILE], place, change)
-    folder = _lay(tmp_path, small_files, VOCABULARY_FILE, content_before)
+def test_a_changed_byte_of_our_file_changes_nothing_or_is_told(small_files, tmp_path):
+    """Drawn evenly: hypothesis prefers both ends of a file."""
+    sound, expected = small_files[VOCABULARY_FILE], content(small_vocabulary(n_genes=20))
+    rng = np.random.default_rng(0)
+    file = tmp_path / VOCABULARY_FILE
+    told = 0
+    for place, change in zip(rng.random(800), rng.integers(1, 256, 800), strict=True):
+        file.write_bytes(flip_byte(sound, place, int(change)))
+        loaded = _load_or_error(tmp_path)
+        assert loaded is None or content(loaded) == expected, (place, change)
+        told += loaded is None
+    assert told > 300
 
-    loaded = _load_or_error(folder)
-    assert loaded is None or content(loaded) == content(small_vocabulary(n_genes=20))
+
+def test_an_edited_setting_is_refused(vocabulary, tmp_path):
+    import pyarrow.parquet as pq
+
+    path = vocabulary.save(tmp_path)
+    table = pq.read_table(path)
+    metadata = {
+        key: value.replace(b'"input_length": 64', b'"input_length": 65')
+        for key, value in table.schema.metadata.items()
+    }
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+
+    with pytest.raises(VocabularyError, match="settings were changed"):
+        Vocabulary.load(path)
+
+
+def test_columns_of_another_kind_are_refused(vocabulary, tmp_path):
+    import pyarrow.parquet as pq
+
+    path = vocabulary.save(tmp_path)
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(1, "token", table["token"].cast("int64")), path)
+
+    with pytest.raises(VocabularyError, match="has the columns"):
+        Vocabulary.load(path)
 
 
 @settings(QUICK, max_examples=400)

@@ -59,7 +59,8 @@ def fetch(published: PublishedModel, *, revision: str | None = None, offline: bo
     Raises
     ------
     CheckpointError
-        If the hub does not have it or cannot be reached, or the weights are not the published ones.
+        If the hub does not have it or cannot be reached. Weights other than the published ones are
+        only warned of, and not looked at where a revision is given.
     """
     if not published.hub_folders:
         raise CheckpointError(

@@ -1,5 +1,6 @@
 """Names of tensors: ours and Hugging Face's `BertForMaskedLM`, one table for both directions."""
 
+import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -118,12 +119,20 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     # torch and safetensors raise many kinds of errors on damaged files, depending on the bytes.
     except Exception as error:
         raise CheckpointError(
-            f"{file} could not be read: {str(error).splitlines()[0] if str(error) else error!r}.",
+            f"{file} could not be read: {_reason(error)}.",
             "Weights as safetensors, or as a PyTorch file of tensors only; no code is run.",
             "Fetch the checkpoint again: the file may be cut short or be a Git LFS pointer.",
         ) from error
     bare = "embeddings.word_embeddings.weight" in tensors
     return {f"bert.{key}" if bare else key: tensor for key, tensor in tensors.items()}
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, pickle.UnpicklingError):
+        # torch advises here to believe the file.
+        return "it is no PyTorch file, or holds more than tensors"
+    lines = str(error).splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def _read(file: Path) -> dict[str, Tensor]:
