@@ -77,7 +77,9 @@ Layer = Annotated[
 ]
 UseRaw = Annotated[
     bool | None,
-    typer.Option("--use-raw/--no-raw", help="Take raw.X, or X.", rich_help_panel=_COUNTS),
+    typer.Option(
+        "--use-raw/--no-raw", help="Take raw.X, or anything but it.", rich_help_panel=_COUNTS
+    ),
 ]
 UndoLog1p = Annotated[
     bool,
@@ -284,6 +286,8 @@ def inspect(
     from rankformer.show.inspect_screen import render_inspection
     from rankformer.tasks.inspect_file import inspect_file
 
+    # The screen says all that the log would.
+    logging.getLogger("rankformer").setLevel(logging.WARNING)
     render_inspection(inspect_file(file, models=model))
 
 

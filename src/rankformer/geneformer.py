@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from rankformer.data.tokens import TokenizedCells
     from rankformer.model.embedder import Embedder, Pooling
-    from rankformer.tasks.embed import Progress
+    from rankformer.tasks.progress import Progress
 
 _MODES = ("cell", "gene", "cls")
 

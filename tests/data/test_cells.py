@@ -19,7 +19,7 @@ from tests.data.count_files import (
 )
 
 from rankformer.data import csc_rows, matrix_market
-from rankformer.data.cells import CountKind, open_cells
+from rankformer.data.cells import CountKind, open_cells, survey_matrices
 from rankformer.errors import CountsError, SettingsError
 
 LAYOUTS = ("csr", "csc", "dense")
@@ -180,26 +180,29 @@ def test_any_chunk_size_of_any_shape(n_rows, layout, data):
         assert_same(sp.vstack([chunk.counts for chunk in chunks]), counts[start:])
 
 
-def test_duplicates_and_explicit_zeros_on_disk(tmp_path):
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_duplicates_and_explicit_zeros_on_disk(tmp_path, dtype):
     """Explicit zeros go, duplicates are summed (also beyond the type), variables ascend."""
     file = tmp_path / "cells.h5ad"
-    ad.AnnData(sp.csr_matrix(np.array([[0, 1, 1, 1], [1, 0, 0, 1]], "uint8"))).write_h5ad(file)
+    ad.AnnData(sp.csr_matrix(np.array([[0, 1, 1, 1], [1, 0, 0, 1]], dtype))).write_h5ad(file)
     with h5py.File(file, "a") as group:
-        group["X/data"][:] = np.array([200, 100, 0, 7, 5], "uint8")
+        group["X/data"][:] = np.array([200, 100, 0, 7, 5], dtype)
         group["X/indices"][:] = [2, 2, 1, 3, 0]
     found = read_all(file, n_rows=2)
-    np.testing.assert_array_equal(found.toarray(), [[0, 0, 300, 0], [5, 0, 0, 7]])
     np.testing.assert_array_equal(found.data, [300, 5, 7])
     np.testing.assert_array_equal(found.indices, [2, 0, 3])
 
 
-def test_the_users_matrix_is_left_alone():
-    adata = make_adata()
+@pytest.mark.parametrize("kept", [slice(0, 60), slice(0, 15)], ids=["empty cells", "none empty"])
+def test_the_users_matrix_is_left_alone(kept):
+    adata = make_adata(make_counts(density=0.6)[kept])
     adata.X.data[:5] = 0
     adata.X.indices[:2] = adata.X.indices[:2][::-1].copy()
     before = [each.copy() for each in (adata.X.data, adata.X.indices, adata.X.indptr)]
+    assert (np.diff(before[2]) == 0).any() == (kept.stop == 60)
     read_all(adata)
     read_all(adata, check=False)
+    survey_matrices(adata)
     for old, new in zip(before, (adata.X.data, adata.X.indices, adata.X.indptr), strict=True):
         np.testing.assert_array_equal(old, new)
 

@@ -162,6 +162,22 @@ def test_undone_logarithm_has_the_ranks_of_the_counts(seed, target):
         assert list(pd.Series(undone.data[part]).rank(method="dense")) == list(ranks)
 
 
+def test_the_smallest_value_need_not_be_one_count():
+    whole = make_counts(60, 400, density=0.6)
+    whole.data[whole.data == 1] = 0
+    whole.eliminate_zeros()
+    scaled = normalised(whole)
+    assert judge_values(scaled).kind is CountKind.SCALED
+    assert judge_values(changed(scaled, np.log1p)).kind is CountKind.LOG1P
+
+
+def test_scaled_counts_in_a_share_of_the_cells_are_not_enough():
+    scaled = normalised(make_counts(60, 400, density=0.6))
+    others = changed(scaled, np.sqrt)
+    mixed = sp.vstack([scaled[:45], others[45:]], format="csr")
+    assert judge_values(mixed).kind is CountKind.NORMALIZED
+
+
 def check(cells, **changes) -> None:
     settings = {
         "whole": True,
@@ -174,10 +190,13 @@ def check(cells, **changes) -> None:
 
 
 @pytest.mark.parametrize("bad", [0.5, -1, np.nan, np.inf, -np.inf])
-def test_a_bad_value_is_named_with_cell_and_variable(bad):
+@pytest.mark.parametrize("place", [1, 2])
+def test_a_bad_value_is_named_with_cell_and_variable(bad, place):
     cells = sp.csr_matrix((5, 4), dtype="float64")
-    cells.data = np.array([3, 1, bad, 2.0])
-    cells.indices = np.array([0, 1, 3, 2], "int32")
+    cells.data = np.array([3, 1, 1, 2.0])
+    cells.data[place] = bad
+    cells.indices = np.array([0, 1, 1, 2], "int32")
+    cells.indices[place] = 3
     cells.indptr = np.array([0, 1, 1, 3, 3, 4], "int32")
     with pytest.raises(CountsError) as caught:
         check(cells)

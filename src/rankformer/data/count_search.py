@@ -285,7 +285,7 @@ def _sample(matrix: RowMatrix) -> csr_matrix:
     filled = np.arange(matrix.shape[0]) if sizes is None else np.flatnonzero(sizes)
     cells = matrix.sample(filled[_spread(filled.size)])
     start = 0
-    while not cells.count_nonzero() and start < matrix.shape[0]:
+    while not np.any(cells.data) and start < matrix.shape[0]:
         cells = matrix.rows(start, min(start + _SCAN_ROWS, matrix.shape[0]))
         start += _SCAN_ROWS
     return cells

@@ -253,8 +253,8 @@ def _are_multiples(cells: list[tuple[NDArray[np.float64], NDArray[np.float64]]])
     verdicts = [_find_unit(values, errors) for values, errors in cells]
     passed = sum(share >= _PASSING_VALUES for share, evidence in verdicts if evidence)
     tested = sum(evidence > 0 for _, evidence in verdicts)
-    evidence = sum(evidence for share, evidence in verdicts if share >= _PASSING_VALUES)
-    return evidence >= _ENOUGH_EVIDENCE and passed >= _PASSING_CELLS * tested
+    total = sum(evidence for _, evidence in verdicts)
+    return total >= _ENOUGH_EVIDENCE and passed >= _PASSING_CELLS * tested
 
 
 def _find_unit(values: NDArray[np.float64], errors: NDArray[np.float64]) -> tuple[float, float]:

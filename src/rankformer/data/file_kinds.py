@@ -195,12 +195,16 @@ def _expand(path: Path) -> list[Path]:
 
 def _search(folder: Path) -> Iterator[Path]:
     for child in sorted(folder.iterdir()):
-        with suppress(CountsError):
-            if child.suffix in (".h5ad", ".h5", ".zarr") or child.is_dir():
+        if child.suffix in (".h5ad", ".zarr"):
+            # Named as cells: a damaged one is an error, not left out unseen.
+            identify(child)
+            yield child
+        elif child.suffix == ".h5" or child.is_dir():
+            with suppress(CountsError):
                 identify(child)
                 yield child
-            elif child in find_matrix_files(folder):
-                yield child
+        elif child in find_matrix_files(folder):
+            yield child
 
 
 def _prefer(files: list[Path]) -> list[Path]:

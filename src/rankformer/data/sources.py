@@ -1,6 +1,7 @@
 """Everything that holds cells, opened alike: AnnData, h5ad, zarr, Cell Ranger's files."""
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -152,7 +153,24 @@ def _open_anndata(adata: ad.AnnData) -> OpenSource:
 
 
 def _open_h5ad(path: Path, resources: ExitStack) -> OpenSource:
-    return _open_group(path, resources.enter_context(h5py.File(path, "r")))
+    file = resources.enter_context(h5py.File(path, "r"))
+    return _open_old_h5ad(path) if _is_of_old_form(file) else _open_group(path, file)
+
+
+def _is_of_old_form(file: h5py.File) -> bool:
+    """Whether obs and var are compound tables, as anndata wrote them before 0.7."""
+    return any(isinstance(file.get(key), h5py.Dataset) for key in ("obs", "var"))
+
+
+def _open_old_h5ad(path: Path) -> OpenSource:
+    with warnings.catch_warnings():
+        # anndata says of each part that it is old.
+        warnings.simplefilter("ignore")
+        opened = _open_anndata(ad.read_h5ad(path))
+    # Without a path, as nothing can be added to such a file.
+    opened.name = str(path)
+    opened.note = "The file is of an old form (anndata before 0.7) and was read whole."
+    return opened
 
 
 def _open_zarr(path: Path, _: ExitStack) -> OpenSource:
@@ -188,9 +206,9 @@ def _check_tables(path: Path, group: Any) -> None:
         )
     if not all(hasattr(group[key], "keys") for key in ("obs", "var")):
         raise CountsError(
-            f"{path} holds obs and var as tables of an old form (anndata before 0.7).",
+            f"{path} holds obs and var as something else than tables.",
             "A file written by anndata 0.7 or later.",
-            "Open and save it again: anndata.read_h5ad(path).write_h5ad(...).",
+            "Open and save it again: anndata.read_zarr(path).write_zarr(...).",
         )
 
 

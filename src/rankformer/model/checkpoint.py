@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from rankformer.errors import CheckpointError, OutputError, VocabularyError
 from rankformer.model.registry import PublishedModel, find_model, require_model
 from rankformer.model.spec import CONFIG_FILE, WEIGHTS_FILES, EncoderSpec
-from rankformer.vocabulary import VOCABULARY_FILE, Vocabulary, find_releases
+from rankformer.vocabulary import VOCABULARY_FILE, Vocabulary
+from rankformer.vocabulary_files import find_releases
 
 if TYPE_CHECKING:
     from rankformer.model.encoder import Encoder, MaskedLanguageModel

@@ -1,7 +1,8 @@
 """Embeddings of the cells and genes of a source, in its order, with where they came from."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.embedder import Embedder, GeneVectors, Pooling
+from rankformer.tasks.progress import Progress
 from rankformer.tasks.tokenize import FILTERED, NO_GENES, ReadingOptions, TokenSource, open_tokens
 
 if TYPE_CHECKING:
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 Mode = Literal["cell", "cls", "gene"]
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +73,10 @@ def embed_cells(
         If source, model and settings do not go together.
     """
     embedder.check_pooling(pooling)
-    stream = open_tokens(source, embedder.checkpoint.vocabulary, options)
-    vectors = np.full((len(stream), embedder.d_model), np.nan, np.float32)
-    missing = fill_vectors(vectors, stream, embedder, pooling=pooling, progress=progress)
-    provenance = describe_run(embedder, pooling, [stream])
+    with closing(open_tokens(source, embedder.checkpoint.vocabulary, options)) as stream:
+        vectors = np.full((len(stream), embedder.d_model), np.nan, np.float32)
+        missing = fill_vectors(vectors, stream, embedder, pooling=pooling, progress=progress)
+        provenance = describe_run(embedder, pooling, [stream])
     return CellEmbeddings(vectors, missing, stream.obs, provenance)
 
 

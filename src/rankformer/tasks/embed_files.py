@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,14 +103,18 @@ def embed_files(
     formats = (".parquet",) if job.mode == "gene" else CELL_FORMATS
     output = check_target(job.output, formats, job.overwrite)
     checkpoint = Checkpoint.open(model)
-    streams = list(_open_sources(job.sources, checkpoint.vocabulary, options))
-    embedder = Embedder(checkpoint, **settings)
-    if job.mode != "gene":
-        _embed_cells(output, streams, embedder, job.mode, job.key)
-    elif job.summary:
-        _summarize_genes(output, streams, embedder, job.summary)
-    else:
-        _embed_genes(output, streams, embedder)
+    with ExitStack() as stack:
+        streams = [
+            stack.enter_context(closing(stream))
+            for stream in _open_sources(job.sources, checkpoint.vocabulary, options)
+        ]
+        embedder = Embedder(checkpoint, **settings)
+        if job.mode != "gene":
+            _embed_cells(output, streams, embedder, job.mode, job.key)
+        elif job.summary:
+            _summarize_genes(output, streams, embedder, job.summary)
+        else:
+            _embed_genes(output, streams, embedder)
     return streams
 
 

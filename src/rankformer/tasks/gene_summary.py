@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from rankformer.errors import OutputError
 from rankformer.model.embedder import Embedder, GeneVectors
-from rankformer.tasks.embed import Progress, iterate_gene_vectors
+from rankformer.tasks.embed import iterate_gene_vectors
+from rankformer.tasks.progress import Progress
 from rankformer.tasks.tokenize import TokenSource
 
 Statistic = Literal["mean", "median"]

@@ -10,8 +10,11 @@ logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 30.0
 
 
+Progress = Callable[[int], None]
+
+
 @contextmanager
-def show_progress(n_cells: int, what: str) -> Iterator[Callable[[int], None]]:
+def show_progress(n_cells: int, what: str) -> Iterator[Progress]:
     """Yield a function to call with the number of cells done since its last call."""
     if sys.stderr.isatty():
         with _bar(n_cells, what) as advance:
@@ -21,7 +24,7 @@ def show_progress(n_cells: int, what: str) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def _bar(n_cells: int, what: str) -> Iterator[Callable[[int], None]]:
+def _bar(n_cells: int, what: str) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -34,8 +35,8 @@ class ReadingOptions:
     Attributes
     ----------
     layer, use_raw
-        The layer with the counts, or True for ``raw.X`` and False for ``X``. Found by looking
-        unless given.
+        The layer with the counts, or True for ``raw.X``. Found by looking unless given; False
+        leaves ``raw.X`` out.
     undo_log1p
         Take log1p-transformed values and undo the logarithm. The ranks of scaled counts are those
         of the counts.
@@ -110,6 +111,8 @@ class TokenSource(Protocol):
 
     def provenance(self) -> dict[str, Any]: ...
 
+    def close(self) -> None: ...
+
 
 @dataclass(frozen=True, eq=False)
 class SavedTokens:
@@ -171,6 +174,9 @@ class SavedTokens:
     def provenance(self) -> dict[str, Any]:
         return {"source": self.name, "tokens": "saved"}
 
+    def close(self) -> None:
+        """Nothing: the dataset is mapped from the disk for as long as it is used."""
+
 
 @dataclass(frozen=True, eq=False)
 class TokenStream:
@@ -231,6 +237,10 @@ class TokenStream:
             "genes": self.mapping.summary(),
         }
 
+    def close(self) -> None:
+        """Close the file and remove temporary ones; AnnData stays open."""
+        self.source.close()
+
     @property
     def _n_threads(self) -> int:
         return self.options.n_threads or usable_cores()
@@ -274,15 +284,19 @@ def open_tokens(
         undo_log1p=options.undo_log1p,
         check=options.check,
     )
-    _check_attributes(options.attributes, cells)
-    mapping = map_genes(
-        cells.var,
-        vocabulary,
-        gene_ids=options.gene_ids,
-        gene_table=options.gene_table,
-        pyensembl_genome=options.pyensembl_genome,
-        min_recognised=options.min_recognised,
-    )
+    try:
+        _check_attributes(options.attributes, cells)
+        mapping = map_genes(
+            cells.var,
+            vocabulary,
+            gene_ids=options.gene_ids,
+            gene_table=options.gene_table,
+            pyensembl_genome=options.pyensembl_genome,
+            min_recognised=options.min_recognised,
+        )
+    except BaseException:
+        cells.close()
+        raise
     return TokenStream(cells, mapping, vocabulary, options)
 
 
@@ -292,8 +306,8 @@ def tokenize_cells(
     options: ReadingOptions | None = None,
 ) -> TokenizedCells:
     """Tokenize a source into memory; see `open_tokens`. Needs no torch."""
-    stream = open_tokens(source, vocabulary, options)
-    return TokenizedCells.concatenate(part.cells for part in stream.parts())
+    with closing(open_tokens(source, vocabulary, options)) as stream:
+        return TokenizedCells.concatenate(part.cells for part in stream.parts())
 
 
 def usable_cores() -> int:

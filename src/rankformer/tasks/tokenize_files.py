@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from rankformer.data.cells import find_files
 from rankformer.data.tokens import TokenizedCells, check_free, save_tokens
 from rankformer.model.checkpoint import Checkpoint
-from rankformer.tasks.progress import show_progress
+from rankformer.tasks.progress import Progress, show_progress
 from rankformer.tasks.tokenize import ReadingOptions, TokenStream, open_tokens
 
 
@@ -33,14 +34,18 @@ def tokenize_files(
     """
     check_free(output)
     vocabulary = Checkpoint.open(model).vocabulary
-    streams = [open_tokens(path, vocabulary, options) for path in find_files(sources)]
-    with show_progress(sum(map(len, streams)), "Tokenizing cells") as progress:
-
-        def parts() -> Iterator[TokenizedCells]:
-            for stream in streams:
-                for part in stream.parts():
-                    yield part.cells
-                    progress(len(part.cells))
-
-        save_tokens(parts(), output)
+    with ExitStack() as stack:
+        streams = [
+            stack.enter_context(closing(open_tokens(path, vocabulary, options)))
+            for path in find_files(sources)
+        ]
+        progress = stack.enter_context(show_progress(sum(map(len, streams)), "Tokenizing cells"))
+        save_tokens(_read_parts(streams, progress), output)
     return streams
+
+
+def _read_parts(streams: Sequence[TokenStream], progress: Progress) -> Iterator[TokenizedCells]:
+    for stream in streams:
+        for part in stream.parts():
+            yield part.cells
+            progress(len(part.cells))
