@@ -135,7 +135,7 @@ Attributes = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    typer.Option(min=1, help="All that may be used unless given.", rich_help_panel=_MODEL),
+    typer.Option(min=1, help="At most the cores; all unless given.", rich_help_panel=_MODEL),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output.")]
 Verbosity = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")]
@@ -214,7 +214,7 @@ def embed(
 ) -> None:
     """Embed cells or genes."""
     from rankformer.tasks.embed_files import EmbedJob, embed_files
-    from rankformer.tasks.tokenize import ReadingOptions
+    from rankformer.tasks.tokenize import ReadingOptions, usable_cores
 
     options = ReadingOptions(
         layer=layer, use_raw=use_raw, undo_log1p=undo_log1p, check=check, gene_ids=gene_ids,
@@ -225,7 +225,7 @@ def embed(
     if threads:
         import torch
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(min(threads, usable_cores()))
     job = EmbedJob(
         sources=tuple(files), output=output, mode=mode.value,
         summary=summary.value if summary else None, key=key, overwrite=overwrite,

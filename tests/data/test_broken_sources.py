@@ -110,11 +110,6 @@ def two_genomes(folder: Path) -> Path:
     return file
 
 
-def legacy(group: h5py.File) -> None:
-    del group["obs"]
-    group["obs"] = np.zeros(60, dtype=[("index", "S8"), ("n", "f4")])
-
-
 def no_x(folder: Path) -> Path:
     make_adata()[:, :].copy()
     ad.AnnData(obs=make_adata().obs, var=make_adata().var).write_h5ad(folder / "x.h5ad")
@@ -145,7 +140,6 @@ SOURCES = {
     "loom": (lambda p: h5_with(p, "matrix", "row_attrs", "col_attrs"), "is a loom file"),
     "molecule_info.h5": (lambda p: h5_with(p, "barcode_idx", "umi"), "Cell Ranger's molecules"),
     "other HDF5": (lambda p: h5_with(p, "model_weights"), "is HDF5 with model_weights"),
-    "old h5ad": (lambda p: edited(p, legacy), "tables of an old form (anndata before 0.7)"),
     "no matrix": (no_x, "holds no matrix"),
     "a folder of several files": (folder_of_files, "is no single source: it holds a.h5ad, b.h5ad"),
     "an empty folder": (lambda p: p, "is no single source: it holds nothing"),

@@ -303,3 +303,19 @@ def test_dask_layers():
 def test_real_cells(name):
     file = shared_path("cells", f"{name}.h5ad")
     assert_same(read_all(file, n_rows=333), ad.read_h5ad(file).X)
+
+
+def test_files_of_an_old_form_are_read():
+    """scanpy ships one, written before anndata 0.7."""
+    from pathlib import Path
+
+    import scanpy
+
+    path = Path(scanpy.__file__).parent / "datasets" / "10x_pbmc68k_reduced.h5ad"
+    with open_cells(path, undo_log1p=True) as cells:
+        (chunk,) = cells.chunks(700)
+    adata = scanpy.datasets.pbmc68k_reduced()
+    assert cells.location == "raw.X"
+    assert "old form" in cells.note
+    assert cells.path is None
+    np.testing.assert_allclose(chunk.counts.toarray(), np.expm1(adata.raw.X.toarray()), rtol=1e-6)

@@ -53,7 +53,8 @@ class ReadingOptions:
     attributes
         Columns to carry over: dataset column → column of ``obs``.
     n_threads
-        Threads that encode; all that the process may use unless given.
+        Threads that encode; as many as the cores that the process may use unless given, and at
+        most that.
     chunk_cells
         Cells read at once.
     """
@@ -243,7 +244,7 @@ class TokenStream:
 
     @property
     def _n_threads(self) -> int:
-        return self.options.n_threads or usable_cores()
+        return min(self.options.n_threads or usable_cores(), usable_cores())
 
     def _with_metadata(self, ragged: Any, rows: NDArray[np.int64]) -> TokenizedCells:
         obs = self.source.obs.iloc[rows]
