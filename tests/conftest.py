@@ -11,14 +11,6 @@ from rankformer.vocabulary import Vocabulary
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 CELL_FILES = ("pbmc3k", "pbmc_1k_v2", "pbmc_1k_5prime", "ifnb", "sc_mixology")
-PUBLISHED_SHAPES = (
-    "gf-6L-30M-i2048",
-    "gf-12L-30M-i2048",
-    "gf-12L-95M-i4096",
-    "gf-20L-95M-i4096",
-    "Geneformer-V2-104M",
-    "Geneformer-V2-316M",
-)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,16 +8,19 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from tests.conftest import PUBLISHED_SHAPES, published_config
+from tests.conftest import small_vocabulary
 from transformers import BertConfig, BertForMaskedLM
 
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.embedder import Embedder
 from rankformer.model.encoder import PackedBatch
+from rankformer.model.registry import MODELS, V2
 
-HEAVY = {"gf-20L-95M-i4096", "Geneformer-V2-104M", "Geneformer-V2-316M"}
+# One model of each shape; those with over a hundred million parameters take minutes.
+SHAPES = {(m.n_layers, m.d_model, m.n_heads, m.d_ff, m.release.size): m for m in MODELS}
 ALL_SHAPES = [
-    pytest.param(name, marks=pytest.mark.slow if name in HEAVY else ()) for name in PUBLISHED_SHAPES
+    pytest.param(m, id=m.name, marks=pytest.mark.slow if m.n_parameters > 1e8 else ())
+    for m in SHAPES.values()
 ]
 LENGTHS = (3, 170, 40, 391)
 
@@ -25,9 +28,19 @@ LENGTHS = (3, 170, 40, 391)
 class Pair:
     """A published shape with the same weights in `transformers` and in rankformer."""
 
-    def __init__(self, name, vocabulary, folder):
+    def __init__(self, model, vocabulary, folder):
         torch.manual_seed(0)
-        config = BertConfig(**published_config(name), attn_implementation="eager")
+        config = BertConfig(
+            vocab_size=vocabulary.size,
+            num_hidden_layers=model.n_layers,
+            hidden_size=model.d_model,
+            num_attention_heads=model.n_heads,
+            intermediate_size=model.d_ff,
+            max_position_embeddings=model.release.input_length,
+            hidden_act="relu",
+            layer_norm_eps=1e-12,
+            attn_implementation="eager",
+        )
         self.reference = BertForMaskedLM(config).eval()
         with torch.no_grad():
             for parameter in self.reference.parameters():
@@ -60,8 +73,10 @@ class Pair:
 
 @pytest.fixture(scope="module", params=ALL_SHAPES)
 def pair(request, tmp_path_factory):
-    wanted = "v1" if published_config(request.param)["vocab_size"] == 25_426 else "v2"
-    vocabulary = request.getfixturevalue(wanted)
+    release = request.param.release
+    special = release is V2
+    vocabulary = small_vocabulary(special=special, n_genes=release.size - 2 - 2 * special)
+    assert vocabulary.size == release.size
     return Pair(request.param, vocabulary, tmp_path_factory.mktemp("shape"))
 
 
