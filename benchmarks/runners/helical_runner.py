@@ -1,57 +1,34 @@
 """Time Helical's Geneformer on the first cells of a file and write the figures as JSON.
 
-Runs in Helical's environment, on a cache that helical_cache.py has filled.
+Runs in Helical's environment, on a cache that peers/helical_cache.py has filled.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import pickle
-import platform
-import resource
-import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from measuring import (
+    Stages,
+    add_common_arguments,
+    describe_tokens,
+    limit_threads,
+    save_vectors,
+    versions,
+    write_figures,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from anndata import AnnData
+    from datasets import Dataset
     from numpy.typing import NDArray
 
 MODELS = Path(".cache/helical/models")
 PACKAGES = ("helical", "torch", "transformers", "datasets", "anndata", "numpy")
-
-
-class Stages:
-    """Seconds and CPU seconds of each stage, and the process's peak memory in MB at its end."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.cpu_seconds: dict[str, float] = {}
-        self.peak_rss_mb = {"start": peak_rss_mb()}
-        self._began = time.perf_counter(), time.process_time()
-
-    def end(self, stage: str) -> None:
-        """Close the stage that runs and begin the next."""
-        wall, cpu = self._began
-        self.seconds[stage] = round(time.perf_counter() - wall, 4)
-        self.cpu_seconds[stage] = round(time.process_time() - cpu, 4)
-        self.peak_rss_mb[stage] = peak_rss_mb()
-        self._began = time.perf_counter(), time.process_time()
-
-
-def peak_rss_mb() -> float:
-    """Return the peak resident memory of this process in MB (1024² bytes)."""
-    try:
-        # A child inherits its parent's ru_maxrss on Linux; VmHWM is its own.
-        status = Path("/proc/self/status").read_text()
-        kilobytes = int(status.partition("VmHWM:")[2].split()[0])
-    except OSError:
-        kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(kilobytes / 1024, 1)
 
 
 def isolate(home: Path, threads: int) -> list[str]:
@@ -60,9 +37,8 @@ def isolate(home: Path, threads: int) -> list[str]:
     Libraries read these variables on import, so this comes before the first of them.
     Returns a list that fills with the names of the files that Helical looks for.
     """
-    limits = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-    os.environ.update(dict.fromkeys(limits, str(threads)))
-    os.environ.update(HOME=str(home.resolve()), HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
+    limit_threads(threads)
+    os.environ["HOME"] = str(home.resolve())
     import torch
     from helical.utils.downloader import Downloader
 
@@ -92,8 +68,25 @@ def sum_colliding_variables(adata: AnnData, mapping: dict[str, str]) -> AnnData:
     return anndata.AnnData(sp.csr_matrix(adata.X @ indicator), obs=adata.obs.copy(), var=var)
 
 
+def published_mapping(home: Path, wanted: list[str]) -> dict[str, str]:
+    """Any id → Ensembl id of the vocabulary, from the pickle that Helical looked for."""
+    name = next(each for each in wanted if each.endswith("ensembl_mapping_dict.pkl"))
+    return pickle.loads((home / MODELS / name).read_bytes())
+
+
+def tokenize_twice(geneformer: Any, adata: AnnData, stages: Stages) -> Dataset:
+    """Tokenize, and tokenize again: the first call of a process pays for what is set up once."""
+    again = adata.copy()  # It adds columns to what it is given.
+    stages.end("copy")
+    geneformer.process_data(adata, gene_names="ensembl_id")
+    stages.end("tokenize_first")
+    dataset = geneformer.process_data(again, gene_names="ensembl_id")
+    stages.end("tokenize")
+    return dataset
+
+
 def stack_embeddings(embeddings: Any, mode: str) -> NDArray[np.floating]:
-    """Return cells × d_model; in gene mode, the genes of all cells end to end × d_model."""
+    """Return (cells, d_model); in gene mode the genes of all cells, end to end."""
     import numpy as np
 
     if mode != "gene":
@@ -113,76 +106,48 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     cells: AnnData = anndata.read_h5ad(arguments.cells)[: arguments.n_cells].copy()
     stages.end("read")
     config = GeneformerConfig(
-        model_name=arguments.model_name, batch_size=arguments.batch_size, emb_mode=arguments.mode
+        model_name=arguments.model_name,
+        batch_size=arguments.batch_size,
+        emb_mode=arguments.mode,
+        nproc=arguments.nproc,
     )
     geneformer = Geneformer(config)
     stages.end("construct")
-    mapping_name = next(name for name in wanted if name.endswith("ensembl_mapping_dict.pkl"))
-    mapping = pickle.loads((arguments.home / MODELS / mapping_name).read_bytes())
-    adata = sum_colliding_variables(cells, mapping)
+    adata = sum_colliding_variables(cells, published_mapping(arguments.home, wanted))
     stages.end("sum_colliding_variables")
-    dataset = geneformer.process_data(adata, gene_names="ensembl_id")
-    stages.end("tokenize")
-    embeddings = geneformer.get_embeddings(dataset)
-    stages.end("embed")
-
-    rows = stack_embeddings(embeddings, arguments.mode)
-    if arguments.embeddings:
-        np.save(arguments.embeddings, rows)
-    lengths = np.asarray(dataset["length"])
+    dataset = tokenize_twice(geneformer, adata, stages)
+    if not arguments.only_tokenize:
+        embeddings = geneformer.get_embeddings(dataset)
+        stages.end("embed")
+        rows = stack_embeddings(embeddings, arguments.mode)
+        save_vectors(arguments.vectors, rows, dataset["input_ids"])
     return {
         "model_name": arguments.model_name,
-        "cells_file": arguments.cells.name,
         "mode": arguments.mode,
-        "batch_size": arguments.batch_size,
         "threads": arguments.threads,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in PACKAGES},
-        },
+        "nproc": arguments.nproc,
+        "versions": versions(*PACKAGES),
         "attention": geneformer.model.config._attn_implementation,
-        "weights_dtype": str(geneformer.model.dtype).removeprefix("torch."),
+        "dtype": str(geneformer.model.dtype).removeprefix("torch."),
         "n_vars": cells.n_vars,
         "n_vars_after_summing": adata.n_vars,
-        "n_cells": adata.n_obs,
-        "n_cells_embedded": len(embeddings),
-        "embeddings_shape": rows.shape,
-        "embeddings_dtype": str(rows.dtype),
-        "tokens": int(lengths.sum()),
-        "longest_cell": int(lengths.max()),
-        "seconds": stages.seconds,
-        "cpu_seconds": stages.cpu_seconds,
-        "peak_rss_mb": stages.peak_rss_mb,
-        **{
-            f"{stage}_{unit}_per_second": round(count / stages.seconds[stage], 2)
-            for stage in ("tokenize", "embed")
-            for unit, count in (("cells", len(lengths)), ("tokens", int(lengths.sum())))
-        },
+        **describe_tokens(np.asarray(dataset["length"])),
+        **stages.figures(),
     }
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
+    add_common_arguments(parser)
     parser.add_argument("--home", type=Path, required=True, help="home folder of the cache")
     parser.add_argument("--model-name", required=True)
-    parser.add_argument("--cells", type=Path, required=True, help="raw counts, var['ensembl_id']")
-    parser.add_argument("--n-cells", type=int, required=True)
-    parser.add_argument("--batch-size", type=int, default=24)
     parser.add_argument("--mode", choices=("cell", "gene", "cls"), default="cell")
-    parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="JSON of the figures")
-    parser.add_argument("--embeddings", type=Path, help=".npy of the embeddings")
+    parser.add_argument("--nproc", type=int, default=1, help="Helical's processes that tokenize")
+    parser.add_argument("--only-tokenize", action="store_true")
     return parser.parse_args()
 
 
-def main() -> None:
-    """Measure, write the JSON, and say where it lies."""
-    arguments = parse_arguments()
-    figures = measure(arguments)
-    arguments.out.write_text(json.dumps(figures, indent=2) + "\n")
-    print(arguments.out)
-
-
 if __name__ == "__main__":
-    main()
+    given = parse_arguments()
+    write_figures(given.out, measure(given))

@@ -5,23 +5,26 @@ Heavy modules are imported inside the commands, so that ``--help`` comes at once
 
 import logging
 import os
+import signal
 import sys
+import threading
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from rankformer.errors import RankformerError
+from rankformer.errors import RankformerError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rankformer.data.gene_tables import GeneTable
     from rankformer.tasks.tokenize import TokenSource
 
 BAD_INPUT = 2
-INTERRUPTED = 130
+STOPPED = 128  # plus the number of the signal, as shells count
 
 app = typer.Typer(
     name="rankformer",
@@ -226,6 +229,7 @@ def embed(
         import torch
 
         torch.set_num_threads(min(threads, usable_cores()))
+    _check_gene_report(gene_report, files, overwrite=overwrite)
     job = EmbedJob(
         sources=tuple(files), output=output, mode=mode.value,
         summary=summary.value if summary else None, key=key, overwrite=overwrite,
@@ -269,6 +273,7 @@ def tokenize(
         n_threads=threads,
         attributes=_attributes(attribute or []),
     )  # fmt: skip
+    _check_gene_report(gene_report, files)
     streams = tokenize_files(tuple(files), output, model, options)
     _write_gene_report(gene_report, streams)
     _say(f"Wrote {output}: {sum(int(each.kept.sum()) for each in streams):,} cells.")
@@ -318,10 +323,17 @@ def fetch(
 def _gene_table(
     path: Path | None, identifier: str | None, ensembl_id: str | None
 ) -> "GeneTable | None":
+    if path is None:
+        if identifier or ensembl_id:
+            raise SettingsError(
+                "--identifier-column or --ensembl-column was given without --gene-table.",
+                "These name columns of the file given with --gene-table.",
+                "Add --gene-table FILE, or leave them out. A column of var is named with "
+                "--gene-ids.",
+            )
+        return None
     from rankformer.data.gene_tables import read_gene_table
 
-    if path is None:
-        return None
     return read_gene_table(path, identifier=identifier, ensembl_id=ensembl_id)
 
 
@@ -337,6 +349,15 @@ def _attributes(pairs: list[str]) -> dict[str, str]:
     """``NEW=NAME`` or ``NAME`` → dataset column to column of obs."""
     split = [pair.partition("=") for pair in pairs]
     return {new: name or new for new, _, name in split}
+
+
+def _check_gene_report(
+    path: Path | None, files: "Sequence[Path]", *, overwrite: bool = False
+) -> None:
+    if path is not None:
+        from rankformer.tasks.output import check_gene_report
+
+        check_gene_report(path, files, overwrite=overwrite)
 
 
 def _write_gene_report(path: Path | None, streams: "Sequence[TokenSource]") -> None:
@@ -364,10 +385,36 @@ def _set_up_logging(level: int) -> None:
 def main() -> None:
     """Run the command line; bad input ends with exit status 2 and a sentence, not a traceback."""
     try:
-        app()
+        with _stopped_by_signals():
+            app()
     except RankformerError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         sys.exit(BAD_INPUT)
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted; nothing half-written was left under the final name.\n")
-        sys.exit(INTERRUPTED)
+    except _Stopped as stop:
+        sys.stderr.write("Interrupted; nothing half-written was left.\n")
+        sys.exit(STOPPED + stop.signal)
+
+
+class _Stopped(BaseException):
+    """Ctrl-C, or a scheduler ends the job; typer would end silently at a KeyboardInterrupt."""
+
+    def __init__(self, signal: int) -> None:
+        self.signal = signal
+
+
+@contextmanager
+def _stopped_by_signals() -> "Iterator[None]":
+    """Unwind at SIGINT and SIGTERM, so that what is half-written is removed."""
+
+    def stop(number: int, _: object) -> NoReturn:
+        raise _Stopped(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

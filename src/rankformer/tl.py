@@ -7,7 +7,7 @@ from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.embedder import Embedder, Pooling
 from rankformer.model.spec import LayerNumbering
 from rankformer.tasks.embed import embed_cells, make_embedder
-from rankformer.tasks.output import store_in
+from rankformer.tasks.output import check_key, store_in
 from rankformer.tasks.progress import show_progress
 from rankformer.tasks.tokenize import ReadingOptions
 
@@ -63,6 +63,7 @@ def embed(
     >>> rankformer.tl.embed(adata, model="gf-12L-95M-i4096")  # doctest: +SKIP
     >>> sc.pp.neighbors(adata, use_rep="X_geneformer")  # doctest: +SKIP
     """
+    check_key(key_added)
     adata = adata.copy() if copy else adata
     embedder = make_embedder(
         model,

@@ -68,7 +68,9 @@ def _choose_release(
     sizes = ", ".join(f"{each.name}: {each.size:,} tokens" for each in found)
     raise VocabularyError(
         f"{folder} holds {len(found)} release(s) of the dictionaries ({sizes}).",
-        f"One of {size:,} tokens." if size else "One release, or the number of tokens wanted.",
+        f"One of {size:,} tokens, as the model has."
+        if size
+        else "One release, or the number of tokens wanted.",
         "Put the dictionaries of the model's own release into the folder.",
     )
 

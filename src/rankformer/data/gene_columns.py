@@ -74,7 +74,8 @@ def named_column(var: pd.DataFrame, name: str) -> GeneColumn:
     raise GeneError(
         f"var has no column {name!r}; it has {_columns(var)}.",
         "The column with the gene identifiers, or the index.",
-        'Pass gene_ids=… (--gene-ids): one of these, "index", or nothing to have it looked for.',
+        'Pass gene_ids=… (--gene-ids; gene_names of process_data): one of these, "index", or '
+        "nothing to have it looked for.",
     )
 
 

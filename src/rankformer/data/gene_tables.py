@@ -126,7 +126,7 @@ def read_gene_table(
         raise GeneError(
             f"The column {by_id} of {path} holds no human Ensembl gene id (it has {_few(ids)}).",
             "Ids such as ENSG00000141510.",
-            "Name another column: read_gene_table(path, ensembl_id=…). "
+            "Name another column: read_gene_table(path, ensembl_id=…) (--ensembl-column). "
             f"There are {', '.join(rows.columns)}.",
         )
     if identifier is not None:
@@ -261,7 +261,8 @@ def _take_column(
     raise GeneError(
         f"{path} has {missing}; it has {', '.join(rows.columns)}.",
         "A header line, a column of identifiers and one of human Ensembl gene ids.",
-        f"Name the column: read_gene_table(path, {argument}=…), or keep only these two columns.",
+        "Name the columns: read_gene_table(path, identifier=…, ensembl_id=…) "
+        "(--identifier-column, --ensembl-column), or keep only these two.",
     )
 
 

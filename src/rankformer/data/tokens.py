@@ -80,7 +80,7 @@ class TokenizedCells:
             INPUT_IDS: pa.ListArray.from_arrays(offsets.astype(np.int32), values),
             LENGTH: np.diff(offsets).astype(np.int32),
         }
-        columns.update({key: pa.array(column) for key, column in (attributes or {}).items()})
+        columns.update({key: _as_array(key, each) for key, each in (attributes or {}).items()})
         names = (
             None if cell_names is None else pa.chunked_array([pa.array(cell_names, pa.string())])
         )
@@ -278,7 +278,7 @@ def save_tokens(parts: Iterable[TokenizedCells], path: str | os.PathLike[str]) -
     Raises
     ------
     OutputError
-        If something is already there.
+        If something is already there, or the disk is full or not writable.
     """
     path = check_free(path)
     part_folder = path.with_name(path.name + ".part")
@@ -286,6 +286,12 @@ def save_tokens(parts: Iterable[TokenizedCells], path: str | os.PathLike[str]) -
     try:
         _write_parts(iter(parts), part_folder)
         part_folder.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path} could not be written: {error}.",
+            "Enough free disk, and permission to write.",
+            "Free space, or choose another output.",
+        ) from error
     finally:
         shutil.rmtree(part_folder, ignore_errors=True)
     return path
@@ -306,9 +312,34 @@ def _write_parts(parts: Iterator[TokenizedCells], folder: Path) -> None:
                 pa.ipc.new_stream(str(folder / _CELL_NAMES_FILE), _CELL_NAMES_SCHEMA)
             )
         for part in chain([first], parts):
-            rows.write_table(part.table.cast(schema))
+            rows.write_table(_cast(part.table, schema))
             if names is not None:
                 names.write_table(pa.table([part.cell_names], schema=_CELL_NAMES_SCHEMA))
+
+
+def _as_array(name: str, column: Any) -> pa.Array:
+    try:
+        return pa.array(column)
+    except pa.ArrowException as error:
+        raise _mixed_attribute(f"The attribute {name} holds values of several types.") from error
+
+
+def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    try:
+        return table.cast(schema)
+    except pa.ArrowException as error:
+        odd = [each.name for each in table.schema if each.type != schema.field(each.name).type]
+        raise _mixed_attribute(
+            f"The attribute {' or '.join(odd)} has another type than in the cells before."
+        ) from error
+
+
+def _mixed_attribute(found: str) -> TokensError:
+    return TokensError(
+        found,
+        "Values of one type in each attribute, the same in all inputs.",
+        "Make the column of obs text (astype(str)) or numbers everywhere, or leave it out.",
+    )
 
 
 def _ragged_of(chunk: pa.ListArray) -> Ragged:
@@ -364,5 +395,6 @@ def _foreign_tokens(found: str, vocabulary: Vocabulary) -> TokensError:
         f"The tokens {found}.",
         f"Tokens of {vocabulary.name}: {vocabulary.size:,} ids, at most "
         f"{vocabulary.input_length:,} a cell, vocabulary {vocabulary.sha256[:8]}.",
-        "Tokenize the cells with the model that is to embed them.",
+        "Tokenize the cells with the model that is to embed them: process_data of its Geneformer, "
+        "or `rankformer tokenize --model`.",
     )

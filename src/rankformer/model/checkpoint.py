@@ -273,12 +273,12 @@ def _check_binding(
 def _not_here(published: PublishedModel) -> CheckpointError:
     by_hand = models_folder() / published.name
     where = (
-        f"Fetch it with `rankformer models fetch {published.name}`"
+        f"Fetch it with `rankformer models fetch {published.name}`, or put"
         if published.hub_folders
-        else "It is not on the hub"
+        else "It is not on the hub: put"
     )
     return CheckpointError(
         f"The model {published.name} is not on this machine.",
         f"Its config.json, weights and dictionaries ({published.release.name}).",
-        f"{where}, or put these files into {by_hand} by hand.",
+        f"{where} these files into {by_hand} by hand.",
     )

@@ -84,7 +84,7 @@ class Embedder:
             raise SettingsError(
                 f"A batch size of {max_cells} was asked for.",
                 "A whole number of cells, at least 1.",
-                "Leave batch_size out to let the memory decide.",
+                "Leave batch_size (--batch-size) out to let the memory decide.",
             )
         self.checkpoint = checkpoint
         self.layer = checkpoint.spec.hidden_state_index(emb_layer, numbering)

@@ -155,7 +155,7 @@ class Encoder(nn.Module):
             raise SettingsError(
                 f"Attention of layer {layer} was asked for, the embedding layer.",
                 f"A layer from 1 to {self.spec.n_layers}, or from -{self.spec.n_layers} to -1.",
-                "Choose a layer that attends.",
+                "Choose one of these as emb_layer; -1 is the last.",
             )
         hidden_TD = self(batch, index - 1)
         query_THK, key_THK, _ = self.layers[index - 1].project(hidden_TD)  # type: ignore[operator]
@@ -184,11 +184,14 @@ class MaskedLanguageModel(nn.Module):
         encoder._initialize(self.transform)
 
     def forward(self, batch: PackedBatch, places_M: Tensor | None = None) -> Tensor:
-        """Logits over the vocabulary, (M, V): at `places_M` (indices into T), or at all T places.
-
-        The scores are products with the token embeddings, which the head shares.
-        """
+        """Logits over the vocabulary, (M, V): at `places_M` (indices into T), or at all places."""
         hidden_TD = self.encoder(batch)
-        hidden_MD = hidden_TD if places_M is None else hidden_TD[places_M]
+        return self.score(hidden_TD if places_M is None else hidden_TD[places_M])
+
+    def score(self, hidden_MD: Tensor) -> Tensor:
+        """Logits over the vocabulary, (M, V), of the encoder's last hidden states.
+
+        They are products with the token embeddings, which the head shares.
+        """
         hidden_MD = self.norm(self.activation(self.transform(hidden_MD)))
         return functional.linear(hidden_MD, self.encoder.embeddings.token.weight, self.bias)

@@ -79,7 +79,7 @@ class EncoderSpec:
                 f"Layer {layer} was asked for.",
                 f"This model has {self.n_layers} layers: {low} to {high} in the numbering "
                 f'"{numbering}".',
-                "Choose emb_layer in that range; -1 is the usual choice.",
+                "Choose emb_layer (--emb-layer) in that range; -1 is the usual choice.",
             )
         return index
 
@@ -94,9 +94,15 @@ class EncoderSpec:
         """
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
-            spec = cls._from_config(config)
+            spec = cls._from_config(config, path)
         except CheckpointError:
             raise
+        except FileNotFoundError as error:
+            raise CheckpointError(
+                f"{path.parent} holds no {path.name}.",
+                "The folder of a model: config.json and weights in Hugging Face's layout.",
+                "Name such a folder, or take the file from where the checkpoint came from.",
+            ) from error
         except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
                 RecursionError) as error:  # fmt: skip
             raise CheckpointError(
@@ -107,7 +113,7 @@ class EncoderSpec:
         return spec
 
     @classmethod
-    def _from_config(cls, config: dict[str, Any]) -> "EncoderSpec":
+    def _from_config(cls, config: dict[str, Any], path: Path) -> "EncoderSpec":
         found = {
             "model_type": config.get("model_type", "bert"),
             "position_embedding_type": config.get("position_embedding_type", "absolute"),
@@ -123,7 +129,7 @@ class EncoderSpec:
         odd = {key: value for key, value in found.items() if value not in allowed[key]}
         if odd:
             raise CheckpointError(
-                f"The configuration says {', '.join(f'{k} = {v!r}' for k, v in odd.items())}.",
+                f"{path} says {', '.join(f'{k} = {v!r}' for k, v in odd.items())}.",
                 f"{', '.join(f'{k} in {allowed[k]}' for k in odd)}: a BERT encoder.",
                 "Use a Geneformer checkpoint.",
             )
@@ -142,10 +148,10 @@ class EncoderSpec:
             attention_dropout=float(config.get("attention_probs_dropout_prob", 0.0)),
             initializer_range=float(config.get("initializer_range", 0.02)),
         )
-        spec._check_sizes()
+        spec._check_sizes(path)
         return spec
 
-    def _check_sizes(self) -> None:
+    def _check_sizes(self, path: Path) -> None:
         sizes = {
             "vocab_size": self.vocab_size,
             "num_hidden_layers": self.n_layers,
@@ -160,7 +166,7 @@ class EncoderSpec:
             odd = {key: sizes[key] for key in ("hidden_size", "num_attention_heads")}
         if odd:
             raise CheckpointError(
-                f"The configuration says {', '.join(f'{k} = {v:,}' for k, v in odd.items())}.",
+                f"{path} says {', '.join(f'{k} = {v:,}' for k, v in odd.items())}.",
                 "Sizes of 1 and more, and a hidden_size that the heads divide evenly.",
                 "Take config.json from where the checkpoint came from again.",
             )

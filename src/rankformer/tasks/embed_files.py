@@ -1,6 +1,8 @@
 """The main job on files: counts in, a file of embeddings out."""
 
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -9,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from rankformer.data.cells import find_files
 from rankformer.data.tokens import is_saved_tokens
-from rankformer.errors import SettingsError
+from rankformer.errors import OutputError, SettingsError
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.embedder import Embedder, Pooling
 from rankformer.tasks.embed import (
@@ -25,6 +28,7 @@ from rankformer.tasks.embed import (
 from rankformer.tasks.gene_summary import Statistic, summarize_genes
 from rankformer.tasks.output import (
     CELL_FORMATS,
+    check_key,
     check_target,
     vectors_beside,
     write_cell_vectors,
@@ -34,6 +38,8 @@ from rankformer.tasks.output import (
 from rankformer.tasks.progress import show_progress
 from rankformer.tasks.tokenize import ReadingOptions, SavedTokens, TokenSource, open_tokens
 from rankformer.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
 
 _COPIED = (".h5ad", ".zarr")
 
@@ -100,6 +106,7 @@ def embed_files(
         If input, model, settings and output do not go together.
     """
     _check_mode(job)
+    check_key(job.key)
     formats = (".parquet",) if job.mode == "gene" else CELL_FORMATS
     output = check_target(job.output, formats, job.overwrite)
     checkpoint = Checkpoint.open(model)
@@ -108,6 +115,7 @@ def embed_files(
             stack.enter_context(closing(stream))
             for stream in _open_sources(job.sources, checkpoint.vocabulary, options)
         ]
+        _check_inputs_stay(output, streams)
         embedder = Embedder(checkpoint, **settings)
         if job.mode != "gene":
             _embed_cells(output, streams, embedder, job.mode, job.key)
@@ -138,6 +146,17 @@ def _check_mode(job: EmbedJob) -> None:
         )
 
 
+def _check_inputs_stay(output: Path, streams: Sequence[TokenSource]) -> None:
+    """Refuse to replace an input, unless by a copy of it with the embeddings added."""
+    inputs = [Path(stream.name).resolve() for stream in streams]
+    if output.resolve() in inputs and _to_copy(output, streams) is None:
+        raise OutputError(
+            f"The output {output} is one of the inputs, and would not hold its counts.",
+            "Another name: inputs are only read.",
+            "Choose another output.",
+        )
+
+
 def _embed_cells(
     output: Path, streams: Sequence[TokenSource], embedder: Embedder, pooling: Pooling, key: str
 ) -> None:
@@ -150,9 +169,17 @@ def _embed_cells(
                 missing[start:stop] = fill_vectors(
                     vectors[start:stop], stream, embedder, pooling=pooling, progress=progress
                 )
+        _tell_missing(missing)
         provenance = describe_run(embedder, pooling, streams)
         embeddings = CellEmbeddings(vectors, missing, _joined_obs(streams), provenance)
         write_cell_vectors(output, embeddings, key=key, copy_of=_to_copy(output, streams))
+
+
+def _tell_missing(missing: NDArray[np.object_]) -> None:
+    for reason, n_cells in Counter(each for each in missing if each).items():
+        logger.warning(
+            "%s of %s cells have no embedding: %s.", f"{n_cells:,}", f"{len(missing):,}", reason
+        )
 
 
 def _to_copy(output: Path, streams: Sequence[TokenSource]) -> Path | None:
@@ -166,7 +193,14 @@ def _joined_obs(streams: Sequence[TokenSource]) -> pd.DataFrame:
     if len(streams) == 1:
         return streams[0].obs
     tables = [stream.obs.assign(source=stream.name) for stream in streams]
-    return pd.concat(tables, join="inner")
+    return pd.concat(tables, join="inner").apply(_of_one_type)
+
+
+def _of_one_type(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Text, where a column is text in one input and numbers in another: no format takes both."""
+    if column.dtype != object or pd.api.types.infer_dtype(column) in ("string", "empty"):
+        return column
+    return column.map(str, na_action="ignore")
 
 
 def _embed_genes(output: Path, streams: Sequence[TokenSource], embedder: Embedder) -> None:

@@ -14,6 +14,7 @@ from rankformer.errors import OutputError
 from rankformer.model.embedder import Embedder, GeneVectors
 from rankformer.tasks.embed import iterate_gene_vectors
 from rankformer.tasks.progress import Progress
+from rankformer.tasks.scratch import scratch_array
 from rankformer.tasks.tokenize import TokenSource
 
 Statistic = Literal["mean", "median"]
@@ -153,4 +154,4 @@ def _scratch(folder: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
             "4 bytes for each dimension of each token.",
             "Set TMPDIR to a larger disk, take fewer cells, or use the mean.",
         )
-    return np.memmap(folder / "vectors", np.float32, "w+", shape=(max(shape[0], 1), shape[1]))
+    return scratch_array(folder / "vectors", shape)

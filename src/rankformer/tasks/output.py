@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rankformer.errors import OutputError
+from rankformer.data.tokens import is_saved_tokens
+from rankformer.errors import OutputError, SettingsError
 from rankformer.model.embedder import GeneVectors
 from rankformer.tasks.embed import CellEmbeddings
 from rankformer.tasks.gene_summary import GeneSummary
+from rankformer.tasks.scratch import scratch_array, take_disk
 from rankformer.tasks.tokenize import TokenSource, TokenStream
 from rankformer.vocabulary import Vocabulary
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 UNS_KEY = "rankformer"
 CELL_FORMATS = (".h5ad", ".zarr", ".npy", ".parquet")
 _ROWS_AT_ONCE = 8192
+_ROOM_FOR_NAMES = 2**20
 
 
 def check_target(path: str | os.PathLike[str], formats: Iterable[str], overwrite: bool) -> Path:
@@ -43,11 +46,12 @@ def check_target(path: str | os.PathLike[str], formats: Iterable[str], overwrite
         already and `overwrite` is not given.
     """
     path = Path(path)
+    formats = tuple(formats)
     if path.suffix not in formats:
         raise OutputError(
             f"The output {path} has the ending {path.suffix or '(none)'}.",
-            f"One of {', '.join(formats)}: the ending chooses the format.",
-            "Give the output another ending.",
+            f"{' or '.join(formats)}: the ending chooses the format.",
+            f"Name it {(path.parent / path.stem).name}{formats[0]}, for example.",
         )
     if not path.parent.is_dir():
         raise OutputError(
@@ -68,6 +72,37 @@ def check_target(path: str | os.PathLike[str], formats: Iterable[str], overwrite
             "Choose another name, or pass --overwrite.",
         )
     return path
+
+
+def check_gene_report(
+    path: Path, sources: Iterable[str | os.PathLike[str]], *, overwrite: bool = False
+) -> None:
+    """Refuse, before any work, a gene report that could not be written.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written there, is there already, or no source holds genes.
+    """
+    check_target(path, (".csv",), overwrite=True)
+    if path.exists() and not overwrite:
+        raise OutputError(
+            f"{path} exists already.",
+            "A name that is free, so that nothing is lost.",
+            "Choose another name for --gene-report, or move the old one away.",
+        )
+    if all(is_saved_tokens(source) for source in sources):
+        raise _no_genes_to_report()
+
+
+def check_key(key: str) -> None:
+    """Refuse a name that ``obsm`` cannot have: HDF5 and zarr take a slash for a folder."""
+    if not key or "/" in key:
+        raise SettingsError(
+            f"The name {key!r} was asked for in obsm.",
+            "A name without a slash, such as X_geneformer.",
+            "Pass another one as key_added (--key).",
+        )
 
 
 @contextmanager
@@ -93,7 +128,7 @@ def vectors_beside(path: Path, shape: tuple[int, int]) -> Iterator[NDArray[np.fl
     """A float32 array on disk beside `path`, for results on their way; removed at the end."""
     file = path.with_name(path.name + ".vectors.part")
     try:
-        yield np.lib.format.open_memmap(file, "w+", np.float32, shape)
+        yield scratch_array(file, shape)
     finally:
         file.unlink(missing_ok=True)
 
@@ -209,17 +244,21 @@ def write_gene_report(path: Path, streams: Iterable[TokenSource]) -> None:
         if isinstance(stream, TokenStream)
     }
     if not reports:
-        raise OutputError(
-            "There is no gene report: no input holds genes, only tokens.",
-            "An input of counts.",
-            "Leave out --gene-report.",
-        )
+        raise _no_genes_to_report()
     if len(reports) == 1:
         (table,) = reports.values()
     else:
         table = pd.concat(reports, names=["source", None]).reset_index(level=0)
     with whole_or_nothing(path) as part:
         table.to_csv(part, index=False)
+
+
+def _no_genes_to_report() -> OutputError:
+    return OutputError(
+        "There is no gene report: no input holds genes, only tokens.",
+        "An input of counts.",
+        "Leave out --gene-report.",
+    )
 
 
 def _write_cell_parquet(part: Path, embeddings: CellEmbeddings) -> None:
@@ -257,6 +296,8 @@ def _write_new_anndata(part: Path, suffix: str, embeddings: CellEmbeddings, key:
     adata = AnnData(obs=embeddings.obs.copy())
     store_in(adata, embeddings, key)
     if suffix == ".h5ad":
+        part.write_bytes(b"")
+        take_disk(part, _added_bytes(embeddings))
         adata.write_h5ad(part)
         return
     with warnings.catch_warnings():
@@ -289,6 +330,7 @@ def _add_to_copy(
         import h5py
 
         shutil.copyfile(copy_of, part)
+        take_disk(part, _added_bytes(embeddings))
         with h5py.File(part, "r+") as file:
             _add_elements(file, embeddings, key)
     else:
@@ -299,6 +341,12 @@ def _add_to_copy(
         _add_elements(group, embeddings, key)
         if (copy_of / ".zmetadata").exists():
             zarr.consolidate_metadata(group.store)
+
+
+def _added_bytes(embeddings: CellEmbeddings) -> int:
+    """What is added to a file, rather too much: HDF5 gives back what it does not need."""
+    obs = int(embeddings.obs.memory_usage(deep=True).sum())
+    return int(embeddings.vectors.nbytes) + 2 * obs + _ROOM_FOR_NAMES
 
 
 def _add_elements(file: Any, embeddings: CellEmbeddings, key: str) -> None:

@@ -1,5 +1,6 @@
 """From a source of counts to tokenized cells, a chunk of cells at a time."""
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -14,7 +15,7 @@ from rankformer.data.cells import CellSource, open_cells
 from rankformer.data.genes import GeneMapping, map_genes
 from rankformer.data.rank_value import encode_rank_values
 from rankformer.data.tokens import INPUT_IDS, LENGTH, TokenizedCells
-from rankformer.errors import SettingsError
+from rankformer.errors import SettingsError, TokensError
 from rankformer.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from rankformer.data.gene_tables import GeneTable
+
+logger = logging.getLogger(__name__)
 
 FILTER_COLUMN = "filter_pass"
 NO_GENES = "no counts in genes of the vocabulary"
@@ -143,6 +146,12 @@ class SavedTokens:
             If it is damaged, or was made for another vocabulary.
         """
         cells = TokenizedCells.load(path)
+        if not len(cells):
+            raise TokensError(
+                f"The dataset {path} has 0 cells.",
+                "At least one cell.",
+                "Check how the cells were filtered before they were tokenized.",
+            )
         cells.check_fits(vocabulary)
         return cls(path, cells, vocabulary)
 
@@ -286,6 +295,7 @@ def open_tokens(
         check=options.check,
     )
     try:
+        _check_filter(cells)
         _check_attributes(options.attributes, cells)
         mapping = map_genes(
             cells.var,
@@ -318,7 +328,31 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def _check_filter(cells: CellSource) -> None:
+    if FILTER_COLUMN not in cells.obs:
+        return
+    name = f'obs["{FILTER_COLUMN}"] of {cells.name}'
+    expected = "1 for cells to keep, 0 for cells to leave out."
+    fix = "Correct the column, or rename it so that all cells are kept."
+    column = cells.obs[FILTER_COLUMN]
+    try:
+        n_kept = int((column.astype(float) == 1).sum())
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"{name} holds {column.iloc[0]!r}.", expected, fix) from error
+    if not n_kept:
+        raise SettingsError(f"{name} keeps none of {len(column):,} cells.", expected, fix)
+    if n_kept < len(column):
+        logger.info("%s keeps %s of %s cells.", name, f"{n_kept:,}", f"{len(column):,}")
+
+
 def _check_attributes(attributes: Mapping[str, str], cells: CellSource) -> None:
+    reserved = [name for name in attributes if name in ("", INPUT_IDS, LENGTH)]
+    if reserved:
+        raise SettingsError(
+            f"The dataset's column {reserved[0]!r} was asked for as a custom attribute.",
+            f"A name of its own: {INPUT_IDS} and {LENGTH} hold the tokens.",
+            "Choose another name in custom_attr_name_dict (--attribute NEW=NAME).",
+        )
     missing = [column for column in attributes.values() if column not in cells.obs]
     if missing:
         raise SettingsError(

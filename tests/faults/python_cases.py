@@ -1,0 +1,123 @@
+"""Bad input through Python: `tl.embed`, the interface of the notebook, the embedder."""
+
+from pathlib import Path
+
+from tests.conftest import small_vocabulary
+from tests.faults.bad_input import BadInput, nothing
+from tests.faults.cells import adata_of, counts, log_normalised
+
+import rankformer
+
+
+def embed_log(_: Path) -> None:
+    adata = adata_of(log_normalised(counts()), layers={"counts": counts()})
+    rankformer.tl.embed(adata, model="model", layer="X")
+
+
+def embed_genes(_: Path) -> None:
+    rankformer.tl.embed(adata_of(counts()), model="model", mode="gene")
+
+
+def unknown_mode(_: Path) -> None:
+    rankformer.GeneformerConfig(emb_mode="genes")
+
+
+def cls_of_v1(_: Path) -> None:
+    rankformer.Geneformer(rankformer.GeneformerConfig(model_name="model-v1", emb_mode="cls"))
+
+
+def log_to_process_data(_: Path) -> None:
+    geneformer = rankformer.Geneformer(rankformer.GeneformerConfig(model_name="model"))
+    geneformer.process_data(adata_of(log_normalised(counts())))
+
+
+def missing_column(_: Path) -> None:
+    geneformer = rankformer.Geneformer(rankformer.GeneformerConfig(model_name="model"))
+    geneformer.process_data(adata_of(counts()), gene_names="ensembl_id")
+
+
+def v1_dataset(_: Path) -> None:
+    configurations = (rankformer.GeneformerConfig(model_name=f"model{v}") for v in ("-v1", ""))
+    first, second = map(rankformer.Geneformer, configurations)
+    second.get_embeddings(first.process_data(adata_of(counts(40))))
+
+
+def dataset_without_tokens(_: Path) -> None:
+    from datasets import Dataset
+
+    geneformer = rankformer.Geneformer(rankformer.GeneformerConfig(model_name="model"))
+    geneformer.get_embeddings(Dataset.from_dict({"tokens": [[2, 5, 3]]}))
+
+
+def embedding_layers_attention(_: Path) -> None:
+    embedder = rankformer.Embedder(rankformer.Checkpoint.open("model"), emb_layer=0, device="cpu")
+    tokens = rankformer.tokenize_cells(adata_of(counts(4)), small_vocabulary())
+    embedder.attention(tokens.ragged(0, 4))
+
+
+def unknown_dtype(_: Path) -> None:
+    rankformer.Embedder(rankformer.Checkpoint.open("model"), device="cpu", dtype="int8")
+
+
+CASES = (
+    BadInput(
+        '`tl.embed(adata, layer="X")`: log-normalised; the counts are in a layer',
+        nothing,
+        ("X holds log1p of counts", 'layers["counts"]', 'layer="counts"'),
+        call=embed_log,
+    ),
+    BadInput(
+        '`tl.embed(adata, mode="gene")`',
+        nothing,
+        ("'gene'", '"cell" or "cls"', "Embedder.genes"),
+        call=embed_genes,
+    ),
+    BadInput(
+        '`GeneformerConfig(emb_mode="genes")`',
+        nothing,
+        ("'genes'", "'cell', 'gene', 'cls'", "emb_mode"),
+        call=unknown_mode,
+    ),
+    BadInput(
+        '`Geneformer` with `emb_mode="cls"` and a V1 model',
+        nothing,
+        ("'cls'", "model-v1 has no <cls>", "V2 model", "emb_mode='cell'"),
+        call=cls_of_v1,
+    ),
+    BadInput(
+        "`process_data` of log-normalised values",
+        nothing,
+        ("X holds log1p of counts", "Raw counts", "Take the file with the raw counts"),
+        call=log_to_process_data,
+    ),
+    BadInput(
+        '`process_data(adata, gene_names="ensembl_id")`: no such column',
+        nothing,
+        ("no column 'ensembl_id'", "gene_names", "index"),
+        call=missing_column,
+    ),
+    BadInput(
+        "`get_embeddings` of a V2 model, of a dataset that was made for a V1 model",
+        nothing,
+        ("were made with the vocabulary", "small-v2", "process_data"),
+        call=v1_dataset,
+    ),
+    BadInput(
+        "`get_embeddings` of a dataset without `input_ids`",
+        nothing,
+        ("columns tokens", "input_ids", "process_data"),
+        call=dataset_without_tokens,
+    ),
+    BadInput(
+        "`Embedder(emb_layer=0).attention`",
+        nothing,
+        ("embedding layer", "emb_layer"),
+        call=embedding_layers_attention,
+    ),
+    BadInput(
+        '`Embedder(dtype="int8")`',
+        nothing,
+        ("'int8'", "auto, float32, bfloat16, float16"),
+        call=unknown_dtype,
+    ),
+)

@@ -1,0 +1,194 @@
+"""Runs that are killed, interrupted, or meet a full disk: a whole output, or none."""
+
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+from datasets import load_from_disk
+from tests.damage import largest_file
+from tests.faults.bad_input import Outcome, run_here, save_models, snapshot
+from tests.faults.cells import adata_of, counts, write
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="signals and limits as Linux has them"
+)
+
+N_CELLS = 12_000
+SECONDS_AT_MOST = 120
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """Models, and cells enough to be embedded for some seconds."""
+    folder = save_models(tmp_path_factory.mktemp("desk"))
+    adata_of(counts(N_CELLS, mean=0.05)).write_h5ad(folder / "cells.h5ad")
+    return folder
+
+
+@pytest.fixture
+def folder(desk, tmp_path):
+    (tmp_path / "model").symlink_to(desk / "model")
+    shutil.copyfile(desk / "cells.h5ad", tmp_path / "cells.h5ad")
+    return tmp_path
+
+
+def arguments(output: str, *options: str) -> list[str]:
+    job = "tokenize" if output.endswith("tokens") else "embed"
+    return [job, "cells.h5ad", "-o", output, "-m", "model", *options]
+
+
+def start(folder: Path, words: list[str], **more) -> subprocess.Popen:
+    command = [sys.executable, "-m", "rankformer", *words]
+    return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, **more)
+
+
+def wait_for(process: subprocess.Popen, path: Path) -> None:
+    """Until `path` is there: the work has begun."""
+    give_up = time.monotonic() + SECONDS_AT_MOST
+    while not path.exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def parts(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if ".part" in path.name)
+
+
+def begun(output: str) -> str:
+    """What is there once a run has begun to work."""
+    return "tokens.part" if output == "tokens" else f"{output}.vectors.part"
+
+
+def test_killed_at_a_random_moment(folder):
+    """The same command run again succeeds, and clears away what the killed one left."""
+    before = snapshot(folder)
+    process = start(folder, arguments("out.h5ad"))
+    wait_for(process, folder / begun("out.h5ad"))
+    time.sleep(random.uniform(0, 1))  # noqa: S311
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, "the run ended too early to be killed"
+    assert not (folder / "out.h5ad").exists()
+    assert {name: hash_ for name, hash_ in snapshot(folder).items() if name in before} == before
+
+    again = run_here(arguments("out.h5ad"), folder)
+    assert again.status == 0, again.stderr
+    assert np.isfinite(ad.read_h5ad(folder / "out.h5ad").obsm["X_geneformer"]).all()
+    assert parts(folder) == []
+
+
+def test_tokenizing_killed(folder):
+    """It may be too fast to be killed: then it is whole."""
+    process = start(folder, arguments("tokens"))
+    wait_for(process, folder / "tokens.part")
+    process.kill()
+    process.communicate()
+    assert (folder / "tokens").exists() == (process.returncode == 0)
+    if not (folder / "tokens").exists():
+        assert run_here(arguments("tokens"), folder).status == 0
+    assert load_from_disk(str(folder / "tokens")).num_rows == N_CELLS
+    assert parts(folder) == []
+
+
+def test_killed_before_the_work_began(folder):
+    before = snapshot(folder)
+    process = start(folder, arguments("out.h5ad"))
+    time.sleep(random.uniform(0.1, 1))  # noqa: S311
+    process.kill()
+    process.communicate()
+    assert snapshot(folder) == before
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=lambda stop: stop.name)
+def test_interrupted(folder, stop):
+    """As by Ctrl-C, and as a cluster ends a job: nothing is left at all."""
+    before = snapshot(folder)
+    process = start(folder, arguments("out.h5ad"))
+    wait_for(process, folder / begun("out.h5ad"))
+    time.sleep(random.uniform(0, 0.5))  # noqa: S311
+    process.send_signal(stop)
+    _, said = process.communicate(timeout=SECONDS_AT_MOST)
+    assert process.returncode == 128 + stop
+    assert "nothing half-written" in said
+    assert "Traceback" not in said
+    assert snapshot(folder) == before
+
+
+def run_with_largest_file(n_bytes: int, folder: Path, words: list[str]) -> Outcome:
+    """In a process of its own: HDF5 that meets a full disk may end the process it is in."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
+
+    process = start(folder, words, preexec_fn=limit)
+    _, said = process.communicate(timeout=SECONDS_AT_MOST)
+    return Outcome(process.returncode, said)
+
+
+def expect_full_disk(outcome: Outcome) -> None:
+    assert outcome.status == 2, outcome.stderr
+    assert outcome.message.startswith("OutputError: ")
+    assert "Free space" in outcome.message
+    assert "Traceback" not in outcome.stderr
+
+
+@pytest.mark.parametrize("output", ["copy.h5ad", "new.h5ad"])
+def test_a_full_disk_met_by_hdf5(folder, output):
+    """The copy itself fits, and its vectors do not."""
+    words = arguments(output)
+    n_bytes = (folder / "cells.h5ad").stat().st_size + 4 * 32 * N_CELLS // 2
+    if output == "new.h5ad":
+        assert run_here(arguments("tokens"), folder).status == 0
+        words[1] = "tokens"
+        n_bytes = 4 * 32 * N_CELLS + 1000
+    before = snapshot(folder)
+    expect_full_disk(run_with_largest_file(n_bytes, folder, words))
+    assert snapshot(folder) == before
+
+
+# Vectors of 300 cells take 38 kB, those of their genes 2 MB, their tokens 80 kB.
+@pytest.mark.parametrize(
+    ("words", "n_bytes"),
+    [
+        (arguments("out.h5ad"), 20_000),
+        (arguments("out.h5ad"), 100_000),
+        (arguments("out.zarr"), 39_000),
+        (arguments("out.parquet"), 39_000),
+        (arguments("out.npy"), 38_450),
+        (arguments("genes.parquet", "--mode", "gene"), 100_000),
+        (arguments("genes.parquet", "--mode", "gene", "--summary", "median"), 100_000),
+        (arguments("tokens"), 10_000),
+    ],
+    ids=["vectors", "copy", "zarr", "parquet", "npy", "genes", "median", "tokens"],
+)
+def test_a_full_disk(folder, words, n_bytes):
+    """What is written beyond a limit fails, as on a full disk."""
+    write(folder).rename(folder / "cells.h5ad")
+    before = snapshot(folder)
+    with largest_file(n_bytes):
+        outcome = run_here(words, folder)
+    expect_full_disk(outcome)
+    assert snapshot(folder) == before
+
+
+@pytest.mark.parametrize("output", ["out.h5ad", "out.zarr", "out.npy"])
+def test_an_output_to_be_replaced_stays_whole_when_the_run_fails(folder, output):
+    write(folder).rename(folder / "cells.h5ad")
+    assert run_here(arguments(output), folder).status == 0
+    values = counts(5100, mean=0.05)
+    values.data[values.indptr[5000]] = 0.5
+    adata_of(values).write_h5ad(folder / "cells.h5ad")
+    before = snapshot(folder)
+    outcome = run_here(arguments(output, "--overwrite"), folder)
+    assert outcome.status == 2
+    assert "row 5,000" in outcome.message
+    assert snapshot(folder) == before

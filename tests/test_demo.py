@@ -1,0 +1,88 @@
+"""`make demo`, with a few steps of training: what it writes and what it tells the reader to run."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+
+import rankformer
+
+DEMO = Path(__file__).resolve().parents[1] / "examples" / "demo.py"
+
+
+def run(*command: str | Path) -> str:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory) -> Path:
+    # A blank in the name: the command that is printed must still work.
+    return tmp_path_factory.mktemp("demo") / "my output"
+
+
+@pytest.fixture(scope="module")
+def printed(output) -> str:
+    return run(sys.executable, DEMO, "--output", output, "--steps", "3")
+
+
+def test_it_says_that_the_model_is_a_toy_and_compares_it(printed):
+    assert "it shows the workflow, not biology" in printed
+    for line in ("random weights, same shape (baseline)", "toy model", "PCA (50)"):
+        score = float(printed.split(f"  {line}", 1)[1].split("\n")[0].split()[-1])
+        assert 0 < score < 1
+
+
+def test_cells_are_embedded_in_their_order(printed, output):
+    import scanpy as sc
+
+    embedded = ad.read_h5ad(output / "pbmc68k_embedded.h5ad")
+    cells = sc.datasets.pbmc68k_reduced()
+    assert embedded.obs_names.equals(cells.obs_names)
+    assert np.isfinite(embedded.obsm["X_geneformer"]).all()
+    assert embedded.obsm["X_geneformer"].shape == (700, 64)
+    assert embedded.obsm["X_umap"].shape == (700, 2)
+    # Not the UMAP that scanpy ships.
+    assert not np.allclose(embedded.obsm["X_umap"], cells.obsm["X_umap"])
+    settings = embedded.uns["neighbors"]["params"]
+    assert settings["use_rep"] == "X_geneformer"
+
+
+def test_the_picture_is_drawn(printed, output):
+    from matplotlib.image import imread
+
+    picture = imread(output / "umap.png")
+    assert min(picture.shape[:2]) > 600
+    assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 50
+
+
+def test_the_checkpoint_is_trained_and_opens_in_transformers(printed, output):
+    from transformers import BertForMaskedLM
+
+    found = rankformer.Checkpoint.open(output / "model")
+    model = BertForMaskedLM.from_pretrained(output / "model")
+    assert model.config.vocab_size == found.vocabulary.size
+    # Biases of BERT begin at zero: training moved them.
+    assert model.cls.predictions.bias.abs().max() > 0
+
+
+def test_nothing_of_the_random_weights_is_left(printed, output):
+    assert {each.name for each in output.iterdir()} >= {"model", "umap.png"}
+    assert not list(output.glob("*random*"))
+    assert len(list(output.rglob("*.safetensors"))) == 1
+
+
+def test_the_command_it_prints_gives_the_same_embeddings(printed, output):
+    command = shlex.split(printed.strip().splitlines()[-1])
+    assert command[0] == "rankformer"
+    run(sys.executable, "-m", *command)
+    again = ad.read_h5ad(output / "again.h5ad").obsm["X_geneformer"]
+    expected = ad.read_h5ad(output / "pbmc68k_embedded.h5ad").obsm["X_geneformer"]
+    np.testing.assert_allclose(again, expected, atol=1e-5)
