@@ -163,8 +163,7 @@ def write_cell_vectors(
     """
     with whole_or_nothing(path) as part:
         if path.suffix == ".npy":
-            with part.open("wb") as stream:
-                np.save(stream, embeddings.vectors)
+            _write_npy(part, embeddings.vectors)
             with whole_or_nothing(path.with_name(path.name + ".json")) as beside:
                 beside.write_text(json.dumps(embeddings.provenance, indent=2) + "\n")
         elif path.suffix == ".parquet":
@@ -259,6 +258,15 @@ def _no_genes_to_report() -> OutputError:
         "An input of counts.",
         "Leave out --gene-report.",
     )
+
+
+def _write_npy(part: Path, vectors: NDArray[np.float32]) -> None:
+    """As `numpy.save`, which does not notice when the last bytes meet a full disk."""
+    with part.open("wb") as stream:
+        header = np.lib.format.header_data_from_array_1_0(vectors)
+        np.lib.format.write_array_header_1_0(stream, header)
+        for start in range(0, len(vectors), _ROWS_AT_ONCE):
+            stream.write(np.ascontiguousarray(vectors[start : start + _ROWS_AT_ONCE]).data)
 
 
 def _write_cell_parquet(part: Path, embeddings: CellEmbeddings) -> None:

@@ -1,7 +1,7 @@
 """Disk for results on their way, taken before it is written to.
 
-A full disk must be met by a call that can fail: where a page of a mapped file has no room the system
-ends the process, and HDF5 that cannot write what it holds does so when it is closed.
+A full disk must be met by a call that can fail: where a page of a mapped file has no room the
+system ends the process, and HDF5 that cannot write what it holds does so when it is closed.
 """
 
 import errno
