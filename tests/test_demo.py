@@ -12,6 +12,7 @@ import pytest
 
 import rankformer
 
+pytestmark = pytest.mark.slow
 DEMO = Path(__file__).resolve().parents[1] / "examples" / "demo.py"
 
 

@@ -355,7 +355,7 @@ def _check_gene_report(
     path: Path | None, files: "Sequence[Path]", *, overwrite: bool = False
 ) -> None:
     if path is not None:
-        from rankformer.tasks.output import check_gene_report
+        from rankformer.tasks.targets import check_gene_report
 
         check_gene_report(path, files, overwrite=overwrite)
 

@@ -7,8 +7,9 @@ from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.embedder import Embedder, Pooling
 from rankformer.model.spec import LayerNumbering
 from rankformer.tasks.embed import embed_cells, make_embedder
-from rankformer.tasks.output import check_key, store_in
+from rankformer.tasks.output import store_in
 from rankformer.tasks.progress import show_progress
+from rankformer.tasks.targets import check_key
 from rankformer.tasks.tokenize import ReadingOptions
 
 if TYPE_CHECKING:

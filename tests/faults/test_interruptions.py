@@ -161,14 +161,13 @@ def test_a_full_disk_met_by_hdf5(folder, output):
     [
         (arguments("out.h5ad"), 20_000),
         (arguments("out.h5ad"), 100_000),
-        (arguments("out.zarr"), 39_000),
         (arguments("out.parquet"), 39_000),
         (arguments("out.npy"), 38_450),
         (arguments("genes.parquet", "--mode", "gene"), 100_000),
         (arguments("genes.parquet", "--mode", "gene", "--summary", "median"), 100_000),
         (arguments("tokens"), 10_000),
     ],
-    ids=["vectors", "copy", "zarr", "parquet", "npy", "genes", "median", "tokens"],
+    ids=["vectors", "copy", "parquet", "npy", "genes", "median", "tokens"],
 )
 def test_a_full_disk(folder, words, n_bytes):
     """What is written beyond a limit fails, as on a full disk."""

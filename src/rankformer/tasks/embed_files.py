@@ -27,15 +27,13 @@ from rankformer.tasks.embed import (
 )
 from rankformer.tasks.gene_summary import Statistic, summarize_genes
 from rankformer.tasks.output import (
-    CELL_FORMATS,
-    check_key,
-    check_target,
     vectors_beside,
     write_cell_vectors,
     write_gene_summary,
     write_gene_vectors,
 )
 from rankformer.tasks.progress import show_progress
+from rankformer.tasks.targets import CELL_FORMATS, check_key, check_target
 from rankformer.tasks.tokenize import ReadingOptions, SavedTokens, TokenSource, open_tokens
 from rankformer.vocabulary import Vocabulary
 

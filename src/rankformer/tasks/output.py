@@ -5,7 +5,6 @@ with the cells, and then put into the target's format.
 """
 
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator
@@ -16,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rankformer.data.tokens import is_saved_tokens
-from rankformer.errors import OutputError, SettingsError
+from rankformer.errors import OutputError
 from rankformer.model.embedder import GeneVectors
 from rankformer.tasks.embed import CellEmbeddings
 from rankformer.tasks.gene_summary import GeneSummary
 from rankformer.tasks.scratch import scratch_array, take_disk
+from rankformer.tasks.targets import no_genes_to_report
 from rankformer.tasks.tokenize import TokenSource, TokenStream
 from rankformer.vocabulary import Vocabulary
 
@@ -31,78 +30,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 UNS_KEY = "rankformer"
-CELL_FORMATS = (".h5ad", ".zarr", ".npy", ".parquet")
 _ROWS_AT_ONCE = 8192
 _ROOM_FOR_NAMES = 2**20
-
-
-def check_target(path: str | os.PathLike[str], formats: Iterable[str], overwrite: bool) -> Path:
-    """Refuse, before any work, a target that could not be written.
-
-    Raises
-    ------
-    OutputError
-        If the format is not one of `formats`, its folder is missing, or something is there
-        already and `overwrite` is not given.
-    """
-    path = Path(path)
-    formats = tuple(formats)
-    if path.suffix not in formats:
-        raise OutputError(
-            f"The output {path} has the ending {path.suffix or '(none)'}.",
-            f"{' or '.join(formats)}: the ending chooses the format.",
-            f"Name it {(path.parent / path.stem).name}{formats[0]}, for example.",
-        )
-    if not path.parent.is_dir():
-        raise OutputError(
-            f"The folder {path.parent} does not exist.",
-            "A folder that exists.",
-            "Make it, or choose another output.",
-        )
-    if not os.access(path.parent, os.W_OK):
-        raise OutputError(
-            f"The folder {path.parent} cannot be written to.",
-            "A folder with write permission.",
-            "Choose another output.",
-        )
-    if path.exists() and not overwrite:
-        raise OutputError(
-            f"{path} exists already.",
-            "A name that is free, so that nothing is lost.",
-            "Choose another name, or pass --overwrite.",
-        )
-    return path
-
-
-def check_gene_report(
-    path: Path, sources: Iterable[str | os.PathLike[str]], *, overwrite: bool = False
-) -> None:
-    """Refuse, before any work, a gene report that could not be written.
-
-    Raises
-    ------
-    OutputError
-        If the file cannot be written there, is there already, or no source holds genes.
-    """
-    check_target(path, (".csv",), overwrite=True)
-    if path.exists() and not overwrite:
-        raise OutputError(
-            f"{path} exists already.",
-            "A name that is free, so that nothing is lost.",
-            "Choose another name for --gene-report, or move the old one away.",
-        )
-    if all(is_saved_tokens(source) for source in sources):
-        raise _no_genes_to_report()
-
-
-def check_key(key: str) -> None:
-    """Refuse a name that ``obsm`` cannot have: HDF5 and zarr take a slash for a folder."""
-    if not key or "/" in key:
-        raise SettingsError(
-            f"The name {key!r} was asked for in obsm.",
-            "A name without a slash, such as X_geneformer.",
-            "Pass another one as key_added (--key).",
-        )
 
 
 @contextmanager
@@ -243,21 +172,13 @@ def write_gene_report(path: Path, streams: Iterable[TokenSource]) -> None:
         if isinstance(stream, TokenStream)
     }
     if not reports:
-        raise _no_genes_to_report()
+        raise no_genes_to_report()
     if len(reports) == 1:
         (table,) = reports.values()
     else:
         table = pd.concat(reports, names=["source", None]).reset_index(level=0)
     with whole_or_nothing(path) as part:
         table.to_csv(part, index=False)
-
-
-def _no_genes_to_report() -> OutputError:
-    return OutputError(
-        "There is no gene report: no input holds genes, only tokens.",
-        "An input of counts.",
-        "Leave out --gene-report.",
-    )
 
 
 def _write_npy(part: Path, vectors: NDArray[np.float32]) -> None:

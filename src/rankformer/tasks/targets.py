@@ -1,0 +1,88 @@
+"""What can be refused of an output before any work is done."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from rankformer.data.tokens import is_saved_tokens
+from rankformer.errors import OutputError, SettingsError
+
+CELL_FORMATS = (".h5ad", ".zarr", ".npy", ".parquet")
+
+
+def check_target(path: str | os.PathLike[str], formats: Iterable[str], overwrite: bool) -> Path:
+    """Refuse, before any work, a target that could not be written.
+
+    Raises
+    ------
+    OutputError
+        If the format is not one of `formats`, its folder is missing, or something is there
+        already and `overwrite` is not given.
+    """
+    path = Path(path)
+    formats = tuple(formats)
+    if path.suffix not in formats:
+        raise OutputError(
+            f"The output {path} has the ending {path.suffix or '(none)'}.",
+            f"{' or '.join(formats)}: the ending chooses the format.",
+            f"Name it {(path.parent / path.stem).name}{formats[0]}, for example.",
+        )
+    if not path.parent.is_dir():
+        raise OutputError(
+            f"The folder {path.parent} does not exist.",
+            "A folder that exists.",
+            "Make it, or choose another output.",
+        )
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(
+            f"The folder {path.parent} cannot be written to.",
+            "A folder with write permission.",
+            "Choose another output.",
+        )
+    if path.exists() and not overwrite:
+        raise OutputError(
+            f"{path} exists already.",
+            "A name that is free, so that nothing is lost.",
+            "Choose another name, or pass --overwrite.",
+        )
+    return path
+
+
+def check_gene_report(
+    path: Path, sources: Iterable[str | os.PathLike[str]], *, overwrite: bool = False
+) -> None:
+    """Refuse, before any work, a gene report that could not be written.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written there, is there already, or no source holds genes.
+    """
+    check_target(path, (".csv",), overwrite=True)
+    if path.exists() and not overwrite:
+        raise OutputError(
+            f"{path} exists already.",
+            "A name that is free, so that nothing is lost.",
+            "Choose another name for --gene-report, or move the old one away.",
+        )
+    if all(is_saved_tokens(source) for source in sources):
+        raise no_genes_to_report()
+
+
+def check_key(key: str) -> None:
+    """Refuse a name that ``obsm`` cannot have: HDF5 and zarr take a slash for a folder."""
+    if not key or "/" in key:
+        raise SettingsError(
+            f"The name {key!r} was asked for in obsm.",
+            "A name without a slash, such as X_geneformer.",
+            "Pass another one as key_added (--key).",
+        )
+
+
+def no_genes_to_report() -> OutputError:
+    """What is said where all inputs are tokens."""
+    return OutputError(
+        "There is no gene report: no input holds genes, only tokens.",
+        "An input of counts.",
+        "Leave out --gene-report.",
+    )
