@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.conftest import CELL_FILES, shared_path
 
@@ -47,6 +47,7 @@ def test_real_files_are_human_ensembl_ids_and_symbols(name):
     assert symbols.n_distinct <= symbols.n_identifiers == len(var)
 
 
+@example(["", "\x00", "A\x00B", "A"])
 @given(st.lists(st.one_of(st.text(), st.binary(), st.none(), st.floats(), st.integers())))
 def test_it_never_fails_and_loses_nothing(values):
     codes, texts = distinct_identifiers(values)

@@ -160,10 +160,10 @@ def test_a_full_disk_met_by_hdf5(folder, output):
     ("words", "n_bytes"),
     [
         (arguments("out.h5ad"), 20_000),
-        (arguments("out.h5ad"), 100_000),
-        (arguments("out.parquet"), 39_000),
-        (arguments("out.npy"), 38_450),
-        (arguments("genes.parquet", "--mode", "gene"), 100_000),
+        (arguments("out.h5ad", "--overwrite"), 100_000),
+        (arguments("out.parquet", "--overwrite"), 39_000),
+        (arguments("out.npy", "--overwrite"), 38_450),
+        (arguments("genes.parquet", "--mode", "gene", "--overwrite"), 100_000),
         (arguments("genes.parquet", "--mode", "gene", "--summary", "median"), 100_000),
         (arguments("tokens"), 10_000),
     ],
@@ -172,6 +172,8 @@ def test_a_full_disk_met_by_hdf5(folder, output):
 def test_a_full_disk(folder, words, n_bytes):
     """What is written beyond a limit fails, as on a full disk."""
     write(folder).rename(folder / "cells.h5ad")
+    if "--overwrite" in words:
+        (folder / words[3]).write_bytes(b"the result of last week")
     before = snapshot(folder)
     with largest_file(n_bytes):
         outcome = run_here(words, folder)

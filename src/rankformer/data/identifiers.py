@@ -136,11 +136,13 @@ def distinct_identifiers(values: Iterable[Any]) -> tuple[NDArray[np.int64], list
     texts
         The different texts; missing values are "".
     """
-    array = pd.Series(values).astype(object)
-    raw_codes, raw = pd.factorize(array, use_na_sentinel=False)
-    texts = np.array([_text(value) for value in raw], dtype=object)
-    code_of_raw, distinct = pd.factorize(texts)
-    return code_of_raw[raw_codes].astype(np.int64), list(distinct)
+    # Not with pandas.factorize, to which a text ends at its first NUL.
+    code_of: dict[str, int] = {}
+    codes = [
+        code_of.setdefault(_text(value), len(code_of))
+        for value in pd.Series(values).astype(object).tolist()
+    ]
+    return np.array(codes, dtype=np.int64), list(code_of)
 
 
 def _text(value: Any) -> str:
