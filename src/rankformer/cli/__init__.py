@@ -1,0 +1,69 @@
+"""The command line: arguments in, a task called, the result shown.
+
+Heavy modules are imported inside the commands, so that ``--help`` comes at once.
+"""
+
+import logging
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from rankformer.cli.embed import embed
+from rankformer.cli.inspect import inspect
+from rankformer.cli.models import models_app
+from rankformer.cli.options import Verbosity
+from rankformer.cli.process import Stopped, set_up_logging, stopped_by_signals
+from rankformer.cli.tokenize import tokenize
+from rankformer.errors import RankformerError
+
+BAD_INPUT = 2
+STOPPED = 128  # plus the number of the signal, as shells count
+
+app = typer.Typer(
+    name="rankformer",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Geneformer embeddings of single cells, from raw counts.",
+)
+app.command()(embed)
+app.command()(tokenize)
+app.command()(inspect)
+app.add_typer(models_app, name="models")
+
+
+def main() -> None:
+    """Run the command line; bad input ends with exit status 2 and a sentence, not a traceback."""
+    try:
+        with stopped_by_signals():
+            app()
+    except RankformerError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        sys.exit(BAD_INPUT)
+    except Stopped as stop:
+        sys.stderr.write("Interrupted; nothing half-written was left.\n")
+        sys.exit(STOPPED + stop.signal)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(version("rankformer"))
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    quiet: Verbosity = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
+    show_version: Annotated[  # noqa: ARG001
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    set_up_logging(logging.WARNING if quiet else logging.INFO)

@@ -1,0 +1,111 @@
+"""``rankformer embed``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rankformer.cli.options import (
+    HOW_THE_MODEL_RUNS,
+    Check,
+    Dtype,
+    EnsemblRelease,
+    GeneIds,
+    GeneReport,
+    GeneTableFile,
+    Layer,
+    MinRecognised,
+    Mode,
+    Model,
+    Numbering,
+    Overwrite,
+    Sources,
+    Summary,
+    TableEnsembl,
+    TableIdentifier,
+    Threads,
+    UndoLog1p,
+    UseRaw,
+    check_gene_report,
+    reading_options,
+    say,
+    write_gene_report,
+)
+
+
+def embed(
+    files: Sources,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help=".h5ad or .zarr (a copy with obsm), .npy or .parquet."),
+    ],
+    model: Model,
+    mode: Annotated[
+        Mode, typer.Option(help="Mean over genes, the <cls> token, or each gene's vector.")
+    ] = Mode.cell,
+    summary: Annotated[
+        Summary | None, typer.Option(help="With mode gene: one vector a gene, over all cells.")
+    ] = None,
+    key: Annotated[str, typer.Option(help="Name in obsm.")] = "X_geneformer",
+    overwrite: Overwrite = False,
+    layer: Layer = None,
+    use_raw: UseRaw = None,
+    undo_log1p: UndoLog1p = False,
+    check: Check = True,
+    gene_ids: GeneIds = None,
+    gene_table: GeneTableFile = None,
+    identifier_column: TableIdentifier = None,
+    ensembl_column: TableEnsembl = None,
+    ensembl_release: EnsemblRelease = None,
+    min_recognised: MinRecognised = 0.5,
+    gene_report: GeneReport = None,
+    emb_layer: Annotated[
+        int, typer.Option(help="The model's layer.", rich_help_panel=HOW_THE_MODEL_RUNS)
+    ] = -1,
+    layer_numbering: Annotated[
+        Numbering,
+        typer.Option(
+            help="hidden_states: 0 embeddings, -1 last. published: 0 last, -1 second to last.",
+            rich_help_panel=HOW_THE_MODEL_RUNS,
+        ),
+    ] = Numbering.hidden_states,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=HOW_THE_MODEL_RUNS)
+    ] = "auto",
+    dtype: Annotated[
+        Dtype, typer.Option(help="auto: bfloat16 where native.", rich_help_panel=HOW_THE_MODEL_RUNS)
+    ] = Dtype.auto,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="The most cells at once; by memory unless given.",
+            rich_help_panel=HOW_THE_MODEL_RUNS,
+        ),
+    ] = None,
+    threads: Threads = None,
+) -> None:
+    """Embed cells or genes."""
+    from rankformer.tasks.embed_files import EmbedJob, embed_files
+    from rankformer.tasks.tokenize import usable_cores
+
+    options = reading_options(
+        layer=layer, use_raw=use_raw, undo_log1p=undo_log1p, check=check, gene_ids=gene_ids,
+        gene_table=gene_table, identifier_column=identifier_column, ensembl_column=ensembl_column,
+        ensembl_release=ensembl_release, min_recognised=min_recognised, threads=threads,
+    )  # fmt: skip
+    if threads:
+        import torch
+
+        torch.set_num_threads(min(threads, usable_cores()))
+    check_gene_report(gene_report, files, overwrite=overwrite)
+    job = EmbedJob(
+        sources=tuple(files), output=output, mode=mode.value,
+        summary=summary.value if summary else None, key=key, overwrite=overwrite,
+    )  # fmt: skip
+    streams = embed_files(
+        job, model, options,
+        emb_layer=emb_layer, numbering=layer_numbering.value, device=device, dtype=dtype.value,
+        max_cells=batch_size,
+    )  # fmt: skip
+    write_gene_report(gene_report, streams)
+    say(f"Wrote {output}: {sum(map(len, streams)):,} cells, mode {mode.value}.")

@@ -1,0 +1,224 @@
+"""Options that several commands share, and what becomes of them."""
+
+import logging
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rankformer.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rankformer.data.gene_tables import GeneTable
+    from rankformer.tasks.tokenize import ReadingOptions, TokenSource
+
+
+class Mode(StrEnum):
+    cell = "cell"
+    cls = "cls"
+    gene = "gene"
+
+
+class Summary(StrEnum):
+    mean = "mean"
+    median = "median"
+
+
+class Numbering(StrEnum):
+    hidden_states = "hidden_states"
+    published = "published"
+
+
+class Dtype(StrEnum):
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+WHERE_THE_COUNTS_ARE = "Where the counts are"
+WHICH_GENES_THEY_ARE = "Which genes they are"
+HOW_THE_MODEL_RUNS = "How the model runs"
+
+Sources = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FILE…",
+        help="Counts: .h5ad, .zarr, 10x .h5, a 10x matrix folder, or a folder of such files.",
+        show_default=False,
+    ),
+]
+Model = Annotated[
+    str,
+    typer.Option("--model", "-m", help="A name from `rankformer models`, or a folder."),
+]
+Layer = Annotated[
+    str | None,
+    typer.Option(
+        help="A layer of AnnData; found unless given.", rich_help_panel=WHERE_THE_COUNTS_ARE
+    ),
+]
+UseRaw = Annotated[
+    bool | None,
+    typer.Option(
+        "--use-raw/--no-raw",
+        help="Take raw.X, or anything but it.",
+        rich_help_panel=WHERE_THE_COUNTS_ARE,
+    ),
+]
+UndoLog1p = Annotated[
+    bool,
+    typer.Option(
+        "--undo-log1p",
+        help="Undo the log1p of counts scaled per cell.",
+        rich_help_panel=WHERE_THE_COUNTS_ARE,
+    ),
+]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check/--no-check",
+        help="Refuse values that are no counts.",
+        rich_help_panel=WHERE_THE_COUNTS_ARE,
+    ),
+]
+GeneIds = Annotated[
+    str | None,
+    typer.Option(
+        help='"index" or a column of var; found unless given.', rich_help_panel=WHICH_GENES_THEY_ARE
+    ),
+]
+GeneTableFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="More names: HGNC's table, or two columns of a CSV or TSV.",
+        rich_help_panel=WHICH_GENES_THEY_ARE,
+    ),
+]
+TableIdentifier = Annotated[
+    str | None,
+    typer.Option(
+        "--identifier-column",
+        help="The table's column of names.",
+        rich_help_panel=WHICH_GENES_THEY_ARE,
+    ),
+]
+TableEnsembl = Annotated[
+    str | None,
+    typer.Option(
+        "--ensembl-column",
+        help="The table's column of Ensembl ids.",
+        rich_help_panel=WHICH_GENES_THEY_ARE,
+    ),
+]
+EnsemblRelease = Annotated[
+    int | None,
+    typer.Option(
+        help="More names: a release in pyensembl's local database.",
+        rich_help_panel=WHICH_GENES_THEY_ARE,
+    ),
+]
+MinRecognised = Annotated[
+    float,
+    typer.Option(
+        help="The least share of variables that must be known.",
+        rich_help_panel=WHICH_GENES_THEY_ARE,
+    ),
+]
+GeneReport = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write the fate of each variable to this CSV.", rich_help_panel=WHICH_GENES_THEY_ARE
+    ),
+]
+Attributes = Annotated[
+    list[str] | None,
+    typer.Option("--attribute", help="A column of obs to carry along: NAME or NEW=NAME."),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="At most the cores; all unless given.", rich_help_panel=HOW_THE_MODEL_RUNS
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output.")]
+Verbosity = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")]
+
+
+def reading_options(
+    *,
+    gene_table: Path | None,
+    identifier_column: str | None,
+    ensembl_column: str | None,
+    ensembl_release: int | None,
+    threads: int | None,
+    attribute: list[str] | None = None,
+    **same: Any,
+) -> "ReadingOptions":
+    """What the options of a command say of its sources; `same` are fields of that name."""
+    from rankformer.tasks.tokenize import ReadingOptions
+
+    return ReadingOptions(
+        gene_table=_open_gene_table(gene_table, identifier_column, ensembl_column),
+        pyensembl_genome=_open_pyensembl_genome(ensembl_release),
+        n_threads=threads,
+        attributes=_parse_attributes(attribute or []),
+        **same,
+    )
+
+
+def check_gene_report(
+    path: Path | None, files: "Sequence[Path]", *, overwrite: bool = False
+) -> None:
+    if path is not None:
+        from rankformer.tasks.targets import check_gene_report
+
+        check_gene_report(path, files, overwrite=overwrite)
+
+
+def write_gene_report(path: Path | None, streams: "Sequence[TokenSource]") -> None:
+    if path is None:
+        return
+    from rankformer.tasks.output import write_gene_report
+
+    write_gene_report(path, streams)
+    say(f"Wrote {path}: what became of each variable.")
+
+
+def say(text: str) -> None:
+    """Tell the user, unless ``--quiet`` was given."""
+    logging.getLogger("rankformer").info(text)
+
+
+def _open_gene_table(
+    path: Path | None, identifier: str | None, ensembl_id: str | None
+) -> "GeneTable | None":
+    if path is None:
+        if identifier or ensembl_id:
+            raise SettingsError(
+                "--identifier-column or --ensembl-column was given without --gene-table.",
+                "These name columns of the file given with --gene-table.",
+                "Add --gene-table FILE, or leave them out. A column of var is named with "
+                "--gene-ids.",
+            )
+        return None
+    from rankformer.data.gene_tables import read_gene_table
+
+    return read_gene_table(path, identifier=identifier, ensembl_id=ensembl_id)
+
+
+def _open_pyensembl_genome(release: int | None) -> Any:
+    if release is None:
+        return None
+    from rankformer.data.gene_tables import open_pyensembl
+
+    return open_pyensembl(release)
+
+
+def _parse_attributes(pairs: list[str]) -> dict[str, str]:
+    """``NEW=NAME`` or ``NAME`` → dataset column to column of obs."""
+    split = [pair.partition("=") for pair in pairs]
+    return {new: name or new for new, _, name in split}
