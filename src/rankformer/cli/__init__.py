@@ -14,6 +14,7 @@ from rankformer.cli.embed import embed
 from rankformer.cli.inspect import inspect
 from rankformer.cli.models import models_app
 from rankformer.cli.options import Verbosity
+from rankformer.cli.pretrain import pretrain
 from rankformer.cli.process import Stopped, set_up_logging, stopped_by_signals
 from rankformer.cli.tokenize import tokenize
 from rankformer.errors import RankformerError
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command()(embed)
 app.command()(tokenize)
 app.command()(inspect)
+app.command()(pretrain)
 app.add_typer(models_app, name="models")
 
 

@@ -188,6 +188,16 @@ def write_gene_report(path: Path | None, streams: "Sequence[TokenSource]") -> No
     say(f"Wrote {path}: what became of each variable.")
 
 
+def set_threads(threads: int | None) -> None:
+    """Let torch use so many threads, at most the cores; leave its choice where none is given."""
+    if threads:
+        import torch
+
+        from rankformer.tasks.tokenize import usable_cores
+
+        torch.set_num_threads(min(threads, usable_cores()))
+
+
 def say(text: str) -> None:
     """Tell the user, unless ``--quiet`` was given."""
     logging.getLogger("rankformer").info(text)

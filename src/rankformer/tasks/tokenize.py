@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rankformer.data.cells import CellSource, open_cells
+from rankformer.data.cells import CellSource, find_files, open_cells
 from rankformer.data.genes import GeneMapping, map_genes
 from rankformer.data.rank_value import encode_rank_values
-from rankformer.data.tokens import INPUT_IDS, LENGTH, TokenizedCells
+from rankformer.data.tokens import INPUT_IDS, LENGTH, TokenizedCells, is_saved_tokens
 from rankformer.errors import SettingsError, TokensError
 from rankformer.vocabulary import Vocabulary
 
@@ -309,6 +309,22 @@ def open_tokens(
         cells.close()
         raise
     return TokenStream(cells, mapping, vocabulary, options)
+
+
+def open_sources(
+    sources: "Iterable[AnnData | str | os.PathLike[str]]",
+    vocabulary: Vocabulary,
+    options: ReadingOptions | None = None,
+) -> Iterator[TokenSource]:
+    """Open sources of counts, those of a folder one by one, and tokens that were saved."""
+    for source in sources:
+        if not isinstance(source, str | os.PathLike):
+            yield open_tokens(source, vocabulary, options)
+        elif is_saved_tokens(source):
+            yield SavedTokens.open(Path(source), vocabulary)
+        else:
+            for path in find_files(source):
+                yield open_tokens(path, vocabulary, options)
 
 
 def tokenize_cells(
