@@ -26,7 +26,7 @@ def bucket_ends() -> NDArray[np.float64]:
 
 
 def bucket_values(ends: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n_buckets,) the value that stands for each bucket: equally far, relatively, from its ends."""
+    """(n_buckets,) what stands for each bucket: the value equally far, relatively, from its ends."""
     starts = np.concatenate([[ends[0] * ends[0] / ends[1]], ends[:-1]])
     return 2 * starts * ends / (starts + ends)
 
@@ -63,8 +63,8 @@ def count_cells(data, indices, indptr, row_of_var, ends, buckets):  # type: igno
 
 @numba.njit(nogil=True, cache=True)
 def _bucket_of(value, ends, per_bucket):  # type: ignore[no-untyped-def]
-    bucket = np.int64(np.log(value / ends[0]) * per_bucket) + 1
-    bucket = min(max(bucket, 0), len(ends) - 1)
+    guess = np.int64(np.log(value / ends[0]) * per_bucket) + 1
+    bucket = min(max(int(guess), 0), len(ends) - 1)
     # Logarithms differ in the last bit between machines: the ends decide.
     while bucket > 0 and value <= ends[bucket - 1]:
         bucket -= 1
