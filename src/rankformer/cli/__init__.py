@@ -16,6 +16,7 @@ from rankformer.cli.models import models_app
 from rankformer.cli.options import Verbosity
 from rankformer.cli.process import Stopped, set_up_logging, stopped_by_signals
 from rankformer.cli.tokenize import tokenize
+from rankformer.cli.vocabulary import vocabulary_app
 from rankformer.errors import RankformerError
 
 BAD_INPUT = 2
@@ -32,6 +33,7 @@ app.command()(embed)
 app.command()(tokenize)
 app.command()(inspect)
 app.add_typer(models_app, name="models")
+app.add_typer(vocabulary_app, name="vocabulary")
 
 
 def main() -> None:

@@ -139,7 +139,8 @@ class ExpressionSketch:
 
     def add_block(self, ensembl_ids: Sequence[str], buckets: NDArray[np.uint32]) -> None:
         """Add to what `blocks` gives; the cells themselves are counted in `n_cells`."""
-        self._buckets[self._take_rows(ensembl_ids)] += buckets
+        rows = self._take_rows(ensembl_ids)  # which may put a larger array in place
+        self._buckets[rows] += buckets
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write one self-contained file, which appears whole or not at all.

@@ -4,6 +4,7 @@ The file says so itself, by Ensembl ids of any species; or names are looked up w
 another vocabulary is given.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +23,13 @@ from rankformer.data.gene_columns import (
 )
 from rankformer.data.gene_rules import base_of_made_unique
 from rankformer.data.gene_tables import GeneTable
-from rankformer.data.genes import map_genes
+from rankformer.data.genes import check_share, map_genes
 from rankformer.data.identifiers import SYMBOLS, detect_identifiers, distinct_identifiers, kind_of
 from rankformer.data.species import gene_id_of
 from rankformer.errors import GeneError
 from rankformer.vocabulary import Vocabulary
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +86,10 @@ def identify_genes(
     ------
     GeneError
         If fewer are, or a column is missing.
+    SettingsError
+        If `min_recognised` is not between 0 and 1.
     """
+    check_share(min_recognised)
     if names_from is None:
         columns = candidate_columns(var) if gene_ids is None else [named_column(var, gene_ids)]
         column, ensembl_ids = _choose_ids(columns, min_recognised)
@@ -112,6 +118,10 @@ def _choose_ids(
     best = int(np.argmax(n_ids))
     column, n_genes = columns[best], int(columns[best].is_gene.sum())
     if n_ids[best] and n_ids[best] >= min_recognised * n_genes:
+        _log.info(
+            "Genes by %r: %s of %s variables have an Ensembl id.",
+            column.name, f"{n_ids[best]:,}", f"{len(ids[best]):,}",
+        )  # fmt: skip
         return column, ids[best]
     summary = detect_identifiers(column.identifiers)
     raise GeneError(

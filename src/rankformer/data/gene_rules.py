@@ -173,8 +173,8 @@ class GeneResolver:
 
     def _by_name(self, text: str) -> GeneMatch | None:
         """Rules 5 to 11: the tables' and the vocabulary's names."""
-        # Upper-casing the symbol of a mouse gene would make it look like the human one.
-        upper = text if is_foreign_symbol(text, self.species) else text.upper()
+        # In another case the symbol of a mouse gene would look like the human one.
+        upper = "" if is_foreign_symbol(text, self.species) else text.upper()
         for rule, look_up in self._name_rules:
             found = look_up(text, upper)
             if found:
@@ -218,8 +218,8 @@ class GeneResolver:
         gene = self._symbols.get(text)
         return (gene,) if gene else ()
 
-    def _alias(self, _: str, upper: str) -> tuple[str, ...]:
-        gene = self._aliases.get(upper)
+    def _alias(self, text: str, upper: str) -> tuple[str, ...]:
+        gene = self._aliases.get(upper or text)
         return (gene,) if gene else ()
 
     def _table_rules(self, table: GeneTable) -> Iterable[tuple[GeneRule, _LookUp]]:

@@ -239,7 +239,7 @@ def map_genes(
     SettingsError
         If `min_recognised` is not between 0 and 1.
     """
-    _check_share(min_recognised)
+    check_share(min_recognised)
     columns = [named_column(var, gene_ids)] if gene_ids is not None else candidate_columns(var)
     more = None if pyensembl_genome is None else gene_table_from_pyensembl(pyensembl_genome)
     resolver = GeneResolver(vocabulary, gene_table, more)
@@ -250,6 +250,17 @@ def map_genes(
     complain_of_few(mapping, min_recognised, [resolved.column.name for resolved in tried])
     _note(mapping)
     return mapping
+
+
+def check_share(min_recognised: float) -> None:
+    """Raise a `SettingsError` unless it is between 0 and 1."""
+    if 0 <= min_recognised <= 1:
+        return
+    raise SettingsError(
+        f"min_recognised is {min_recognised}.",
+        "A share between 0 and 1, 0.5 by default.",
+        "Pass min_recognised=0.5 (--min-recognised 0.5).",
+    )
 
 
 @dataclass(frozen=True)
@@ -267,16 +278,6 @@ class _Resolved:
     def holds_ensembl_ids(self) -> bool:
         ids = sum(kind_of(text) in (ENSEMBL_IDS, VERSIONED_IDS) for text in self.texts)
         return 2 * ids > len(self.texts)
-
-
-def _check_share(min_recognised: float) -> None:
-    if 0 <= min_recognised <= 1:
-        return
-    raise SettingsError(
-        f"min_recognised is {min_recognised}.",
-        "A share between 0 and 1, 0.5 by default.",
-        "Pass min_recognised=0.5 (--min-recognised 0.5).",
-    )
 
 
 def _resolve(column: GeneColumn, resolver: GeneResolver) -> _Resolved:

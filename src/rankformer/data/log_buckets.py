@@ -26,7 +26,7 @@ def bucket_ends() -> NDArray[np.float64]:
 
 
 def bucket_values(ends: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n_buckets,) what stands for each bucket: the value equally far, relatively, from its ends."""
+    """(n_buckets,) the value of each bucket that is equally far, relatively, from its ends."""
     starts = np.concatenate([[ends[0] * ends[0] / ends[1]], ends[:-1]])
     return 2 * starts * ends / (starts + ends)
 

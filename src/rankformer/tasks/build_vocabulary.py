@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rankformer.data.expression_sketch import ExpressionSketch
 from rankformer.data.gene_tables import GeneTable
 from rankformer.errors import SettingsError, VocabularyError
-from rankformer.tasks.gene_names import choose_names, names_in_table
+from rankformer.tasks.gene_names import choose_names, names_of_options
 from rankformer.tasks.sketch_expression import sketch_expression
 from rankformer.tasks.tokenize import ReadingOptions
 from rankformer.vocabulary import CLS, EOS, MASK, PAD, Vocabulary, few_names
@@ -76,17 +76,18 @@ def build_vocabulary(
         If biotypes are asked for that are not known.
     """
     _check_settings(min_cells, input_length, special_tokens)
-    table = options.gene_table if options else None
+    options = options or ReadingOptions()
+    names_from = names_from or names_of_options(options)
     sketch = sketch_expression(sources, options, symbols=symbols, names_from=names_from)
-    kept = _often_enough(sketch, min_cells) & _of_biotypes(sketch, biotypes, table)
+    kept = sketch.n_cells_of_genes() >= min_cells
+    kept &= _of_biotypes(sketch, biotypes, options.gene_table)
     if not kept.any():
         raise _no_gene_left(sketch, min_cells, biotypes)
     logger.info(
         "%s of %s genes over %s cells get a token.",
         f"{kept.sum():,}", f"{len(kept):,}", f"{sketch.n_cells:,}",
     )  # fmt: skip
-    known = names_from or (names_in_table(table) if table else None)
-    names, aliases = choose_names(sketch.symbols, known)
+    names, aliases = choose_names(sketch.symbols, names_from)
     genes = [gene for gene, keep in zip(sketch.ensembl_ids, kept, strict=True) if keep]
     special = (PAD, MASK, CLS, EOS) if special_tokens else (PAD, MASK)
     return Vocabulary.from_tables(
@@ -115,10 +116,6 @@ def _check_settings(min_cells: int, input_length: int | None, special_tokens: bo
         )
 
 
-def _often_enough(sketch: ExpressionSketch, min_cells: int) -> NDArray[np.bool_]:
-    return sketch.n_cells_of_genes() >= min_cells
-
-
 def _of_biotypes(
     sketch: ExpressionSketch, wanted: Sequence[str], table: GeneTable | None
 ) -> NDArray[np.bool_]:
@@ -142,7 +139,7 @@ def _expect_known(wanted: Sequence[str], known: Mapping[str, str]) -> None:
         return
     raise SettingsError(
         f"No gene has the biotype {few_names(missing)}"
-        + (f"; there are {few_names(there, 12)}." if there else ": no biotypes are known."),
+        + (f"; there are {few_names(there, most=12)}." if there else ": no biotypes are known."),
         'A column of var such as CELLxGENE\'s "feature_type", or one of the gene table such as '
         '"gene_biotype".',
         "Name a biotype as it is written there (--biotype), or give a table with Ensembl ids and "

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from rankformer.data.gene_tables import GeneTable
+from rankformer.data.gene_tables import GeneTable, gene_table_from_pyensembl
+from rankformer.tasks.tokenize import ReadingOptions
 from rankformer.vocabulary import MASK, PAD, Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -44,14 +45,24 @@ def choose_names(
     return symbols, {**_unambiguous_aliases(ranked, symbols, old_aliases), **old_aliases}
 
 
+def names_of_options(options: ReadingOptions) -> Vocabulary | None:
+    """The names of the gene table, or else of the pyensembl database, that options bring."""
+    if options.gene_table is not None:
+        return names_in_table(options.gene_table)
+    if options.pyensembl_genome is not None:
+        return names_in_table(gene_table_from_pyensembl(options.pyensembl_genome))
+    return None
+
+
 def names_in_table(table: GeneTable) -> Vocabulary:
     """Make a gene table a vocabulary in which names can be looked up; its medians mean nothing."""
     genes = sorted({gene for ids in table.symbols.values() for gene in ids})
     named: dict[str, Counter[str]] = {gene: Counter() for gene in genes}
-    for weight, names in ((1, table.aliases), (1, table.previous), (2, table.symbols)):
+    for names in (table.aliases, table.previous, table.symbols):
         for name, ids in names.items():
             for gene in ids:
-                named.setdefault(gene, Counter())[name] = weight
+                own = names is table.symbols and len(ids) == 1
+                named.setdefault(gene, Counter())[name] = 2 if own else 1
     symbols, aliases = choose_names(named)
     tokens = {name: token for token, name in enumerate((PAD, MASK, *genes))}
     return Vocabulary.from_tables(

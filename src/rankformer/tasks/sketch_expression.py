@@ -14,7 +14,7 @@ from rankformer.data.expression_sketch import ExpressionSketch
 from rankformer.data.gene_identities import identify_genes
 from rankformer.data.sketch_files import is_sketch
 from rankformer.errors import GeneError
-from rankformer.tasks.gene_names import names_in_table
+from rankformer.tasks.gene_names import names_of_options
 from rankformer.tasks.progress import Progress, show_progress
 from rankformer.tasks.tokenize import ReadingOptions, open_counts, read_kept
 from rankformer.vocabulary import Vocabulary
@@ -41,7 +41,7 @@ def sketch_expression(
         must hold Ensembl ids, unless names can be looked up.
     options
         Where counts and genes lie, the same in all sources; see `ReadingOptions`. With a gene
-        table, names are looked up in it.
+        table or a pyensembl database, names are looked up there.
     symbols
         "index" or the column of ``var`` with the symbols; found by looking unless given.
     names_from
@@ -61,8 +61,7 @@ def sketch_expression(
         If a file of a sketch is damaged.
     """
     options = options or ReadingOptions()
-    if names_from is None and options.gene_table is not None:
-        names_from = names_in_table(options.gene_table)
+    names_from = names_from or names_of_options(options)
     sketch = ExpressionSketch()
     for source in _expand(sources):
         if isinstance(source, ExpressionSketch):
