@@ -17,6 +17,7 @@ from rankformer.cli.options import Verbosity
 from rankformer.cli.pretrain import pretrain
 from rankformer.cli.process import Stopped, set_up_logging, stopped_by_signals
 from rankformer.cli.tokenize import tokenize
+from rankformer.cli.vocabulary import vocabulary_app
 from rankformer.errors import RankformerError
 
 BAD_INPUT = 2
@@ -34,6 +35,7 @@ app.command()(tokenize)
 app.command()(inspect)
 app.command()(pretrain)
 app.add_typer(models_app, name="models")
+app.add_typer(vocabulary_app, name="vocabulary")
 
 
 def main() -> None:

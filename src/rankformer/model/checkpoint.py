@@ -185,6 +185,20 @@ def _write_whole(
         shutil.rmtree(part, ignore_errors=True)
 
 
+def open_vocabulary(source: str | os.PathLike[str]) -> Vocabulary:
+    """Open a vocabulary by its file or folder, or by the model that has it; see `Checkpoint.open`.
+
+    Raises
+    ------
+    CheckpointError, VocabularyError
+        If there is none, or it is damaged.
+    """
+    path = Path(source)
+    if path.is_file() or (path.is_dir() and not (path / CONFIG_FILE).exists()):
+        return Vocabulary.load(path)
+    return Checkpoint.open(source).vocabulary
+
+
 def models_folder() -> Path:
     """Where models put by hand are looked for by name."""
     return Path(

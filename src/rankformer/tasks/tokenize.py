@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from rankformer.data.cells import CellSource, find_files, open_cells
 from rankformer.data.genes import GeneMapping, map_genes
@@ -220,11 +221,7 @@ class TokenStream:
 
     def parts(self) -> Iterator[TokenPart]:
         """Read and encode, a chunk after the other; memory does not grow with the cells."""
-        kept = self.kept
-        for chunk in self.source.chunks(self.options.chunk_cells):
-            own = kept[chunk.start : chunk.stop]
-            counts = chunk.counts if own.all() else chunk.counts[own]
-            rows = np.arange(chunk.start, chunk.stop)[own]
+        for rows, counts in read_kept(self.source, self.options):
             ragged = encode_rank_values(
                 counts, self.mapping.tokens, self.vocabulary, n_threads=self._n_threads
             )
@@ -233,10 +230,7 @@ class TokenStream:
     @property
     def kept(self) -> NDArray[np.bool_]:
         """(n_cells,) False for cells that ``obs["filter_pass"]`` leaves out, where it is there."""
-        obs = self.source.obs
-        if FILTER_COLUMN not in obs:
-            return np.ones(len(obs), bool)
-        return np.asarray(obs[FILTER_COLUMN].astype(float) == 1)
+        return _kept(self.source)
 
     def provenance(self) -> dict[str, Any]:
         """What was read and how, for ``uns``."""
@@ -287,15 +281,8 @@ def open_tokens(
         If there are no counts, the genes do not match, or an attribute's column is missing.
     """
     options = options or ReadingOptions()
-    cells = open_cells(
-        source,
-        layer=options.layer,
-        use_raw=options.use_raw,
-        undo_log1p=options.undo_log1p,
-        check=options.check,
-    )
+    cells = open_counts(source, options)
     try:
-        _check_filter(cells)
         _check_attributes(options.attributes, cells)
         mapping = map_genes(
             cells.var,
@@ -327,6 +314,34 @@ def open_sources(
                 yield open_tokens(path, vocabulary, options)
 
 
+def open_counts(source: "AnnData | str | os.PathLike[str]", options: ReadingOptions) -> CellSource:
+    """Open a source where `options` say that its counts lie, and check ``obs["filter_pass"]``."""
+    cells = open_cells(
+        source,
+        layer=options.layer,
+        use_raw=options.use_raw,
+        undo_log1p=options.undo_log1p,
+        check=options.check,
+    )
+    try:
+        _check_filter(cells)
+    except BaseException:
+        cells.close()
+        raise
+    return cells
+
+
+def read_kept(
+    cells: CellSource, options: ReadingOptions
+) -> Iterator[tuple[NDArray[np.int64], csr_matrix]]:
+    """Read rows and counts, chunk after chunk, of the cells that ``filter_pass`` keeps."""
+    kept = _kept(cells)
+    for chunk in cells.chunks(options.chunk_cells):
+        own = kept[chunk.start : chunk.stop]
+        rows = np.arange(chunk.start, chunk.stop)[own]
+        yield rows, chunk.counts if own.all() else chunk.counts[own]
+
+
 def tokenize_cells(
     source: "AnnData | str | os.PathLike[str]",
     vocabulary: Vocabulary,
@@ -342,6 +357,12 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _kept(cells: CellSource) -> NDArray[np.bool_]:
+    if FILTER_COLUMN not in cells.obs:
+        return np.ones(len(cells.obs), bool)
+    return np.asarray(cells.obs[FILTER_COLUMN].astype(float) == 1)
 
 
 def _check_filter(cells: CellSource) -> None:
