@@ -70,4 +70,6 @@ def _main(
 ) -> None:
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
+    # Of the processes that torchrun starts, one tells.
+    quiet = quiet or os.environ.get("RANK", "0") != "0"
     set_up_logging(logging.WARNING if quiet else logging.INFO)

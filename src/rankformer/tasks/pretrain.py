@@ -163,19 +163,23 @@ def pretrain(
             documents = write_documents(output.name, model.encoder.spec, record, words)
             save_checkpoint(folder, model, vocabulary, documents)
 
-        last = run.begin(settings, resume=resume)
+        place = choose_device(device)
+        arguments = training_arguments(
+            recipe, run.folder, device=place, dtype=choose_dtype(dtype, place), n_workers=n_workers
+        )
+        with arguments.main_process_first(local=False):
+            if arguments.process_index == 0:
+                last = run.begin(settings, resume=resume)
+            else:
+                last = run.last_checkpoint() if resume else None
         model.encoder.recompute = recipe.recompute
         if recipe.coexpression and last is None:
             begin_from_coexpression(model, cells, rows, recipe.seed)
-        place = choose_device(device)
         trainer = make_trainer(
             PretrainingObjective(
                 model, list(vocabulary.special_tokens.values()), _contrast_weight(recipe)
             ),
-            training_arguments(
-                recipe, run.folder, device=place, dtype=choose_dtype(dtype, place),
-                n_workers=n_workers,
-            ),
+            arguments,
             MaskedBatches(cells, recipe.seed, recipe.objective != "mlm", recipe.masked_share),
             rows, held_out, write,
         )  # fmt: skip
