@@ -1,6 +1,5 @@
 """Any number of cells in, one sketch of the expression of their genes out, in bounded memory."""
 
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -21,8 +20,6 @@ from rankformer.vocabulary import Vocabulary, few_names
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-logger = logging.getLogger(__name__)
 
 
 def sketch_expression(
