@@ -53,7 +53,7 @@ class ReadingOptions:
     pyensembl_genome
         A pyensembl database on this machine, whose names go after those of the vocabulary.
     min_recognised
-        The least share of variables that must be known human genes.
+        The least share of variables that must be known as genes of the species.
     attributes
         Columns to carry over: dataset column → column of ``obs``.
     n_threads
