@@ -184,8 +184,7 @@ def pretrain(
             rows, held_out, write,
         )  # fmt: skip
         trainer.train(resume_from_checkpoint=str(last) if last else None)
-        if len(held_out):
-            trainer.evaluate()
+        trainer.evaluate_at_the_end()
         if trainer.is_world_process_zero():
             write(output, trainer.state.log_history)
         trainer.accelerator.wait_for_everyone()
