@@ -8,7 +8,9 @@ import typer
 from rankformer.cli.options import (
     HOW_THE_MODEL_RUNS,
     Check,
+    Device,
     Dtype,
+    DtypeOption,
     EnsemblRelease,
     GeneIds,
     GeneReport,
@@ -27,6 +29,7 @@ from rankformer.cli.options import (
     UndoLog1p,
     UseRaw,
     check_gene_report,
+    limit_threads,
     reading_options,
     say,
     write_gene_report,
@@ -69,12 +72,8 @@ def embed(
             rich_help_panel=HOW_THE_MODEL_RUNS,
         ),
     ] = Numbering.hidden_states,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=HOW_THE_MODEL_RUNS)
-    ] = "auto",
-    dtype: Annotated[
-        Dtype, typer.Option(help="auto: bfloat16 where native.", rich_help_panel=HOW_THE_MODEL_RUNS)
-    ] = Dtype.auto,
+    device: Device = "auto",
+    dtype: DtypeOption = Dtype.auto,
     batch_size: Annotated[
         int | None,
         typer.Option(
@@ -86,17 +85,13 @@ def embed(
 ) -> None:
     """Embed cells or genes."""
     from rankformer.tasks.embed_files import EmbedJob, embed_files
-    from rankformer.tasks.tokenize import usable_cores
 
     options = reading_options(
         layer=layer, use_raw=use_raw, undo_log1p=undo_log1p, check=check, gene_ids=gene_ids,
         gene_table=gene_table, identifier_column=identifier_column, ensembl_column=ensembl_column,
         ensembl_release=ensembl_release, min_recognised=min_recognised, threads=threads,
     )  # fmt: skip
-    if threads:
-        import torch
-
-        torch.set_num_threads(min(threads, usable_cores()))
+    limit_threads(threads)
     check_gene_report(gene_report, files, overwrite=overwrite)
     job = EmbedJob(
         sources=tuple(files), output=output, mode=mode.value,
