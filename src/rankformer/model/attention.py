@@ -71,7 +71,9 @@ def choose_backend(device: torch.device, dtype: torch.dtype, *, has_dropout: boo
     Everywhere else, torch's attention a cell at a time.
     """
     chosen = _fused_backend(device, dtype, has_dropout=has_dropout) or attend_each
-    logger.info("Attention on %s in %s: %s.", device, str(dtype)[6:], _NAMES[chosen])
+    # Elsewhere there is no choice that could surprise.
+    level = logging.INFO if device.type == "cuda" else logging.DEBUG
+    logger.log(level, "Attention on %s in %s: %s.", device, str(dtype)[6:], _NAMES[chosen])
     return chosen
 
 
