@@ -19,7 +19,7 @@ from rankformer.model.workers import share_cores, start_workers
 
 _TIMED_BATCHES = 16
 # Far beyond the caches.
-_COPIED_BYTES = 2**30
+_COPIED_BYTES = 2**29
 Work = Callable[[], object]
 
 
