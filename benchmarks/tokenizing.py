@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import anndata
-from baseline import fill_cache
+from encoder import fill_cache
 from machine import describe_machine, load_average
 from processes import RUNNERS, run_measured, timed
 from reporting import markdown_table, spread, write_json
