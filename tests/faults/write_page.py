@@ -10,6 +10,7 @@ from tests.faults import (
     file_cases,
     gene_cases,
     model_cases,
+    pretrain_cases,
     python_cases,
     setting_cases,
     token_cases,
@@ -27,6 +28,7 @@ CATEGORIES: Mapping[str, tuple[BadInput, ...]] = {
     "Settings and outputs": setting_cases.CASES,
     "Tokens": token_cases.CASES,
     "Vocabularies": vocabulary_cases.CASES,
+    "Pretraining": pretrain_cases.CASES,
     "From Python": python_cases.CASES,
 }
 INTRODUCTION = """\

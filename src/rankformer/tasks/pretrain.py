@@ -45,13 +45,29 @@ def draw_model(vocabulary: Vocabulary, shape: Mapping[str, Any], seed: int) -> M
         ``n_layers``, ``d_model``, ``n_heads``, ``d_ff`` and other fields of `EncoderSpec`.
     seed
         Of the weights.
+
+    Raises
+    ------
+    SettingsError
+        If a size is below 1, or the heads do not divide the width.
     """
-    torch.manual_seed(seed)
     spec = EncoderSpec(
         vocab_size=vocabulary.size, max_positions=vocabulary.input_length,
         pad_token=vocabulary.pad_token, **shape,
     )  # fmt: skip
+    _check_shape(spec)
+    torch.manual_seed(seed)
     return MaskedLanguageModel(Encoder(spec))
+
+
+def _check_shape(spec: EncoderSpec) -> None:
+    sizes = {name: getattr(spec, name) for name in ("n_layers", "d_model", "n_heads", "d_ff")}
+    if min(sizes.values()) < 1 or spec.d_model % spec.n_heads:
+        raise SettingsError(
+            f"The shape is {', '.join(f'{name} {size}' for name, size in sizes.items())}.",
+            "Sizes of 1 and more, and a d_model that the heads divide evenly.",
+            "Correct --layers, --width, --heads and --feed-forward.",
+        )
 
 
 def published_shape(name: str) -> dict[str, Any]:
@@ -150,7 +166,10 @@ def pretrain(
         cells = gather_training_cells(opened)
         rows, held_out = _split(cells, recipe)
         data: dict[str, Any] = {
-            "sources": [{**each.provenance(), "n_cells": len(each)} for each in opened],
+            "sources": [
+                {**each.provenance(), "source": Path(each.name).name, "n_cells": len(each)}
+                for each in opened
+            ],
             "n_trained": len(rows),
             "n_held_out": len(held_out),
         }
