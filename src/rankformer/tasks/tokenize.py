@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rankformer.data.cells import CellSource, open_cells
+from rankformer.data.cells import CellSource, CountChunk, open_cells
 from rankformer.data.genes import GeneMapping, map_genes
 from rankformer.data.rank_value import encode_rank_values
 from rankformer.data.tokens import INPUT_IDS, LENGTH, TokenizedCells
 from rankformer.errors import SettingsError, TokensError
+from rankformer.tasks.read_ahead import read_ahead
 from rankformer.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class TokenSource(Protocol):
 
     def __len__(self) -> int: ...
 
-    def parts(self) -> Iterator[TokenPart]: ...
+    def parts(self) -> Generator[TokenPart, None, None]: ...
 
     def provenance(self) -> dict[str, Any]: ...
 
@@ -176,7 +177,7 @@ class SavedTokens:
     def __len__(self) -> int:
         return len(self.cells)
 
-    def parts(self) -> Iterator[TokenPart]:
+    def parts(self) -> Generator[TokenPart, None, None]:
         for start, ragged in self.cells.blocks():
             rows = np.arange(start, start + len(ragged[1]) - 1)
             yield TokenPart(rows, TokenizedCells.from_ragged(ragged))
@@ -218,17 +219,12 @@ class TokenStream:
     def __len__(self) -> int:
         return int(self.source.n_cells)
 
-    def parts(self) -> Iterator[TokenPart]:
+    def parts(self) -> Generator[TokenPart, None, None]:
         """Read and encode, a chunk after the other; memory does not grow with the cells."""
         kept = self.kept
-        for chunk in self.source.chunks(self.options.chunk_cells):
-            own = kept[chunk.start : chunk.stop]
-            counts = chunk.counts if own.all() else chunk.counts[own]
-            rows = np.arange(chunk.start, chunk.stop)[own]
-            ragged = encode_rank_values(
-                counts, self.mapping.tokens, self.vocabulary, n_threads=self._n_threads
-            )
-            yield TokenPart(rows, self._with_metadata(ragged, rows))
+        with read_ahead(self.source.chunks(self.options.chunk_cells)) as chunks:
+            for chunk in chunks:
+                yield self._encode(chunk, kept[chunk.start : chunk.stop])
 
     @property
     def kept(self) -> NDArray[np.bool_]:
@@ -254,6 +250,14 @@ class TokenStream:
     @property
     def _n_threads(self) -> int:
         return min(self.options.n_threads or usable_cores(), usable_cores())
+
+    def _encode(self, chunk: CountChunk, kept: NDArray[np.bool_]) -> TokenPart:
+        counts = chunk.counts if kept.all() else chunk.counts[kept]
+        rows = np.arange(chunk.start, chunk.stop)[kept]
+        ragged = encode_rank_values(
+            counts, self.mapping.tokens, self.vocabulary, n_threads=self._n_threads
+        )
+        return TokenPart(rows, self._with_metadata(ragged, rows))
 
     def _with_metadata(self, ragged: Any, rows: NDArray[np.int64]) -> TokenizedCells:
         obs = self.source.obs.iloc[rows]
@@ -317,8 +321,11 @@ def tokenize_cells(
     options: ReadingOptions | None = None,
 ) -> TokenizedCells:
     """Tokenize a source into memory; see `open_tokens`. Needs no torch."""
-    with closing(open_tokens(source, vocabulary, options)) as stream:
-        return TokenizedCells.concatenate(part.cells for part in stream.parts())
+    with (
+        closing(open_tokens(source, vocabulary, options)) as stream,
+        closing(stream.parts()) as parts,
+    ):
+        return TokenizedCells.concatenate(part.cells for part in parts)
 
 
 def usable_cores() -> int:
