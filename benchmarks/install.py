@@ -28,6 +28,8 @@ ENVIRONMENTS = {
     "newest scanpy and squidpy": ["scanpy", "squidpy"],
     "older scanpy, numpy 1 and pandas 2.1": [
         "scanpy==1.10.4", "anndata==0.11.4", "numpy<2", "pandas<2.2", "scipy<1.14", "zarr<3",
+        # pyarrow 26 needs numpy 2 and does not tell pip.
+        "pyarrow<26",
     ],
 }  # fmt: skip
 N_TRIED = 3

@@ -492,3 +492,51 @@ def test_a_failed_save_leaves_nothing(vocabulary, tmp_path):
     with pytest.raises(OSError, match="File too large"), largest_file(1000):
         vocabulary.save(target)
     assert not list(tmp_path.iterdir())
+
+
+def grown_of(special=True, **names):
+    """The last 20 genes of a small vocabulary and 20 new ones, with medians of its own."""
+    genes = [f"ENSG{i:011d}" for i in range(181, 221)]
+    special = ["<pad>", "<mask>", *(["<cls>", "<eos>"] if special else [])]
+    return Vocabulary.from_tables(
+        {name: token for token, name in enumerate([*special, *genes])},
+        {gene: 100.0 + i for i, gene in enumerate(genes)},
+        **names,
+    )
+
+
+def test_growing_appends_genes_and_leaves_all_else_as_it_is(tmp_path):
+    old = small_vocabulary()
+    new = [f"ENSG{i:011d}" for i in range(201, 221)]
+    other = grown_of(
+        symbols={"G201": new[0], "G1": new[1]}, aliases={"ALIAS2": new[2], "A3": new[3]}
+    )
+    grown = old.grow(other)
+    tokens = dict(grown.token_of)
+    assert {gene: tokens.pop(gene) for gene in new} == dict(zip(new, range(204, 224), strict=True))
+    assert tokens == dict(old.token_of)
+    assert grown.medians.tolist() == [*old.medians.tolist(), *(120.0 + i for i in range(20))]
+    assert dict(grown.symbols) == {**old.symbols, "G201": new[0]}
+    assert dict(grown.aliases) == {**old.aliases, "A3": new[3]}
+    assert (grown.size, grown.input_length) == (224, old.input_length)
+    assert grown.grow(other).sha256 == grown.sha256
+    assert Vocabulary.load(grown.save(tmp_path)).sha256 == grown.sha256
+
+
+def test_growing_by_nothing_changes_nothing():
+    old = small_vocabulary()
+    assert old.grow(small_vocabulary(n_genes=150)) is old
+
+
+def test_a_gene_that_is_here_under_another_id_is_not_new():
+    old = small_vocabulary()
+    retired = {**old.aliases, "ENSG00000000201": "ENSG00000000001"}
+    old = replace(old, aliases=retired)
+    grown = old.grow(grown_of())
+    assert "ENSG00000000201" not in grown.token_of
+    assert len(grown.ensembl_ids) == 219
+
+
+def test_growing_refuses_other_special_tokens():
+    with pytest.raises(VocabularyError, match="special tokens"):
+        small_vocabulary().grow(grown_of(special=False))

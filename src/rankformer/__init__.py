@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rankformer import tl
     from rankformer.data.cells import CellSource, CountChunk, open_cells
+    from rankformer.data.expression_sketch import ExpressionSketch
     from rankformer.data.gene_tables import GeneTable, read_gene_table
     from rankformer.data.genes import GeneMapping, map_genes
     from rankformer.data.rank_value import encode_rank_values
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from rankformer.model.embedder import Embedder, GeneVectors
     from rankformer.model.encoder import Encoder, MaskedLanguageModel, PackedBatch
     from rankformer.model.spec import EncoderSpec
+    from rankformer.tasks.build_vocabulary import build_vocabulary
     from rankformer.tasks.embed import CellEmbeddings, embed_cells
     from rankformer.tasks.gene_summary import GeneSummary, summarize_genes
+    from rankformer.tasks.sketch_expression import sketch_expression
     from rankformer.tasks.tokenize import ReadingOptions, open_tokens, tokenize_cells
     from rankformer.vocabulary import Vocabulary
 
@@ -29,6 +32,7 @@ _HOMES = {
     "CellSource": "data.cells",
     "CountChunk": "data.cells",
     "open_cells": "data.cells",
+    "ExpressionSketch": "data.expression_sketch",
     "GeneTable": "data.gene_tables",
     "read_gene_table": "data.gene_tables",
     "GeneMapping": "data.genes",
@@ -47,10 +51,12 @@ _HOMES = {
     "MaskedLanguageModel": "model.encoder",
     "PackedBatch": "model.encoder",
     "EncoderSpec": "model.spec",
+    "build_vocabulary": "tasks.build_vocabulary",
     "CellEmbeddings": "tasks.embed",
     "embed_cells": "tasks.embed",
     "GeneSummary": "tasks.gene_summary",
     "summarize_genes": "tasks.gene_summary",
+    "sketch_expression": "tasks.sketch_expression",
     "ReadingOptions": "tasks.tokenize",
     "open_tokens": "tasks.tokenize",
     "tokenize_cells": "tasks.tokenize",
@@ -65,6 +71,7 @@ __all__ = [
     "Embedder",
     "Encoder",
     "EncoderSpec",
+    "ExpressionSketch",
     "GeneMapping",
     "GeneSummary",
     "GeneTable",
@@ -77,6 +84,7 @@ __all__ = [
     "ReadingOptions",
     "TokenizedCells",
     "Vocabulary",
+    "build_vocabulary",
     "embed_cells",
     "encode_rank_values",
     "map_genes",
@@ -85,6 +93,7 @@ __all__ = [
     "read_gene_table",
     "save_checkpoint",
     "save_tokens",
+    "sketch_expression",
     "summarize_genes",
     "tl",
     "tokenize_cells",

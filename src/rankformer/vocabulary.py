@@ -5,7 +5,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -182,6 +182,54 @@ class Vocabulary:
         ):
             digest.update(f"{gene}\t{token}\t{median.hex()}\n".encode())
         return digest.hexdigest()
+
+    def grow(self, other: "Vocabulary") -> "Vocabulary":
+        """Append the genes of another vocabulary, to go on training with more genes.
+
+        All that is here stays as it is: tokens, medians, and what each name means. New genes get
+        the next tokens, in the order that `other` has them, and the medians of `other`. Of its
+        names those are added that mean nothing else here. A gene that is here under another id,
+        by an alias, is not new.
+
+        Raises
+        ------
+        VocabularyError
+            If the special tokens differ.
+        """
+        if dict(self.special_tokens) != dict(other.special_tokens):
+            raise VocabularyError(
+                f"{other.name} has the special tokens {dict(other.special_tokens)}.",
+                f"Those of {self.name}: {dict(self.special_tokens)}.",
+                "Build it again with the same special tokens (--special-tokens).",
+            )
+        new = [gene for gene in other.ensembl_ids if self._resolves_to(gene) not in self.token_of]
+        if not new:
+            return self
+        mine = zip(self.ensembl_ids, self.medians.tolist(), strict=True)
+        theirs = zip(other.ensembl_ids, other.medians.tolist(), strict=True)
+        tokens = {gene: token for token, gene in enumerate(new, self.size)}
+        return Vocabulary.from_tables(
+            {**self.special_tokens, **self.token_of, **tokens},
+            {**dict(theirs), **dict(mine)},
+            symbols={**self.symbols, **self._free(other.symbols)},
+            aliases={**self._free(other.aliases), **self._aliases_but_for(tokens)},
+            input_length=self.input_length,
+            name=f"{self.name} + {other.name}",
+        )
+
+    def _resolves_to(self, ensembl_id: str) -> str:
+        return self.aliases.get(ensembl_id, ensembl_id)
+
+    def _free(self, names: Mapping[str, str]) -> dict[str, str]:
+        """Those of `names` that mean nothing here, or the same."""
+        known = {**self.aliases, **{name.upper(): gene for name, gene in self.symbols.items()}}
+        known |= {gene.upper(): gene for gene in self.ensembl_ids}
+        return {name: gene for name, gene in names.items() if known.get(name.upper(), gene) == gene}
+
+    def _aliases_but_for(self, genes: Container[str]) -> dict[str, str]:
+        return {
+            name: gene for name, gene in self.aliases.items() if name not in genes or name == gene
+        }
 
     def __repr__(self) -> str:
         return (

@@ -174,3 +174,15 @@ def test_a_missing_pyensembl_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyensembl", None)
     with pytest.raises(GeneError, match=r'pip install "rankformer\[genes\]"'):
         gene_table_from_pyensembl(object())
+
+
+def test_biotypes_and_ids_of_any_species_are_read(tmp_path):
+    path = tmp_path / "genes.tsv"
+    path.write_text(
+        "gene_id\tgene_name\tgene_biotype\nENSMUSG00000059552.2\tTrp53\tprotein_coding\n"
+    )
+    with pytest.raises(GeneError, match="holds no human Ensembl gene id"):
+        read_gene_table(path)
+    table = read_gene_table(path, any_species=True)
+    assert dict(table.symbols) == {"Trp53": ("ENSMUSG00000059552",)}
+    assert dict(table.biotypes) == {"ENSMUSG00000059552": "protein_coding"}

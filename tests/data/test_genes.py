@@ -305,6 +305,98 @@ def test_symbols_that_look_human_beside_ids_of_another_species_are_refused_unles
     assert map_genes(var, blood, gene_ids="index").n_mapped == 2
 
 
+TRP53, MGAPDH, MB2M = "ENSMUSG00000059552", "ENSMUSG00000057666", "ENSMUSG00000060802"
+
+
+@pytest.fixture(scope="module")
+def murine() -> Vocabulary:
+    genes = (TRP53, MGAPDH, MB2M)
+    tokens = {"<pad>": 0, "<mask>": 1, **{gene: i for i, gene in enumerate(genes, 2)}}
+    symbols = {"Trp53": TRP53, "Gapdh": MGAPDH, "B2m": MB2M, "mt-Co1": "ENSMUSG00000064351"}
+    aliases = {"P53": TRP53}
+    medians = dict.fromkeys(genes, 1.0)
+    return Vocabulary.from_tables(tokens, medians, symbols=symbols, aliases=aliases, name="murine")
+
+
+@pytest.mark.parametrize(
+    ("identifier", "ensembl_id", "rule"),
+    [
+        (TRP53, TRP53, GeneRule.ENSEMBL_ID),
+        (TRP53.lower(), TRP53, GeneRule.ENSEMBL_ID),
+        (f"{TRP53}.14", TRP53, GeneRule.VERSION_REMOVED),
+        (f"Trp53_{TRP53}.14", TRP53, GeneRule.EMBEDDED_ID),
+        ("Gapdh", MGAPDH, GeneRule.SYMBOL),
+        ("gapdh", MGAPDH, GeneRule.SYMBOL_UPPER_CASE),
+        ("p53", TRP53, GeneRule.ALIAS),
+        ("P53", TRP53, GeneRule.ALIAS),
+        ("mm10_Gapdh", MGAPDH, GeneRule.GENOME_REMOVED),
+        (f"mm10___{TRP53}", TRP53, GeneRule.GENOME_REMOVED),
+    ],
+)
+def test_a_mouse_vocabulary_resolves_mouse_identifiers(murine, identifier, ensembl_id, rule):
+    mapping = map_genes(var_of(identifier, *[TRP53] * 3), murine)
+    row = mapping.report().iloc[0]
+    assert (row.ensembl_id, row.rule, row.fate) == (ensembl_id, rule, GeneFate.MAPPED)
+    assert mapping.species == "mouse"
+
+
+@pytest.mark.parametrize(
+    ("identifier", "fate"),
+    [
+        ("ENSMUSG00000099999.2", GeneFate.OUTSIDE),
+        ("mt-Co1", GeneFate.OUTSIDE),
+        (TP53, GeneFate.OTHER_SPECIES),
+        (f"TP53_{TP53}", GeneFate.OTHER_SPECIES),
+        ("GAPDH", GeneFate.OTHER_SPECIES),
+        ("GRCh38_GAPDH", GeneFate.OTHER_SPECIES),
+        ("rn6_Gapdh", GeneFate.OTHER_SPECIES),
+        ("XLOC_000001", GeneFate.UNKNOWN),
+        ("Gm12345", GeneFate.UNKNOWN),
+        ("Vault", GeneFate.UNKNOWN),
+    ],
+)
+def test_a_mouse_vocabulary_says_what_is_not_of_its_mouse(murine, identifier, fate):
+    row = map_genes(var_of(identifier, *[TRP53] * 3), murine).report().iloc[0]
+    assert (row.token, row.fate) == (-1, fate)
+
+
+@pytest.mark.parametrize(
+    ("identifiers", "species"),
+    [
+        ([TP53, GAPDH, B2M], "human"),
+        (["GAPDH", "B2M", "P53"], "human"),
+        (["ENSRNOG00000010756", "ENSRNOG00000018630"], "rat"),
+        (["zgc:103482", *[TRP53] * 50], "zebrafish"),
+    ],
+)
+def test_other_species_are_refused_by_a_mouse_vocabulary(murine, identifiers, species):
+    with pytest.raises(GeneError, match=f"of {species} .*Genes of mouse.*mouse orthologs"):
+        map_genes(var_of(*identifiers), murine)
+
+
+def test_names_that_a_mouse_vocabulary_does_not_know_are_told_as_mouse(murine):
+    with pytest.raises(GeneError, match=r"None of 2 .* known as a mouse gene.*symbols of mouse"):
+        map_genes(var_of("XLOC_1", "XLOC_2"), murine)
+
+
+def test_a_gene_table_of_mouse_goes_with_a_mouse_vocabulary(murine):
+    table = GeneTable.from_columns(["17", "18"], [f"{TRP53}.1", MB2M], any_species=True)
+    mapping = map_genes(var_of("17", "18"), murine, gene_table=table)
+    assert mapping.ensembl_ids.tolist() == [TRP53, MB2M]
+
+
+def test_ids_of_other_databases_are_known_too(blood):
+    flies = Vocabulary.from_tables(
+        {"<pad>": 0, "<mask>": 1, "FBgn0039044": 2},
+        {"FBgn0039044": 1.0},
+        symbols={"p53": "FBgn0039044"},
+    )
+    mapping = map_genes(var_of("FBgn0039044", "p53", "FBGN0039044", "eIF4A"), flies)
+    assert (mapping.species, mapping.tokens.tolist()) == ("fruit fly", [2, 2, 2, -1])
+    with pytest.raises(GeneError, match="of fruit fly"):
+        map_genes(var_of("FBgn0039044", "FBgn0039045", TP53), blood)
+
+
 def test_orthologs_listed_beside_human_ids_do_no_harm(blood):
     var = pd.DataFrame({"mouse_id": MOUSE_IDS[:2], "mouse": ["Gapdh", "B2m"]}, index=[GAPDH, B2M])
     assert map_genes(var, blood).column == "index"

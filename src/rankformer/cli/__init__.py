@@ -14,8 +14,10 @@ from rankformer.cli.embed import embed
 from rankformer.cli.inspect import inspect
 from rankformer.cli.models import models_app
 from rankformer.cli.options import Verbosity
+from rankformer.cli.pretrain import pretrain
 from rankformer.cli.process import Stopped, set_up_logging, stopped_by_signals
 from rankformer.cli.tokenize import tokenize
+from rankformer.cli.vocabulary import vocabulary_app
 from rankformer.errors import RankformerError
 
 BAD_INPUT = 2
@@ -31,7 +33,9 @@ app = typer.Typer(
 app.command()(embed)
 app.command()(tokenize)
 app.command()(inspect)
+app.command()(pretrain)
 app.add_typer(models_app, name="models")
+app.add_typer(vocabulary_app, name="vocabulary")
 
 
 def main() -> None:
@@ -66,4 +70,6 @@ def _main(
 ) -> None:
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
+    # Of the processes that torchrun starts, one tells.
+    quiet = quiet or os.environ.get("RANK", "0") != "0"
     set_up_logging(logging.WARNING if quiet else logging.INFO)

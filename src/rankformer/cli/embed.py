@@ -29,6 +29,7 @@ from rankformer.cli.options import (
     check_gene_report,
     reading_options,
     say,
+    set_threads,
     write_gene_report,
 )
 
@@ -86,17 +87,13 @@ def embed(
 ) -> None:
     """Embed cells or genes."""
     from rankformer.tasks.embed_files import EmbedJob, embed_files
-    from rankformer.tasks.tokenize import usable_cores
 
     options = reading_options(
         layer=layer, use_raw=use_raw, undo_log1p=undo_log1p, check=check, gene_ids=gene_ids,
         gene_table=gene_table, identifier_column=identifier_column, ensembl_column=ensembl_column,
         ensembl_release=ensembl_release, min_recognised=min_recognised, threads=threads,
     )  # fmt: skip
-    if threads:
-        import torch
-
-        torch.set_num_threads(min(threads, usable_cores()))
+    set_threads(threads)
     check_gene_report(gene_report, files, overwrite=overwrite)
     job = EmbedJob(
         sources=tuple(files), output=output, mode=mode.value,

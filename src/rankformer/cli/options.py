@@ -154,15 +154,18 @@ def reading_options(
     identifier_column: str | None,
     ensembl_column: str | None,
     ensembl_release: int | None,
-    threads: int | None,
+    threads: int | None = None,
     attribute: list[str] | None = None,
+    any_species: bool = False,
     **same: Any,
 ) -> "ReadingOptions":
     """What the options of a command say of its sources; `same` are fields of that name."""
     from rankformer.tasks.tokenize import ReadingOptions
 
     return ReadingOptions(
-        gene_table=_open_gene_table(gene_table, identifier_column, ensembl_column),
+        gene_table=_open_gene_table(
+            gene_table, identifier_column, ensembl_column, any_species=any_species
+        ),
         pyensembl_genome=_open_pyensembl_genome(ensembl_release),
         n_threads=threads,
         attributes=_parse_attributes(attribute or []),
@@ -188,13 +191,23 @@ def write_gene_report(path: Path | None, streams: "Sequence[TokenSource]") -> No
     say(f"Wrote {path}: what became of each variable.")
 
 
+def set_threads(threads: int | None) -> None:
+    """Let torch use so many threads, at most the cores; leave its choice where none is given."""
+    if threads:
+        import torch
+
+        from rankformer.tasks.tokenize import usable_cores
+
+        torch.set_num_threads(min(threads, usable_cores()))
+
+
 def say(text: str) -> None:
     """Tell the user, unless ``--quiet`` was given."""
     logging.getLogger("rankformer").info(text)
 
 
 def _open_gene_table(
-    path: Path | None, identifier: str | None, ensembl_id: str | None
+    path: Path | None, identifier: str | None, ensembl_id: str | None, *, any_species: bool
 ) -> "GeneTable | None":
     if path is None:
         if identifier or ensembl_id:
@@ -207,7 +220,9 @@ def _open_gene_table(
         return None
     from rankformer.data.gene_tables import read_gene_table
 
-    return read_gene_table(path, identifier=identifier, ensembl_id=ensembl_id)
+    return read_gene_table(
+        path, identifier=identifier, ensembl_id=ensembl_id, any_species=any_species
+    )
 
 
 def _open_pyensembl_genome(release: int | None) -> Any:

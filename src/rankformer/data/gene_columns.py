@@ -11,6 +11,14 @@ from rankformer.errors import GeneError
 
 INDEX = "index"
 # The names that scanpy, 10x, CELLxGENE and the published tokenizer give to such columns.
+SYMBOL_COLUMNS = (
+    "gene_symbols",
+    "gene_symbol",
+    "feature_name",
+    "gene_name",
+    "gene_names",
+    "symbol",
+)
 _USUAL_NAMES = (
     "ensembl_id",
     "ensembl_ids",
@@ -18,12 +26,17 @@ _USUAL_NAMES = (
     "gene_ids",
     "gene_id",
     "feature_id",
-    "gene_symbols",
-    "gene_symbol",
-    "feature_name",
-    "gene_name",
-    "gene_names",
-    "symbol",
+    *SYMBOL_COLUMNS,
+)
+# CELLxGENE's, GENCODE's, Ensembl's and HGNC's. CELLxGENE's feature_biotype only says "gene".
+BIOTYPE_COLUMNS = (
+    "feature_type",
+    "gene_biotype",
+    "gene_type",
+    "biotype",
+    "Gene type",
+    "locus_group",
+    "feature_biotype",
 )
 _NOT_GENES = frozenset(
     (

@@ -1,4 +1,4 @@
-"""What is said when the identifiers of a file are not those of human genes."""
+"""What is said when the identifiers of a file are not those of the vocabulary's species."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -10,31 +10,31 @@ from numpy.typing import NDArray
 from rankformer.data import identifiers as kinds
 from rankformer.data.gene_columns import INDEX
 from rankformer.data.gene_rules import GeneFate, GeneMatch
-from rankformer.data.species import RODENT, bears_mark_of_species, most_common_species
+from rankformer.data.species import (
+    HUMAN,
+    RODENT,
+    bears_mark_of_species,
+    most_common_species,
+)
 from rankformer.errors import GeneError
 
 if TYPE_CHECKING:
     from rankformer.data.genes import GeneMapping
 
-_A_TABLE = "a table from them to human Ensembl ids: gene_table=read_gene_table(…) (--gene-table)."
-_USE_A_TABLE = f"Pass {_A_TABLE}"
-# One name in a hundred that only another species has tells a file of that species; one human gene
-# in ten tells a file of two.
+# One name in a hundred that only another species has tells a file of that species; one own gene in
+# ten tells a file of two.
 _MARKED_SHARE, _MIXED_SHARE = 100, 10
 _SUM_TO_GENES = "Sum the counts of each gene's transcripts first, and name the variables by gene."
 _ANOTHER_COLUMN = (
     'Pass gene_ids="…" (--gene-ids) with the column of var that holds Ensembl ids or symbols.'
 )
+_GENES_ONLY = "Pass the gene expression part of the data: peaks are no genes."
+_NEEDS_A_TABLE = (kinds.PROTEIN_IDS, kinds.PROBE_IDS, kinds.REFSEQ_IDS, kinds.HGNC_IDS)
 _FIX_OF_KIND: Mapping[str, str] = MappingProxyType(
     {
         kinds.ROW_NUMBERS: _ANOTHER_COLUMN,
-        kinds.NUMBERS: f"{_USE_A_TABLE} {_ANOTHER_COLUMN}",
         kinds.TRANSCRIPT_IDS: _SUM_TO_GENES,
-        kinds.PROTEIN_IDS: _USE_A_TABLE,
-        kinds.PROBE_IDS: _USE_A_TABLE,
-        kinds.REFSEQ_IDS: _USE_A_TABLE,
-        kinds.HGNC_IDS: _USE_A_TABLE,
-        kinds.INTERVALS: "Pass the gene expression part of the data: peaks are no genes.",
+        kinds.INTERVALS: _GENES_ONLY,
         kinds.NO_IDENTIFIER: _ANOTHER_COLUMN,
     }
 )
@@ -44,6 +44,7 @@ def complain_of_species(
     column: str,
     identifiers: NDArray[np.object_],
     matches: Sequence[GeneMatch],
+    own: str,
     *,
     beside: str | None = None,
 ) -> None:
@@ -55,9 +56,11 @@ def complain_of_species(
         "index", or the column of ``var``.
     identifiers, matches
         (n_vars,) identifiers, and what the rules made of them.
+    own
+        The species of the vocabulary.
     beside
         The column that was taken, where `column` only stands beside it. Then symbols in the manner
-        of mouse and rat do not count, only ids that no human gene has.
+        of mouse and rat do not count, only ids that no gene of `own` has.
 
     Raises
     ------
@@ -71,15 +74,15 @@ def complain_of_species(
         for text, match in zip(identifiers, matches, strict=True)
         if match.species is not None and not (beside and match.species == RODENT)
     ]
-    marked = [(text, species) for text, species in foreign if bears_mark_of_species(text)]
+    marked = [(text, species) for text, species in foreign if bears_mark_of_species(text, own)]
     if 2 * len(foreign) > n_genes:
-        _refuse_species(column, foreign, n_genes, _fix_of_species(matches, beside))
+        _refuse_species(column, foreign, n_genes, own, _fix_of_species(matches, own, beside))
     if marked and not beside and _MARKED_SHARE * len(marked) >= n_genes:
-        _refuse_species(column, marked, n_genes, _fix_of_species(matches, beside))
+        _refuse_species(column, marked, n_genes, own, _fix_of_species(matches, own, beside))
 
 
 def complain_of_few(mapping: "GeneMapping", min_recognised: float, tried: Sequence[str]) -> None:
-    """Raise where no variable has a token, or too few are known as human genes.
+    """Raise where no variable has a token, or too few are known as genes of its species.
 
     Parameters
     ----------
@@ -114,42 +117,48 @@ def complain_of_few(mapping: "GeneMapping", min_recognised: float, tried: Sequen
 
 
 def _refuse_species(
-    column: str, foreign: Sequence[tuple[str, str]], n_genes: int, fix: str
+    column: str, foreign: Sequence[tuple[str, str]], n_genes: int, own: str, fix: str
 ) -> NoReturn:
     species = most_common_species(species for _, species in foreign)
     raise GeneError(
         f"{len(foreign):,} of {n_genes:,} identifiers in {_where(column)} are of {species} "
         f"({_few(text for text, _ in foreign)}).",
-        "Human genes: Geneformer was trained on human cells.",
+        "Human genes: Geneformer was trained on human cells."
+        if own == HUMAN
+        else f"Genes of {own}, as in the vocabulary.",
         fix,
     )
 
 
-def _fix_of_species(matches: Sequence[GeneMatch], beside: str | None) -> str:
+def _fix_of_species(matches: Sequence[GeneMatch], own: str, beside: str | None) -> str:
     if beside is not None:
         return (
-            "Map them to human orthologs first. If the identifiers in "
+            f"Map them to {own} orthologs first. If the identifiers in "
             f'{_where(beside)} are the orthologs, say so: gene_ids="{beside}" '
             f"(--gene-ids {beside})."
         )
-    n_human = sum(match.ensembl_id is not None for match in matches)
-    if _MIXED_SHARE * n_human >= len(matches):
-        return "Keep the human variables and cells only, or map the others to human orthologs."
-    return f"Map them to human orthologs first, or pass {_A_TABLE}"
+    n_own = sum(match.ensembl_id is not None for match in matches)
+    if _MIXED_SHARE * n_own >= len(matches):
+        return f"Keep the {own} variables and cells only, or map the others to {own} orthologs."
+    return f"Map them to {own} orthologs first, or pass {_a_table(own)}"
+
+
+def _a_table(own: str) -> str:
+    return f"a table from them to {own} Ensembl ids: gene_table=read_gene_table(…) (--gene-table)."
 
 
 def _share_found(mapping: "GeneMapping") -> str:
-    where = _where(mapping.column)
+    where, own = _where(mapping.column), mapping.species
     if mapping.n_recognised and not mapping.n_mapped:
         return (
             f"{mapping.n_recognised:,} of {mapping.n_vars:,} identifiers in {where} are known, "
             f"but none is of a gene in the vocabulary {mapping.vocabulary_name}"
         )
     if not mapping.n_recognised:
-        return f"None of {mapping.n_vars:,} identifiers in {where} is known as a human gene"
+        return f"None of {mapping.n_vars:,} identifiers in {where} is known as a {own} gene"
     return (
         f"Only {mapping.n_recognised:,} of {mapping.n_vars:,} identifiers in {where} "
-        f"({mapping.recognised_share:.0%}) are known as human genes"
+        f"({mapping.recognised_share:.0%}) are known as {own} genes"
     )
 
 
@@ -167,9 +176,10 @@ def _also(tried: Sequence[str]) -> str:
 
 
 def _expected(mapping: "GeneMapping", min_recognised: float) -> str:
+    wanted = f"Ensembl ids or symbols of {mapping.species} genes"
     if mapping.recognised_share < min_recognised:
-        return f"Ensembl ids or symbols of human genes, for at least {min_recognised:.0%} of them."
-    return "Ensembl ids or symbols of human genes that the model has."
+        return f"{wanted}, for at least {min_recognised:.0%} of them."
+    return f"{wanted} that the model has."
 
 
 def _fix_of_few(mapping: "GeneMapping", kind: str) -> str:
@@ -179,6 +189,10 @@ def _fix_of_few(mapping: "GeneMapping", kind: str) -> str:
         )
     if kind in _FIX_OF_KIND:
         return _FIX_OF_KIND[kind]
+    if kind in _NEEDS_A_TABLE:
+        return f"Pass {_a_table(mapping.species)}"
+    if kind == kinds.NUMBERS:
+        return f"Pass {_a_table(mapping.species)} {_ANOTHER_COLUMN}"
     if not mapping.n_mapped:
         return _ANOTHER_COLUMN
     share = int(100 * mapping.recognised_share) / 100

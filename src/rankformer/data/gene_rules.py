@@ -7,11 +7,15 @@ from typing import NamedTuple
 
 from rankformer.data.gene_tables import GeneTable, Names
 from rankformer.data.species import (
+    HUMAN,
     RODENT,
+    gene_id_of,
+    is_foreign_symbol,
     is_only_rodent,
-    is_rodent_symbol,
     other_species_of,
-    remove_human_genome,
+    remove_genome,
+    species_of_gene_id,
+    species_of_genes,
 )
 from rankformer.vocabulary import Vocabulary
 
@@ -67,8 +71,8 @@ class GeneMatch(NamedTuple):
 
 
 _LookUp = Callable[[str, str], tuple[str, ...]]
-_WITH_VERSION = re.compile(r"(ENSG\d{11}|ENSGR\d{10})(?:\.\d+)?(?:_PAR_Y|_\d+)?")
-_ANY_ID = re.compile(r"(?<![A-Z0-9])(ENSG\d{11})(?!\d)")
+_WITH_VERSION = re.compile(r"(ENSGR\d{10})(?:\.\d+)?(?:_PAR_Y|_\d+)?")
+_ANY_ID = re.compile(r"(?<![A-Z0-9])(ENS(?:[A-Z]{3,4})?G\d{11})(?!\d)")
 _MADE_UNIQUE = re.compile(r"(.+)[-.]\d{1,2}")
 # What str() makes of a missing value. NAN and NA are aliases of genes.
 _MISSING = frozenset(("", "nan", "NaN", "None", "<NA>", "NaT"))
@@ -85,6 +89,11 @@ class GeneResolver:
         A table that the user named: goes before the vocabulary's own names.
     pyensembl_table
         Names of a pyensembl database: go after them.
+
+    Attributes
+    ----------
+    species
+        Of the genes in the vocabulary: identifiers of any other are foreign.
     """
 
     def __init__(
@@ -93,7 +102,9 @@ class GeneResolver:
         table: GeneTable | None = None,
         pyensembl_table: GeneTable | None = None,
     ) -> None:
+        self.species = species_of_genes(vocabulary.ensembl_ids)
         self._token_of = dict(vocabulary.token_of)
+        self._id_of_upper = {each.upper(): each for each in vocabulary.ensembl_ids}
         self._symbols = vocabulary.symbols
         self._aliases = dict(vocabulary.aliases)  # looked up often; a view is slower
         self._upper_symbols = _fold_symbols(vocabulary.symbols)
@@ -127,36 +138,43 @@ class GeneResolver:
 
     def _by_ensembl_id(self, upper: str) -> GeneMatch | None:
         """Rules 1 to 4, for ids that the vocabulary knows."""
-        if "ENSG" not in upper:
+        current = self._current_id(upper)
+        if current is not None:
+            return self._match((current,), GeneRule.ENSEMBL_ID)
+        if "ENS" not in upper:
             return None
-        if self._is_current_id(upper):
-            return self._match((upper,), GeneRule.ENSEMBL_ID)
         plain = self._plain_id(upper)
         if plain is None:
             return self._by_embedded_id(upper)
-        if self._is_current_id(plain):
+        if self._current_id(plain) is not None:
             return self._match((plain,), GeneRule.VERSION_REMOVED)
         return self._match((plain,), GeneRule.RETIRED_ID) if plain in self._aliases else None
 
-    def _is_current_id(self, ensembl_id: str) -> bool:
-        return ensembl_id in self._token_of or self._aliases.get(ensembl_id) == ensembl_id
+    def _current_id(self, upper: str) -> str | None:
+        known = self._id_of_upper.get(upper)
+        return upper if known is None and self._aliases.get(upper) == upper else known
 
     def _plain_id(self, upper: str) -> str | None:
         match = _WITH_VERSION.fullmatch(upper)
         if match and match[1] in self._token_of:  # V1 has tokens for some ENSGR ids
             return match[1]
-        return _remove_version(upper)
+        return self._own_id(upper)
+
+    def _own_id(self, text: str) -> str | None:
+        """Return the gene id without version or PAR mark; None if it is none of the species."""
+        plain = gene_id_of(text)
+        return plain if plain and species_of_gene_id(plain) == self.species else None
 
     def _by_embedded_id(self, upper: str) -> GeneMatch | None:
-        if remove_human_genome(upper) is not None:
+        if remove_genome(upper, self.species) is not None:
             return None
-        within = tuple(dict.fromkeys(_ANY_ID.findall(upper)))
+        within = tuple(dict.fromkeys(filter(self._own_id, _ANY_ID.findall(upper))))
         return self._match(within, GeneRule.EMBEDDED_ID) if within else None
 
     def _by_name(self, text: str) -> GeneMatch | None:
         """Rules 5 to 11: the tables' and the vocabulary's names."""
-        # Upper-casing the symbol of a mouse gene would make it look like the human one.
-        upper = text if is_rodent_symbol(text) else text.upper()
+        # In another case the symbol of a mouse gene would look like the human one.
+        upper = "" if is_foreign_symbol(text, self.species) else text.upper()
         for rule, look_up in self._name_rules:
             found = look_up(text, upper)
             if found:
@@ -165,29 +183,29 @@ class GeneResolver:
 
     def _by_shortened(self, text: str, neighbours: Container[str]) -> GeneMatch | None:
         """Rules 12 and 13: less the genome's prefix, or less the suffix of a duplicate."""
-        rest = remove_human_genome(text)
+        rest = remove_genome(text, self.species)
         if rest is not None:
             return self.resolve(rest)._replace(rule=GeneRule.GENOME_REMOVED)
-        base = _MADE_UNIQUE.fullmatch(text)
-        if base is None or base[1] not in neighbours:
-            return None
-        match = self.resolve(base[1])
-        return match._replace(rule=GeneRule.MADE_UNIQUE) if match.rule else None
+        base = base_of_made_unique(text, neighbours)
+        match = self.resolve(base) if base else None
+        return match._replace(rule=GeneRule.MADE_UNIQUE) if match and match.rule else None
 
     def _unresolved(self, text: str) -> GeneMatch:
-        upper = text.upper()
-        plain = _remove_version(upper)
+        plain = self._own_id(text)
         if plain is not None:
-            return GeneMatch(plain, _rule_of_id(upper, plain), GeneFate.OUTSIDE)
-        species = other_species_of(text)
-        sure = species is not None and (species != RODENT or self._is_rodent_gene(text))
+            return GeneMatch(plain, _rule_of_id(text.upper(), plain), GeneFate.OUTSIDE)
+        species = other_species_of(text, self.species)
+        known = self._is_known_but_for_case(text)
+        if species is None and known and is_foreign_symbol(text, self.species):
+            species = HUMAN
+        sure = species is not None and (species != RODENT or known or is_only_rodent(text))
         fate = GeneFate.OTHER_SPECIES if sure else GeneFate.UNKNOWN
         return GeneMatch(None, None, fate, species)
 
-    def _is_rodent_gene(self, text: str) -> bool:
-        """Whether a name in the manner of mouse and rat is more than an odd name (Vault)."""
+    def _is_known_but_for_case(self, text: str) -> bool:
+        """Whether a name in the manner of another species is more than an odd name (Vault)."""
         upper = text.upper()
-        return is_only_rodent(text) or upper in self._upper_symbols or upper in self._aliases
+        return upper in self._upper_symbols or upper in self._aliases
 
     def _match(self, ensembl_ids: tuple[str, ...], rule: GeneRule) -> GeneMatch:
         gene = self._aliases.get(ensembl_ids[0], ensembl_ids[0])
@@ -201,8 +219,8 @@ class GeneResolver:
         gene = self._symbols.get(text)
         return (gene,) if gene else ()
 
-    def _alias(self, _: str, upper: str) -> tuple[str, ...]:
-        gene = self._aliases.get(upper)
+    def _alias(self, text: str, upper: str) -> tuple[str, ...]:
+        gene = self._aliases.get(upper or text)
         return (gene,) if gene else ()
 
     def _table_rules(self, table: GeneTable) -> Iterable[tuple[GeneRule, _LookUp]]:
@@ -224,6 +242,12 @@ class GeneResolver:
         return look_up
 
 
+def base_of_made_unique(text: str, neighbours: Container[str]) -> str | None:
+    """Return ``TBCE`` of ``TBCE-1``, where `neighbours` has it; else None."""
+    match = _MADE_UNIQUE.fullmatch(text)
+    return match[1] if match and match[1] in neighbours else None
+
+
 def _fold_symbols(symbols: Mapping[str, str]) -> Names:
     found: dict[str, tuple[str, ...]] = dict(
         zip(map(str.upper, symbols), zip(symbols.values(), strict=True), strict=True)
@@ -238,11 +262,5 @@ def _fold_symbols(symbols: Mapping[str, str]) -> Names:
     return found
 
 
-def _remove_version(upper: str) -> str | None:
-    """Return the human Ensembl gene id without version or PAR mark; None if it is not one."""
-    match = _WITH_VERSION.fullmatch(upper)
-    return match[1].replace("ENSGR", "ENSG0") if match else None
-
-
 def _rule_of_id(upper: str, plain: str) -> GeneRule:
-    return GeneRule.ENSEMBL_ID if upper == plain else GeneRule.VERSION_REMOVED
+    return GeneRule.ENSEMBL_ID if upper == plain.upper() else GeneRule.VERSION_REMOVED

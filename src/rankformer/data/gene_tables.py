@@ -4,7 +4,7 @@ import gzip
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import repeat
 from pathlib import Path
@@ -13,6 +13,8 @@ from typing import Any
 
 import pandas as pd
 
+from rankformer.data.gene_columns import BIOTYPE_COLUMNS
+from rankformer.data.species import gene_id_of
 from rankformer.errors import GeneError
 
 Names = Mapping[str, tuple[str, ...]]
@@ -57,22 +59,32 @@ class GeneTable:
         Previous symbol → Ensembl ids, alias → Ensembl ids. More than one: the name is ambiguous.
     name
         Where the table came from, for messages and provenance.
+    biotypes
+        Ensembl id → biotype, such as ``protein_coding``; where the table has them.
     """
 
     symbols: Names
     previous: Names
     aliases: Names
     name: str
+    biotypes: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_columns(
-        cls, identifiers: Iterable[Any], ensembl_ids: Iterable[Any], *, name: str = "custom"
+        cls,
+        identifiers: Iterable[Any],
+        ensembl_ids: Iterable[Any],
+        *,
+        name: str = "custom",
+        any_species: bool = False,
     ) -> "GeneTable":
         """Make a table of two columns of one length: identifiers and human Ensembl ids.
 
-        Rows without a human Ensembl id are left aside; versions are removed.
+        Rows without a human Ensembl id are left aside, unless `any_species` takes those of all
+        species; versions are removed.
         """
-        return cls(_collect(zip(identifiers, ensembl_ids, strict=True)), _NONE, _NONE, name)
+        pairs = zip(identifiers, _gene_ids(ensembl_ids, any_species), strict=True)
+        return cls(_collect(pairs), _NONE, _NONE, name)
 
     @cached_property
     def upper_case(self) -> tuple[Names, Names, Names]:
@@ -97,6 +109,7 @@ def read_gene_table(
     *,
     identifier: str | None = None,
     ensembl_id: str | None = None,
+    any_species: bool = False,
 ) -> GeneTable:
     """Read a table of gene names.
 
@@ -110,29 +123,35 @@ def read_gene_table(
         of two columns, unless given. Only this column is read then, no aliases beside it.
     ensembl_id
         Column of the human Ensembl gene ids. Recognised by its name or content unless given.
+    any_species
+        Take the Ensembl ids of any species, for a vocabulary that is not human.
 
     Raises
     ------
     GeneError
-        If the file is not such a table, a column is missing, or no human Ensembl id is in it.
+        If the file is not such a table, a column is missing, or no such Ensembl id is in it.
     """
     path = Path(path)
     rows = _read_rows(path)
-    by_id = ensembl_id or _known(rows, _ENSEMBL_COLUMNS) or _column_of_ids(rows)
-    ids = _take_column(rows, by_id, "ensembl_id", path)
+    by_id = ensembl_id or _known(rows, _ENSEMBL_COLUMNS) or _column_of_ids(rows, any_species)
+    written = _take_column(rows, by_id, "ensembl_id", path)
+    ids = _gene_ids(written, any_species)
     by_name = identifier or _known(rows, _NAME_COLUMNS) or _other_of_two(rows, by_id)
     symbols = _collect(zip(_take_column(rows, by_name, "identifier", path), ids, strict=True))
     if not symbols:
         raise GeneError(
-            f"The column {by_id} of {path} holds no human Ensembl gene id (it has {_few(ids)}).",
+            f"The column {by_id} of {path} holds no {'' if any_species else 'human '}Ensembl gene "
+            f"id (it has {_few(written)}).",
             "Ids such as ENSG00000141510.",
             "Name another column: read_gene_table(path, ensembl_id=…) (--ensembl-column). "
             f"There are {', '.join(rows.columns)}.",
         )
+    biotypes = _collect_biotypes(rows, ids)
     if identifier is not None:
-        return GeneTable(symbols, _NONE, _NONE, path.name)
+        return GeneTable(symbols, _NONE, _NONE, path.name, biotypes)
     previous = _collect_lists(rows, _PREVIOUS_COLUMNS, ids)
-    return GeneTable(symbols, previous, _collect_lists(rows, _ALIAS_COLUMNS, ids), path.name)
+    aliases = _collect_lists(rows, _ALIAS_COLUMNS, ids)
+    return GeneTable(symbols, previous, aliases, path.name, biotypes)
 
 
 def open_pyensembl(release: int) -> Any:
@@ -240,10 +259,13 @@ def _known(rows: pd.DataFrame, names: tuple[str, ...]) -> str | None:
     return next((name for name in names if name in rows), None)
 
 
-def _column_of_ids(rows: pd.DataFrame) -> str | None:
-    """Name the one column that mostly holds human Ensembl ids."""
-    shares = {name: rows[name].str.upper().str.fullmatch(_HUMAN_ID.pattern).mean() for name in rows}
-    found = [str(name) for name, share in shares.items() if share > 0.5]
+def _column_of_ids(rows: pd.DataFrame, any_species: bool) -> str | None:
+    """Name the one column that mostly holds Ensembl ids."""
+    found = [
+        str(name)
+        for name in rows
+        if 2 * sum(each is not None for each in _gene_ids(rows[name], any_species)) > len(rows)
+    ]
     return found[0] if len(found) == 1 else None
 
 
@@ -266,7 +288,19 @@ def _take_column(
     )
 
 
-def _collect_lists(rows: pd.DataFrame, columns: tuple[str, ...], ids: "pd.Series[str]") -> Names:
+def _gene_ids(values: Iterable[Any], any_species: bool) -> list[str | None]:
+    """Human Ensembl ids without version, or those of any species; None where there is none."""
+
+    def gene_id(text: str) -> str | None:
+        match = _HUMAN_ID.fullmatch(text.upper())
+        return match[1] if match else gene_id_of(text) if any_species else None
+
+    return [gene_id(str(value).strip()) for value in values]
+
+
+def _collect_lists(
+    rows: pd.DataFrame, columns: tuple[str, ...], ids: Iterable[str | None]
+) -> Names:
     column = _known(rows, columns)
     if column is None:
         return _NONE
@@ -280,14 +314,22 @@ def _collect_lists(rows: pd.DataFrame, columns: tuple[str, ...], ids: "pd.Series
     return _collect(pairs)
 
 
-def _collect(pairs: Iterable[tuple[Any, Any]]) -> Names:
+def _collect_biotypes(rows: pd.DataFrame, ids: Iterable[str | None]) -> Mapping[str, str]:
+    column = _known(rows, BIOTYPE_COLUMNS)
+    if column is None:
+        return MappingProxyType({})
+    return MappingProxyType(
+        {gene: biotype for gene, biotype in zip(ids, rows[column], strict=True) if gene and biotype}
+    )
+
+
+def _collect(pairs: Iterable[tuple[Any, str | None]]) -> Names:
     """Gather name → Ensembl ids, each once, in the order met."""
     found: dict[str, tuple[str, ...]] = {}
     for name, gene_id in pairs:
-        match = _HUMAN_ID.fullmatch(str(gene_id).strip().upper())
         key = str(name).strip()
-        if match and key and match[1] not in found.get(key, ()):
-            found[key] = (*found.get(key, ()), match[1])
+        if gene_id and key and gene_id not in found.get(key, ()):
+            found[key] = (*found.get(key, ()), gene_id)
     return MappingProxyType(found)
 
 

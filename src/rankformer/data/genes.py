@@ -67,6 +67,8 @@ class GeneMapping:
         (n_vars,) str: symbol of the gene as the vocabulary has it, or None.
     vocabulary_name, vocabulary_sha256
         The vocabulary that the tokens are of.
+    species
+        Of the genes in the vocabulary, "human" for the published ones.
     """
 
     column: str
@@ -78,6 +80,7 @@ class GeneMapping:
     symbols: NDArray[np.object_]
     vocabulary_name: str
     vocabulary_sha256: str
+    species: str
 
     @property
     def n_vars(self) -> int:
@@ -119,7 +122,7 @@ class GeneMapping:
 
     @property
     def n_recognised(self) -> int:
-        """Variables that are known to be human genes: mapped, outside, or ambiguous."""
+        """Variables known to be genes of the species: mapped, outside, or ambiguous."""
         return sum(self.fate_counts[fate] for fate in _RECOGNISED)
 
     @property
@@ -205,7 +208,8 @@ def map_genes(
 
     Every variable goes through the rules of :class:`GeneRule` in their order; the first that
     answers decides. A name that stands for several genes there is ambiguous and is not guessed.
-    Symbols in the manner of mouse and rat (``Gapdh``) are not upper-cased into human ones.
+    Symbols in the manner of mouse and rat (``Gapdh``) are not upper-cased into human ones, nor
+    human ones taken for those of a mouse vocabulary. The vocabulary's own ids tell its species.
     Variables whose ``feature_types`` say antibody, peak or the like are no genes.
 
     Parameters
@@ -223,7 +227,7 @@ def map_genes(
     pyensembl_genome
         A pyensembl database that is on this machine. Its names go after the vocabulary's.
     min_recognised
-        The least share of variables, 0 to 1, that must be known as human genes.
+        The least share of variables, 0 to 1, that must be known as genes of the species.
 
     Raises
     ------
@@ -233,17 +237,28 @@ def map_genes(
     SettingsError
         If `min_recognised` is not between 0 and 1.
     """
-    _check_share(min_recognised)
+    check_share(min_recognised)
     columns = [named_column(var, gene_ids)] if gene_ids is not None else candidate_columns(var)
     more = None if pyensembl_genome is None else gene_table_from_pyensembl(pyensembl_genome)
     resolver = GeneResolver(vocabulary, gene_table, more)
     tried = _resolve_all(columns, resolver)
     chosen = _choose(tried)
-    _expect_human(tried, chosen)
-    mapping = _account(chosen, vocabulary)
+    _expect_species(tried, chosen, resolver.species)
+    mapping = _account(chosen, vocabulary, resolver.species)
     complain_of_few(mapping, min_recognised, [resolved.column.name for resolved in tried])
     _note(mapping)
     return mapping
+
+
+def check_share(min_recognised: float) -> None:
+    """Raise a `SettingsError` unless it is between 0 and 1."""
+    if 0 <= min_recognised <= 1:
+        return
+    raise SettingsError(
+        f"min_recognised is {min_recognised}.",
+        "A share between 0 and 1, 0.5 by default.",
+        "Pass min_recognised=0.5 (--min-recognised 0.5).",
+    )
 
 
 @dataclass(frozen=True)
@@ -260,16 +275,6 @@ class _Resolved:
     @cached_property
     def holds_ensembl_ids(self) -> bool:
         return 2 * count_ensembl_ids(self.texts) > len(self.texts)
-
-
-def _check_share(min_recognised: float) -> None:
-    if 0 <= min_recognised <= 1:
-        return
-    raise SettingsError(
-        f"min_recognised is {min_recognised}.",
-        "A share between 0 and 1, 0.5 by default.",
-        "Pass min_recognised=0.5 (--min-recognised 0.5).",
-    )
 
 
 def _resolve_all(columns: Iterable[GeneColumn], resolver: GeneResolver) -> list[_Resolved]:
@@ -302,7 +307,7 @@ def _choose(tried: Sequence[_Resolved]) -> _Resolved:
     return best if best.n_mapped > _SYMBOLS_MUST_EXCEED * best_ids.n_mapped else best_ids
 
 
-def _expect_human(tried: Sequence[_Resolved], chosen: _Resolved) -> None:
+def _expect_species(tried: Sequence[_Resolved], chosen: _Resolved, own: str) -> None:
     """Raise where the identifiers are of another species, in the column taken or beside it.
 
     Symbols of many mammals look human; then only a column of Ensembl ids beside them tells.
@@ -313,11 +318,12 @@ def _expect_human(tried: Sequence[_Resolved], chosen: _Resolved) -> None:
                 each.column.name,
                 np.array(each.texts, dtype=object)[each.codes],
                 each.matches,
+                own,
                 beside=None if each is chosen else chosen.column.name,
             )
 
 
-def _account(chosen: _Resolved, vocabulary: Vocabulary) -> GeneMapping:
+def _account(chosen: _Resolved, vocabulary: Vocabulary, species: str) -> GeneMapping:
     ensembl_ids = _column_of(chosen.matches, "ensembl_id")
     token_of, symbol_of = vocabulary.token_of, vocabulary.symbol_of
     symbols = np.empty(len(ensembl_ids), dtype=object)
@@ -332,6 +338,7 @@ def _account(chosen: _Resolved, vocabulary: Vocabulary) -> GeneMapping:
         symbols=symbols,
         vocabulary_name=vocabulary.name,
         vocabulary_sha256=vocabulary.sha256,
+        species=species,
     )
 
 

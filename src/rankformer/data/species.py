@@ -7,6 +7,17 @@ from types import MappingProxyType
 
 HUMAN = "human"
 RODENT = "mouse or rat"
+_RODENTS = frozenset(("mouse", "rat", "golden hamster"))
+# Symbols of these have small letters as those of rodents do; the others write capitals as human.
+_SMALL_LETTERS = _RODENTS | {
+    "zebrafish",
+    "western clawed frog",
+    "African clawed frog",
+    "fruit fly",
+    "roundworm (C. elegans)",
+    "yeast",
+    "thale cress",
+}
 
 # The letters between ENS and G (gene), T (transcript) or P (protein) of an Ensembl id.
 _ENSEMBL_SPECIES: Mapping[str, str] = MappingProxyType(
@@ -41,6 +52,9 @@ _OTHER_DATABASES = (
     (re.compile(r"Y[A-P][LR]\d{3}[WC](-[A-Z])?", re.IGNORECASE), "yeast"),
     (re.compile(r"AT[1-5MC]G\d{5}", re.IGNORECASE), "thale cress"),
     (re.compile(r"MGP_\w+_G\d{7}", re.IGNORECASE), "mouse"),
+)
+_GENE_ID = re.compile(
+    r"(ENS(?:[A-Z]{3,4})?G\d{11}|ENSGR\d{10})(?:\.\d+)?(?:_PAR_Y|_\d+)?", re.IGNORECASE
 )
 _ENSEMBL = re.compile(r"(?<![A-Z0-9])ENS([A-Z]{3,4}|)[GTP](?:R\d{10}|\d{11})(?![0-9])")
 _HUMAN_GENOME = re.compile(r"(?:GRCh3[78]|hg18|hg19|hg38|human)(?:_+|-+)(?=.)", re.IGNORECASE)
@@ -79,10 +93,27 @@ def species_of_ensembl_id(identifier: str) -> str | None:
     return _ENSEMBL_SPECIES.get(match[1], f"another species (ENS{match[1]})")
 
 
-def remove_human_genome(identifier: str) -> str | None:
-    """Return `identifier` without a prefix such as ``GRCh38_`` or ``hg19___``; None without one."""
-    match = _HUMAN_GENOME.match(identifier)
-    return identifier[match.end() :] if match else None
+def remove_genome(identifier: str, own: str = HUMAN) -> str | None:
+    """Return `identifier` less a prefix such as ``GRCh38_`` or ``hg19___``; None without one.
+
+    Only prefixes of genomes of the species `own` are removed.
+    """
+    for pattern, species in ((_HUMAN_GENOME, HUMAN), *_OTHER_GENOMES):
+        match = pattern.match(identifier) if species == own else None
+        if match and match.end() < len(identifier):
+            return identifier[match.end() :].lstrip("_-")
+    return None
+
+
+def is_foreign_symbol(identifier: str, own: str = HUMAN) -> bool:
+    """Whether a symbol is written as those of `own` are not.
+
+    ``Gapdh`` is foreign where symbols have capitals only, ``GAPDH`` where only the first letter is
+    one. Changing its case would make it look like the gene of the other species.
+    """
+    if own in _RODENTS:
+        return identifier.isupper() and not is_only_rodent(identifier)
+    return own not in _SMALL_LETTERS and is_rodent_symbol(identifier)
 
 
 def is_rodent_symbol(identifier: str) -> bool:
@@ -99,34 +130,72 @@ def is_only_rodent(identifier: str) -> bool:
     return bool(_ONLY_RODENT.fullmatch(identifier))
 
 
-def other_species_of(identifier: str) -> str | None:
-    """Name the species that `identifier` is of, where it is written as no human identifier is.
+def gene_id_of(identifier: str) -> str | None:
+    """Return the gene id that Ensembl has, of any species, without version; None if it is none.
+
+    Of fly, worm, yeast and thale cress these are the ids of FlyBase, WormBase, SGD and TAIR.
+    """
+    match = _GENE_ID.fullmatch(identifier)
+    if match:
+        return match[1].upper().replace("ENSGR", "ENSG0")
+    return identifier if _species_of_database_id(identifier) else None
+
+
+def species_of_genes(ensembl_ids: Iterable[str]) -> str:
+    """Name the species that most gene ids are of; human where none tells."""
+    species = Counter(filter(None, map(species_of_gene_id, ensembl_ids)))
+    return species.most_common(1)[0][0] if species else HUMAN
+
+
+def species_of_gene_id(identifier: str) -> str | None:
+    """Name the species of a gene id; None where it does not tell."""
+    return species_of_ensembl_id(identifier.upper()) or _species_of_database_id(identifier)
+
+
+def other_species_of(identifier: str, own: str = HUMAN) -> str | None:
+    """Name the species that `identifier` is of, where it is written as none of `own` is.
 
     Knows Ensembl ids, ids of model organism databases, genome prefixes (``mm10_Gapdh``), and the
-    symbols of mouse, rat and zebrafish. None where it is human or cannot be told.
+    symbols of mouse, rat and zebrafish. None where it is of `own` or cannot be told.
     """
+    species = _species_of(identifier)
+    if species == RODENT and own in _SMALL_LETTERS:
+        return None
+    return None if species == own else species
+
+
+def _species_of(identifier: str) -> str | None:
     species = species_of_ensembl_id(identifier.upper())
     if species is not None:
-        return None if species == HUMAN else species
+        return species
     for pattern, name in _OTHER_GENOMES:
         if pattern.match(identifier):
             return name
-    for pattern, name in _OTHER_DATABASES:
-        if pattern.fullmatch(identifier):
-            return name
+    species = _species_of_database_id(identifier)
+    if species is not None:
+        return species
     for pattern, name in _MARKS + _SERIES:
         if pattern.fullmatch(identifier):
             return name
-    return RODENT if is_rodent_symbol(identifier) else None
+    if is_rodent_symbol(identifier):
+        return RODENT
+    return HUMAN if _HUMAN_GENOME.match(identifier) else None
 
 
-def bears_mark_of_species(identifier: str) -> bool:
-    """Whether a name is of a series that tells the species of a whole file.
+def _species_of_database_id(identifier: str) -> str | None:
+    for pattern, name in _OTHER_DATABASES:
+        if pattern.fullmatch(identifier):
+            return name
+    return None
+
+
+def bears_mark_of_species(identifier: str, own: str = HUMAN) -> bool:
+    """Whether a name is of a series that tells the species of a whole file, and it is not `own`.
 
     Symbols of fish and frog are written small, those of mouse at times in capitals: both would
     pass for human, were it not for names such as ``zgc:103482`` and ``0610009B22RIK``.
     """
-    return any(pattern.fullmatch(identifier) for pattern, _ in _MARKS)
+    return any(pattern.fullmatch(identifier) and species != own for pattern, species in _MARKS)
 
 
 def most_common_species(species: Iterable[str]) -> str:

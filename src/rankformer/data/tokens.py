@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rankformer.errors import OutputError, TokensError
-from rankformer.ragged import Ragged
+from rankformer.ragged import Ragged, join_ragged
 from rankformer.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -140,12 +140,7 @@ class TokenizedCells:
         chunks = [chunk for chunk in rows.chunks if len(chunk)]
         if len(chunks) == 1:
             return _ragged_of(chunks[0])
-        parts = [_ragged_of(chunk) for chunk in chunks]
-        values = np.concatenate([np.empty(0, np.int32), *(values for values, _ in parts)])
-        lengths = np.concatenate([np.empty(0, np.int64), *(np.diff(o) for _, o in parts)])
-        offsets = np.zeros(len(lengths) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        return values, offsets
+        return join_ragged([_ragged_of(chunk) for chunk in chunks])
 
     def blocks(self, n_cells: int = 2048) -> Iterator[tuple[int, Ragged]]:
         """Consecutive cells, at most `n_cells` at a time: index of the first, and their tokens."""

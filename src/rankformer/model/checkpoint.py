@@ -7,9 +7,11 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from rankformer.errors import CheckpointError, OutputError, VocabularyError
@@ -114,7 +116,10 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    folder: str | os.PathLike[str], model: "MaskedLanguageModel", vocabulary: Vocabulary
+    folder: str | os.PathLike[str],
+    model: "MaskedLanguageModel",
+    vocabulary: Vocabulary,
+    documents: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
     """Write a complete checkpoint in our layout, which `transformers.BertForMaskedLM` opens too.
 
@@ -123,6 +128,10 @@ def save_checkpoint(
     folder
         A folder that is not there yet; it appears whole or not at all. It gets ``config.json``,
         ``model.safetensors`` and ``vocabulary.parquet``.
+    model, vocabulary
+        What to write; they must fit each other.
+    documents
+        Further files, such as a model card: name → text.
 
     Raises
     ------
@@ -139,11 +148,16 @@ def save_checkpoint(
             "Choose another name, or move the old one away.",
         )
     _check_binding(vocabulary, model.encoder.spec, folder.name, None)
-    _write_whole(folder, model, vocabulary)
+    _write_whole(folder, model, vocabulary, documents)
     return folder
 
 
-def _write_whole(folder: Path, model: "MaskedLanguageModel", vocabulary: Vocabulary) -> None:
+def _write_whole(
+    folder: Path,
+    model: "MaskedLanguageModel",
+    vocabulary: Vocabulary,
+    documents: Mapping[str, str],
+) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -158,6 +172,8 @@ def _write_whole(folder: Path, model: "MaskedLanguageModel", vocabulary: Vocabul
         (part / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         save_file(hugging_face_tensors(model), part / WEIGHTS_FILES[0], {"format": "pt"})
         vocabulary.save(part)
+        for name, text in documents.items():
+            (part / name).write_text(text, encoding="utf-8")
         part.replace(folder)
     except (OSError, SafetensorError) as error:
         raise OutputError(
@@ -167,6 +183,20 @@ def _write_whole(folder: Path, model: "MaskedLanguageModel", vocabulary: Vocabul
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def open_vocabulary(source: str | os.PathLike[str]) -> Vocabulary:
+    """Open a vocabulary by its file or folder, or by the model that has it; see `Checkpoint.open`.
+
+    Raises
+    ------
+    CheckpointError, VocabularyError
+        If there is none, or it is damaged.
+    """
+    path = Path(source)
+    if path.is_file() or (path.is_dir() and not (path / CONFIG_FILE).exists()):
+        return Vocabulary.load(path)
+    return Checkpoint.open(source).vocabulary
 
 
 def models_folder() -> Path:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from rankformer.errors import SettingsError
 from rankformer.model.attention import attend, attention_weights
@@ -126,6 +127,8 @@ class Encoder(nn.Module):
         self.spec = spec
         self.embeddings = Embeddings(spec)
         self.layers = nn.ModuleList(Layer(spec) for _ in range(spec.n_layers))
+        self.recompute = False
+        """In training, compute activations again in the backward pass rather than keep them."""
         self.apply(self._initialize)
 
     def forward(self, batch: PackedBatch, layer: int = -1) -> Tensor:
@@ -145,7 +148,10 @@ class Encoder(nn.Module):
         """
         hidden_TD = self.embeddings(batch)
         for each in self.layers[: self.spec.hidden_state_index(layer)]:
-            hidden_TD = each(hidden_TD, batch.segments)
+            if self.recompute and self.training:
+                hidden_TD = checkpoint(each, hidden_TD, batch.segments, use_reentrant=False)
+            else:
+                hidden_TD = each(hidden_TD, batch.segments)
         return hidden_TD[: batch.offsets[-1]]  # type: ignore[no-any-return]
 
     def attention(self, batch: PackedBatch, layer: int = -1) -> list[Tensor]:

@@ -38,6 +38,8 @@ class PublishedModel:
         Other names that resolve to it: Helical's newer ones and the hub's folders.
     hub_folders
         Folders of the hub's repository that hold it, newest first; none where the hub has it not.
+    dropout
+        That it was trained with, of attention too.
     weights_sha256
         First digits of the hash of the published weights, where known.
     """
@@ -51,6 +53,7 @@ class PublishedModel:
     n_heads: int
     d_ff: int
     n_parameters: int
+    dropout: float = 0.02
     weights_sha256: str | None = None
 
     @property
@@ -133,7 +136,7 @@ MODELS = (
         aliases=(),
         hub_folders=("Geneformer-V2-104M",),
         release=V2,
-        n_layers=12, d_model=768, n_heads=12, d_ff=3072, n_parameters=104_386_867,
+        n_layers=12, d_model=768, n_heads=12, d_ff=3072, n_parameters=104_386_867, dropout=0.1,
         weights_sha256="fff5cba2",
     ),
     PublishedModel(
@@ -141,14 +144,14 @@ MODELS = (
         aliases=(),
         hub_folders=("Geneformer-V2-104M_CLcancer",),
         release=V2,
-        n_layers=12, d_model=768, n_heads=12, d_ff=3072, n_parameters=104_386_867,
+        n_layers=12, d_model=768, n_heads=12, d_ff=3072, n_parameters=104_386_867, dropout=0.1,
     ),
     PublishedModel(
         name="gf-18L-316M-i4096",
         aliases=(),
         hub_folders=("Geneformer-V2-316M",),
         release=V2,
-        n_layers=18, d_model=1152, n_heads=18, d_ff=4608, n_parameters=316_354_867,
+        n_layers=18, d_model=1152, n_heads=18, d_ff=4608, n_parameters=316_354_867, dropout=0.1,
         weights_sha256="965cecce",
     ),
     PublishedModel(

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rankformer.data.cells import find_files
-from rankformer.data.tokens import is_saved_tokens
 from rankformer.errors import OutputError, SettingsError
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.embedder import Embedder, Pooling
@@ -34,8 +32,7 @@ from rankformer.tasks.output import (
 )
 from rankformer.tasks.progress import show_progress
 from rankformer.tasks.targets import CELL_FORMATS, check_key, check_target
-from rankformer.tasks.tokenize import ReadingOptions, SavedTokens, TokenSource, open_tokens
-from rankformer.vocabulary import Vocabulary
+from rankformer.tasks.tokenize import ReadingOptions, TokenSource, open_sources
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +108,7 @@ def embed_files(
     with ExitStack() as stack:
         streams = [
             stack.enter_context(closing(stream))
-            for stream in _open_sources(job.sources, checkpoint.vocabulary, options)
+            for stream in open_sources(job.sources, checkpoint.vocabulary, options)
         ]
         _check_inputs_stay(output, streams)
         embedder = Embedder(checkpoint, **settings)
@@ -122,17 +119,6 @@ def embed_files(
         else:
             _embed_genes(output, streams, embedder)
     return streams
-
-
-def _open_sources(
-    sources: Sequence[Path], vocabulary: Vocabulary, options: ReadingOptions | None
-) -> Iterator[TokenSource]:
-    for source in sources:
-        if is_saved_tokens(source):
-            yield SavedTokens.open(source, vocabulary)
-        else:
-            for path in find_files(source):
-                yield open_tokens(path, vocabulary, options)
 
 
 def _check_mode(job: EmbedJob) -> None:

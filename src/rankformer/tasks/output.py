@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rankformer.errors import OutputError
 from rankformer.model.embedder import GeneVectors
 from rankformer.tasks.embed import CellEmbeddings
 from rankformer.tasks.gene_summary import GeneSummary
-from rankformer.tasks.scratch import scratch_array, take_disk
+from rankformer.tasks.scratch import scratch_array, take_disk, whole_or_nothing
 from rankformer.tasks.targets import no_genes_to_report
 from rankformer.tasks.tokenize import TokenSource, TokenStream
 from rankformer.vocabulary import Vocabulary
@@ -32,24 +31,6 @@ if TYPE_CHECKING:
 UNS_KEY = "rankformer"
 _ROWS_AT_ONCE = 8192
 _ROOM_FOR_NAMES = 2**20
-
-
-@contextmanager
-def whole_or_nothing(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to; it becomes `path` at the end, or vanishes on an error."""
-    part = path.with_name(path.name + ".part")
-    _remove(part)
-    try:
-        yield part
-        _take_place(part, path)
-    except OSError as error:
-        raise OutputError(
-            f"{path} could not be written: {error}.",
-            "Enough free disk, and permission to write.",
-            "Free space, or choose another output.",
-        ) from error
-    finally:
-        _remove(part)
 
 
 @contextmanager
@@ -290,22 +271,3 @@ def _add_elements(file: Any, embeddings: CellEmbeddings, key: str) -> None:
         obs = read_elem(file["obs"])
         obs[f"{key}_missing"] = _reasons(embeddings)
         write_elem(file, "obs", obs)
-
-
-def _take_place(part: Path, path: Path) -> None:
-    if not path.is_dir():
-        part.replace(path)
-        return
-    # A folder is not replaced in one step: the old one stays beside until the new one is there.
-    old = path.with_name(path.name + ".old")
-    _remove(old)
-    path.rename(old)
-    part.replace(path)
-    _remove(old)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

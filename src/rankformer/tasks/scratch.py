@@ -1,4 +1,4 @@
-"""Disk for results on their way, taken before it is written to.
+"""Disk for results on their way: taken before it is written to, and no result left half-written.
 
 A full disk must be met by a call that can fail: where a page of a mapped file has no room the
 system ends the process, and HDF5 that cannot write what it holds does so when it is closed.
@@ -6,12 +6,33 @@ system ends the process, and HDF5 that cannot write what it holds does so when i
 
 import errno
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rankformer.errors import OutputError
+
+
+@contextmanager
+def whole_or_nothing(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to; it becomes `path` at the end, or vanishes on an error."""
+    part = path.with_name(path.name + ".part")
+    _remove(part)
+    try:
+        yield part
+        _take_place(part, path)
+    except OSError as error:
+        raise OutputError(
+            f"{path} could not be written: {error}.",
+            "Enough free disk, and permission to write.",
+            "Free space, or choose another output.",
+        ) from error
+    finally:
+        _remove(part)
 
 
 def scratch_array(file: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -54,3 +75,22 @@ def take_disk(file: Path, n_bytes: int) -> None:
             # Some network file systems do not know the call.
             if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
                 raise
+
+
+def _take_place(part: Path, path: Path) -> None:
+    if not path.is_dir():
+        part.replace(path)
+        return
+    # A folder is not replaced in one step: the old one stays beside until the new one is there.
+    old = path.with_name(path.name + ".old")
+    _remove(old)
+    path.rename(old)
+    part.replace(path)
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
-from rankformer.data.cells import CellSource, CountChunk, open_cells
+from rankformer.data.cells import CellSource, find_files, open_cells
 from rankformer.data.genes import GeneMapping, map_genes
 from rankformer.data.rank_value import encode_rank_values
-from rankformer.data.tokens import INPUT_IDS, LENGTH, TokenizedCells
+from rankformer.data.tokens import INPUT_IDS, LENGTH, TokenizedCells, is_saved_tokens
 from rankformer.errors import SettingsError, TokensError
 from rankformer.tasks.read_ahead import read_ahead
 from rankformer.vocabulary import Vocabulary
@@ -53,7 +54,7 @@ class ReadingOptions:
     pyensembl_genome
         A pyensembl database on this machine, whose names go after those of the vocabulary.
     min_recognised
-        The least share of variables that must be known human genes.
+        The least share of variables that must be known as genes of the species.
     attributes
         Columns to carry over: dataset column → column of ``obs``.
     n_threads
@@ -221,18 +222,17 @@ class TokenStream:
 
     def parts(self) -> Generator[TokenPart, None, None]:
         """Read and encode, a chunk after the other; memory does not grow with the cells."""
-        kept = self.kept
-        with read_ahead(self.source.chunks(self.options.chunk_cells)) as chunks:
-            for chunk in chunks:
-                yield self._encode(chunk, kept[chunk.start : chunk.stop])
+        with closing(read_kept(self.source, self.options)) as kept:
+            for rows, counts in kept:
+                ragged = encode_rank_values(
+                    counts, self.mapping.tokens, self.vocabulary, n_threads=self._n_threads
+                )
+                yield TokenPart(rows, self._with_metadata(ragged, rows))
 
     @property
     def kept(self) -> NDArray[np.bool_]:
         """(n_cells,) False for cells that ``obs["filter_pass"]`` leaves out, where it is there."""
-        obs = self.source.obs
-        if FILTER_COLUMN not in obs:
-            return np.ones(len(obs), bool)
-        return np.asarray(obs[FILTER_COLUMN].astype(float) == 1)
+        return _kept(self.source)
 
     def provenance(self) -> dict[str, Any]:
         """What was read and how, for ``uns``."""
@@ -250,14 +250,6 @@ class TokenStream:
     @property
     def _n_threads(self) -> int:
         return min(self.options.n_threads or usable_cores(), usable_cores())
-
-    def _encode(self, chunk: CountChunk, kept: NDArray[np.bool_]) -> TokenPart:
-        counts = chunk.counts if kept.all() else chunk.counts[kept]
-        rows = np.arange(chunk.start, chunk.stop)[kept]
-        ragged = encode_rank_values(
-            counts, self.mapping.tokens, self.vocabulary, n_threads=self._n_threads
-        )
-        return TokenPart(rows, self._with_metadata(ragged, rows))
 
     def _with_metadata(self, ragged: Any, rows: NDArray[np.int64]) -> TokenizedCells:
         obs = self.source.obs.iloc[rows]
@@ -291,15 +283,8 @@ def open_tokens(
         If there are no counts, the genes do not match, or an attribute's column is missing.
     """
     options = options or ReadingOptions()
-    cells = open_cells(
-        source,
-        layer=options.layer,
-        use_raw=options.use_raw,
-        undo_log1p=options.undo_log1p,
-        check=options.check,
-    )
+    cells = open_counts(source, options)
     try:
-        _check_filter(cells)
         _check_attributes(options.attributes, cells)
         mapping = map_genes(
             cells.var,
@@ -313,6 +298,54 @@ def open_tokens(
         cells.close()
         raise
     return TokenStream(cells, mapping, vocabulary, options)
+
+
+def open_sources(
+    sources: "Iterable[AnnData | str | os.PathLike[str]]",
+    vocabulary: Vocabulary,
+    options: ReadingOptions | None = None,
+) -> Iterator[TokenSource]:
+    """Open sources of counts, those of a folder one by one, and tokens that were saved."""
+    for source in sources:
+        if not isinstance(source, str | os.PathLike):
+            yield open_tokens(source, vocabulary, options)
+        elif is_saved_tokens(source):
+            yield SavedTokens.open(Path(source), vocabulary)
+        else:
+            for path in find_files(source):
+                yield open_tokens(path, vocabulary, options)
+
+
+def open_counts(source: "AnnData | str | os.PathLike[str]", options: ReadingOptions) -> CellSource:
+    """Open a source where `options` say that its counts lie, and check ``obs["filter_pass"]``."""
+    cells = open_cells(
+        source,
+        layer=options.layer,
+        use_raw=options.use_raw,
+        undo_log1p=options.undo_log1p,
+        check=options.check,
+    )
+    try:
+        _check_filter(cells)
+    except BaseException:
+        cells.close()
+        raise
+    return cells
+
+
+def read_kept(
+    cells: CellSource, options: ReadingOptions
+) -> Generator[tuple[NDArray[np.int64], csr_matrix], None, None]:
+    """Read rows and counts, chunk after chunk, of the cells that ``filter_pass`` keeps.
+
+    The next chunk is read while one is used.
+    """
+    kept = _kept(cells)
+    with read_ahead(cells.chunks(options.chunk_cells)) as chunks:
+        for chunk in chunks:
+            own = kept[chunk.start : chunk.stop]
+            rows = np.arange(chunk.start, chunk.stop)[own]
+            yield rows, chunk.counts if own.all() else chunk.counts[own]
 
 
 def tokenize_cells(
@@ -333,6 +366,12 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _kept(cells: CellSource) -> NDArray[np.bool_]:
+    if FILTER_COLUMN not in cells.obs:
+        return np.ones(len(cells.obs), bool)
+    return np.asarray(cells.obs[FILTER_COLUMN].astype(float) == 1)
 
 
 def _check_filter(cells: CellSource) -> None:

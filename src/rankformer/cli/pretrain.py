@@ -1,0 +1,204 @@
+"""``rankformer pretrain``."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rankformer.cli.options import (
+    HOW_THE_MODEL_RUNS,
+    Check,
+    Dtype,
+    EnsemblRelease,
+    GeneIds,
+    GeneTableFile,
+    Layer,
+    MinRecognised,
+    Sources,
+    TableEnsembl,
+    TableIdentifier,
+    Threads,
+    UndoLog1p,
+    UseRaw,
+    reading_options,
+    say,
+    set_threads,
+)
+from rankformer.errors import SettingsError
+
+if TYPE_CHECKING:
+    from rankformer.model.encoder import MaskedLanguageModel
+    from rankformer.tasks.recipes import Recipe
+    from rankformer.vocabulary import Vocabulary
+
+_WHAT = "What is trained"
+_RECIPE = "How it is trained (the published recipe unless given)"
+
+
+class Objective(StrEnum):  # noqa: D101
+    mlm = "mlm"
+    contrastive = "mlm+contrastive"
+
+
+class Schedule(StrEnum):  # noqa: D101
+    linear = "linear"
+    cosine = "cosine"
+    constant = "constant_with_warmup"
+
+
+def _what(text: str) -> Any:
+    return typer.Option(help=text, rich_help_panel=_WHAT)
+
+
+def _recipe(text: str) -> Any:
+    return typer.Option(help=text, rich_help_panel=_RECIPE)
+
+
+def pretrain(
+    files: Sources,
+    output: Annotated[Path, typer.Option("--output", "-o", help="A folder for the model.")],
+    vocabulary: Annotated[
+        Path | None, _what("From scratch: a vocabulary file, from `rankformer vocabulary build`.")
+    ] = None,
+    preset: Annotated[str | None, _what("From scratch: the shape of a published model.")] = None,
+    layers: Annotated[int | None, _what("From scratch: layers.")] = None,
+    width: Annotated[int | None, _what("From scratch: width of the hidden state.")] = None,
+    heads: Annotated[int | None, _what("From scratch: heads of attention.")] = None,
+    feed_forward: Annotated[int | None, _what("From scratch: width of the feed-forward.")] = None,
+    coexpression: Annotated[
+        bool, _what("From scratch: begin genes' vectors from their co-expression.")
+    ] = False,
+    model: Annotated[str | None, _what("Go on from this checkpoint: a name or a folder.")] = None,
+    more_genes: Annotated[
+        Path | None, _what("Beside --model: a vocabulary whose further genes are added.")
+    ] = None,
+    objective: Annotated[
+        Objective | None, _recipe("Masked genes, or also views of one cell drawn together.")
+    ] = None,
+    epochs: Annotated[float | None, _recipe("Times that each cell is seen.")] = None,
+    max_steps: Annotated[int | None, _recipe("Steps, in the place of epochs.")] = None,
+    batch_size: Annotated[int | None, _recipe("Cells a step and process.")] = None,
+    accumulation: Annotated[int | None, _recipe("Batches whose gradients are added.")] = None,
+    learning_rate: Annotated[float | None, _recipe("Its peak.")] = None,
+    schedule: Annotated[Schedule | None, _recipe("Its course after the warm-up.")] = None,
+    warmup_steps: Annotated[int | None, _recipe("Steps of the warm-up.")] = None,
+    weight_decay: Annotated[float | None, _recipe("Of AdamW.")] = None,
+    held_out_share: Annotated[float | None, _recipe("Share of the cells to evaluate on.")] = None,
+    held_out_by: Annotated[
+        str | None, _recipe("Hold out whole groups of this column of obs, such as donors.")
+    ] = None,
+    save_steps: Annotated[int | None, _recipe("Steps between checkpoints.")] = None,
+    evaluate_steps: Annotated[int | None, _recipe("Steps between evaluations.")] = None,
+    log_steps: Annotated[int | None, _recipe("Steps between lines of the log.")] = None,
+    recompute: Annotated[
+        bool | None, _recipe("Less memory, a third more time (gradient checkpointing).")
+    ] = None,
+    seed: Annotated[int | None, _recipe("Of weights, order, masks and views.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run that was begun for this output.")
+    ] = False,
+    layer: Layer = None,
+    use_raw: UseRaw = None,
+    undo_log1p: UndoLog1p = False,
+    check: Check = True,
+    gene_ids: GeneIds = None,
+    gene_table: GeneTableFile = None,
+    identifier_column: TableIdentifier = None,
+    ensembl_column: TableEnsembl = None,
+    ensembl_release: EnsemblRelease = None,
+    min_recognised: MinRecognised = 0.5,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, mps.", rich_help_panel=HOW_THE_MODEL_RUNS)
+    ] = "auto",
+    dtype: Annotated[
+        Dtype,
+        typer.Option(help="Of products; weights are float32.", rich_help_panel=HOW_THE_MODEL_RUNS),
+    ] = Dtype.float32,
+    workers: Annotated[
+        int, typer.Option(help="Processes that make batches.", rich_help_panel=HOW_THE_MODEL_RUNS)
+    ] = 0,
+    threads: Threads = None,
+) -> None:
+    """Train a model on cells: from scratch, or on from a checkpoint. See also torchrun."""
+    from rankformer.tasks.pretrain import pretrain as train
+
+    changes = {
+        "objective": objective and objective.value, "epochs": epochs, "max_steps": max_steps,
+        "batch_size": batch_size, "accumulation": accumulation, "learning_rate": learning_rate,
+        "schedule": schedule and schedule.value, "warmup_steps": warmup_steps,
+        "weight_decay": weight_decay, "held_out_share": held_out_share, "held_out_by": held_out_by,
+        "save_steps": save_steps, "evaluate_steps": evaluate_steps, "log_steps": log_steps,
+        "recompute": recompute, "seed": seed, "coexpression": coexpression or None,
+    }  # fmt: skip
+    shape = {"n_layers": layers, "d_model": width, "n_heads": heads, "d_ff": feed_forward}
+    if model is None:
+        begun_from = "random weights"
+        network, genes = _from_scratch(vocabulary, preset, shape, seed or 0)
+    else:
+        begun_from = model
+        network, genes = _from_checkpoint(model, more_genes, (vocabulary, preset, *shape.values()))
+    set_threads(threads)
+    train(
+        files, output, network, genes,
+        recipe=_change(changes, genes),
+        options=reading_options(
+            layer=layer, use_raw=use_raw, undo_log1p=undo_log1p, check=check, gene_ids=gene_ids,
+            gene_table=gene_table, identifier_column=identifier_column,
+            ensembl_column=ensembl_column, ensembl_release=ensembl_release,
+            min_recognised=min_recognised, threads=threads,
+        ),
+        device=device, dtype=dtype.value, n_workers=workers, resume=resume, begun_from=begun_from,
+    )  # fmt: skip
+    say(f"Wrote {output}.")
+
+
+def _change(changes: dict[str, Any], vocabulary: "Vocabulary") -> "Recipe":
+    from dataclasses import replace
+
+    from rankformer.tasks.recipes import published_recipe
+
+    given = {name: value for name, value in changes.items() if value is not None}
+    return replace(published_recipe(vocabulary), **given)
+
+
+def _from_scratch(
+    vocabulary: Path | None, preset: str | None, shape: dict[str, int | None], seed: int
+) -> "tuple[MaskedLanguageModel, Vocabulary]":
+    from rankformer.tasks.pretrain import draw_model, published_shape
+    from rankformer.vocabulary import Vocabulary
+
+    if vocabulary is None:
+        raise SettingsError(
+            "Neither a vocabulary nor a model was given.",
+            "--vocabulary FILE to train from scratch, or --model to go on from a checkpoint.",
+            "Make a vocabulary first: rankformer vocabulary build FILE… -o vocabulary.parquet.",
+        )
+    given = {name: value for name, value in shape.items() if value is not None}
+    if preset is None and len(given) < len(shape):
+        raise SettingsError(
+            "The shape of the model is not whole: "
+            f"{', '.join(name for name in shape if name not in given)} not given.",
+            "--preset NAME, or all of --layers, --width, --heads and --feed-forward.",
+            "Try --preset gf-6L-30M-i2048, the smallest that was published.",
+        )
+    genes = Vocabulary.load(vocabulary)
+    return draw_model(genes, {**(published_shape(preset) if preset else {}), **given}, seed), genes
+
+
+def _from_checkpoint(
+    model: str, more_genes: Path | None, of_scratch: tuple[Any, ...]
+) -> "tuple[MaskedLanguageModel, Vocabulary]":
+    from rankformer.model.checkpoint import Checkpoint
+    from rankformer.tasks.pretrain import continue_model
+    from rankformer.vocabulary import Vocabulary
+
+    if any(each is not None for each in of_scratch):
+        raise SettingsError(
+            "Both --model and a vocabulary or shape to train from scratch were given.",
+            "One of the two: a checkpoint brings its own vocabulary and shape.",
+            "Leave out --model, or --vocabulary, --preset, --layers, --width, --heads and "
+            "--feed-forward. To add genes to a checkpoint, pass --more-genes.",
+        )
+    more = Vocabulary.load(more_genes) if more_genes else None
+    return continue_model(Checkpoint.open(model), more)

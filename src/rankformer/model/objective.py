@@ -1,0 +1,89 @@
+"""What pretraining minimises: masked genes and, as an option, how unlike views of one cell are.
+
+Shapes: T packed tokens, C cells, M masked genes, D hidden, V vocabulary.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rankformer.model.encoder import MaskedLanguageModel, PackedBatch
+
+TEMPERATURE = 0.1
+CONTRAST_WEIGHT = 0.3
+
+
+class PretrainingObjective(nn.Module):
+    """A model with its losses, as `transformers.Trainer` trains it.
+
+    Parameters
+    ----------
+    model
+        The model to train, in place.
+    special_tokens
+        Tokens that are no genes: they are left out where a cell is the mean of its genes.
+    contrast_weight
+        Weight of the contrastive term; 0 leaves the published recipe as it is. Batches are then
+        two views of each cell: the cells, and again in the same order (Chen et al., ICML 2020).
+    """
+
+    def __init__(
+        self, model: MaskedLanguageModel, special_tokens: list[int], contrast_weight: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.contrast_weight = contrast_weight
+        self.special: Tensor
+        self.register_buffer("special", torch.tensor(special_tokens), persistent=False)
+
+    def forward(
+        self, tokens: Tensor, positions: Tensor, offsets: Tensor, places: Tensor, genes: Tensor
+    ) -> dict[str, Tensor]:
+        """Losses of a batch.
+
+        Parameters
+        ----------
+        tokens, positions
+            (T,) int64 of a `PackedBatch`, some genes masked.
+        offsets
+            (C + 1,) int64 where each cell begins.
+        places, genes
+            (M,) int64: which tokens were masked, and the genes that stood there.
+
+        Returns
+        -------
+        ``loss``: in nats a masked gene, plus the weighted contrastive term.
+        """
+        batch = PackedBatch(tokens, positions, tuple(offsets.tolist()))
+        hidden_TD = self.model.encoder(batch)
+        loss = functional.cross_entropy(self.model.score(hidden_TD[places]).float(), genes)
+        if self.contrast_weight:
+            cells_CD = self._mean_of_genes(hidden_TD, tokens, offsets)
+            loss = loss + self.contrast_weight * contrast_views(cells_CD)
+        return {"loss": loss}
+
+    def _mean_of_genes(self, hidden_TD: Tensor, tokens_T: Tensor, offsets: Tensor) -> Tensor:
+        n_cells, n_tokens = len(offsets) - 1, len(hidden_TD)
+        cell_T = torch.repeat_interleave(offsets.diff(), output_size=n_tokens)
+        is_gene_T1 = ~torch.isin(tokens_T[:n_tokens], self.special).unsqueeze(1)
+        sums_CD = hidden_TD.new_zeros(n_cells, hidden_TD.shape[1], dtype=torch.float32)
+        sums_CD = sums_CD.index_add(0, cell_T, (hidden_TD * is_gene_T1).float())
+        sizes_C1 = sums_CD.new_zeros(n_cells, 1).index_add(0, cell_T, is_gene_T1.float())
+        return sums_CD / sizes_C1.clamp(min=1)
+
+
+def contrast_views(cells_CD: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+    """Cross-entropy, in nats, of finding each cell's other view among all others of the batch.
+
+    Parameters
+    ----------
+    cells_CD
+        (2n, D): a vector of one view of each of n cells, then of the other in the same order.
+    temperature
+        Divides the cosines.
+    """
+    cells_CD = functional.normalize(cells_CD, dim=1)
+    likeness_CC = (cells_CD @ cells_CD.T / temperature).fill_diagonal_(-torch.inf)
+    n_cells = len(cells_CD)
+    other_C = torch.arange(n_cells, device=cells_CD.device).roll(n_cells // 2)
+    return functional.cross_entropy(likeness_CC, other_C)

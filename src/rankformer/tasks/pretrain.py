@@ -1,0 +1,225 @@
+"""Pretraining: a model from scratch, or a checkpoint that goes on with other cells."""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from rankformer.errors import SettingsError
+from rankformer.model.checkpoint import Checkpoint, save_checkpoint
+from rankformer.model.device import choose_device, choose_dtype
+from rankformer.model.encoder import Encoder, MaskedLanguageModel
+from rankformer.model.growth import grow_model
+from rankformer.model.objective import PretrainingObjective
+from rankformer.model.registry import require_model
+from rankformer.model.spec import EncoderSpec
+from rankformer.tasks.gene_beginnings import begin_from_coexpression
+from rankformer.tasks.held_out import Split, hold_out_cells, hold_out_groups
+from rankformer.tasks.model_card import describe_training, write_documents
+from rankformer.tasks.pretraining_batches import MaskedBatches
+from rankformer.tasks.recipes import Recipe, published_recipe
+from rankformer.tasks.tokenize import ReadingOptions, open_sources
+from rankformer.tasks.training_cells import TrainingCells, gather_training_cells
+from rankformer.tasks.training_run import TrainingRun
+from rankformer.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def draw_model(vocabulary: Vocabulary, shape: Mapping[str, Any], seed: int) -> MaskedLanguageModel:
+    """A model of random weights to pretrain: for nothing else.
+
+    Parameters
+    ----------
+    vocabulary
+        Its size and input length are the model's.
+    shape
+        ``n_layers``, ``d_model``, ``n_heads``, ``d_ff`` and other fields of `EncoderSpec`.
+    seed
+        Of the weights.
+    """
+    torch.manual_seed(seed)
+    spec = EncoderSpec(
+        vocab_size=vocabulary.size, max_positions=vocabulary.input_length,
+        pad_token=vocabulary.pad_token, **shape,
+    )  # fmt: skip
+    return MaskedLanguageModel(Encoder(spec))
+
+
+def published_shape(name: str) -> dict[str, Any]:
+    """The shape of a published model, for `draw_model`.
+
+    Raises
+    ------
+    CheckpointError
+        If no model goes by this name.
+    """
+    model = require_model(name)
+    return {
+        "n_layers": model.n_layers, "d_model": model.d_model, "n_heads": model.n_heads,
+        "d_ff": model.d_ff, "dropout": model.dropout, "attention_dropout": model.dropout,
+    }  # fmt: skip
+
+
+def continue_model(
+    checkpoint: Checkpoint, more_genes: Vocabulary | None = None
+) -> tuple[MaskedLanguageModel, Vocabulary]:
+    """A checkpoint's model to train on, its vocabulary grown by genes that another one has more.
+
+    Returns
+    -------
+    The model, and the vocabulary that it has now. Tokens and medians of the checkpoint's own genes
+    stay as they are.
+    """
+    model, vocabulary = checkpoint.masked_language_model(), checkpoint.vocabulary
+    if more_genes is None:
+        return model, vocabulary
+    vocabulary = vocabulary.grow(more_genes)
+    return grow_model(model, vocabulary.size), vocabulary
+
+
+def pretrain(
+    sources: "Sequence[AnnData | str | os.PathLike[str]]",
+    output: str | os.PathLike[str],
+    model: MaskedLanguageModel,
+    vocabulary: Vocabulary,
+    *,
+    recipe: Recipe | None = None,
+    options: ReadingOptions | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    n_workers: int = 0,
+    resume: bool = False,
+    begun_from: str = "random weights",
+    words: str = "",
+) -> Checkpoint:
+    """Train a model to name masked genes, on packed batches.
+
+    Under ``torchrun`` each process trains on its share of every batch, and the first one writes.
+
+    Parameters
+    ----------
+    sources
+        Counts, or tokens that were saved; all of one of the two. Counts are read in blocks as they
+        are needed, so memory does not grow with the cells.
+    output
+        A folder that is not there yet; it appears whole when training is done. The run keeps its
+        checkpoints in ``OUTPUT.run`` beside it, each of them complete.
+    model, vocabulary
+        From `draw_model` or `continue_model`; the model is trained in place.
+    recipe
+        The published one unless given; see `Recipe`.
+    options
+        Where counts and genes lie in the sources.
+    device, dtype
+        Where, and in which precision products are taken; weights are kept in float32.
+    n_workers
+        Processes that make batches, beside the one that trains.
+    resume
+        Go on from the last whole checkpoint of a run that was ended, as it would have gone on.
+    begun_from, words
+        For the model card: what `model` was before, and paragraphs on what it is for.
+
+    Returns
+    -------
+    The checkpoint in `output`.
+
+    Raises
+    ------
+    RankformerError
+        If sources, model, recipe and output do not go together.
+    """
+    _require_trainer()
+    from rankformer.tasks.pretraining_trainer import make_trainer, training_arguments
+
+    output, recipe = Path(output), recipe or published_recipe(vocabulary)
+    run = TrainingRun(output)
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(closing(source))
+            for source in open_sources(sources, vocabulary, options)
+        ]
+        cells = gather_training_cells(opened)
+        rows, held_out = _split(cells, recipe)
+        data: dict[str, Any] = {
+            "sources": [{**each.provenance(), "n_cells": len(each)} for each in opened],
+            "n_trained": len(rows),
+            "n_held_out": len(held_out),
+        }
+        settings = {"recipe": asdict(recipe), "model": model.encoder.spec.to_config(),
+                    "vocabulary_sha256": vocabulary.sha256, "data": data}  # fmt: skip
+
+        def write(folder: Path, log: Sequence[Mapping[str, Any]]) -> None:
+            record = describe_training(
+                **data, recipe=asdict(recipe), begun_from=begun_from, log=log
+            )
+            documents = write_documents(output.name, model.encoder.spec, record, words)
+            save_checkpoint(folder, model, vocabulary, documents)
+
+        place = choose_device(device)
+        arguments = training_arguments(
+            recipe, run.folder, device=place, dtype=choose_dtype(dtype, place), n_workers=n_workers
+        )
+        with arguments.main_process_first(local=False):
+            if arguments.process_index == 0:
+                last = run.begin(settings, resume=resume)
+            else:
+                last = run.last_checkpoint() if resume else None
+        model.encoder.recompute = recipe.recompute
+        if recipe.coexpression and last is None:
+            begin_from_coexpression(model, cells, rows, recipe.seed)
+        trainer = make_trainer(
+            PretrainingObjective(
+                model, list(vocabulary.special_tokens.values()), _contrast_weight(recipe)
+            ),
+            arguments,
+            MaskedBatches(cells, recipe.seed, recipe.objective != "mlm", recipe.masked_share),
+            rows, held_out, write,
+        )  # fmt: skip
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        trainer.evaluate_at_the_end()
+        if trainer.is_world_process_zero():
+            write(output, trainer.state.log_history)
+        trainer.accelerator.wait_for_everyone()
+    return Checkpoint.open(output)
+
+
+def _contrast_weight(recipe: Recipe) -> float:
+    return recipe.contrast_weight if recipe.objective == "mlm+contrastive" else 0.0
+
+
+def _split(cells: TrainingCells[Any], recipe: Recipe) -> Split:
+    rows = np.flatnonzero(cells.kept)
+    if len(rows) < max(recipe.batch_size, 2):
+        raise SettingsError(
+            f"There are {len(rows):,} cells.",
+            f"At least one batch of {recipe.batch_size} cells.",
+            "Lower batch_size (--batch-size), or give more cells.",
+        )
+    if recipe.held_out_by is None:
+        return hold_out_cells(rows, recipe.held_out_share, recipe.seed)
+    if recipe.held_out_by not in cells.obs:
+        raise SettingsError(
+            f"obs has no column {recipe.held_out_by!r} in all inputs.",
+            f"One of {', '.join(map(str, cells.obs.columns)) or '(none)'}.",
+            "Correct held_out_by (--held-out-by).",
+        )
+    groups = cells.obs[recipe.held_out_by].iloc[rows]
+    return hold_out_groups(rows, groups, recipe.held_out_share, recipe.seed)
+
+
+def _require_trainer() -> None:
+    missing = [name for name in ("transformers", "accelerate") if find_spec(name) is None]
+    if missing:
+        raise SettingsError(
+            f"{' and '.join(missing)} is not installed.",
+            "transformers and accelerate, which train the model.",
+            'Run: pip install "rankformer[train]"',
+        )

@@ -1,0 +1,102 @@
+"""How a model is pretrained: the published recipes, and what may be changed in them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rankformer.errors import SettingsError
+from rankformer.model.objective import CONTRAST_WEIGHT
+from rankformer.vocabulary import Vocabulary
+
+Objective = Literal["mlm", "mlm+contrastive"]
+_AT_LEAST_ONE = ("batch_size", "accumulation", "save_steps", "evaluate_steps", "log_steps")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of a pretraining run; the defaults are those of the published V1 models.
+
+    Attributes
+    ----------
+    objective
+        ``"mlm"``: masked genes, as published. ``"mlm+contrastive"``: also views of one cell drawn
+        together, which makes embeddings of cells better without labels.
+    contrast_weight
+        Weight of the second term.
+    masked_share
+        Chance of each gene to be masked.
+    epochs, max_steps
+        How long to train; `max_steps`, where given, decides.
+    batch_size, accumulation
+        Cells a step and process, and steps whose gradients are added up.
+    learning_rate, schedule, warmup_steps
+        Peak of the rate, its course after the warm-up (``"linear"``, ``"cosine"``,
+        ``"constant_with_warmup"``), and steps of the warm-up.
+    weight_decay, max_grad_norm
+        Of AdamW, and the norm to which gradients are clipped.
+    held_out_share, held_out_by
+        Share of the cells that are not trained on but evaluated; where a column of obs is named,
+        whole groups of it (donors) are held out.
+    save_steps, evaluate_steps, log_steps
+        Steps between checkpoints, evaluations, and lines of the log.
+    recompute
+        Compute activations again in the backward pass rather than keep them: less memory, a third
+        more time.
+    coexpression
+        Begin the vectors of genes from their co-expression in the cells to train on, not at random.
+    seed
+        Of order, masks and views.
+    """
+
+    objective: Objective = "mlm"
+    contrast_weight: float = CONTRAST_WEIGHT
+    masked_share: float = 0.15
+    epochs: float = 3.0
+    max_steps: int | None = None
+    batch_size: int = 12
+    accumulation: int = 1
+    learning_rate: float = 1e-3
+    schedule: str = "linear"
+    warmup_steps: int = 10_000
+    weight_decay: float = 0.001
+    max_grad_norm: float = 1.0
+    held_out_share: float = 0.02
+    held_out_by: str | None = None
+    save_steps: int = 1000
+    evaluate_steps: int = 1000
+    log_steps: int = 100
+    recompute: bool = False
+    coexpression: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        small = [name for name in _AT_LEAST_ONE if getattr(self, name) < 1]
+        if small:
+            raise SettingsError(
+                f"{small[0]} is {getattr(self, small[0])}.", "A whole number, at least 1.",
+                f"Correct {small[0]} (--{small[0].replace('_', '-')}).",
+            )  # fmt: skip
+        shares = ("masked_share", "held_out_share")
+        odd = [name for name in shares if not 0 <= getattr(self, name) < 1]
+        if odd or not self.masked_share:
+            name = odd[0] if odd else "masked_share"
+            raise SettingsError(
+                f"{name} is {getattr(self, name)}.", "A share between 0 and 1.",
+                f"Correct {name} (--{name.replace('_', '-')}).",
+            )  # fmt: skip
+        if self.objective not in ("mlm", "mlm+contrastive"):
+            raise SettingsError(
+                f"The objective is {self.objective!r}.",
+                '"mlm" or "mlm+contrastive".',
+                "Correct objective (--objective).",
+            )
+
+
+def published_recipe(vocabulary: Vocabulary) -> Recipe:
+    """The recipe of the published models that frame cells as `vocabulary` does.
+
+    V1: Theodoris et al., Nature 618, 616 (2023). V2: Chen et al., bioRxiv 2024.08.16.608180. Both
+    were trained on 8 to 12 processes, whose batches add up.
+    """
+    if vocabulary.cls_token is None:
+        return Recipe()
+    return Recipe(batch_size=4, learning_rate=5e-4, schedule="cosine", warmup_steps=5_000)

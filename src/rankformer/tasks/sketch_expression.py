@@ -1,0 +1,128 @@
+"""Any number of cells in, one sketch of the expression of their genes out, in bounded memory."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scipy.sparse import csr_matrix
+
+from rankformer.data.cells import CellSource, find_files
+from rankformer.data.expression_sketch import ExpressionSketch
+from rankformer.data.gene_identities import identify_genes
+from rankformer.data.sketch_files import is_sketch
+from rankformer.errors import GeneError, SettingsError
+from rankformer.tasks.gene_names import names_of_options
+from rankformer.tasks.progress import Progress, show_progress
+from rankformer.tasks.tokenize import ReadingOptions, open_counts, read_kept
+from rankformer.vocabulary import Vocabulary, few_names
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def sketch_expression(
+    sources: "Sequence[AnnData | ExpressionSketch | str | os.PathLike[str]]",
+    options: ReadingOptions | None = None,
+    *,
+    symbols: str | None = None,
+    names_from: Vocabulary | None = None,
+) -> ExpressionSketch:
+    """Sketch the expression of all cells of a corpus, in one pass.
+
+    Parameters
+    ----------
+    sources
+        AnnData, files or folders of counts, sketches, and files of sketches, in any order. A file
+        must hold Ensembl ids, unless names can be looked up.
+    options
+        Where counts and genes lie, the same in all sources; see `ReadingOptions`. With a gene
+        table or a pyensembl database, names are looked up there.
+    symbols
+        "index" or the column of ``var`` with the symbols; found by looking unless given.
+    names_from
+        A vocabulary that names are looked up in, by the rules of `map_genes`.
+
+    Returns
+    -------
+    A new sketch. Cells that ``obs["filter_pass"]`` leaves out are not in it.
+
+    Raises
+    ------
+    CountsError
+        If a source holds no counts.
+    GeneError
+        If too few genes are recognised, or genes are of several species.
+    VocabularyError
+        If a file of a sketch is damaged.
+    SettingsError
+        If a file is named twice.
+    """
+    options = options or ReadingOptions()
+    names_from = names_from or names_of_options(options)
+    sketch = ExpressionSketch()
+    for source in _expand(sources):
+        if isinstance(source, ExpressionSketch):
+            sketch.merge(source)
+        elif isinstance(source, Path) and is_sketch(source):
+            with _naming(str(source)):
+                sketch.merge(ExpressionSketch.load(source))
+        else:
+            _add_source(sketch, source, options, symbols, names_from)
+    return sketch
+
+
+def _expand(
+    sources: "Sequence[AnnData | ExpressionSketch | str | os.PathLike[str]]",
+) -> "list[AnnData | ExpressionSketch | Path]":
+    """Every file of the folders that are named; all must be there before the first is read."""
+    found: list[AnnData | ExpressionSketch | Path] = []
+    for source in sources:
+        if not isinstance(source, str | os.PathLike):
+            found.append(source)
+        elif is_sketch(Path(source)):
+            found.append(Path(source))
+        else:
+            found.extend(find_files([source]))
+    paths = [each for each in found if isinstance(each, Path)]
+    twice = sorted({str(path) for path in paths if paths.count(path) > 1})
+    if twice:
+        raise SettingsError(
+            f"{few_names(twice)} would be counted twice.",
+            "Each file once, by its name or by its folder.",
+            "Name it once.",
+        )
+    return found
+
+
+def _add_source(
+    sketch: ExpressionSketch,
+    source: "AnnData | Path",
+    options: ReadingOptions,
+    symbols: str | None,
+    names_from: Vocabulary | None,
+) -> None:
+    with closing(open_counts(source, options)) as cells, _naming(cells.name):
+        genes = identify_genes(
+            cells.var, gene_ids=options.gene_ids, symbols=symbols, names_from=names_from,
+            gene_table=options.gene_table, pyensembl_genome=options.pyensembl_genome,
+            min_recognised=options.min_recognised,
+        )  # fmt: skip
+        with show_progress(cells.n_cells, f"Reading {cells.name}") as progress:
+            sketch.add_cells(_read(cells, options, progress), genes)
+
+
+@contextmanager
+def _naming(source: str) -> Iterator[None]:
+    """Say in which of the sources the genes are not right."""
+    try:
+        yield
+    except GeneError as error:
+        raise GeneError(f"{source}: {error.found}", error.expected, error.fix) from error
+
+
+def _read(cells: CellSource, options: ReadingOptions, progress: Progress) -> Iterator[csr_matrix]:
+    for rows, counts in read_kept(cells, options):
+        yield counts
+        progress(len(rows))

@@ -1,0 +1,125 @@
+"""The folder of a training run: its settings, its checkpoints, and where to go on after a kill."""
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rankformer.errors import OutputError, SettingsError
+
+_SETTINGS_FILE = "settings.json"
+# Written last by transformers' Trainer: a checkpoint without it was cut short.
+_LAST_FILE = "trainer_state.json"
+
+
+class TrainingRun:
+    """The folder ``OUTPUT.run`` beside the output, which holds what a run needs to go on.
+
+    Parameters
+    ----------
+    output
+        Where the finished model will be.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+        self.folder = output.with_name(output.name + ".run")
+
+    def begin(self, settings: Mapping[str, Any], *, resume: bool) -> Path | None:
+        """Make the folder, or check that a run that was begun has the same settings.
+
+        Returns
+        -------
+        The checkpoint to go on from, or None to begin.
+
+        Raises
+        ------
+        OutputError
+            If there is a run and it is not to be resumed, or there is none to resume, or the output
+            is there.
+        SettingsError
+            If the settings differ from those the run was begun with.
+        """
+        self._check_output()
+        if not resume:
+            self._make(settings)
+            return None
+        before = self._read_settings()
+        _expect_same(before, json.loads(json.dumps(settings)), self.folder)
+        return self.last_checkpoint()
+
+    def last_checkpoint(self) -> Path | None:
+        """The newest whole checkpoint; those that a kill cut short are removed."""
+        for folder in sorted(self.folder.glob("checkpoint-*"), key=_step, reverse=True):
+            if _is_whole(folder):
+                return folder
+            shutil.rmtree(folder)
+        return None
+
+    def _check_output(self) -> None:
+        if self.output.exists() or not self.output.parent.is_dir():
+            raise OutputError(
+                f"{self.output} exists already."
+                if self.output.exists()
+                else f"There is no folder {self.output.parent}.",
+                "A folder that is not there yet, within one that is.",
+                "Choose another name, or move the old one away.",
+            )
+
+    def _make(self, settings: Mapping[str, Any]) -> None:
+        if self.folder.exists():
+            raise OutputError(
+                f"A run was begun in {self.folder}.",
+                "No run, or one to go on with.",
+                "Pass resume=True (--resume) to go on, or remove the folder to begin anew.",
+            )
+        try:
+            self.folder.mkdir()
+            part = self.folder / f"{_SETTINGS_FILE}.part"
+            part.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+            part.replace(self.folder / _SETTINGS_FILE)
+        except OSError as error:
+            raise OutputError(
+                f"{self.folder} could not be written: {error}.",
+                "A place that may be written to, with room for checkpoints.",
+                "Free some space, or choose another output.",
+            ) from error
+
+    def _read_settings(self) -> dict[str, Any]:
+        try:
+            settings: dict[str, Any] = json.loads((self.folder / _SETTINGS_FILE).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise OutputError(
+                f"There is no run to resume in {self.folder}: {error}.",
+                "The folder of a run that was begun with the same output.",
+                "Leave out resume (--resume), or name the output of the run.",
+            ) from error
+        return settings
+
+
+def _step(folder: Path) -> int:
+    match = re.fullmatch(r"checkpoint-(\d+)", folder.name)
+    return int(match[1]) if match else -1
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        json.loads((folder / _LAST_FILE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _expect_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    if changed:
+        differences = "; ".join(
+            f"{key} {before.get(key)!r}, now {now.get(key)!r}" for key in changed
+        )
+        raise SettingsError(
+            f"The run in {folder} was begun with other settings: {differences}.",
+            "The same settings and cells, so that the run goes on as it would have.",
+            "Correct them, or begin a new run with another output.",
+        )

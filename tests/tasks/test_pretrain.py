@@ -1,0 +1,305 @@
+"""Pretraining: it learns, its models are whole, and a killed run goes on as if nothing had been."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import anndata as ad
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from scipy.sparse import csr_matrix
+from tests.conftest import small_counts, small_vocabulary
+from transformers import BertForMaskedLM
+
+from rankformer.errors import OutputError, SettingsError
+from rankformer.model.checkpoint import Checkpoint
+from rankformer.model.encoder import PackedBatch
+from rankformer.tasks.pretrain import continue_model, draw_model, pretrain
+from rankformer.tasks.recipes import Recipe, published_recipe
+from rankformer.tasks.tokenize import tokenize_cells
+
+SHAPE = {"n_layers": 2, "d_model": 32, "n_heads": 2, "d_ff": 64}
+RECIPE = Recipe(
+    max_steps=8, batch_size=8, warmup_steps=2, learning_rate=5e-3, held_out_share=0.1,
+    save_steps=4, evaluate_steps=4, log_steps=1,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """So that sums are taken in one order, and equal runs give equal bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def vocabulary():
+    return small_vocabulary()
+
+
+@pytest.fixture
+def cells(vocabulary, tmp_path):
+    """400 cells of two kinds, each with 60 genes of its own: there is something to learn."""
+    rng = np.random.default_rng(0)
+    kind = rng.integers(0, 2, 400)
+    mean = np.full((400, 200), 0.05)
+    mean[:, :60] = np.where(kind == 0, 0.6, 0.01)[:, None]
+    mean[:, 60:120] = np.where(kind == 1, 0.6, 0.01)[:, None]
+    adata = ad.AnnData(csr_matrix(rng.poisson(mean).astype(np.float32)))
+    adata.var_names = list(vocabulary.symbols)
+    adata.obs["donor"] = [f"donor{i % 5}" for i in range(400)]
+    path = tmp_path / "cells.h5ad"
+    adata.write_h5ad(path)
+    return path
+
+
+def draw(vocabulary, **shape):
+    return draw_model(vocabulary, {**SHAPE, **shape}, seed=0)
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def frequency_loss(cells, vocabulary, rows):
+    """Cross-entropy of naming a gene of these cells by how often it is met, in nats."""
+    tokenized = tokenize_cells(cells, vocabulary)
+    tokens = np.concatenate([tokenized.cell(row)[1:-1] for row in rows])
+    counts = np.bincount(tokens, minlength=vocabulary.size)
+    return -np.log(counts[tokens] / counts.sum()).mean()
+
+
+@pytest.mark.parametrize("objective", ["mlm", "mlm+contrastive"])
+def test_it_learns_which_genes_go_together(cells, vocabulary, tmp_path, objective):
+    recipe = replace(RECIPE, max_steps=150, batch_size=16, objective=objective, save_steps=150,
+                     evaluate_steps=150)  # fmt: skip
+    pretrain([cells], tmp_path / "model", draw(vocabulary), vocabulary, recipe=recipe, device="cpu")
+    record = json.loads((tmp_path / "model" / "training.json").read_text())
+    last = [entry for entry in record["log"] if "eval_loss" in entry][-1]
+    # The two kinds of cells make the genes of one kind twice as likely: ln 2 is there to be won.
+    assert last["eval_loss"] < frequency_loss(cells, vocabulary, range(400)) - 0.4
+
+
+def test_a_model_is_whole_and_opens_in_transformers(cells, vocabulary, tmp_path):
+    output = tmp_path / "model"
+    checkpoint = pretrain(
+        [cells], output, draw(vocabulary), vocabulary, recipe=RECIPE, device="cpu"
+    )
+    assert checkpoint.vocabulary.sha256 == vocabulary.sha256
+    tokens = tokenize_cells(cells, vocabulary).cell(0)
+    batch = PackedBatch.pack((tokens, np.array([0, len(tokens)])), 0, 1)
+    with torch.inference_mode():
+        expected = BertForMaskedLM.from_pretrained(output).eval()(batch.tokens_T[None]).logits[0]
+        found = checkpoint.masked_language_model()(batch)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    card = (output / "README.md").read_text()
+    for fact in ("cells.h5ad | 400 |", "360 cells were trained on, 40 held out", "8 steps of 8"):
+        assert fact in card
+    # Each checkpoint of the run is a whole model too.
+    saved = sorted((tmp_path / "model.run").glob("checkpoint-*/model"))
+    assert [folder.parent.name for folder in saved] == ["checkpoint-4", "checkpoint-8"]
+    assert Checkpoint.open(saved[0]).encoder()
+    for name, tensor in weights(saved[1]).items():
+        assert torch.equal(tensor, weights(output)[name])
+
+
+def test_equal_runs_give_equal_bits_and_the_seed_matters(cells, vocabulary, tmp_path):
+    found = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        pretrain([cells], tmp_path / name, draw(vocabulary), vocabulary,
+                 recipe=replace(RECIPE, seed=seed), device="cpu")  # fmt: skip
+        found.append(weights(tmp_path / name)["bert.embeddings.word_embeddings.weight"])
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
+def test_saved_tokens_train_as_their_counts_do(cells, vocabulary, tmp_path):
+    tokens = tokenize_cells(cells, vocabulary).save(tmp_path / "tokens")
+    for name, source in (("of-counts", cells), ("of-tokens", tokens)):
+        pretrain([source], tmp_path / name, draw(vocabulary), vocabulary, recipe=RECIPE,
+                 device="cpu")  # fmt: skip
+    for name, tensor in weights(tmp_path / "of-counts").items():
+        assert torch.equal(tensor, weights(tmp_path / "of-tokens")[name])
+
+
+def test_donors_are_held_out_whole(cells, vocabulary, tmp_path):
+    recipe = replace(RECIPE, held_out_by="donor", held_out_share=0.2)
+    pretrain([cells], tmp_path / "model", draw(vocabulary), vocabulary, recipe=recipe, device="cpu")
+    record = json.loads((tmp_path / "model" / "training.json").read_text())
+    assert (record["cells_trained_on"], record["cells_held_out"]) == (320, 80)
+
+
+def test_a_checkpoint_goes_on_with_more_genes(cells, vocabulary, tmp_path):
+    few = small_vocabulary(n_genes=120)
+    first = pretrain([cells], tmp_path / "first", draw(few), few, recipe=RECIPE, device="cpu")
+    model, grown = continue_model(first, vocabulary)
+    assert {gene: grown.token_of[gene] for gene in few.ensembl_ids} == dict(few.token_of)
+    assert set(grown.ensembl_ids) == set(vocabulary.ensembl_ids)
+    second = pretrain([cells], tmp_path / "second", model, grown, recipe=RECIPE, device="cpu",
+                      begun_from="first")  # fmt: skip
+    assert second.vocabulary.sha256 == grown.sha256
+    before, after = weights(tmp_path / "first"), weights(tmp_path / "second")
+    name = "bert.embeddings.word_embeddings.weight"
+    moved = (after[name][: few.size] - before[name]).abs().max()
+    assert 0 < moved < 0.2  # it went on from there, and learned
+    assert "Begun from first" in (tmp_path / "second" / "README.md").read_text()
+
+
+# Killed, and resumed.
+
+
+def command(cells, output, vocabulary_file, *more):
+    arguments = [
+        "pretrain", cells, "-o", output, "--vocabulary", vocabulary_file, "--layers", 2,
+        "--width", 32, "--heads", 2, "--feed-forward", 64, "--max-steps", 30, "--batch-size", 8,
+        "--warmup-steps", 3, "--save-steps", 4, "--evaluate-steps", 10, "--log-steps", 1,
+        "--device", "cpu", "--threads", 1, "--objective", "mlm+contrastive", *more,
+    ]  # fmt: skip
+    return [sys.executable, "-m", "rankformer", *map(str, arguments)]
+
+
+def kill_at_step(words, step):
+    """Run, and kill the process as soon as it says that it is at this step."""
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.startswith(f"Step {step} of"):
+            process.send_signal(signal.SIGKILL)
+            break
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    "kills", [(13,), pytest.param((3, 11, 25), marks=pytest.mark.slow)], ids=str
+)
+def test_killed_and_resumed(cells, vocabulary, tmp_path, kills):
+    """Kill -9 costs the steps since the last checkpoint, and changes not a bit of the result."""
+    file = vocabulary.save(tmp_path / "vocabulary.parquet")
+    subprocess.run(command(cells, tmp_path / "whole", file), check=True, capture_output=True)
+    words = command(cells, tmp_path / "killed", file)
+    for step in kills:
+        kill_at_step(words, step)
+        assert not (tmp_path / "killed").exists()
+        words = command(cells, tmp_path / "killed", file, "--resume")
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    assert "Step 1 of" not in done.stderr
+    for name, tensor in weights(tmp_path / "whole").items():
+        assert torch.equal(tensor, weights(tmp_path / "killed")[name]), name
+    logs = [json.loads((tmp_path / name / "training.json").read_text())["log"]
+            for name in ("whole", "killed")]  # fmt: skip
+    curves = [[entry["loss"] for entry in log if "loss" in entry] for log in logs]
+    assert curves[0] == curves[1]
+
+
+def test_a_checkpoint_cut_short_is_not_gone_on_from(cells, vocabulary, tmp_path):
+    def train(**more):
+        return pretrain([cells], tmp_path / "model", draw(vocabulary), vocabulary,
+                        recipe=replace(RECIPE, max_steps=12), device="cpu", **more)  # fmt: skip
+
+    train()
+    expected = weights(tmp_path / "model")
+    (tmp_path / "model").rename(tmp_path / "before")
+    cut = tmp_path / "model.run" / "checkpoint-12"
+    (cut / "trainer_state.json").unlink()
+    (cut / "optimizer.pt").write_bytes(b"half")
+    train(resume=True)
+    for name, tensor in weights(tmp_path / "model").items():
+        assert torch.equal(tensor, expected[name])
+
+
+def test_a_run_goes_on_only_as_it_was_begun(cells, vocabulary, tmp_path):
+    def train(recipe=RECIPE, **more):
+        return pretrain([cells], tmp_path / "model", draw(vocabulary), vocabulary, recipe=recipe,
+                        device="cpu", **more)  # fmt: skip
+
+    with pytest.raises(OutputError, match="no run to resume"):
+        train(resume=True)
+    train()
+    with pytest.raises(OutputError, match="exists already"):
+        train()
+    (tmp_path / "model").rename(tmp_path / "before")
+    with pytest.raises(OutputError, match="A run was begun"):
+        train()
+    with pytest.raises(SettingsError, match="other settings: recipe"):
+        train(replace(RECIPE, learning_rate=1.0), resume=True)
+
+
+# Several processes.
+
+
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
+def test_two_processes_train_as_one_that_adds_up_two_batches(cells, vocabulary, tmp_path):
+    """Same draws, same masks, gradients averaged: equal but for rounding."""
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import sys, torch\n"
+        "from rankformer.tasks.pretrain import draw_model, pretrain\n"
+        "from rankformer.tasks.recipes import Recipe\n"
+        "from rankformer.vocabulary import Vocabulary\n"
+        "torch.set_num_threads(1)\n"
+        "cells, file, output, accumulation = sys.argv[1:]\n"
+        "vocabulary = Vocabulary.load(file)\n"
+        "shape = dict(n_layers=2, d_model=32, n_heads=2, d_ff=64, dropout=0.0,\n"
+        "             attention_dropout=0.0)\n"
+        "recipe = Recipe(max_steps=6, batch_size=4, accumulation=int(accumulation),\n"
+        "                warmup_steps=2, log_steps=1, objective='mlm')\n"
+        "pretrain([cells], output, draw_model(vocabulary, shape, 0), vocabulary, recipe=recipe,\n"
+        "         device='cpu')\n"
+    )
+    file = vocabulary.save(tmp_path / "vocabulary.parquet")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+                "--standalone"]  # fmt: skip
+    for name, launcher, accumulation in (("one", [sys.executable], 2), ("two", torchrun, 1)):
+        words = [*launcher, script, cells, file, tmp_path / name, accumulation]
+        done = subprocess.run(
+            list(map(str, words)), capture_output=True, text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    for name, tensor in weights(tmp_path / "one").items():
+        torch.testing.assert_close(weights(tmp_path / "two")[name], tensor, atol=2e-5, rtol=1e-4)
+
+
+def test_published_recipes(vocabulary):
+    """Figures of the published runs; see `published_recipe`."""
+    v1 = published_recipe(small_vocabulary(special=False))
+    assert (v1.learning_rate, v1.schedule, v1.warmup_steps, v1.batch_size) == (
+        1e-3, "linear", 10_000, 12,
+    )  # fmt: skip
+    v2 = published_recipe(vocabulary)
+    assert (v2.learning_rate, v2.schedule, v2.warmup_steps, v2.batch_size) == (
+        5e-4, "cosine", 5_000, 4,
+    )  # fmt: skip
+    for recipe in (v1, v2):
+        assert (recipe.objective, recipe.masked_share, recipe.weight_decay) == ("mlm", 0.15, 0.001)
+        assert (recipe.epochs, recipe.max_grad_norm) == (3, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"masked_share": 0}, "masked_share is 0"),
+        ({"held_out_share": 1.5}, "held_out_share is 1.5"),
+        ({"objective": "clm"}, "objective is 'clm'"),
+    ],
+    ids=str,
+)
+def test_recipes_that_there_are_not(change, sentence):
+    with pytest.raises(SettingsError, match=sentence):
+        Recipe(**change)
+
+
+def test_too_few_cells(vocabulary, tmp_path):
+    adata = ad.AnnData(small_counts(5, 200))
+    adata.var_names = list(vocabulary.symbols)
+    with pytest.raises(SettingsError, match="There are 5 cells"):
+        pretrain([adata], tmp_path / "model", draw(vocabulary), vocabulary, recipe=RECIPE)
+    assert not list(tmp_path.iterdir())
