@@ -23,7 +23,7 @@ from scipy.sparse import csr_matrix, vstack
 BUSY_HEADER = ("cells", "model's pace, cells/s", "reading", "model busy, %", "cells/s")
 MEMORY_HEADER = ("output", "cells", "obs, MB", "peak, MB", "more than the fewest, MB", "cells/s")
 TARGETS = ("cells.npy", "cells.h5ad", "genes.parquet", "tokens")
-# Vectors of genes take 4 bytes for each dimension of each token: a tenth of the cells is enough.
+# Vectors of genes take 4 bytes for each dimension of each token: of a tenth of the cells only.
 SHARE = {"genes.parquet": 10}
 
 
@@ -79,7 +79,7 @@ def measure_memory(
     """Each output from few cells and from many."""
     results = []
     for number in arguments.memory_cells:
-        for target in TARGETS:
+        for target in arguments.targets:
             n_cells = max(number // SHARE.get(target, 1), min(arguments.memory_cells))
             cells = folder / f"cells{n_cells}.h5ad"
             if not cells.exists():
@@ -87,6 +87,7 @@ def measure_memory(
             print(f"{n_cells:,} cells to {target} …", file=sys.stderr, flush=True)
             with tempfile.TemporaryDirectory(dir=folder) as place:
                 command = [*common, "--cells", cells, "--target", Path(place) / target]
+                command += ["--dtype", arguments.dtype]
                 results.append({"target": target, **run_measured(command)})
     return results
 
@@ -126,6 +127,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--n-cells", type=int, default=20_000, help="for the overlap")
     parser.add_argument("--rates", type=float, nargs="+", default=[2500])
     parser.add_argument("--memory-cells", type=int, nargs="+", default=[1000, 100_000])
+    parser.add_argument("--targets", nargs="+", default=list(TARGETS), choices=TARGETS)
+    parser.add_argument("--dtype", default="float32", help="of the model for memory")
     parser.add_argument("--d-model", type=int, default=128, help="of the model for memory")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
@@ -145,7 +148,8 @@ def main() -> None:
         cells = repeat_with_noise(arguments.cells, arguments.n_cells, folder / "overlap.h5ad")
         overlap = measure_overlap(arguments, common, cells)
         memory = measure_memory(arguments, common, folder)
-    settings = {"threads": arguments.threads, "d_model": arguments.d_model}
+    names = ("threads", "d_model", "dtype")
+    settings = {name: getattr(arguments, name) for name in names}
     write_json(
         arguments.out, {"machine": machine, **settings, "overlap": overlap, "memory": memory}
     )

@@ -1,4 +1,4 @@
-"""One run of the pipeline in a process of its own: how busy the model is, or how much memory it takes.
+"""One run of the pipeline in a process of its own: how busy the model is, or its peak memory.
 
 Runs in rankformer's environment.
 """
@@ -90,7 +90,7 @@ def measure_job(arguments: argparse.Namespace) -> dict[str, Any]:
     if target.suffix:
         mode = "gene" if target.stem == "genes" else "cell"
         job = EmbedJob((arguments.cells,), target, mode)
-        streams: Any = embed_files(job, arguments.checkpoint)
+        streams: Any = embed_files(job, arguments.checkpoint, dtype=arguments.dtype)
     else:
         streams = tokenize_files([arguments.cells], target, arguments.checkpoint)
     stages.end("job")
@@ -108,6 +108,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--cells", type=Path, required=True, help="an .h5ad file of counts")
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder of a model")
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--dtype", default="float32")
     parser.add_argument("--rate", type=float, help="cells/s of a model that only waits")
     parser.add_argument("--in-turn", action="store_true", help="read nothing ahead")
     parser.add_argument("--target", type=Path, help="genes.parquet, cells.npy, or a folder")
