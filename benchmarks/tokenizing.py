@@ -17,7 +17,7 @@ from typing import Any
 
 import anndata
 import numpy as np
-from baseline import fill_cache
+from encoder import fill_cache
 from machine import describe_machine, load_average
 from processes import RUNNERS, run_measured, timed
 from reporting import markdown_table, spread, write_json

@@ -13,10 +13,11 @@ import torch
 
 from rankformer.errors import SettingsError
 from rankformer.model.checkpoint import Checkpoint, save_checkpoint
-from rankformer.model.device import choose_device, choose_dtype
+from rankformer.model.device import choose_device
 from rankformer.model.encoder import Encoder, MaskedLanguageModel
 from rankformer.model.growth import grow_model
 from rankformer.model.objective import PretrainingObjective
+from rankformer.model.precision import choose_dtype
 from rankformer.model.registry import require_model
 from rankformer.model.spec import EncoderSpec
 from rankformer.tasks.gene_beginnings import begin_from_coexpression
@@ -165,7 +166,11 @@ def pretrain(
 
         place = choose_device(device)
         arguments = training_arguments(
-            recipe, run.folder, device=place, dtype=choose_dtype(dtype, place), n_workers=n_workers
+            recipe,
+            run.folder,
+            device=place,
+            dtype=choose_dtype(dtype, place, model.encoder.spec),
+            n_workers=n_workers,
         )
         with arguments.main_process_first(local=False):
             if arguments.process_index == 0:
