@@ -1,7 +1,7 @@
 """Embeddings of the cells and genes of a source, in its order, with where they came from."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.embedder import Embedder, GeneVectors, Pooling
 from rankformer.tasks.progress import Progress
+from rankformer.tasks.read_ahead import read_ahead
 from rankformer.tasks.tokenize import FILTERED, NO_GENES, ReadingOptions, TokenSource, open_tokens
 
 if TYPE_CHECKING:
@@ -97,27 +98,29 @@ def fill_vectors(
     missing = np.full(len(stream), None, dtype=object)
     missing[~stream.kept] = FILTERED
     vectors[~stream.kept] = np.nan
-    for part in stream.parts():
-        ragged = part.cells.ragged(0, len(part.rows))
-        for start, stop, pooled in embedder.cell_batches(ragged, pooling):
-            rows = part.rows[start:stop]
-            vectors[rows] = pooled
-            missing[rows[np.isnan(pooled[:, 0])]] = NO_GENES
-            if progress:
-                progress(stop - start)
+    with read_ahead(stream.parts()) as parts:
+        for part in parts:
+            ragged = part.cells.ragged(0, len(part.rows))
+            for start, stop, pooled in embedder.cell_batches(ragged, pooling):
+                rows = part.rows[start:stop]
+                vectors[rows] = pooled
+                missing[rows[np.isnan(pooled[:, 0])]] = NO_GENES
+                if progress:
+                    progress(stop - start)
     return missing
 
 
 def iterate_gene_vectors(
     stream: TokenSource, embedder: Embedder, progress: Progress | None = None
-) -> Iterator[tuple[NDArray[np.int64], GeneVectors]]:
+) -> Generator[tuple[NDArray[np.int64], GeneVectors], None, None]:
     """Vectors of all gene tokens of a source, some cells at a time, with the cells' rows."""
-    for part in stream.parts():
-        for vectors in embedder.genes(part.cells.ragged(0, len(part.rows))):
-            n_cells = len(vectors.offsets) - 1
-            yield part.rows[vectors.start : vectors.start + n_cells], vectors
-            if progress:
-                progress(n_cells)
+    with read_ahead(stream.parts()) as parts:
+        for part in parts:
+            for vectors in embedder.genes(part.cells.ragged(0, len(part.rows))):
+                n_cells = len(vectors.offsets) - 1
+                yield part.rows[vectors.start : vectors.start + n_cells], vectors
+                if progress:
+                    progress(n_cells)
 
 
 def describe_run(embedder: Embedder, mode: str, streams: Iterable[TokenSource]) -> dict[str, Any]:

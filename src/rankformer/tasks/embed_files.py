@@ -197,7 +197,8 @@ def _embed_genes(output: Path, streams: Sequence[TokenSource], embedder: Embedde
             for rows, genes in iterate_gene_vectors(stream, embedder, progress)
         )
         provenance = describe_run(embedder, "gene", streams)
-        write_gene_vectors(output, blocks, names, embedder.checkpoint.vocabulary, provenance)
+        with closing(blocks):
+            write_gene_vectors(output, blocks, names, embedder.checkpoint.vocabulary, provenance)
 
 
 def _summarize_genes(
