@@ -1,7 +1,6 @@
 """Tokenized cells: ragged int32 tokens in Arrow, with one row of metadata a cell."""
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from rankformer.errors import OutputError, TokensError
 from rankformer.ragged import Ragged, join_ragged
+from rankformer.scratch import tell_leftovers, whole_or_nothing
 from rankformer.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -255,6 +255,7 @@ def check_free(path: str | os.PathLike[str]) -> Path:
             "A folder that is not there yet, within one that is.",
             "Choose another name, or move the old one away.",
         )
+    tell_leftovers(path)
     return path
 
 
@@ -276,19 +277,8 @@ def save_tokens(parts: Iterable[TokenizedCells], path: str | os.PathLike[str]) -
         If something is already there, or the disk is full or not writable.
     """
     path = check_free(path)
-    part_folder = path.with_name(path.name + ".part")
-    shutil.rmtree(part_folder, ignore_errors=True)
-    try:
+    with whole_or_nothing(path, overwrite=False) as part_folder:
         _write_parts(iter(parts), part_folder)
-        part_folder.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"{path} could not be written: {error}.",
-            "Enough free disk, and permission to write.",
-            "Free space, or choose another output.",
-        ) from error
-    finally:
-        shutil.rmtree(part_folder, ignore_errors=True)
     return path
 
 

@@ -31,7 +31,7 @@ from rankformer.tasks.output import (
     write_gene_vectors,
 )
 from rankformer.tasks.progress import show_progress
-from rankformer.tasks.targets import CELL_FORMATS, check_key, check_target
+from rankformer.tasks.targets import check_cell_target, check_key, check_target
 from rankformer.tasks.tokenize import ReadingOptions, TokenSource, open_sources
 
 logger = logging.getLogger(__name__)
@@ -102,8 +102,7 @@ def embed_files(
     """
     _check_mode(job)
     check_key(job.key)
-    formats = (".parquet",) if job.mode == "gene" else CELL_FORMATS
-    output = check_target(job.output, formats, job.overwrite)
+    output = _check_output(job)
     checkpoint = Checkpoint.open(model)
     with ExitStack() as stack:
         streams = [
@@ -113,12 +112,18 @@ def embed_files(
         _check_inputs_stay(output, streams)
         embedder = Embedder(checkpoint, **settings)
         if job.mode != "gene":
-            _embed_cells(output, streams, embedder, job.mode, job.key)
+            _embed_cells(job, streams, embedder, job.mode)
         elif job.summary:
-            _summarize_genes(output, streams, embedder, job.summary)
+            _summarize_genes(job, streams, embedder, job.summary)
         else:
-            _embed_genes(output, streams, embedder)
+            _embed_genes(job, streams, embedder)
     return streams
+
+
+def _check_output(job: EmbedJob) -> Path:
+    if job.mode == "gene":
+        return check_target(job.output, (".parquet",), job.overwrite)
+    return check_cell_target(job.output, job.overwrite)
 
 
 def _check_mode(job: EmbedJob) -> None:
@@ -142,12 +147,12 @@ def _check_inputs_stay(output: Path, streams: Sequence[TokenSource]) -> None:
 
 
 def _embed_cells(
-    output: Path, streams: Sequence[TokenSource], embedder: Embedder, pooling: Pooling, key: str
+    job: EmbedJob, streams: Sequence[TokenSource], embedder: Embedder, pooling: Pooling
 ) -> None:
     embedder.check_pooling(pooling)
     ends = np.cumsum([0, *map(len, streams)]).tolist()
     missing = np.full(ends[-1], None, dtype=object)
-    with vectors_beside(output, (ends[-1], embedder.d_model)) as vectors:
+    with vectors_beside(job.output, (ends[-1], embedder.d_model)) as vectors:
         with show_progress(ends[-1], "Embedding cells") as progress:
             for start, stop, stream in zip(ends, ends[1:], streams, strict=False):
                 missing[start:stop] = fill_vectors(
@@ -156,7 +161,10 @@ def _embed_cells(
         _tell_missing(missing)
         provenance = describe_run(embedder, pooling, streams)
         embeddings = CellEmbeddings(vectors, missing, _joined_obs(streams), provenance)
-        write_cell_vectors(output, embeddings, key=key, copy_of=_to_copy(output, streams))
+        write_cell_vectors(
+            job.output, embeddings,
+            key=job.key, copy_of=_to_copy(job.output, streams), overwrite=job.overwrite,
+        )  # fmt: skip
 
 
 def _tell_missing(missing: NDArray[np.object_]) -> None:
@@ -187,7 +195,7 @@ def _of_one_type(column: "pd.Series[Any]") -> "pd.Series[Any]":
     return column.map(str, na_action="ignore")
 
 
-def _embed_genes(output: Path, streams: Sequence[TokenSource], embedder: Embedder) -> None:
+def _embed_genes(job: EmbedJob, streams: Sequence[TokenSource], embedder: Embedder) -> None:
     names = np.concatenate([stream.obs.index.astype(str).to_numpy() for stream in streams])
     starts = np.cumsum([0, *map(len, streams)])
     with show_progress(len(names), "Embedding genes") as progress:
@@ -197,11 +205,14 @@ def _embed_genes(output: Path, streams: Sequence[TokenSource], embedder: Embedde
             for rows, genes in iterate_gene_vectors(stream, embedder, progress)
         )
         provenance = describe_run(embedder, "gene", streams)
-        write_gene_vectors(output, blocks, names, embedder.checkpoint.vocabulary, provenance)
+        write_gene_vectors(
+            job.output, blocks, names, embedder.checkpoint.vocabulary, provenance,
+            overwrite=job.overwrite,
+        )  # fmt: skip
 
 
 def _summarize_genes(
-    output: Path, streams: Sequence[TokenSource], embedder: Embedder, statistic: Statistic
+    job: EmbedJob, streams: Sequence[TokenSource], embedder: Embedder, statistic: Statistic
 ) -> None:
     n_cells = sum(map(len, streams))
     with show_progress(n_cells, "Embedding genes") as progress:
@@ -209,8 +220,10 @@ def _summarize_genes(
             streams,
             embedder,
             statistic=statistic,
-            scratch_folder=output.parent,
+            scratch_folder=job.output.parent,
             progress=progress,
         )
     provenance = {**describe_run(embedder, "gene", streams), "summary": statistic}
-    write_gene_summary(output, summary, embedder.checkpoint.vocabulary, provenance)
+    write_gene_summary(
+        job.output, summary, embedder.checkpoint.vocabulary, provenance, overwrite=job.overwrite
+    )

@@ -14,7 +14,7 @@ from rankformer.errors import OutputError
 from rankformer.model.embedder import Embedder, GeneVectors
 from rankformer.tasks.embed import iterate_gene_vectors
 from rankformer.tasks.progress import Progress
-from rankformer.tasks.scratch import scratch_array
+from rankformer.scratch import scratch_array
 from rankformer.tasks.tokenize import TokenSource
 
 Statistic = Literal["mean", "median"]

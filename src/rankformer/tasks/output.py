@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from rankformer.model.embedder import GeneVectors
 from rankformer.tasks.embed import CellEmbeddings
 from rankformer.tasks.gene_summary import GeneSummary
-from rankformer.tasks.scratch import scratch_array, take_disk, whole_or_nothing
-from rankformer.tasks.targets import no_genes_to_report
+from rankformer.scratch import scratch_array, scratch_folder, take_disk, whole_or_nothing
+from rankformer.tasks.targets import no_genes_to_report, provenance_file
 from rankformer.tasks.tokenize import TokenSource, TokenStream
 from rankformer.vocabulary import Vocabulary
 
@@ -36,11 +36,8 @@ _ROOM_FOR_NAMES = 2**20
 @contextmanager
 def vectors_beside(path: Path, shape: tuple[int, int]) -> Iterator[NDArray[np.float32]]:
     """A float32 array on disk beside `path`, for results on their way; removed at the end."""
-    file = path.with_name(path.name + ".vectors.part")
-    try:
-        yield scratch_array(file, shape)
-    finally:
-        file.unlink(missing_ok=True)
+    with scratch_folder(path) as folder:
+        yield scratch_array(folder / "vectors", shape)
 
 
 def write_cell_vectors(
@@ -49,6 +46,7 @@ def write_cell_vectors(
     *,
     key: str = "X_geneformer",
     copy_of: Path | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write embeddings of cells in the format of the target's ending.
 
@@ -65,16 +63,18 @@ def write_cell_vectors(
         Name in ``obsm``.
     copy_of
         A file of the target's own format to copy and add to; without it, AnnData gets obs alone.
+    overwrite
+        Replace what is there.
 
     Raises
     ------
     OutputError
-        If the disk is full or not writable. Nothing is left under the final name.
+        If the disk is full or not writable, or something is there. Nothing is left half-written.
     """
-    with whole_or_nothing(path) as part:
+    with whole_or_nothing(path, overwrite=overwrite) as part:
         if path.suffix == ".npy":
             _write_npy(part, embeddings.vectors)
-            with whole_or_nothing(path.with_name(path.name + ".json")) as beside:
+            with whole_or_nothing(provenance_file(path), overwrite=overwrite) as beside:
                 beside.write_text(json.dumps(embeddings.provenance, indent=2) + "\n")
         elif path.suffix == ".parquet":
             _write_cell_parquet(part, embeddings)
@@ -90,6 +90,8 @@ def write_gene_vectors(
     cell_names: NDArray[np.object_],
     vocabulary: Vocabulary,
     provenance: dict[str, Any],
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Write one long Parquet table, block after block: a row for each gene of each cell.
 
@@ -101,7 +103,7 @@ def write_gene_vectors(
 
     ids = pa.array(vocabulary.ensembl_id_of, pa.string())
     writer = None
-    with whole_or_nothing(path) as part:
+    with whole_or_nothing(path, overwrite=overwrite) as part:
         try:
             for rows, genes in blocks:
                 lengths = np.diff(genes.offsets)
@@ -123,7 +125,12 @@ def write_gene_vectors(
 
 
 def write_gene_summary(
-    path: Path, summary: GeneSummary, vocabulary: Vocabulary, provenance: dict[str, Any]
+    path: Path,
+    summary: GeneSummary,
+    vocabulary: Vocabulary,
+    provenance: dict[str, Any],
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Write one row a gene as Parquet: ``ensembl_id``, ``symbol``, ``n_cells``, ``vector``."""
     import pyarrow as pa
@@ -139,11 +146,13 @@ def write_gene_summary(
         },
         metadata=_metadata(provenance),
     )
-    with whole_or_nothing(path) as part:
+    with whole_or_nothing(path, overwrite=overwrite) as part:
         pq.write_table(table, part, compression="zstd")
 
 
-def write_gene_report(path: Path, streams: Iterable[TokenSource]) -> None:
+def write_gene_report(
+    path: Path, streams: Iterable[TokenSource], *, overwrite: bool = False
+) -> None:
     """Write what became of each variable, as CSV; with a column ``source`` where several were."""
     import pandas as pd
 
@@ -158,7 +167,7 @@ def write_gene_report(path: Path, streams: Iterable[TokenSource]) -> None:
         (table,) = reports.values()
     else:
         table = pd.concat(reports, names=["source", None]).reset_index(level=0)
-    with whole_or_nothing(path) as part:
+    with whole_or_nothing(path, overwrite=overwrite) as part:
         table.to_csv(part, index=False)
 
 
