@@ -16,7 +16,7 @@ from tests.conftest import CELL_FILES, shared_path, small_vocabulary
 from rankformer.data.gene_rules import GeneFate, GeneResolver, GeneRule
 from rankformer.data.gene_tables import GeneTable, read_gene_table
 from rankformer.data.genes import map_genes
-from rankformer.errors import GeneError, OutputError, SettingsError
+from rankformer.errors import GeneError, SettingsError
 from rankformer.vocabulary import Vocabulary
 
 TP53, GAPDH, ORF, B2M = "ENSG00000141510", "ENSG00000111640", "ENSG00000147894", "ENSG00000166710"

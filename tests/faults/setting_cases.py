@@ -177,6 +177,12 @@ CASES = (
         f"{EMBED} --key X/geneformer",
     ),
     BadInput(
+        "a key that means the folder itself",
+        sound,
+        ("'.'", "without a dot", "--key"),
+        f"{EMBED} --key .",
+    ),
+    BadInput(
         "an empty key",
         sound,
         ("''", "such as X_geneformer", "--key"),

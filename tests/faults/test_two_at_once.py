@@ -88,14 +88,15 @@ def test_what_appears_meanwhile_is_left_as_it_is(tmp_path, kind):
             path.mkdir()
             path /= "inside"
         path.write_text(text)
-        return path
 
-    with (
-        pytest.raises(OutputError, match="has appeared"),
-        whole_or_nothing(tmp_path / "out", overwrite=False) as part,
-    ):
-        write(part, "mine")
-        theirs = write(tmp_path / "out", "theirs")
+    def run():
+        with whole_or_nothing(tmp_path / "out", overwrite=False) as part:
+            write(part, "mine")
+            write(tmp_path / "out", "theirs")
+
+    with pytest.raises(OutputError, match="has appeared"):
+        run()
+    theirs = tmp_path / "out" / "inside" if kind == "folder" else tmp_path / "out"
     assert theirs.read_text() == "theirs"
     assert [each.name for each in tmp_path.iterdir()] == ["out"]
 

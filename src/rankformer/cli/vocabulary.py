@@ -103,8 +103,8 @@ def build(
     overwrite: Overwrite = False,
 ) -> None:
     """Build a vocabulary from cells and sketches of cells."""
-    from rankformer.tasks.build_vocabulary import build_vocabulary
     from rankformer.scratch import whole_or_nothing
+    from rankformer.tasks.build_vocabulary import build_vocabulary
     from rankformer.tasks.targets import check_target
 
     check_target(output, (".parquet",), overwrite)

@@ -229,8 +229,9 @@ class TokenizedCells:
         Raises
         ------
         TokensError
-            If the hashes differ; or, where the hash is not known, if a token is outside the
-            vocabulary, a cell is longer than its input length, or the special tokens differ.
+            If the hashes differ, a token is outside the vocabulary, a cell is longer than its input
+            length, or special tokens are missing or in the place of genes; where the hash is not
+            known, also if all cells are framed as by special tokens that the vocabulary has not.
         """
         if self.vocabulary_sha256 not in (None, vocabulary.sha256):
             raise _foreign_tokens(
@@ -238,7 +239,14 @@ class TokenizedCells:
                 vocabulary,
             )
         for values, offsets in self.ragged_chunks():
-            _check_chunk(values, offsets, vocabulary)
+            if not len(values):
+                continue
+            _check_range(values, offsets, vocabulary)
+            if vocabulary.cls_token is not None:
+                _check_frame(values, offsets, vocabulary)
+            elif self.vocabulary_sha256 is None:
+                _check_unframed(values, offsets, vocabulary)
+            _check_genes(values, offsets, vocabulary)
 
 
 def is_saved_tokens(path: str | os.PathLike[str]) -> bool:
@@ -353,26 +361,76 @@ def _normalize(table: pa.Table) -> pa.Table:
     return pa.table({INPUT_IDS: tokens, LENGTH: lengths, **{name: table[name] for name in others}})
 
 
-def _check_chunk(
+def _check_range(
     values: NDArray[np.int32], offsets: NDArray[np.int64], vocabulary: Vocabulary
 ) -> None:
-    if not len(values):
-        return
     if values.min() < 0 or values.max() >= vocabulary.size:
         raise _foreign_tokens(f"range from {values.min()} to {values.max()}", vocabulary)
     lengths = np.diff(offsets)
     if lengths.max() > vocabulary.input_length:
         raise _foreign_tokens(f"are up to {lengths.max():,} a cell", vocabulary)
-    filled = lengths > 0
-    first, last = values[offsets[:-1][filled]], values[offsets[1:][filled] - 1]
-    if vocabulary.cls_token is not None:
-        if (first != vocabulary.cls_token).any() or (last != vocabulary.eos_token).any():
-            raise _foreign_tokens("are not framed by <cls> and <eos> in every cell", vocabulary)
-    elif len(first) > 1 and len(np.unique(first)) == 1 and len(np.unique(last)) == 1:
+
+
+def _check_frame(
+    values: NDArray[np.int32], offsets: NDArray[np.int64], vocabulary: Vocabulary
+) -> None:
+    first, last = _ends(values, offsets)
+    if (first == vocabulary.cls_token).all() and (last == vocabulary.pad_token).any():
+        raise _padded(int((last == vocabulary.pad_token).sum()), len(last))
+    if (first != vocabulary.cls_token).any() or (last != vocabulary.eos_token).any():
+        raise _foreign_tokens("are not framed by <cls> and <eos> in every cell", vocabulary)
+
+
+def _check_unframed(
+    values: NDArray[np.int32], offsets: NDArray[np.int64], vocabulary: Vocabulary
+) -> None:
+    first, last = _ends(values, offsets)
+    if len(first) > 1 and len(np.unique(first)) == 1 and len(np.unique(last)) == 1:
         raise _foreign_tokens(
             f"begin with {first[0]} and end with {last[0]} in every cell, as special tokens do",
             vocabulary,
         )
+
+
+def _check_genes(
+    values: NDArray[np.int32], offsets: NDArray[np.int64], vocabulary: Vocabulary
+) -> None:
+    """Refuse special tokens where genes are to be."""
+    is_special = np.zeros(vocabulary.size, bool)
+    is_special[list(vocabulary.special_tokens.values())] = True
+    misplaced = is_special[values]
+    if vocabulary.cls_token is not None:
+        filled = np.diff(offsets) > 0
+        misplaced[offsets[:-1][filled]] = misplaced[offsets[1:][filled] - 1] = False
+    places = np.flatnonzero(misplaced)
+    if not len(places):
+        return
+    n_cells = len(np.unique(np.searchsorted(offsets, places, side="right")))
+    if (values[places] == vocabulary.pad_token).any():
+        raise _padded(n_cells, len(offsets) - 1)
+    names = {token: name for name, token in vocabulary.special_tokens.items()}
+    found = ", ".join(names[token] for token in np.unique(values[places]).tolist())
+    raise TokensError(
+        f"{n_cells:,} of {len(offsets) - 1:,} cells hold {found} among their genes.",
+        "Tokens of genes, which <cls> and <eos> may frame.",
+        "Take the tokens as they were before they were masked or changed.",
+    )
+
+
+def _ends(
+    values: NDArray[np.int32], offsets: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """First and last token of each cell that has some."""
+    filled = np.diff(offsets) > 0
+    return values[offsets[:-1][filled]], values[offsets[1:][filled] - 1]
+
+
+def _padded(n_cells: int, n_all: int) -> TokensError:
+    return TokensError(
+        f"{n_cells:,} of {n_all:,} cells are padded with <pad>.",
+        "Cells of their own lengths: no padding is needed, and it would be taken for a gene.",
+        f"Remove the padding from {INPUT_IDS}, or take the dataset as it was before it was padded.",
+    )
 
 
 def _foreign_tokens(found: str, vocabulary: Vocabulary) -> TokensError:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from rankformer.errors import OutputError
 from rankformer.model.embedder import Embedder, GeneVectors
+from rankformer.scratch import scratch_array
 from rankformer.tasks.embed import iterate_gene_vectors
 from rankformer.tasks.progress import Progress
-from rankformer.scratch import scratch_array
 from rankformer.tasks.tokenize import TokenSource
 
 Statistic = Literal["mean", "median"]

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankformer.model.embedder import GeneVectors
+from rankformer.scratch import scratch_array, scratch_folder, take_disk, whole_or_nothing
 from rankformer.tasks.embed import CellEmbeddings
 from rankformer.tasks.gene_summary import GeneSummary
-from rankformer.scratch import scratch_array, scratch_folder, take_disk, whole_or_nothing
 from rankformer.tasks.targets import no_genes_to_report, provenance_file
 from rankformer.tasks.tokenize import TokenSource, TokenStream
 from rankformer.vocabulary import Vocabulary

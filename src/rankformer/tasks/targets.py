@@ -89,11 +89,15 @@ def check_gene_report(
 
 
 def check_key(key: str) -> None:
-    """Refuse a name that ``obsm`` cannot have: HDF5 and zarr take a slash for a folder."""
-    if not key or "/" in key:
+    """Refuse a name that ``obsm`` cannot have.
+
+    HDF5 and zarr take a slash for a folder and dots for the folder itself; zarr keeps its own
+    files beside the arrays.
+    """
+    if not key or "/" in key or key.startswith(".") or key == "zarr.json":
         raise SettingsError(
             f"The name {key!r} was asked for in obsm.",
-            "A name without a slash, such as X_geneformer.",
+            "A name without a slash and without a dot at its beginning, such as X_geneformer.",
             "Pass another one as key_added (--key).",
         )
 
