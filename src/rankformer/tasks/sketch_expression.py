@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from scipy.sparse import csr_matrix
 
-from rankformer.data.cells import CellSource, find_files
+from rankformer.data.cells import CellSource, each_once, find_files
 from rankformer.data.expression_sketch import ExpressionSketch
 from rankformer.data.gene_identities import identify_genes
 from rankformer.data.sketch_files import is_sketch
@@ -86,7 +86,7 @@ def _expand(
             found.append(Path(source))
         else:
             found.extend(find_files([source]))
-    return found
+    return list(each_once(found))
 
 
 def _add_source(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from rankformer.data.cells import CellSource, find_files, open_cells
+from rankformer.data.cells import CellSource, each_once, find_files, open_cells
 from rankformer.data.genes import GeneMapping, map_genes
 from rankformer.data.rank_value import encode_rank_values
 from rankformer.data.tokens import INPUT_IDS, LENGTH, TokenizedCells, is_saved_tokens
@@ -304,14 +304,23 @@ def open_sources(
     options: ReadingOptions | None = None,
 ) -> Iterator[TokenSource]:
     """Open sources of counts, those of a folder one by one, and tokens that were saved."""
+    for source in each_once(_expand(sources)):
+        if isinstance(source, Path) and is_saved_tokens(source):
+            yield SavedTokens.open(source, vocabulary)
+        else:
+            yield open_tokens(source, vocabulary, options)
+
+
+def _expand(
+    sources: "Iterable[AnnData | str | os.PathLike[str]]",
+) -> "Iterator[AnnData | Path]":
     for source in sources:
         if not isinstance(source, str | os.PathLike):
-            yield open_tokens(source, vocabulary, options)
+            yield source
         elif is_saved_tokens(source):
-            yield SavedTokens.open(Path(source), vocabulary)
+            yield Path(source)
         else:
-            for path in find_files(source):
-                yield open_tokens(path, vocabulary, options)
+            yield from find_files(source)
 
 
 def open_counts(source: "AnnData | str | os.PathLike[str]", options: ReadingOptions) -> CellSource:
