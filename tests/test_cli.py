@@ -167,6 +167,24 @@ def test_tokenize_writes_a_dataset_and_a_gene_report(command, cells, checkpoint_
     assert len(report) == 170
 
 
+def test_gene_mode_tells_which_cells_it_left_out(command, small_adata, checkpoint_folder, tmp_path):
+    counts = small_adata.X.toarray()
+    counts[3] = 0
+    small_adata.X = counts
+    small_adata.obs["filter_pass"] = [1, 0, 1] * 10
+    small_adata.write_h5ad(tmp_path / "cells.h5ad")
+    arguments = ["-m", checkpoint_folder, "--mode", "gene"]
+    for name, options in (("all", []), ("mean", ["--summary", "mean"])):
+        status, _, said = command(
+            "embed", tmp_path / "cells.h5ad", "-o", tmp_path / f"{name}.parquet",
+            *arguments, *options,
+        )  # fmt: skip
+        assert status == 0
+        assert "1 of 30 cells have no embedding: no counts in genes" in said
+        assert "10 of 30 cells have no embedding: filter_pass is 0" in said
+    assert pd.read_parquet(tmp_path / "all.parquet")["cell"].nunique() == 19
+
+
 def test_saved_tokens_embed_as_their_counts_do(
     command, cells, checkpoint_folder, expected, tmp_path
 ):

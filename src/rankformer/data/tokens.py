@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -80,7 +80,7 @@ class TokenizedCells:
             INPUT_IDS: pa.ListArray.from_arrays(offsets.astype(np.int32), values),
             LENGTH: np.diff(offsets).astype(np.int32),
         }
-        columns.update({key: _as_array(key, each) for key, each in (attributes or {}).items()})
+        columns.update({key: as_attribute(key, each) for key, each in (attributes or {}).items()})
         names = (
             None if cell_names is None else pa.chunked_array([pa.array(cell_names, pa.string())])
         )
@@ -96,21 +96,16 @@ class TokenizedCells:
             If there is nothing to join, or the parts differ in vocabulary or attributes.
         """
         parts = list(parts)
-        hashes = {part.vocabulary_sha256 for part in parts}
-        columns = {tuple(part.table.column_names) for part in parts}
-        if len(hashes) != 1 or len(columns) != 1:
-            raise TokensError(
-                f"{len(parts)} parts with {len(hashes)} vocabularies and {len(columns)} sets of "
-                "attributes cannot be joined.",
-                "At least one part; one vocabulary and the same attributes in all.",
-                "Tokenize all parts with one model and one custom_attr_name_dict.",
-            )
+        for part in parts:
+            _expect_alike(part, parts[0])
+        if not parts:
+            raise _no_parts()
         named = [part.cell_names for part in parts if part.cell_names is not None]
         names = None
         if len(named) == len(parts):
             names = pa.chunked_array([chunk for each in named for chunk in each.chunks])
         table = pa.concat_tables([part.table for part in parts], promote_options="permissive")
-        return cls(table, names, hashes.pop())
+        return cls(table, names, parts[0].vocabulary_sha256)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -177,8 +172,12 @@ class TokenizedCells:
         Raises
         ------
         TokensError
-            If there is no ``input_ids`` column of whole numbers.
+            If it is no dataset, or has no ``input_ids`` column of whole numbers.
         """
+        from datasets import Dataset
+
+        if not isinstance(dataset, Dataset):
+            raise _no_dataset(dataset)
         table = dataset.with_format("arrow")[:]
         if INPUT_IDS not in table.column_names:
             raise TokensError(
@@ -281,6 +280,8 @@ def save_tokens(parts: Iterable[TokenizedCells], path: str | os.PathLike[str]) -
 
     Raises
     ------
+    TokensError
+        If there is no part, or they differ in vocabulary, attributes, or whether cells have names.
     OutputError
         If something is already there, or the disk is full or not writable.
     """
@@ -291,9 +292,12 @@ def save_tokens(parts: Iterable[TokenizedCells], path: str | os.PathLike[str]) -
 
 
 def _write_parts(parts: Iterator[TokenizedCells], folder: Path) -> None:
-    first = next(parts)
+    first = next(parts, None)
+    if first is None:
+        raise _no_parts()
     # The library writes its own metadata, for no rows; the rows are then streamed into its file.
-    first.take(np.empty(0, np.int64)).to_dataset().save_to_disk(str(folder), num_shards=1)
+    with _without_progress_bars():
+        first.take(np.empty(0, np.int64)).to_dataset().save_to_disk(str(folder), num_shards=1)
     (data_file,) = folder.glob("*.arrow")
     with pa.ipc.open_stream(str(data_file)) as empty:
         schema = empty.schema
@@ -305,16 +309,93 @@ def _write_parts(parts: Iterator[TokenizedCells], folder: Path) -> None:
                 pa.ipc.new_stream(str(folder / _CELL_NAMES_FILE), _CELL_NAMES_SCHEMA)
             )
         for part in chain([first], parts):
+            _expect_alike(part, first)
+            if (part.cell_names is None) != (first.cell_names is None):
+                raise _names_of_some()
             rows.write_table(_cast(part.table, schema))
             if names is not None:
                 names.write_table(pa.table([part.cell_names], schema=_CELL_NAMES_SCHEMA))
 
 
-def _as_array(name: str, column: Any) -> pa.Array:
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """`datasets` shows one for its file of no rows."""
+    from datasets.utils.logging import (
+        disable_progress_bar,
+        enable_progress_bar,
+        is_progress_bar_enabled,
+    )
+
+    enabled = is_progress_bar_enabled()
+    disable_progress_bar()
     try:
-        return pa.array(column)
-    except pa.ArrowException as error:
+        yield
+    finally:
+        if enabled:
+            enable_progress_bar()
+
+
+def _no_parts() -> TokensError:
+    return TokensError(
+        "There are no tokenized cells: not one part was given.",
+        "At least one part.",
+        "Check the source that the parts come from.",
+    )
+
+
+def _expect_alike(part: TokenizedCells, first: TokenizedCells) -> None:
+    hashes = part.vocabulary_sha256, first.vocabulary_sha256
+    if hashes[0] != hashes[1]:
+        found = " and ".join(each[:8] if each else "unknown" for each in hashes)
+        raise TokensError(
+            f"The parts are of the vocabularies {found}.",
+            "One vocabulary in all parts.",
+            "Tokenize all parts with one model.",
+        )
+    if part.table.column_names != first.table.column_names:
+        raise TokensError(
+            f"One part has the columns {', '.join(part.table.column_names)}, the first has "
+            f"{', '.join(first.table.column_names)}.",
+            "The same attributes in all parts.",
+            "Tokenize all parts with one custom_attr_name_dict (--attribute).",
+        )
+
+
+def _no_dataset(given: object) -> TokensError:
+    fix = "Make it with process_data, `rankformer tokenize`, or the published tokenizer."
+    if isinstance(given, Mapping):
+        fix = f"Take one of its parts: dataset[{next(iter(given), 'train')!r}]."
+    return TokensError(
+        f"The tokenized cells are given as {type(given).__name__}.",
+        "A Dataset of Hugging Face, with a row a cell.",
+        fix,
+    )
+
+
+def _names_of_some() -> TokensError:
+    return TokensError(
+        "Some parts have names of cells, and others have none.",
+        "Names in all parts or in none.",
+        "Pass cell_names for all parts, or leave them out.",
+    )
+
+
+def as_attribute(name: str, column: Any) -> "pa.Array | pa.ChunkedArray":
+    """Values of an attribute in Arrow.
+
+    Raises
+    ------
+    TokensError
+        If they are of several types, or of one that a dataset cannot hold.
+    """
+    try:
+        values = pa.array(column)
+    except (pa.ArrowException, TypeError, ValueError) as error:
         raise _mixed_attribute(f"The attribute {name} holds values of several types.") from error
+    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    if isinstance(kind, pa.BaseExtensionType):
+        raise _mixed_attribute(f"The attribute {name} holds {kind.extension_name}.")
+    return values
 
 
 def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from rankformer.errors import OutputError, SettingsError
 from rankformer.model.checkpoint import Checkpoint
@@ -22,6 +20,7 @@ from rankformer.tasks.embed import (
     describe_run,
     fill_vectors,
     iterate_gene_vectors,
+    tell_missing,
 )
 from rankformer.tasks.gene_summary import Statistic, summarize_genes
 from rankformer.tasks.output import (
@@ -158,20 +157,13 @@ def _embed_cells(
                 missing[start:stop] = fill_vectors(
                     vectors[start:stop], stream, embedder, pooling=pooling, progress=progress
                 )
-        _tell_missing(missing)
+        tell_missing(missing)
         provenance = describe_run(embedder, pooling, streams)
         embeddings = CellEmbeddings(vectors, missing, _joined_obs(streams), provenance)
         write_cell_vectors(
             job.output, embeddings,
             key=job.key, copy_of=_to_copy(job.output, streams), overwrite=job.overwrite,
         )  # fmt: skip
-
-
-def _tell_missing(missing: NDArray[np.object_]) -> None:
-    for reason, n_cells in Counter(each for each in missing if each).items():
-        logger.warning(
-            "%s of %s cells have no embedding: %s.", f"{n_cells:,}", f"{len(missing):,}", reason
-        )
 
 
 def _to_copy(output: Path, streams: Sequence[TokenSource]) -> Path | None:
