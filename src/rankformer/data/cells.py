@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 
 from rankformer.data.count_search import CountSearch, FoundCounts, MatrixSurvey
 from rankformer.data.counts import CountKind, ValueFigures, check_values, undo_log
-from rankformer.data.file_kinds import each_once, find_files, reading
+from rankformer.data.file_kinds import FileKind, each_once, find_files, identify, reading
 from rankformer.data.row_matrices import make_canonical
 from rankformer.data.sources import OpenSource, open_source
 from rankformer.errors import CountsError, SettingsError
@@ -24,10 +24,12 @@ __all__ = [
     "CellSource",
     "CountChunk",
     "CountKind",
+    "FileKind",
     "MatrixSurvey",
     "ValueFigures",
     "each_once",
     "find_files",
+    "identify",
     "open_cells",
     "survey_matrices",
 ]

@@ -41,12 +41,15 @@ class CellEmbeddings:
         The source's obs.
     provenance
         Model, layer, dtype, versions, hashes and figures of the gene mapping; plain values.
+    sources
+        (n_cells,) object: which of several inputs each cell is of, or None where there is one.
     """
 
     vectors: NDArray[np.float32]
     missing: NDArray[np.object_]
     obs: "pd.DataFrame"
     provenance: dict[str, Any]
+    sources: NDArray[np.object_] | None = None
 
 
 def embed_cells(

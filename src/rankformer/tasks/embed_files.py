@@ -5,12 +5,16 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from rankformer.data.cells import FileKind, identify
+from rankformer.data.tokens import is_saved_tokens
 from rankformer.errors import OutputError, SettingsError
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.embedder import Embedder, Pooling
@@ -24,6 +28,7 @@ from rankformer.tasks.embed import (
 )
 from rankformer.tasks.gene_summary import Statistic, summarize_genes
 from rankformer.tasks.output import (
+    name_cells,
     vectors_beside,
     write_cell_vectors,
     write_gene_summary,
@@ -35,7 +40,7 @@ from rankformer.tasks.tokenize import ReadingOptions, TokenSource, open_sources
 
 logger = logging.getLogger(__name__)
 
-_COPIED = (".h5ad", ".zarr")
+_COPIED = {".h5ad": FileKind.H5AD, ".zarr": FileKind.ZARR}
 
 
 @dataclass(frozen=True)
@@ -159,7 +164,10 @@ def _embed_cells(
                 )
         tell_missing(missing)
         provenance = describe_run(embedder, pooling, streams)
-        embeddings = CellEmbeddings(vectors, missing, _joined_obs(streams), provenance)
+        sources = _sources(streams)
+        embeddings = CellEmbeddings(
+            vectors, missing, _joined_obs(streams, sources), provenance, sources
+        )
         write_cell_vectors(
             job.output, embeddings,
             key=job.key, copy_of=_to_copy(job.output, streams), overwrite=job.overwrite,
@@ -167,30 +175,48 @@ def _embed_cells(
 
 
 def _to_copy(output: Path, streams: Sequence[TokenSource]) -> Path | None:
-    path = streams[0].path
-    if len(streams) == 1 and path and path.suffix == output.suffix and output.suffix in _COPIED:
-        return path
-    return None
+    path, kind = streams[0].path, _COPIED.get(output.suffix)
+    if len(streams) > 1 or path is None or kind is None or is_saved_tokens(path):
+        return None
+    # By what it is: AnnData's HDF5 may be named .h5.
+    return path if identify(path) is kind else None
 
 
-def _joined_obs(streams: Sequence[TokenSource]) -> pd.DataFrame:
+def _sources(streams: Sequence[TokenSource]) -> NDArray[np.object_] | None:
     if len(streams) == 1:
+        return None
+    names = np.array([stream.name for stream in streams], dtype=object)
+    return np.repeat(names, [len(stream) for stream in streams])
+
+
+def _joined_obs(
+    streams: Sequence[TokenSource], sources: NDArray[np.object_] | None
+) -> pd.DataFrame:
+    """All columns of all inputs, missing where an input has none of the name, and the source."""
+    if sources is None:
         return streams[0].obs
-    tables = [stream.obs.assign(source=stream.name) for stream in streams]
-    return pd.concat(tables, join="inner").apply(_of_one_type)
+    obs = pd.concat([stream.obs for stream in streams]).apply(_of_one_type)
+    names = chain(["source"], (f"source_{i}" for i in count(2)))
+    column = next(name for name in names if name not in obs)
+    logger.info('Which input a cell is of is in obs["%s"].', column)
+    return obs.assign(**{column: sources})
 
 
 def _of_one_type(column: "pd.Series[Any]") -> "pd.Series[Any]":
     """Text, where a column is text in one input and numbers in another: no format takes both."""
-    if column.dtype != object or pd.api.types.infer_dtype(column) in ("string", "empty"):
+    kind = pd.api.types.infer_dtype(column, skipna=True)
+    if column.dtype != object or kind in ("string", "empty"):
         return column
+    if kind == "boolean":
+        return column.astype("boolean")
     return column.map(str, na_action="ignore")
 
 
 def _embed_genes(job: EmbedJob, streams: Sequence[TokenSource], embedder: Embedder) -> None:
-    names = np.concatenate([stream.obs.index.astype(str).to_numpy() for stream in streams])
+    obs = pd.concat([stream.obs[[]] for stream in streams])
+    cells = name_cells(obs, _sources(streams))
     starts = np.cumsum([0, *map(len, streams)])
-    with show_progress(len(names), "Embedding genes") as progress:
+    with show_progress(len(obs), "Embedding genes") as progress:
         blocks = (
             (start + rows, genes)
             for start, stream in zip(starts.tolist(), streams, strict=False)
@@ -198,7 +224,7 @@ def _embed_genes(job: EmbedJob, streams: Sequence[TokenSource], embedder: Embedd
         )
         provenance = describe_run(embedder, "gene", streams)
         write_gene_vectors(
-            job.output, blocks, names, embedder.checkpoint.vocabulary, provenance,
+            job.output, blocks, cells, embedder.checkpoint.vocabulary, provenance,
             overwrite=job.overwrite,
         )  # fmt: skip
 

@@ -5,9 +5,11 @@ with the cells, and then put into the target's format.
 """
 
 import json
+import os
 import shutil
+import stat
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,9 +58,10 @@ def write_cell_vectors(
         ``.h5ad`` or ``.zarr``: AnnData with the vectors in ``obsm[key]``, provenance in
         ``uns["rankformer"][key]``, and reasons in ``obs[key + "_missing"]`` where cells have none.
         ``.npy``: the array alone, with provenance in a ``.json`` beside it. ``.parquet``: a row a
-        cell with ``cell`` and ``vector``, provenance in the schema's metadata.
+        cell with ``cell`` and ``vector``, and ``source`` where there are several; provenance in
+        the schema's metadata.
     embeddings
-        Vectors, reasons, obs and provenance.
+        Vectors, reasons, obs, sources and provenance.
     key
         Name in ``obsm``.
     copy_of
@@ -87,7 +90,7 @@ def write_cell_vectors(
 def write_gene_vectors(
     path: Path,
     blocks: Iterable[tuple[NDArray[np.int64], GeneVectors]],
-    cell_names: NDArray[np.object_],
+    cells: Mapping[str, NDArray[np.object_]],
     vocabulary: Vocabulary,
     provenance: dict[str, Any],
     *,
@@ -95,8 +98,9 @@ def write_gene_vectors(
 ) -> None:
     """Write one long Parquet table, block after block: a row for each gene of each cell.
 
-    Columns: ``cell`` (name), ``ensembl_id``, ``rank`` (1 = the cell's first gene) and ``vector``
-    (d_model float32). Cells are in the input's order, genes in rank order.
+    Columns: those of `cells`, each (n_cells,) texts such as the cell's name; ``ensembl_id``,
+    ``rank`` (1 = the cell's first gene) and ``vector`` (d_model float32). Cells are in the input's
+    order, genes in rank order.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -110,7 +114,10 @@ def write_gene_vectors(
                 ranks = np.arange(len(genes.tokens)) - np.repeat(genes.offsets[:-1], lengths) + 1
                 table = pa.table(
                     {
-                        "cell": pa.array(np.repeat(cell_names[rows], lengths), pa.string()),
+                        **{
+                            name: pa.array(np.repeat(column[rows], lengths), pa.string())
+                            for name, column in cells.items()
+                        },
                         "ensembl_id": ids.take(pa.array(genes.tokens)),
                         "rank": pa.array(ranks, pa.int32()),
                         "vector": _vectors_column(genes.vectors),
@@ -184,17 +191,28 @@ def _write_cell_parquet(part: Path, embeddings: CellEmbeddings) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    names = embeddings.obs.index.astype(str).to_numpy()
+    columns = name_cells(embeddings.obs, embeddings.sources)
     vectors = embeddings.vectors
     schema = pa.schema(
-        [("cell", pa.string()), ("vector", pa.list_(pa.float32(), vectors.shape[1]))],
+        [
+            *((name, pa.string()) for name in columns),
+            ("vector", pa.list_(pa.float32(), vectors.shape[1])),
+        ],
         metadata=_metadata(embeddings.provenance),
     )
     with pq.ParquetWriter(part, schema, compression="zstd") as writer:
         for start in range(0, len(vectors), _ROWS_AT_ONCE):
             rows = slice(start, start + _ROWS_AT_ONCE)
-            cells = pa.array(names[rows], pa.string())
-            writer.write_table(pa.table([cells, _vectors_column(vectors[rows])], schema=schema))
+            cells = [pa.array(column[rows], pa.string()) for column in columns.values()]
+            writer.write_table(pa.table([*cells, _vectors_column(vectors[rows])], schema=schema))
+
+
+def name_cells(
+    obs: "pd.DataFrame", sources: NDArray[np.object_] | None
+) -> dict[str, NDArray[np.object_]]:
+    """The columns of a table that tell cells apart: their names and, of several, their sources."""
+    names = {"cell": obs.index.astype(str).to_numpy(dtype=object)}
+    return names if sources is None else {**names, "source": sources}
 
 
 def _vectors_column(vectors: NDArray[np.float32]) -> "pa.FixedSizeListArray":
@@ -229,17 +247,17 @@ def store_in(adata: "AnnData", embeddings: CellEmbeddings, key: str) -> None:
     """Put embeddings into `adata`: ``obsm``, ``uns``, and ``obs`` where cells have none."""
     adata.obsm[key] = np.asarray(embeddings.vectors)
     adata.uns[UNS_KEY] = {**adata.uns.get(UNS_KEY, {}), key: embeddings.provenance}
-    column = f"{key}_missing"
-    if any(embeddings.missing):
-        adata.obs[column] = _reasons(embeddings)
-    elif column in adata.obs:
-        del adata.obs[column]
+    _set_reasons(adata.obs, f"{key}_missing", embeddings)
 
 
-def _reasons(embeddings: CellEmbeddings) -> "pd.Categorical":
+def _set_reasons(obs: "pd.DataFrame", column: str, embeddings: CellEmbeddings) -> None:
+    """Put down why cells have no embedding; where all have one, what an earlier run said goes."""
     import pandas as pd
 
-    return pd.Categorical(embeddings.missing)
+    if any(embeddings.missing):
+        obs[column] = pd.Categorical(embeddings.missing)
+    elif column in obs:
+        del obs[column]
 
 
 def _add_to_copy(
@@ -255,11 +273,18 @@ def _add_to_copy(
     else:
         import zarr
 
-        shutil.copytree(copy_of, part)
+        _copy_folder(copy_of, part)
         group = zarr.open_group(part, mode="r+", use_consolidated=False)
         _add_elements(group, embeddings, key)
         if (copy_of / ".zmetadata").exists():
             zarr.consolidate_metadata(group.store)
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    """Copy what is in it without its permissions: a copy of what is read-only is added to."""
+    shutil.copytree(source, target, copy_function=shutil.copyfile)
+    for folder, _, _ in os.walk(target):
+        Path(folder).chmod(Path(folder).stat().st_mode | stat.S_IRWXU)
 
 
 def _added_bytes(embeddings: CellEmbeddings) -> int:
@@ -276,7 +301,8 @@ def _add_elements(file: Any, embeddings: CellEmbeddings, key: str) -> None:
             write_elem(file, group, {})
     write_elem(file, f"obsm/{key}", np.asarray(embeddings.vectors))
     write_elem(file, f"uns/{UNS_KEY}/{key}", embeddings.provenance)
-    if any(embeddings.missing):
+    column = f"{key}_missing"
+    if any(embeddings.missing) or column in file["obs"]:
         obs = read_elem(file["obs"])
-        obs[f"{key}_missing"] = _reasons(embeddings)
+        _set_reasons(obs, column, embeddings)
         write_elem(file, "obs", obs)
