@@ -10,39 +10,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from datasets import load_from_disk
-from tests.conftest import shared_path
 
 import rankformer
-from rankformer.cli import main
 
 
 def run(*arguments, **more):
     """Run a command in a process of its own; what it printed comes back."""
     command = [sys.executable, "-m", "rankformer", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, **more)
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run a command in this process, which saves the start; returns status, stdout, stderr."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["rankformer", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as exit_:
-            status = exit_.code or 0
-        return (status, *capsys.readouterr())
-
-    return call
-
-
-@pytest.fixture
-def cells(small_adata, tmp_path):
-    path = tmp_path / "cells.h5ad"
-    small_adata.write_h5ad(path)
-    return path
 
 
 @pytest.fixture
@@ -291,51 +266,6 @@ def test_saved_tokens_embed_as_their_counts_do(
     published.save_to_disk(str(tmp_path / "published"))
     command("embed", tmp_path / "published", "-o", tmp_path / "out.npy", *arguments)
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), found.obsm["X_geneformer"])
-
-
-def test_inspect_fits_a_screen_and_its_advice_works(
-    command, cells, checkpoint_folder, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("COLUMNS", "100")
-    status, screen, _ = command("inspect", cells, "-m", checkpoint_folder)
-    assert status == 0
-    assert len(screen.splitlines()) <= 24
-    assert "30 cells, 170 variables" in screen
-    assert "symbols" in screen
-    assert "150 of 170 (88%)" in screen
-    advice = screen.strip().splitlines()[-1].split()
-    assert advice[:3] == ["rankformer", "embed", str(cells)]
-    monkeypatch.chdir(tmp_path)
-    assert command(*advice[1:])[0] == 0
-    assert (tmp_path / "cells.geneformer.h5ad").exists()
-
-
-@pytest.mark.parametrize("spoil", ["log", "centre", "names", "mouse"])
-def test_inspect_never_fails_on_a_readable_file(
-    command, small_adata, checkpoint_folder, tmp_path, spoil
-):
-    if spoil == "log":
-        small_adata.X = small_adata.X.log1p()
-    elif spoil == "centre":
-        small_adata.X = small_adata.X.toarray() - 0.5
-    elif spoil == "names":
-        small_adata.var_names = [str(i) for i in range(170)]
-    else:
-        small_adata.var_names = [f"Gapdh{i}" for i in range(170)]
-    small_adata.write_h5ad(tmp_path / "spoilt.h5ad")
-    status, screen, _ = command("inspect", tmp_path / "spoilt.h5ad", "-m", checkpoint_folder)
-    assert status == 0
-    assert "X" in screen
-    assert len(screen) > 200
-
-
-def test_inspect_on_real_files(command, v2, tmp_path):
-    v2.save(tmp_path)
-    for name in ("ifnb", "pbmc3k"):
-        status, screen, _ = command("inspect", shared_path("cells", f"{name}.h5ad"))
-        assert status == 0
-        assert "human" in screen
-        assert "counts" in screen
 
 
 def test_both_layer_numberings_agree(command, cells, checkpoint_folder, tmp_path):

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,7 @@ __all__ = [
     "find_files",
     "identify",
     "open_cells",
+    "read_var",
     "survey_matrices",
 ]
 
@@ -254,6 +256,28 @@ def survey_matrices(source: ad.AnnData | str | os.PathLike[str]) -> list[MatrixS
     try:
         search = CountSearch(opened)
         return [search.survey(location) for location in opened.places]
+    finally:
+        opened.close()
+
+
+def read_var(source: ad.AnnData | str | os.PathLike[str]) -> pd.DataFrame | None:
+    """Read the variables of the first matrix that has some, whatever values it holds.
+
+    Returns
+    -------
+    As `CellSource.var`; None where there is no matrix.
+
+    Raises
+    ------
+    CountsError
+        If the source itself cannot be read.
+    """
+    opened = open_source(source)
+    try:
+        for location in opened.places:
+            with suppress(CountsError):
+                return opened.var(location)
+        return None
     finally:
         opened.close()
 
