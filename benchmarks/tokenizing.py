@@ -1,7 +1,9 @@
 """Tokenizing alone, beside Helical: from memory to a dataset, and from a file to a saved dataset.
 
-Runs with rankformer's Python. The vocabulary is V1, the identifiers are Ensembl ids, none twice;
-both sides get the same AnnData, small files repeated to about the cells asked for.
+Runs with rankformer's Python. Beside Helical the vocabulary is V1, the identifiers are Ensembl ids,
+none twice; both sides get the same AnnData, small files repeated to about the cells asked for. The
+command is timed from compressed files, with V1 and with V2, whose dictionaries send several ids to
+one gene: Helical 2.2.0 fails on those.
 """
 
 from __future__ import annotations
@@ -14,14 +16,24 @@ from pathlib import Path
 from typing import Any
 
 import anndata
-from baseline import fill_cache
+import numpy as np
+from encoder import fill_cache
 from machine import describe_machine, load_average
 from processes import RUNNERS, run_measured, timed
 from reporting import markdown_table, spread, write_json
+from scipy.sparse import csr_matrix
 
 MODEL = "gf-6L-30M-i2048"
+MODELS = {"V1": MODEL, "V2": "gf-12L-95M-i4096"}
 HEADER = ("cells", "side", "first call, cells/s", "second call, cells/s", "peak, MB", "ratio")
-COMMAND_HEADER = ("cells", "n", "whole process, s", "cells/s", "kernel compiled before")
+COMMAND_HEADER = (
+    "vocabulary",
+    "cells",
+    "n",
+    "whole process, s",
+    "cells/s",
+    "kernel compiled before",
+)
 
 
 def repeat_cells(path: Path, n_cells: int, out: Path) -> None:
@@ -32,7 +44,22 @@ def repeat_cells(path: Path, n_cells: int, out: Path) -> None:
     many.obs_names = [f"cell{index}" for index in range(many.n_obs)]
     if many.var["ensembl_id"].duplicated().any():
         sys.exit(f"{path.name} has an Ensembl id twice, on which Helical 2.2.0 fails.")
-    many.write_h5ad(out)
+    many.write_h5ad(out, compression="gzip")
+
+
+def thin_cells(path: Path, n_genes: int, out: Path) -> None:
+    """Write a file's cells with a share of their molecules: `n_genes` genes each on average."""
+    adata, rng = anndata.read_h5ad(path), np.random.default_rng(0)
+    counts = csr_matrix(adata.X).astype(np.int64)
+    low, high = 0.0, 1.0
+    for _ in range(12):
+        share = (low + high) / 2
+        thinned = counts.copy()
+        thinned.data = rng.binomial(counts.data, share)
+        thinned.eliminate_zeros()
+        low, high = (share, high) if thinned.nnz < n_genes * len(adata) else (low, share)
+    adata.X = thinned.astype(np.float32)
+    adata.write_h5ad(out)
 
 
 def make_commands(arguments: argparse.Namespace, home: Path, checkpoint: Path) -> dict[str, Any]:
@@ -71,20 +98,21 @@ def measure_command(cells: Path, checkpoint: Path, threads: int, kernels: Path) 
 
 
 def measure_commands(
-    arguments: argparse.Namespace, files: dict[str, Path], checkpoint: Path
+    arguments: argparse.Namespace, files: dict[str, Path], checkpoints: dict[str, Path]
 ) -> list[dict[str, Any]]:
     """The command on each file, once with a kernel to compile, then with a compiled one."""
-    results = []
+    results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as kernels:
-        for name, path in files.items():
-            for turn in range(arguments.rounds + (not results)):
-                seconds = measure_command(path, checkpoint, arguments.threads, Path(kernels))
-                n_cells = anndata.read_h5ad(path, backed="r").n_obs
-                results.append(
-                    {"cells": name, "n_cells": n_cells, "seconds": seconds,
-                     "kernel_compiled_before": bool(results) or bool(turn),
-                     "load_before": load_average()}
-                )  # fmt: skip
+        runs = [(file, vocabulary) for file in files.items() for vocabulary in checkpoints]
+        for (name, path), vocabulary in [runs[0], *runs * arguments.rounds]:
+            load = load_average()
+            checkpoint = checkpoints[vocabulary]
+            seconds = measure_command(path, checkpoint, arguments.threads, Path(kernels))
+            results.append(
+                {"vocabulary": vocabulary, "cells": name, "seconds": seconds,
+                 "n_cells": anndata.read_h5ad(path, backed="r").n_obs,
+                 "kernel_compiled_before": bool(results), "load_before": load}
+            )  # fmt: skip
     return results
 
 
@@ -110,14 +138,14 @@ def rate(figures: dict[str, Any], stage: str = "tokenize") -> float:
 
 def command_rows(results: list[dict[str, Any]]) -> list[list[str]]:
     """A row for each file, and for whether the kernel was compiled before."""
-    groups: dict[tuple[str, int, bool], list[float]] = {}
+    groups: dict[tuple[str, str, int, bool], list[float]] = {}
     for each in results:
-        key = each["cells"], each["n_cells"], each["kernel_compiled_before"]
+        key = each["vocabulary"], each["cells"], each["n_cells"], each["kernel_compiled_before"]
         groups.setdefault(key, []).append(each["seconds"])
     return [
-        [cells, f"{n:,}", spread(seconds), spread(n / each for each in seconds),
+        [vocabulary, cells, f"{n:,}", spread(seconds), spread(n / each for each in seconds),
          "yes" if warm else "no"]
-        for (cells, n, warm), seconds in groups.items()
+        for (vocabulary, cells, n, warm), seconds in groups.items()
     ]  # fmt: skip
 
 
@@ -126,6 +154,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--helical-python", type=Path, required=True, help="peers/helical_env.sh")
     parser.add_argument("--cells", type=Path, nargs="+", required=True, help="files of counts")
+    parser.add_argument("--deep-cells", type=Path, help="thinned to --n-genes, beside Helical")
+    parser.add_argument("--n-genes", type=int, default=2700, help="of a cell, on average")
     parser.add_argument("--configs", type=Path, required=True, help="published MODEL.json")
     parser.add_argument("--dictionaries", type=Path, required=True, help="published pickles")
     parser.add_argument("--n-cells", type=int, default=4000, help="beside Helical")
@@ -139,16 +169,25 @@ def parse_arguments() -> argparse.Namespace:
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """All of it, with what is needed below `folder`."""
     home = folder / "home"
-    checkpoint = fill_cache(arguments, MODEL, home)
-    commands = make_commands(arguments, home, checkpoint)
+    checkpoints = {key: fill_cache(arguments, model, home) for key, model in MODELS.items()}
+    commands = make_commands(arguments, home, checkpoints["V1"])
     memory, files = {}, {}
-    for path in arguments.cells:
-        small, large = folder / f"{path.stem}.h5ad", folder / f"{path.stem}_large.h5ad"
+    for path in [*arguments.cells, *thinned(arguments, folder)]:
+        small, large = folder / f"{path.stem}_few.h5ad", folder / f"{path.stem}_many.h5ad"
         repeat_cells(path, arguments.n_cells, small)
         memory[path.stem] = measure_memory(commands, small, arguments.rounds)
         repeat_cells(path, arguments.n_cells_file, large)
-        files |= {path.stem: small, f"{path.stem}, large": large}
-    return {"memory": memory, "command": measure_commands(arguments, files, checkpoint)}
+        files |= {path.stem: small, f"{path.stem}, many": large}
+    return {"memory": memory, "command": measure_commands(arguments, files, checkpoints)}
+
+
+def thinned(arguments: argparse.Namespace, folder: Path) -> list[Path]:
+    """The deep cells, thinned, where some were named."""
+    if arguments.deep_cells is None:
+        return []
+    path = folder / f"{arguments.n_genes} genes a cell.h5ad"
+    thin_cells(arguments.deep_cells, arguments.n_genes, path)
+    return [path]
 
 
 def main() -> None:
@@ -157,7 +196,7 @@ def main() -> None:
     machine = describe_machine()
     with tempfile.TemporaryDirectory() as folder:
         results = measure(arguments, Path(folder))
-    settings = {"vocabulary": "V1", "threads": arguments.threads}
+    settings = {"threads": arguments.threads}
     write_json(arguments.out, {"machine": machine, **settings, **results})
     memory = [row for cells, figures in results["memory"].items()
               for row in memory_rows(cells, figures)]  # fmt: skip

@@ -305,3 +305,12 @@ def test_help_of_every_command(command):
         assert status == 0
         assert "Usage: " in screen
     assert command("--version")[1].strip() == rankformer.__version__
+
+
+def test_bench_prints_rates(command, checkpoint_folder):
+    status, out, _ = command(
+        "bench", "--model", checkpoint_folder, "--device", "cpu", "--seconds", "0.1"
+    )
+    assert status == 0
+    for what in ("small on cpu", "cells/s", "TFLOP/s", "time over that of both alone", "MB"):
+        assert what in out

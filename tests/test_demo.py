@@ -1,4 +1,4 @@
-"""`make demo`, with a few steps of training: what it writes and what it tells the reader to run."""
+"""`make demo`: what it writes and what it tells the reader to run."""
 
 import os
 import shlex
@@ -10,9 +10,6 @@ import anndata as ad
 import numpy as np
 import pytest
 
-import rankformer
-
-pytestmark = pytest.mark.slow
 DEMO = Path(__file__).resolve().parents[1] / "examples" / "demo.py"
 
 
@@ -31,14 +28,13 @@ def output(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def printed(output) -> str:
-    return run(sys.executable, DEMO, "--output", output, "--steps", "3")
+    return run(sys.executable, DEMO, "--output", output)
 
 
-def test_it_says_that_the_model_is_a_toy_and_compares_it(printed):
-    assert "it shows the workflow, not biology" in printed
-    for line in ("random weights, same shape (baseline)", "toy model", "PCA (50)"):
+def test_it_compares_the_model_with_pca(printed):
+    for line in ("rankformer-mini, zero-shot", "PCA (50) of the same genes"):
         score = float(printed.split(f"  {line}", 1)[1].split("\n")[0].split()[-1])
-        assert 0 < score < 1
+        assert 0.4 < score < 1
 
 
 def test_cells_are_embedded_in_their_order(printed, output):
@@ -48,7 +44,6 @@ def test_cells_are_embedded_in_their_order(printed, output):
     cells = sc.datasets.pbmc68k_reduced()
     assert embedded.obs_names.equals(cells.obs_names)
     assert np.isfinite(embedded.obsm["X_geneformer"]).all()
-    assert embedded.obsm["X_geneformer"].shape == (700, 64)
     assert embedded.obsm["X_umap"].shape == (700, 2)
     # Not the UMAP that scanpy ships.
     assert not np.allclose(embedded.obsm["X_umap"], cells.obsm["X_umap"])
@@ -62,22 +57,6 @@ def test_the_picture_is_drawn(printed, output):
     picture = imread(output / "umap.png")
     assert min(picture.shape[:2]) > 600
     assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 50
-
-
-def test_the_checkpoint_is_trained_and_opens_in_transformers(printed, output):
-    from transformers import BertForMaskedLM
-
-    found = rankformer.Checkpoint.open(output / "model")
-    model = BertForMaskedLM.from_pretrained(output / "model")
-    assert model.config.vocab_size == found.vocabulary.size
-    # Biases of BERT begin at zero: training moved them.
-    assert model.cls.predictions.bias.abs().max() > 0
-
-
-def test_nothing_of_the_random_weights_is_left(printed, output):
-    assert {each.name for each in output.iterdir()} >= {"model", "umap.png"}
-    assert not list(output.glob("*random*"))
-    assert len(list(output.rglob("*.safetensors"))) == 1
 
 
 def test_the_command_it_prints_gives_the_same_embeddings(printed, output):

@@ -70,12 +70,19 @@ def limit_threads(threads: int) -> None:
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that every runner has."""
-    parser.add_argument("--cells", type=Path, required=True, help="raw counts, var['ensembl_id']")
+    parser.add_argument("--cells", type=Path, help="raw counts, var['ensembl_id']")
     parser.add_argument("--n-cells", type=int, help="the first ones; all unless given")
     parser.add_argument("--batch-size", type=int, default=24)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True, help="JSON of the figures")
     parser.add_argument("--vectors", type=Path, help=".npz of embeddings and tokens")
+
+
+def add_token_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the runners that take tokens too, and run on a GPU."""
+    parser.add_argument("--tokens", type=Path, help=".npz of values and offsets, in place of cells")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="folder of the model")
+    parser.add_argument("--device", default="cpu")
 
 
 def describe_tokens(lengths: NDArray[np.integer]) -> dict[str, int]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rankformer.tasks.build_vocabulary import build_vocabulary
     from rankformer.tasks.embed import CellEmbeddings, embed_cells
     from rankformer.tasks.gene_summary import GeneSummary, summarize_genes
+    from rankformer.tasks.pretrain import continue_model, draw_model, pretrain
+    from rankformer.tasks.recipes import Recipe
     from rankformer.tasks.sketch_expression import sketch_expression
     from rankformer.tasks.tokenize import ReadingOptions, open_tokens, tokenize_cells
     from rankformer.vocabulary import Vocabulary
@@ -56,6 +58,10 @@ _HOMES = {
     "embed_cells": "tasks.embed",
     "GeneSummary": "tasks.gene_summary",
     "summarize_genes": "tasks.gene_summary",
+    "continue_model": "tasks.pretrain",
+    "draw_model": "tasks.pretrain",
+    "pretrain": "tasks.pretrain",
+    "Recipe": "tasks.recipes",
     "sketch_expression": "tasks.sketch_expression",
     "ReadingOptions": "tasks.tokenize",
     "open_tokens": "tasks.tokenize",
@@ -82,14 +88,18 @@ __all__ = [
     "PackedBatch",
     "RankformerError",
     "ReadingOptions",
+    "Recipe",
     "TokenizedCells",
     "Vocabulary",
     "build_vocabulary",
+    "continue_model",
+    "draw_model",
     "embed_cells",
     "encode_rank_values",
     "map_genes",
     "open_cells",
     "open_tokens",
+    "pretrain",
     "read_gene_table",
     "save_checkpoint",
     "save_tokens",

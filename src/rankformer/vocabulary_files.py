@@ -8,15 +8,18 @@ import hashlib
 import json
 import pickle
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from rankformer.errors import VocabularyError
 from rankformer.scratch import whole_or_nothing
 from rankformer.vocabulary import VOCABULARY_FILE, Vocabulary
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _FORMAT = 1
 _SETTINGS = b"rankformer_vocabulary"
@@ -92,10 +95,10 @@ def _read_release(files: Mapping[str, Path], name: str) -> Vocabulary:
 
 
 def _expect_values(table: object, types: tuple[type, ...], file: Path | None) -> None:
-    if isinstance(table, dict) and all(
-        isinstance(key, str) and isinstance(value, types) for key, value in table.items()
-    ):
-        return
+    if isinstance(table, dict):
+        found = set(map(type, table.values()))
+        if set(map(type, table)) <= {str} and all(issubclass(each, types) for each in found):
+            return
     raise VocabularyError(
         f"{file} does not hold a plain table.",
         f"A dictionary from gene names to {' or '.join(each.__name__ for each in types)}.",
@@ -185,7 +188,7 @@ def _read_parquet(path: Path) -> Vocabulary:
     try:
         table = pq.read_table(path, page_checksum_verification=True)
         settings = _read_settings(table.schema)
-        vocabulary = _from_rows(table.to_pydict(), settings)
+        vocabulary = _from_table(table, settings)
     except VocabularyError:
         raise
     # A damaged file can raise nearly anything, depending on the bytes.
@@ -232,18 +235,27 @@ def _read_settings(schema: Any) -> dict[str, Any]:
     return settings
 
 
-def _from_rows(rows: Mapping[str, list[Any]], settings: Mapping[str, Any]) -> Vocabulary:
-    genes = rows["ensembl_id"]
-    with_token = [index for index, token in enumerate(rows["token"]) if token is not None]
+def _from_table(table: "pa.Table", settings: Mapping[str, Any]) -> Vocabulary:
+    with_token = table.filter(table["token"].is_valid())
+    genes = with_token["ensembl_id"].to_pylist()
     return Vocabulary.from_tables(
-        {**settings["special_tokens"], **{genes[i]: rows["token"][i] for i in with_token}},
-        {genes[i]: rows["median"][i] for i in with_token},
-        symbols=_invert(genes, rows["symbols"]),
-        aliases=_invert(genes, rows["aliases"]),
+        {**settings["special_tokens"], **_join(genes, with_token["token"])},
+        _join(genes, with_token["median"]),
+        symbols=_read_names(table, "symbols"),
+        aliases=_read_names(table, "aliases"),
         input_length=settings["input_length"],
         name=settings["name"],
     )
 
 
-def _invert(genes: Iterable[str], names: Iterable[Iterable[str]]) -> dict[str, str]:
-    return {name: gene for gene, each in zip(genes, names, strict=True) for name in each}
+def _join(genes: list[str], column: "pa.ChunkedArray") -> dict[str, Any]:
+    return dict(zip(genes, column.to_pylist(), strict=True))
+
+
+def _read_names(table: "pa.Table", column: str) -> dict[str, str]:
+    """Name → Ensembl id, of a column that lists the names of each gene."""
+    import pyarrow.compute as pc
+
+    names = pc.list_flatten(table[column])
+    genes = table["ensembl_id"].take(pc.list_parent_indices(table[column]))
+    return dict(zip(names.to_pylist(), genes.to_pylist(), strict=True))

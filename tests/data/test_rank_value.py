@@ -104,15 +104,26 @@ def test_ties_go_by_token():
         assert values[1:-1].tolist() == vocabulary.tokens.tolist()
 
 
-def test_values_that_float32_cannot_tell_apart_are_ordered_exactly():
-    """Medians that differ in the last float64 digits; the sort's float32 keys merge them."""
-    n = 60
-    vocabulary = small_vocabulary(n_genes=n, special=False)
-    medians = 1 + np.random.default_rng(0).permutation(n) * 1e-13
-    object.__setattr__(vocabulary, "medians", medians)
-    counts = sparse.csr_matrix(np.ones((1, n)))
-    values, _ = encode_rank_values(counts, vocabulary.tokens, vocabulary)
-    assert values.tolist() == vocabulary.tokens[np.argsort(medians)].tolist()
+def with_medians(medians):
+    vocabulary = small_vocabulary(n_genes=len(medians), special=False)
+    object.__setattr__(vocabulary, "medians", np.asarray(medians, np.float64))
+    object.__setattr__(vocabulary, "input_length", len(medians))
+    return vocabulary
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 999), spread=st.sampled_from([1e-15, 1e-13, 1e-6, 1e-2, 1.0, 20.0]))
+def test_the_order_is_exactly_that_of_the_float64_values(seed, spread):
+    """Also where keys merge nearly all values: an outlier takes the keys' range for itself."""
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(1, 5, 300) * rng.choice([1.0, 1e6], 300, p=[0.99, 0.01])
+    medians = counts ** rng.integers(0, 2) * np.exp(spread * rng.normal(size=300).round(1))
+    vocabulary = with_medians(medians)
+    order = rng.permutation(300)
+    row = sparse.csr_matrix(counts[order][None])
+    found, _ = encode_rank_values(row, vocabulary.tokens[order], vocabulary)
+    expected = np.lexsort((vocabulary.tokens, -(counts / medians)))
+    assert found.tolist() == vocabulary.tokens[expected].tolist()
 
 
 def test_scaling_a_cell_changes_nothing(vocabulary):

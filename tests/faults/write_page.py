@@ -10,10 +10,12 @@ from tests.faults import (
     file_cases,
     gene_cases,
     model_cases,
+    pretrain_cases,
     python_cases,
     setting_cases,
     token_cases,
     value_cases,
+    vocabulary_cases,
 )
 from tests.faults.bad_input import BadInput, lay_out, run, save_models, tell
 
@@ -25,6 +27,8 @@ CATEGORIES: Mapping[str, tuple[BadInput, ...]] = {
     "Models": model_cases.CASES,
     "Settings and outputs": setting_cases.CASES,
     "Tokens": token_cases.CASES,
+    "Vocabularies": vocabulary_cases.CASES,
+    "Pretraining": pretrain_cases.CASES,
     "From Python": python_cases.CASES,
 }
 INTRODUCTION = """\

@@ -3,16 +3,20 @@
 import subprocess
 import sys
 import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankformer.errors import OutOfMemoryError
 from rankformer.model.batching import TokenBudget, run_batches
 from rankformer.model.spec import EncoderSpec
+from rankformer.model.workers import share_cores, start_workers
 
 lengths_lists = st.lists(st.integers(0, 50), max_size=40)
 
@@ -67,6 +71,46 @@ def test_one_cell_that_does_not_fit_is_an_error():
 
     with pytest.raises(OutOfMemoryError, match="one cell of 7 tokens"):
         list(run_batches(compute, offsets_of([7, 9]), TokenBudget(100)))
+
+
+@given(lengths_lists, st.integers(50, 100), st.integers(1, 4))
+@settings(deadline=None, max_examples=30)
+def test_batches_side_by_side_come_back_in_order_also_when_memory_is_short(lengths, room, n):
+    """The room is shared: what fails beside others may fit alone."""
+    offsets = offsets_of(lengths)
+    lock, in_use = threading.Lock(), 0
+
+    def compute(start, stop):
+        nonlocal in_use
+        n_tokens = offsets[stop] - offsets[start]
+        with lock:
+            if in_use + n_tokens > room:
+                raise MemoryError
+            in_use += n_tokens
+        time.sleep(0.0005)
+        with lock:
+            in_use -= n_tokens
+        return list(range(start, stop))
+
+    with start_workers(n, 1) as submit:
+        batches = list(run_batches(compute, offsets, TokenBudget(200), submit, 2 * n))
+    assert [cell for *_, cells in batches for cell in cells] == list(range(len(lengths)))
+
+
+def test_workers_leave_the_number_of_threads_as_it_was():
+    before = torch.get_num_threads()
+    with start_workers(2, 1) as submit:
+        inside = [submit(lambda *_: torch.get_num_threads(), 0, 1).result() for _ in range(4)]
+    assert inside == [1] * 4
+    assert torch.get_num_threads() == before
+    assert ThreadPoolExecutor(1).submit(torch.get_num_threads).result() == before
+
+
+def test_cells_share_the_cores():
+    for n_cells in (0, 1, 2, 1000):
+        n_workers, n_threads = share_cores(n_cells)
+        assert 1 <= n_workers * n_threads <= torch.get_num_threads()
+        assert n_workers <= max(n_cells, 1)
 
 
 def test_other_errors_are_not_taken_for_lack_of_memory():

@@ -1,5 +1,7 @@
 """The losses of pretraining against `transformers` and plain formulas."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -48,7 +50,7 @@ def test_masked_loss_and_gradients_are_those_of_bert(checkpoint, cells):
     loss.backward()
 
     labels = torch.full_like(tokens, -100).index_copy(0, places, genes)
-    rows = [slice(*pair) for pair in zip(offsets[:-1], offsets[1:], strict=True)]
+    rows = [slice(*pair) for pair in pairwise(offsets)]
     pad = torch.nn.utils.rnn.pad_sequence
     padded = pad([tokens[row] for row in rows], batch_first=True)
     bert = BertForMaskedLM.from_pretrained(checkpoint.folder).train()
@@ -98,7 +100,7 @@ def test_contrast_takes_the_mean_of_genes_alone(checkpoint, cells):
     batch = PackedBatch(tokens, positions, tuple(offsets.tolist()))
     hidden = both.model.encoder(batch).detach().double().numpy()
     means = [hidden[start + 1 : stop - 1].mean(axis=0)
-             for start, stop in zip(offsets[:-1], offsets[1:], strict=True)]  # fmt: skip
+             for start, stop in pairwise(offsets)]  # fmt: skip
     expected = plain(*arguments)["loss"].item() + 0.5 * plain_contrast(np.stack(means), 0.1)
     assert both(*arguments)["loss"].item() == pytest.approx(expected, rel=1e-5)
 

@@ -255,7 +255,7 @@ def test_two_processes_train_as_one_that_adds_up_two_batches(cells, vocabulary, 
     )
     file = vocabulary.save(tmp_path / "vocabulary.parquet")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
-                "--master-port", "0"]  # fmt: skip
+                "--standalone"]  # fmt: skip
     for name, launcher, accumulation in (("one", [sys.executable], 2), ("two", torchrun, 1)):
         words = [*launcher, script, cells, file, tmp_path / name, accumulation]
         done = subprocess.run(

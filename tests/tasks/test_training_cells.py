@@ -78,5 +78,5 @@ def test_columns_and_filters_of_all_sources(files, vocabulary):
 def test_counts_and_tokens_together_are_refused(files, vocabulary, tmp_path):
     tokens = tokenize_cells(files[0], vocabulary).save(tmp_path / "tokens")
     sources = list(open_sources([tokens, files[1]], vocabulary))
-    with pytest.raises(SettingsError, match="holds counts, and .* tokens"):
+    with pytest.raises(SettingsError, match=r"holds counts, and .* tokens"):
         gather_training_cells(sources)

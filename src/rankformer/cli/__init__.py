@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from rankformer.cli.bench import bench
 from rankformer.cli.embed import embed
 from rankformer.cli.inspect import inspect
 from rankformer.cli.models import models_app
@@ -34,6 +35,7 @@ app.command()(embed)
 app.command()(tokenize)
 app.command()(inspect)
 app.command()(pretrain)
+app.command()(bench)
 app.add_typer(models_app, name="models")
 app.add_typer(vocabulary_app, name="vocabulary")
 

@@ -8,7 +8,9 @@ import typer
 from rankformer.cli.options import (
     HOW_THE_MODEL_RUNS,
     Check,
+    Device,
     Dtype,
+    DtypeOption,
     EnsemblRelease,
     GeneIds,
     GeneReport,
@@ -27,9 +29,9 @@ from rankformer.cli.options import (
     UndoLog1p,
     UseRaw,
     check_gene_report,
+    limit_threads,
     reading_options,
     say,
-    set_threads,
     write_gene_report,
 )
 
@@ -70,12 +72,8 @@ def embed(
             rich_help_panel=HOW_THE_MODEL_RUNS,
         ),
     ] = Numbering.hidden_states,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=HOW_THE_MODEL_RUNS)
-    ] = "auto",
-    dtype: Annotated[
-        Dtype, typer.Option(help="auto: bfloat16 where native.", rich_help_panel=HOW_THE_MODEL_RUNS)
-    ] = Dtype.auto,
+    device: Device = "auto",
+    dtype: DtypeOption = Dtype.auto,
     batch_size: Annotated[
         int | None,
         typer.Option(
@@ -93,7 +91,7 @@ def embed(
         gene_table=gene_table, identifier_column=identifier_column, ensembl_column=ensembl_column,
         ensembl_release=ensembl_release, min_recognised=min_recognised, threads=threads,
     )  # fmt: skip
-    set_threads(threads)
+    limit_threads(threads)
     check_gene_report(gene_report, files, overwrite=overwrite)
     job = EmbedJob(
         sources=tuple(files), output=output, mode=mode.value,

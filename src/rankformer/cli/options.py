@@ -144,6 +144,13 @@ Threads = Annotated[
         min=1, help="At most the cores; all unless given.", rich_help_panel=HOW_THE_MODEL_RUNS
     ),
 ]
+Device = Annotated[
+    str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=HOW_THE_MODEL_RUNS)
+]
+DtypeOption = Annotated[
+    Dtype,
+    typer.Option(help="auto: bfloat16 where faster.", rich_help_panel=HOW_THE_MODEL_RUNS),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output.")]
 Verbosity = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")]
 
@@ -173,6 +180,16 @@ def reading_options(
     )
 
 
+def limit_threads(threads: int | None) -> None:
+    """Give torch at most the threads asked for and the cores there are."""
+    if threads:
+        import torch
+
+        from rankformer.tasks.tokenize import usable_cores
+
+        torch.set_num_threads(min(threads, usable_cores()))
+
+
 def check_gene_report(
     path: Path | None, files: "Sequence[Path]", *, overwrite: bool = False
 ) -> None:
@@ -191,16 +208,6 @@ def write_gene_report(
 
     write_gene_report(path, streams, overwrite=overwrite)
     say(f"Wrote {path}: what became of each variable.")
-
-
-def set_threads(threads: int | None) -> None:
-    """Let torch use so many threads, at most the cores; leave its choice where none is given."""
-    if threads:
-        import torch
-
-        from rankformer.tasks.tokenize import usable_cores
-
-        torch.set_num_threads(min(threads, usable_cores()))
 
 
 def say(text: str) -> None:

@@ -21,9 +21,9 @@ from rankformer.cli.options import (
     Threads,
     UndoLog1p,
     UseRaw,
+    limit_threads,
     reading_options,
     say,
-    set_threads,
 )
 from rankformer.errors import SettingsError
 
@@ -138,7 +138,7 @@ def pretrain(
     else:
         begun_from = model
         network, genes = _from_checkpoint(model, more_genes, (vocabulary, preset, *shape.values()))
-    set_threads(threads)
+    limit_threads(threads)
     train(
         files, output, network, genes,
         recipe=_change(changes, genes),

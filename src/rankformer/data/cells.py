@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +114,7 @@ class CellSource:
 
     def chunks(
         self, n_rows: int = 2048, *, start: int = 0, stop: int | None = None
-    ) -> Iterator[CountChunk]:
+    ) -> Generator[CountChunk, None, None]:
         """Read cells in order, `n_rows` at a time; memory does not grow with their number.
 
         Parameters

@@ -209,7 +209,8 @@ class GeneResolver:
 
     def _match(self, ensembl_ids: tuple[str, ...], rule: GeneRule) -> GeneMatch:
         gene = self._aliases.get(ensembl_ids[0], ensembl_ids[0])
-        if any(self._aliases.get(each, each) != gene for each in ensembl_ids[1:]):
+        others = ensembl_ids[1:]
+        if others and any(self._aliases.get(each, each) != gene for each in others):
             return GeneMatch(None, rule, GeneFate.AMBIGUOUS)
         fate = GeneFate.MAPPED if gene in self._token_of else GeneFate.OUTSIDE
         return GeneMatch(gene, rule, fate)
@@ -248,7 +249,12 @@ def base_of_made_unique(text: str, neighbours: Container[str]) -> str | None:
 
 
 def _fold_symbols(symbols: Mapping[str, str]) -> Names:
-    found: dict[str, tuple[str, ...]] = {}
+    found: dict[str, tuple[str, ...]] = dict(
+        zip(map(str.upper, symbols), zip(symbols.values(), strict=True), strict=True)
+    )
+    if len(found) == len(symbols):  # No two fall together, as in the published dictionaries.
+        return found
+    found.clear()
     for symbol, gene in symbols.items():
         known = found.setdefault(symbol.upper(), (gene,))
         if gene not in known:

@@ -5,7 +5,7 @@ The rules and their order stand in :class:`rankformer.data.gene_rules.GeneRule`.
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,12 +19,10 @@ from rankformer.data.gene_complaints import complain_of_few, complain_of_species
 from rankformer.data.gene_rules import GeneFate, GeneMatch, GeneResolver, GeneRule
 from rankformer.data.gene_tables import GeneTable, gene_table_from_pyensembl
 from rankformer.data.identifiers import (
-    ENSEMBL_IDS,
-    VERSIONED_IDS,
     IdentifierSummary,
+    count_ensembl_ids,
     detect_identifiers,
     distinct_identifiers,
-    kind_of,
 )
 from rankformer.errors import SettingsError
 from rankformer.vocabulary import Vocabulary
@@ -220,7 +218,7 @@ def map_genes(
     columns = [named_column(var, gene_ids)] if gene_ids is not None else candidate_columns(var)
     more = None if pyensembl_genome is None else gene_table_from_pyensembl(pyensembl_genome)
     resolver = GeneResolver(vocabulary, gene_table, more)
-    tried = [_resolve(column, resolver) for column in columns]
+    tried = _resolve_all(columns, resolver)
     chosen = _choose(tried)
     _expect_species(tried, chosen, resolver.species)
     mapping = _account(chosen, vocabulary, resolver.species)
@@ -253,17 +251,29 @@ class _Resolved:
 
     @cached_property
     def holds_ensembl_ids(self) -> bool:
-        ids = sum(kind_of(text) in (ENSEMBL_IDS, VERSIONED_IDS) for text in self.texts)
-        return 2 * ids > len(self.texts)
+        return 2 * count_ensembl_ids(self.texts) > len(self.texts)
 
 
-def _resolve(column: GeneColumn, resolver: GeneResolver) -> _Resolved:
-    codes, texts = distinct_identifiers(column.identifiers)
+def _resolve_all(columns: Iterable[GeneColumn], resolver: GeneResolver) -> list[_Resolved]:
+    """Resolve each column; those that say the same, as an index and its copy do, only once."""
+    tried: list[_Resolved] = []
+    for column in columns:
+        codes, texts = distinct_identifiers(column.identifiers)
+        same = (each for each in tried if each.texts == texts and np.array_equal(each.codes, codes))
+        known = next(same, None)
+        matches = known.matches if known else _match_rows(column, codes, texts, resolver)
+        tried.append(_Resolved(column, codes, texts, matches))
+    return tried
+
+
+def _match_rows(
+    column: GeneColumn, codes: NDArray[np.int64], texts: list[str], resolver: GeneResolver
+) -> list[GeneMatch]:
     neighbours = frozenset(texts)
     of_text = [resolver.resolve(text, neighbours) for text in texts]
     of_text.append(GeneMatch(None, None, GeneFate.NOT_A_GENE))
     rows = np.where(column.is_gene, codes, len(texts)).tolist()
-    return _Resolved(column, codes, texts, [of_text[row] for row in rows])
+    return [of_text[row] for row in rows]
 
 
 def _choose(tried: Sequence[_Resolved]) -> _Resolved:

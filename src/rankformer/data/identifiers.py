@@ -42,9 +42,12 @@ _KINDS: Mapping[str, str] = MappingProxyType(
     }
 )
 _SPECIES_CODE = r"ENS(?:[A-Z]{3,4})?"
+_GENE_ID = rf"{_SPECIES_CODE}G(?:R\d{{10}}|\d{{11}})"
+_VERSIONED, _PLAIN = rf"{_GENE_ID}\.\d+(?:_PAR_Y|_\d+)?", rf"{_GENE_ID}(?:_PAR_Y)?"
+_ENSEMBL = re.compile(f"{_VERSIONED}|{_PLAIN}", re.IGNORECASE)
 _KIND = re.compile(
-    rf"(?P<versioned>{_SPECIES_CODE}G(?:R\d{{10}}|\d{{11}})\.\d+(?:_PAR_Y|_\d+)?)"
-    rf"|(?P<ensembl>{_SPECIES_CODE}G(?:R\d{{10}}|\d{{11}})(?:_PAR_Y)?)"
+    rf"(?P<versioned>{_VERSIONED})"
+    rf"|(?P<ensembl>{_PLAIN})"
     rf"|(?P<transcript>{_SPECIES_CODE}T\d{{11}}(?:\.\d+)?)"
     rf"|(?P<protein>{_SPECIES_CODE}P\d{{11}}(?:\.\d+)?)"
     r"|(?P<number>\d+)"
@@ -120,6 +123,11 @@ def detect_identifiers(identifiers: Iterable[Any], *, n_examples: int = 3) -> Id
     )
 
 
+def count_ensembl_ids(identifiers: Iterable[str]) -> int:
+    """How many are Ensembl ids of genes, with versions or without."""
+    return sum(map(bool, map(_ENSEMBL.fullmatch, identifiers)))
+
+
 def kind_of(identifier: str) -> str:
     """Name the kind of one identifier; whatever is nothing else is a symbol."""
     match = _KIND.fullmatch(identifier)
@@ -137,12 +145,12 @@ def distinct_identifiers(values: Iterable[Any]) -> tuple[NDArray[np.int64], list
         The different texts; missing values are "".
     """
     # Not with pandas.factorize, to which a text ends at its first NUL.
-    code_of: dict[str, int] = {}
-    codes = [
-        code_of.setdefault(_text(value), len(code_of))
-        for value in pd.Series(values).astype(object).tolist()
-    ]
-    return np.array(codes, dtype=np.int64), list(code_of)
+    listed = pd.Series(values).astype(object).tolist()
+    to_text = str.strip if set(map(type, listed)) == {str} else _text
+    texts = list(map(to_text, listed))
+    distinct = list(dict.fromkeys(texts))
+    code_of = dict(zip(distinct, range(len(distinct)), strict=True))
+    return np.array([code_of[text] for text in texts], dtype=np.int64), distinct
 
 
 def _text(value: Any) -> str:

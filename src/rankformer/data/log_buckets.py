@@ -1,7 +1,7 @@
 """Expression in logarithmic buckets: medians of any number of cells within a relative error.
 
 The sketch is DDSketch (Masson et al., PVLDB 12, 2195, 2019) with all its buckets in one dense
-array: bucket i holds values above ``UPPER[i - 1]`` up to ``UPPER[i]``, whose ratio is
+array: bucket i holds values above ``ends[i - 1]`` up to ``ends[i]``, whose ratio is
 (1 + a) / (1 - a) for the relative error a, and stands for the value within a of both ends.
 """
 

@@ -61,22 +61,28 @@ def encode_rank_values(
     data = counts.data if counts.dtype == np.float32 else counts.data.astype(np.float64, copy=False)
     indptr = counts.indptr.astype(np.int64, copy=False)
     indices = counts.indices.astype(np.int32, copy=False)
+    genes = _code_genes(token_of_var, apart=counts.has_canonical_format)
     frame = np.array([_or_none(vocabulary.cls_token), _or_none(vocabulary.eos_token)], np.int32)
     room = vocabulary.input_length - vocabulary.n_frame_tokens
 
+    blocks = _split(indptr, n_threads)
     lengths_at_most = np.minimum(np.diff(indptr), room) + vocabulary.n_frame_tokens
     starts = _offsets(lengths_at_most)
-    spread = np.empty(starts[-1], np.int32)
+    tokens = np.empty(starts[-1], np.int32)
     lengths = np.empty(counts.shape[0], np.int64)
 
     def encode(first: int, last: int) -> None:
         _encode_cells(
-            data, indices, indptr, token_of_var, vocabulary.median_of_token, frame, room,
-            first, last, starts, spread, lengths,
+            data, indices, indptr, genes, vocabulary.median_of_token, frame, room,
+            first, last, tokens[starts[first] : starts[last]], lengths,
         )  # fmt: skip
 
-    _run_blocks(encode, _split(indptr, n_threads), n_threads)
-    return _close_gaps(spread, starts, lengths)
+    _run_blocks(encode, blocks, n_threads)
+    offsets = _offsets(lengths)
+    for first, last in blocks:
+        n_tokens = offsets[last] - offsets[first]
+        tokens[offsets[first] :][:n_tokens] = tokens[starts[first] :][:n_tokens]
+    return tokens[: offsets[-1]], offsets
 
 
 def _check_token_of_var(
@@ -121,85 +127,140 @@ def _run_blocks(
             done.result()
 
 
-def _close_gaps(
-    spread: NDArray[np.int32], starts: NDArray[np.int64], lengths: NDArray[np.int64]
-) -> Ragged:
-    offsets = _offsets(lengths)
-    if offsets[-1] == len(spread):
-        return spread, offsets
-    values = np.empty(offsets[-1], np.int32)
-    _copy_cells(spread, starts, offsets, values)
-    return values, offsets
+def _code_genes(token_of_var: NDArray[np.int32], *, apart: bool) -> NDArray[np.int32]:
+    """Tokens as the kernel takes them: -2 - token where several entries of a cell may share one."""
+    n_vars = np.bincount(token_of_var[token_of_var >= 0], minlength=1)
+    shared = (token_of_var >= 0) & ((n_vars[token_of_var] > 1) | (not apart))
+    return np.where(shared, -2 - token_of_var, token_of_var).astype(np.int32)
 
 
-@numba.njit(nogil=True, cache=True)
-def _copy_cells(spread, starts, offsets, values):  # type: ignore[no-untyped-def]
-    for cell in range(len(offsets) - 1):
-        n = offsets[cell + 1] - offsets[cell]
-        values[offsets[cell] : offsets[cell + 1]] = spread[starts[cell] : starts[cell] + n]
+# Bits of a key that one pass of the sort looks at. A key stands above the index of its value.
+_DIGIT = 10
+_LOW = np.uint64(2**32 - 1)
+_HALF = np.uint64(32)
 
 
 @numba.njit(nogil=True, cache=True)
 def _encode_cells(  # type: ignore[no-untyped-def]
-    data, indices, indptr, token_of_var, median_of_token, frame, room,
-    first, last, starts, spread, lengths,
+    data, indices, indptr, genes, median_of_token, frame, room, first, last, tokens, lengths
 ):  # fmt: skip
-    """Encode cells first … last - 1 into `spread` at `starts`; see `encode_rank_values`.
-
-    Sorted are 64-bit keys: the value as float32, inverted, above the token. Rounding to float32
-    keeps the order of values but may merge close ones; `_order_equal_keys` sorts those runs by the
-    exact float64 value.
-    """
-    value_of_token = np.zeros(len(median_of_token), np.float64)
-    seen = np.empty(len(median_of_token), np.int32)
-    keys = np.empty(len(median_of_token), np.uint64)
-    as_float = np.empty(1, np.float32)
-    as_bits = as_float.view(np.uint32)
+    """Encode cells first … last - 1 into `tokens`, end to end; see `encode_rank_values`."""
+    totals = np.zeros(len(median_of_token), np.float64)
+    most = max(len(genes), len(median_of_token)) + 1
+    token_of = np.empty(most, np.int32)
+    values = np.empty(most, np.float64)
+    keys = np.empty((2, most), np.uint64)
+    ends = np.empty((2, 2**_DIGIT + 1), np.int32)
+    at = 0
     for cell in range(first, last):
-        n_seen = 0
-        for entry in range(indptr[cell], indptr[cell + 1]):
-            token = token_of_var[indices[entry]]
-            count = np.float64(data[entry])
-            if token >= 0 and count != 0:
-                if value_of_token[token] == 0:
-                    seen[n_seen] = token
-                    n_seen += 1
-                value_of_token[token] += count
-        for i in range(n_seen):
-            token = seen[i]
-            value_of_token[token] /= median_of_token[token]
-            as_float[0] = value_of_token[token]
-            keys[i] = (np.uint64(~as_bits[0]) << np.uint64(32)) | np.uint64(token)
-        keys[:n_seen].sort()
-        _order_equal_keys(keys[:n_seen], value_of_token)
-
-        at = starts[cell]
+        row = slice(indptr[cell], indptr[cell + 1])
+        n = _collect(data[row], indices[row], genes, median_of_token, totals, token_of, values)
+        order = _sort_by_key(values[:n], keys, ends)
+        _order_equal_keys(order, values, token_of)
+        start = at
         if frame[0] >= 0:
-            spread[at] = frame[0]
+            tokens[at] = frame[0]
             at += 1
-        for i in range(min(n_seen, room)):
-            spread[at] = np.int32(keys[i] & np.uint64(0xFFFFFFFF))
+        for i in range(min(n, room)):
+            tokens[at] = token_of[np.int64(order[i] & _LOW)]
             at += 1
         if frame[1] >= 0:
-            spread[at] = frame[1]
+            tokens[at] = frame[1]
             at += 1
-        lengths[cell] = at - starts[cell]
-        for i in range(n_seen):
-            value_of_token[seen[i]] = 0
+        lengths[cell] = at - start
 
 
 @numba.njit(nogil=True, cache=True)
-def _order_equal_keys(keys, value_of_token):  # type: ignore[no-untyped-def]
-    """Within runs of one float32 value, sort by exact value descending, then token ascending."""
-    low = np.uint64(0xFFFFFFFF)
-    for i in range(1, len(keys)):
-        key = keys[i]
-        value = value_of_token[np.int64(key & low)]
-        j = i
-        # Keys of a run are in ascending order of token, so a strict comparison keeps ties right.
-        while j > 0 and (keys[j - 1] >> np.uint64(32)) == (key >> np.uint64(32)):
-            if value_of_token[np.int64(keys[j - 1] & low)] >= value:
-                break
-            keys[j] = keys[j - 1]
-            j -= 1
-        keys[j] = key
+def _collect(data, indices, genes, median_of_token, totals, token_of, values):  # type: ignore[no-untyped-def]
+    """The cell's genes and their values, in any order; `totals` is zero before and after."""
+    n = 0
+    n_shared = 0
+    for entry in range(len(indices)):
+        code = genes[indices[entry]]
+        count = np.float64(data[entry])
+        if code >= 0:
+            token_of[n] = code
+            values[n] = count / median_of_token[code]
+            n += int(count > 0)
+        elif code < -1 and count > 0:
+            token = -2 - code
+            # Shared genes are stacked from the end until their sums are known.
+            token_of[-1 - n_shared] = token
+            n_shared += totals[token] == 0
+            totals[token] += count
+    for i in range(n_shared):
+        token = token_of[-1 - i]
+        token_of[n] = token
+        values[n] = totals[token] / median_of_token[token]
+        totals[token] = 0
+        n += 1
+    return n
+
+
+@numba.njit(nogil=True, cache=True)
+def _sort_by_key(values, keys, ends):  # type: ignore[no-untyped-def]
+    """Radix-sort by descending value, as far as keys of two digits tell values apart.
+
+    The bits of a positive float ascend with its value. A key is the distance of the bits from
+    those of the largest value, cut to two digits: never does a larger value get a larger key.
+
+    Returns keys above indices into `values`.
+    """
+    bits = values.view(np.int64)
+    largest, smallest = 0, 2**63 - 1
+    for i in range(len(bits)):
+        largest = max(largest, bits[i])
+        smallest = min(smallest, bits[i])
+    shift = 0
+    while (largest - smallest) >> shift >= 2 ** (2 * _DIGIT):
+        shift += 1
+
+    ends[:] = 0
+    for i in range(len(bits)):
+        key = (largest - bits[i]) >> shift
+        keys[0, i] = np.uint64(key) << _HALF | np.uint64(i)
+        ends[0, (key & (2**_DIGIT - 1)) + 1] += 1
+        ends[1, (key >> _DIGIT) + 1] += 1
+    for digit in range(2):
+        for i in range(1, 2**_DIGIT):
+            ends[digit, i] += ends[digit, i - 1]
+    for digit in range(2):
+        for i in range(len(bits)):
+            shifted = np.int64(keys[digit, i] >> np.uint64(32 + _DIGIT * digit))
+            place = shifted & (2**_DIGIT - 1)
+            keys[1 - digit, ends[digit, place]] = keys[digit, i]
+            ends[digit, place] += 1
+    return keys[0, : len(bits)]
+
+
+@numba.njit(nogil=True, cache=True)
+def _order_equal_keys(order, values, token_of):  # type: ignore[no-untyped-def]
+    """Within runs of one key, sort by exact value descending, then token ascending."""
+    first = 0
+    for i in range(1, len(order) + 1):
+        if i == len(order) or order[i] >> _HALF != order[first] >> _HALF:
+            if i - first > 1:
+                _shell_sort(order[first:i], values, token_of)
+            first = i
+
+
+@numba.njit(nogil=True, cache=True)
+def _shell_sort(run, values, token_of):  # type: ignore[no-untyped-def]
+    gap = 1
+    while 3 * gap < len(run):
+        gap = 3 * gap + 1
+    while gap:
+        for i in range(gap, len(run)):
+            key = run[i]
+            own = np.int64(key & _LOW)
+            j = i
+            while j >= gap:
+                other = np.int64(run[j - gap] & _LOW)
+                if values[other] > values[own] or (
+                    values[other] == values[own] and token_of[other] < token_of[own]
+                ):
+                    break
+                run[j] = run[j - gap]
+                j -= gap
+            run[j] = key
+        gap //= 3

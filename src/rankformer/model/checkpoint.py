@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from rankformer.errors import CheckpointError, OutputError, VocabularyError
-from rankformer.model.registry import PublishedModel, find_model, require_model
+from rankformer.model.registry import PACKAGED_MODEL, PublishedModel, find_model, require_model
 from rankformer.model.spec import CONFIG_FILE, WEIGHTS_FILES, EncoderSpec
 from rankformer.scratch import make_folder, whole_or_nothing
 from rankformer.vocabulary import VOCABULARY_FILE, Vocabulary
@@ -61,7 +61,8 @@ class Checkpoint:
         Parameters
         ----------
         model
-            A folder, or a published name in any of its forms. Names are looked for in
+            A folder, ``rankformer-mini``, which ships with rankformer, or a published name in any
+            of its forms. Published names are looked for in
             ``$RANKFORMER_MODELS`` (or ``~/.cache/rankformer/models``), in the Hugging Face cache
             and in Helical's cache.
 
@@ -75,6 +76,8 @@ class Checkpoint:
         folder = Path(model)
         if folder.is_dir():
             return _open_folder(folder, find_model(folder.resolve().name))
+        if str(model) == PACKAGED_MODEL:
+            return _open_folder(packaged_folder(), None)
         published = require_model(str(model))
         found = find_folder(published)
         if found is None:
@@ -190,6 +193,11 @@ def open_vocabulary(source: str | os.PathLike[str]) -> Vocabulary:
     if path.is_file() or (path.is_dir() and not (path / CONFIG_FILE).exists()):
         return Vocabulary.load(path)
     return Checkpoint.open(source).vocabulary
+
+
+def packaged_folder() -> Path:
+    """Where the model that ships with rankformer lies."""
+    return Path(__file__).resolve().parents[1] / "models" / PACKAGED_MODEL
 
 
 def models_folder() -> Path:

@@ -1,12 +1,8 @@
-"""Where and in which precision the model runs."""
-
-from pathlib import Path
+"""Where the model runs."""
 
 import torch
 
 from rankformer.errors import SettingsError
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def choose_device(device: str = "auto") -> torch.device:
@@ -38,45 +34,3 @@ def _no_such_device(device: str, present: dict[str, bool]) -> SettingsError:
         'Pass device="auto" (--device auto) or one of these; for a GPU, install its driver and '
         "a torch built for it.",
     )
-
-
-def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """The dtype named, or with ``"auto"`` bfloat16 where `device` multiplies it natively.
-
-    Native are CUDA devices of compute capability 8.0 and up, and CPUs with AMX or AVX512-BF16;
-    elsewhere float32.
-
-    Raises
-    ------
-    SettingsError
-        If the dtype is none of auto, float32, bfloat16, float16.
-    """
-    if dtype == "auto":
-        return torch.bfloat16 if _multiplies_bfloat16(device) else torch.float32
-    if dtype not in _DTYPES:
-        raise SettingsError(
-            f"The dtype {dtype!r} was asked for.",
-            f"One of auto, {', '.join(_DTYPES)}.",
-            "Pass one of these as dtype (--dtype).",
-        )
-    return _DTYPES[dtype]
-
-
-def _multiplies_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and bool(_cpu_flags() & {"amx_bf16", "avx512_bf16", "bf16"})
-
-
-def _cpu_flags() -> set[str]:
-    """What the CPU can do, as Linux tells it; empty elsewhere."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return set()
-    return {
-        flag
-        for line in lines
-        if line.startswith(("flags", "Features"))
-        for flag in line.partition(":")[2].split()
-    }

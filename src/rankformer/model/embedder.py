@@ -5,7 +5,6 @@ Shapes: T packed tokens, C cells, D hidden, H heads, L tokens of one cell.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -16,9 +15,13 @@ from torch import Tensor
 from rankformer.errors import SettingsError
 from rankformer.model.batching import TokenBudget, run_batches
 from rankformer.model.checkpoint import Checkpoint
-from rankformer.model.device import choose_device, choose_dtype
+from rankformer.model.device import choose_device
 from rankformer.model.encoder import PackedBatch
+from rankformer.model.pooling import GenePlaces, cls_of_cells, mean_of_genes
+from rankformer.model.precision import choose_dtype
 from rankformer.model.spec import LayerNumbering
+from rankformer.model.transfer import HostCopy, move_to
+from rankformer.model.workers import share_cores, start_workers
 from rankformer.ragged import Ragged
 
 Pooling = Literal["cell", "cls"]
@@ -59,8 +62,8 @@ class Embedder:
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     dtype
-        ``"auto"`` (bfloat16 where the hardware multiplies it), ``"float32"``, ``"bfloat16"``,
-        ``"float16"``. Results are float32 in any case.
+        ``"auto"`` (bfloat16 where that is faster, see `choose_dtype`), ``"float32"``,
+        ``"bfloat16"``, ``"float16"``. Results are float32 in any case.
     max_cells
         The most cells of one batch; as many as the memory allows unless given.
 
@@ -89,9 +92,12 @@ class Embedder:
         self.checkpoint = checkpoint
         self.layer = checkpoint.spec.hidden_state_index(emb_layer, numbering)
         self.device = choose_device(device)
-        self.dtype = choose_dtype(dtype, self.device)
+        self.dtype = choose_dtype(dtype, self.device, checkpoint.spec)
         self.encoder = checkpoint.encoder().to(self.device, self.dtype)
-        self.budget = TokenBudget.for_memory(checkpoint.spec, self.device, self.dtype, max_cells)
+        n_at_once = torch.get_num_threads() if self.device.type == "cpu" else 1
+        self.budget = TokenBudget.for_memory(
+            checkpoint.spec, self.device, self.dtype, max_cells, n_at_once
+        )
         vocabulary = checkpoint.vocabulary
         self._n_before = int(vocabulary.cls_token is not None)
         self._n_behind = int(vocabulary.eos_token is not None)
@@ -130,13 +136,14 @@ class Embedder:
         """As `cells`, a batch at a time: first cell, the one behind the last, their vectors."""
         self.check_pooling(pooling)
 
-        def pool(hidden_TD: Tensor, batch: PackedBatch) -> Tensor:
-            rows = [self._pool_cell(hidden_TD[start:stop], pooling)
-                    for start, stop in pairwise(batch.offsets)]  # fmt: skip
-            return torch.stack(rows)
+        def pool(hidden_TD: Tensor, own: NDArray[np.int64]) -> HostCopy:
+            genes = self._gene_places(own)
+            if pooling == "cls":
+                return HostCopy(cls_of_cells(hidden_TD, own, genes))
+            return HostCopy(mean_of_genes(hidden_TD, genes))
 
         for start, stop, pooled_CD in self._run(ragged, pool):
-            yield start, stop, pooled_CD.cpu().numpy()
+            yield start, stop, pooled_CD.numpy()
 
     def check_pooling(self, pooling: Pooling) -> None:
         """Refuse a pooling that there is not, or that the vocabulary does not allow."""
@@ -157,15 +164,14 @@ class Embedder:
         """Vectors of all gene tokens, a batch of consecutive cells at a time."""
         values, offsets = ragged
 
-        def keep_genes(hidden_TD: Tensor, batch: PackedBatch) -> Tensor:
-            return hidden_TD[self._gene_places(batch.offsets)].float()
+        def keep_genes(hidden_TD: Tensor, own: NDArray[np.int64]) -> tuple[GenePlaces, HostCopy]:
+            genes = self._gene_places(own)
+            places = move_to(torch.from_numpy(genes.places), self.device)
+            return genes, HostCopy(hidden_TD[places].float())
 
-        for start, stop, vectors_TD in self._run(ragged, keep_genes):
-            own = offsets[start : stop + 1] - offsets[start]
-            tokens = values[offsets[start] : offsets[stop]][self._gene_places(own)]
-            lengths = np.maximum(np.diff(own) - self._n_before - self._n_behind, 0)
-            ends = np.concatenate([[0], np.cumsum(lengths)])
-            yield GeneVectors(start, ends, tokens, vectors_TD.cpu().numpy())
+        for start, stop, (genes, vectors_TD) in self._run(ragged, keep_genes):
+            tokens = values[offsets[start] : offsets[stop]][genes.places]
+            yield GeneVectors(start, genes.offsets, tokens, vectors_TD.numpy())
 
     def attention(self, ragged: Ragged) -> list[NDArray[np.float32]]:
         """Attention weights of each cell in the layer that makes the embedding.
@@ -193,22 +199,25 @@ class Embedder:
         return weights
 
     def _run(
-        self, ragged: Ragged, pool: Callable[[Tensor, PackedBatch], R]
+        self, ragged: Ragged, pool: Callable[[Tensor, NDArray[np.int64]], R]
     ) -> Iterator[tuple[int, int, R]]:
+        """Batches through the encoder; `pool` gets hidden states and the cells' offsets in them."""
+        offsets = ragged[1]
+
         @torch.inference_mode()
         def compute(start: int, stop: int) -> R:
             batch = PackedBatch.pack(ragged, start, stop, self.device)
-            return pool(self.encoder(batch, self.layer), batch)
+            own = offsets[start : stop + 1] - offsets[start]
+            return pool(self.encoder(batch, self.layer), own)
 
-        return run_batches(compute, ragged[1], self.budget)
+        if self.device.type != "cpu":
+            # The next batch is queued before this one is waited for.
+            yield from run_batches(compute, offsets, self.budget, n_ahead=2)
+            return
+        n_workers, n_threads = share_cores(len(offsets) - 1)
+        with start_workers(n_workers, n_threads) as submit:
+            n_ahead = 2 * n_workers if n_workers > 1 else 1
+            yield from run_batches(compute, offsets, self.budget, submit, n_ahead)
 
-    def _pool_cell(self, hidden_LD: Tensor, pooling: Pooling) -> Tensor:
-        genes_LD = hidden_LD[self._n_before : max(len(hidden_LD) - self._n_behind, 0)]
-        if not len(genes_LD):
-            return torch.full((self.d_model,), torch.nan, device=self.device)
-        return hidden_LD[0].float() if pooling == "cls" else genes_LD.float().mean(dim=0)
-
-    def _gene_places(self, offsets: NDArray[np.int64] | tuple[int, ...]) -> NDArray[np.int64]:
-        spans = [np.arange(start + self._n_before, stop - self._n_behind)
-                 for start, stop in pairwise(offsets)]  # fmt: skip
-        return np.concatenate([np.empty(0, np.int64), *spans])
+    def _gene_places(self, offsets: NDArray[np.int64]) -> GenePlaces:
+        return GenePlaces.of_cells(offsets, self._n_before, self._n_behind)

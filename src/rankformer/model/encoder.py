@@ -7,8 +7,9 @@ are one product; layers above the one asked for are not run; and the masked-LM h
 Shapes: T packed tokens, C cells, H heads, K head size, D hidden, F feed-forward, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -17,13 +18,19 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from rankformer.errors import SettingsError
-from rankformer.model.attention import attend, attention_weights
+from rankformer.model.attention import Segments, attend, attention_weights
 from rankformer.model.spec import EncoderSpec
+from rankformer.model.transfer import move_to
 from rankformer.ragged import Ragged
 
 # With fewer rows, matrix libraries take other paths, and a cell's last digits would depend on how
 # many cells run beside it.
 _FEWEST_TOKENS = 32
+# In place where it can be: fresh memory costs more than the arithmetic.
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": partial(functional.relu, inplace=True),
+    "gelu": functional.gelu,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,20 +57,16 @@ class PackedBatch:
         """Pack the cells start … stop - 1 of ragged tokens."""
         values, offsets = ragged
         own = offsets[start : stop + 1] - offsets[start]
-        tokens, positions = np.zeros((2, max(own[-1], _FEWEST_TOKENS)), dtype=np.int64)
-        tokens[: own[-1]] = values[offsets[start] : offsets[stop]]
-        positions[: own[-1]] = np.arange(own[-1]) - np.repeat(own[:-1], np.diff(own))
-        return cls(
-            torch.from_numpy(tokens).to(device),
-            torch.from_numpy(positions).to(device),
-            tuple(own.tolist()),
-        )
+        packed = np.zeros((2, max(own[-1], _FEWEST_TOKENS)), dtype=np.int64)
+        packed[0, : own[-1]] = values[offsets[start] : offsets[stop]]
+        packed[1, : own[-1]] = np.arange(own[-1]) - np.repeat(own[:-1], np.diff(own))
+        tokens_T, positions_T = move_to(torch.from_numpy(packed), device)
+        return cls(tokens_T, positions_T, tuple(own.tolist()))
 
-    @property
-    def segments(self) -> tuple[int, ...]:
-        """`offsets`, with the filler as a last cell where there is some."""
-        n_tokens = len(self.tokens_T)
-        return self.offsets if self.offsets[-1] == n_tokens else (*self.offsets, n_tokens)
+    @cached_property
+    def segments(self) -> Segments:
+        """The cells that have tokens, and the filler as a last one where there is some."""
+        return Segments.between((*self.offsets, len(self.tokens_T)), self.tokens_T.device)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -92,7 +95,7 @@ class Layer(nn.Module):
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
         self.n_heads = spec.n_heads
-        self.activation = getattr(functional, spec.activation)
+        self.activation = _ACTIVATIONS[spec.activation]
         self.attention_dropout = spec.attention_dropout
         self.qkv = nn.Linear(spec.d_model, 3 * spec.d_model)
         self.attention_out = nn.Linear(spec.d_model, spec.d_model)
@@ -107,9 +110,9 @@ class Layer(nn.Module):
         query, key, value = self.qkv(hidden_TD).view(len(hidden_TD), 3, self.n_heads, -1).unbind(1)
         return query, key, value
 
-    def forward(self, hidden_TD: Tensor, offsets: Sequence[int]) -> Tensor:
+    def forward(self, hidden_TD: Tensor, segments: Segments) -> Tensor:
         dropout = self.attention_dropout if self.training else 0.0
-        mixed_THK = attend(*self.project(hidden_TD), offsets, dropout)
+        mixed_THK = attend(*self.project(hidden_TD), segments, dropout)
         attended_TD = self.dropout(self.attention_out(mixed_THK.flatten(1)))
         hidden_TD = self.attention_norm(hidden_TD + attended_TD)
         fed_TD = self.ffn_out(self.activation(self.ffn_in(hidden_TD)))

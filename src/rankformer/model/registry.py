@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from rankformer.errors import CheckpointError
 
 HUB_REPOSITORY = "ctheodoris/Geneformer"
+PACKAGED_MODEL = "rankformer-mini"
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ def require_model(name: str) -> PublishedModel:
         raise CheckpointError(
             f"{name!r} is neither a folder nor a known model.",
             f"A folder with config.json and weights, or one of "
-            f"{', '.join(each.name for each in MODELS)}.",
+            f"{', '.join([*(each.name for each in MODELS), PACKAGED_MODEL])}.",
             "Check the spelling; `rankformer models` lists all names.",
         )
     return model

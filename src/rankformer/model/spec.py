@@ -41,6 +41,15 @@ class EncoderSpec:
     def head_size(self) -> int:
         return self.d_model // self.n_heads
 
+    def product_flops(self, n_tokens: int) -> int:
+        """Floating-point operations of the matrix products of all layers on `n_tokens` tokens."""
+        each_token = 8 * self.d_model**2 + 4 * self.d_model * self.d_ff
+        return self.n_layers * each_token * n_tokens
+
+    def attention_flops(self, length: int) -> int:
+        """Floating-point operations of all layers' attention in a cell of `length` tokens."""
+        return self.n_layers * 4 * self.d_model * length**2
+
     def hidden_state_index(self, layer: int, numbering: LayerNumbering = "hidden_states") -> int:
         """Translate a user's layer into the index of a hidden state, 0 … n_layers.
 

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,6 +16,7 @@ from rankformer.errors import TokensError
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.embedder import Embedder, GeneVectors, Pooling
 from rankformer.tasks.progress import Progress
+from rankformer.tasks.read_ahead import read_ahead
 from rankformer.tasks.tokenize import FILTERED, NO_GENES, ReadingOptions, TokenSource, open_tokens
 
 if TYPE_CHECKING:
@@ -110,34 +111,36 @@ def fill_vectors(
     check_fits(stream, embedder)
     missing = _filtered_out(stream)
     vectors[~stream.kept] = np.nan
-    for part in stream.parts():
-        ragged = part.cells.ragged(0, len(part.rows))
-        for start, stop, pooled in embedder.cell_batches(ragged, pooling):
-            rows = part.rows[start:stop]
-            vectors[rows] = pooled
-            missing[rows[np.isnan(pooled[:, 0])]] = NO_GENES
-            if progress:
-                progress(stop - start)
+    with read_ahead(stream.parts()) as parts:
+        for part in parts:
+            ragged = part.cells.ragged(0, len(part.rows))
+            for start, stop, pooled in embedder.cell_batches(ragged, pooling):
+                rows = part.rows[start:stop]
+                vectors[rows] = pooled
+                missing[rows[np.isnan(pooled[:, 0])]] = NO_GENES
+                if progress:
+                    progress(stop - start)
     return missing
 
 
 def iterate_gene_vectors(
     stream: TokenSource, embedder: Embedder, progress: Progress | None = None
-) -> Iterator[tuple[NDArray[np.int64], GeneVectors]]:
+) -> Generator[tuple[NDArray[np.int64], GeneVectors], None, None]:
     """Vectors of all gene tokens of a source, some cells at a time, with the cells' rows.
 
     At the end, cells without a gene token are told.
     """
     check_fits(stream, embedder)
     missing = _filtered_out(stream)
-    for part in stream.parts():
-        for vectors in embedder.genes(part.cells.ragged(0, len(part.rows))):
-            n_cells = len(vectors.offsets) - 1
-            rows = part.rows[vectors.start : vectors.start + n_cells]
-            missing[rows[np.diff(vectors.offsets) == 0]] = NO_GENES
-            yield rows, vectors
-            if progress:
-                progress(n_cells)
+    with read_ahead(stream.parts()) as parts:
+        for part in parts:
+            for vectors in embedder.genes(part.cells.ragged(0, len(part.rows))):
+                n_cells = len(vectors.offsets) - 1
+                rows = part.rows[vectors.start : vectors.start + n_cells]
+                missing[rows[np.diff(vectors.offsets) == 0]] = NO_GENES
+                yield rows, vectors
+                if progress:
+                    progress(n_cells)
     tell_missing(missing)
 
 

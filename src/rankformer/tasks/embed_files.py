@@ -223,10 +223,11 @@ def _embed_genes(job: EmbedJob, streams: Sequence[TokenSource], embedder: Embedd
             for rows, genes in iterate_gene_vectors(stream, embedder, progress)
         )
         provenance = describe_run(embedder, "gene", streams)
-        write_gene_vectors(
-            job.output, blocks, cells, embedder.checkpoint.vocabulary, provenance,
-            overwrite=job.overwrite,
-        )  # fmt: skip
+        with closing(blocks):
+            write_gene_vectors(
+                job.output, blocks, cells, embedder.checkpoint.vocabulary, provenance,
+                overwrite=job.overwrite,
+            )  # fmt: skip
 
 
 def _summarize_genes(

@@ -13,10 +13,11 @@ import torch
 
 from rankformer.errors import SettingsError
 from rankformer.model.checkpoint import Checkpoint, save_checkpoint
-from rankformer.model.device import choose_device, choose_dtype
+from rankformer.model.device import choose_device
 from rankformer.model.encoder import Encoder, MaskedLanguageModel
 from rankformer.model.growth import grow_model
 from rankformer.model.objective import PretrainingObjective
+from rankformer.model.precision import choose_dtype
 from rankformer.model.registry import require_model
 from rankformer.model.spec import EncoderSpec
 from rankformer.tasks.gene_beginnings import begin_from_coexpression
@@ -44,13 +45,29 @@ def draw_model(vocabulary: Vocabulary, shape: Mapping[str, Any], seed: int) -> M
         ``n_layers``, ``d_model``, ``n_heads``, ``d_ff`` and other fields of `EncoderSpec`.
     seed
         Of the weights.
+
+    Raises
+    ------
+    SettingsError
+        If a size is below 1, or the heads do not divide the width.
     """
-    torch.manual_seed(seed)
     spec = EncoderSpec(
         vocab_size=vocabulary.size, max_positions=vocabulary.input_length,
         pad_token=vocabulary.pad_token, **shape,
     )  # fmt: skip
+    _check_shape(spec)
+    torch.manual_seed(seed)
     return MaskedLanguageModel(Encoder(spec))
+
+
+def _check_shape(spec: EncoderSpec) -> None:
+    sizes = {name: getattr(spec, name) for name in ("n_layers", "d_model", "n_heads", "d_ff")}
+    if min(sizes.values()) < 1 or spec.d_model % spec.n_heads:
+        raise SettingsError(
+            f"The shape is {', '.join(f'{name} {size}' for name, size in sizes.items())}.",
+            "Sizes of 1 and more, and a d_model that the heads divide evenly.",
+            "Correct --layers, --width, --heads and --feed-forward.",
+        )
 
 
 def published_shape(name: str) -> dict[str, Any]:
@@ -149,7 +166,10 @@ def pretrain(
         cells = gather_training_cells(opened)
         rows, held_out = _split(cells, recipe)
         data: dict[str, Any] = {
-            "sources": [{**each.provenance(), "n_cells": len(each)} for each in opened],
+            "sources": [
+                {**each.provenance(), "source": Path(each.name).name, "n_cells": len(each)}
+                for each in opened
+            ],
             "n_trained": len(rows),
             "n_held_out": len(held_out),
         }
@@ -165,7 +185,11 @@ def pretrain(
 
         place = choose_device(device)
         arguments = training_arguments(
-            recipe, run.folder, device=place, dtype=choose_dtype(dtype, place), n_workers=n_workers
+            recipe,
+            run.folder,
+            device=place,
+            dtype=choose_dtype(dtype, place, model.encoder.spec),
+            n_workers=n_workers,
         )
         with arguments.main_process_first(local=False):
             if arguments.process_index == 0:
@@ -184,8 +208,7 @@ def pretrain(
             rows, held_out, write,
         )  # fmt: skip
         trainer.train(resume_from_checkpoint=str(last) if last else None)
-        if len(held_out):
-            trainer.evaluate()
+        trainer.evaluate_at_the_end()
         if trainer.is_world_process_zero():
             write(output, trainer.state.log_history)
         trainer.accelerator.wait_for_everyone()

@@ -98,6 +98,12 @@ class PretrainingTrainer(Trainer):
         )
         return metrics
 
+    def evaluate_at_the_end(self) -> None:
+        """Evaluate the finished model, unless its last step was evaluated already."""
+        steps = [entry["step"] for entry in self.state.log_history if "eval_loss" in entry]
+        if len(self._held_out) and self.state.global_step not in steps:
+            self.evaluate()
+
 
 @torch.inference_mode()
 def score_masked_genes(
@@ -207,6 +213,7 @@ def training_arguments(
         dataloader_pin_memory=device.type == "cuda",
         remove_unused_columns=False,
         disable_tqdm=True,
+        ddp_find_unused_parameters=False,
         ddp_backend="gloo" if is_distributed() and device.type == "cpu" else None,
         report_to=["tensorboard"] if has_tensorboard() else [],
     )

@@ -1,6 +1,5 @@
 """Any number of cells in, one sketch of the expression of their genes out, in bounded memory."""
 
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -9,20 +8,18 @@ from typing import TYPE_CHECKING
 
 from scipy.sparse import csr_matrix
 
-from rankformer.data.cells import CellSource, each_once, find_files
+from rankformer.data.cells import CellSource, find_files
 from rankformer.data.expression_sketch import ExpressionSketch
 from rankformer.data.gene_identities import identify_genes
 from rankformer.data.sketch_files import is_sketch
-from rankformer.errors import GeneError
+from rankformer.errors import GeneError, SettingsError
 from rankformer.tasks.gene_names import names_of_options
 from rankformer.tasks.progress import Progress, show_progress
 from rankformer.tasks.tokenize import ReadingOptions, open_counts, read_kept
-from rankformer.vocabulary import Vocabulary
+from rankformer.vocabulary import Vocabulary, few_names
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-logger = logging.getLogger(__name__)
 
 
 def sketch_expression(
@@ -59,6 +56,8 @@ def sketch_expression(
         If too few genes are recognised, or genes are of several species.
     VocabularyError
         If a file of a sketch is damaged.
+    SettingsError
+        If a file is named twice.
     """
     options = options or ReadingOptions()
     names_from = names_from or names_of_options(options)
@@ -86,7 +85,15 @@ def _expand(
             found.append(Path(source))
         else:
             found.extend(find_files([source]))
-    return list(each_once(found))
+    paths = [each.resolve() for each in found if isinstance(each, Path)]
+    twice = sorted({str(path) for path in paths if paths.count(path) > 1})
+    if twice:
+        raise SettingsError(
+            f"{few_names(twice)} would be counted twice.",
+            "Each file once, by its name or by its folder.",
+            "Name it once.",
+        )
+    return found
 
 
 def _add_source(

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from rankformer.data.tokens import (
     is_saved_tokens,
 )
 from rankformer.errors import SettingsError, TokensError
+from rankformer.tasks.read_ahead import read_ahead
 from rankformer.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class ReadingOptions:
     pyensembl_genome
         A pyensembl database on this machine, whose names go after those of the vocabulary.
     min_recognised
-        The least share of variables that must be known human genes.
+        The least share of variables that must be known as genes of the species.
     attributes
         Columns to carry over: dataset column → column of ``obs``.
     n_threads
@@ -127,7 +128,7 @@ class TokenSource(Protocol):
 
     def __len__(self) -> int: ...
 
-    def parts(self) -> Iterator[TokenPart]: ...
+    def parts(self) -> Generator[TokenPart, None, None]: ...
 
     def provenance(self) -> dict[str, Any]: ...
 
@@ -192,7 +193,7 @@ class SavedTokens:
     def __len__(self) -> int:
         return len(self.cells)
 
-    def parts(self) -> Iterator[TokenPart]:
+    def parts(self) -> Generator[TokenPart, None, None]:
         for start, ragged in self.cells.blocks():
             rows = np.arange(start, start + len(ragged[1]) - 1)
             yield TokenPart(rows, TokenizedCells.from_ragged(ragged))
@@ -237,13 +238,14 @@ class TokenStream:
     def __len__(self) -> int:
         return int(self.source.n_cells)
 
-    def parts(self) -> Iterator[TokenPart]:
+    def parts(self) -> Generator[TokenPart, None, None]:
         """Read and encode, a chunk after the other; memory does not grow with the cells."""
-        for rows, counts in read_kept(self.source, self.options):
-            ragged = encode_rank_values(
-                counts, self.mapping.tokens, self.vocabulary, n_threads=self._n_threads
-            )
-            yield TokenPart(rows, self._with_metadata(ragged, rows))
+        with closing(read_kept(self.source, self.options)) as kept:
+            for rows, counts in kept:
+                ragged = encode_rank_values(
+                    counts, self.mapping.tokens, self.vocabulary, n_threads=self._n_threads
+                )
+                yield TokenPart(rows, self._with_metadata(ragged, rows))
 
     @property
     def kept(self) -> NDArray[np.bool_]:
@@ -359,13 +361,17 @@ def open_counts(source: "AnnData | str | os.PathLike[str]", options: ReadingOpti
 
 def read_kept(
     cells: CellSource, options: ReadingOptions
-) -> Iterator[tuple[NDArray[np.int64], csr_matrix]]:
-    """Read rows and counts, chunk after chunk, of the cells that ``filter_pass`` keeps."""
+) -> Generator[tuple[NDArray[np.int64], csr_matrix], None, None]:
+    """Read rows and counts, chunk after chunk, of the cells that ``filter_pass`` keeps.
+
+    The next chunk is read while one is used.
+    """
     kept = _kept(cells)
-    for chunk in cells.chunks(options.chunk_cells):
-        own = kept[chunk.start : chunk.stop]
-        rows = np.arange(chunk.start, chunk.stop)[own]
-        yield rows, chunk.counts if own.all() else chunk.counts[own]
+    with read_ahead(cells.chunks(options.chunk_cells)) as chunks:
+        for chunk in chunks:
+            own = kept[chunk.start : chunk.stop]
+            rows = np.arange(chunk.start, chunk.stop)[own]
+            yield rows, chunk.counts if own.all() else chunk.counts[own]
 
 
 def tokenize_cells(
@@ -374,8 +380,11 @@ def tokenize_cells(
     options: ReadingOptions | None = None,
 ) -> TokenizedCells:
     """Tokenize a source into memory; see `open_tokens`. Needs no torch."""
-    with closing(open_tokens(source, vocabulary, options)) as stream:
-        return TokenizedCells.concatenate(part.cells for part in stream.parts())
+    with (
+        closing(open_tokens(source, vocabulary, options)) as stream,
+        closing(stream.parts()) as parts,
+    ):
+        return TokenizedCells.concatenate(part.cells for part in parts)
 
 
 def usable_cores() -> int:

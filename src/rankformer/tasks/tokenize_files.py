@@ -1,7 +1,7 @@
 """Files of counts to a tokenized dataset on disk."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -40,12 +40,16 @@ def tokenize_files(
             for path in find_files(sources)
         ]
         progress = stack.enter_context(show_progress(sum(map(len, streams)), "Tokenizing cells"))
-        save_tokens(_read_parts(streams, progress), output)
+        parts = stack.enter_context(closing(_read_parts(streams, progress)))
+        save_tokens(parts, output)
     return streams
 
 
-def _read_parts(streams: Sequence[TokenStream], progress: Progress) -> Iterator[TokenizedCells]:
+def _read_parts(
+    streams: Sequence[TokenStream], progress: Progress
+) -> Generator[TokenizedCells, None, None]:
     for stream in streams:
-        for part in stream.parts():
-            yield part.cells
-            progress(len(part.cells))
+        with closing(stream.parts()) as parts:
+            for part in parts:
+                yield part.cells
+                progress(len(part.cells))

@@ -6,7 +6,7 @@ their number.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -48,7 +48,7 @@ class TrainingCells(ABC, Generic[S]):
         self.sources = sources
         self.vocabulary = sources[0].vocabulary
         self._ends = np.cumsum([0, *map(len, sources)]).tolist()
-        self._block: Callable[[int], _Cells] = lru_cache(_BLOCKS_KEPT)(self._read_block)
+        self._block = lru_cache(_BLOCKS_KEPT)(self._read_block)
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -79,22 +79,26 @@ class TrainingCells(ABC, Generic[S]):
         """The cells start … stop - 1 of a source."""
 
     def _gather(self, rows: NDArray[np.int64]) -> _Cells:
-        return _join([self._cell(row) for row in rows.tolist()])
+        cells = [self._cell(row) for row in rows.tolist()]
+        lengths = [len(columns[0]) for columns in cells]
+        columns = zip(*cells, strict=True)
+        return _Cells(np.cumsum([0, *lengths]), tuple(map(np.concatenate, columns)))
 
-    def _cell(self, row: int) -> _Cells:
-        block, at = self._block(row // BLOCK_CELLS), row % BLOCK_CELLS
-        start, stop = block.offsets[at : at + 2].tolist()
-        own = np.array([0, stop - start])
-        return _Cells(own, tuple(column[start:stop] for column in block.columns))
+    def _cell(self, row: int) -> tuple[NDArray[Any], ...]:
+        starts, columns = self._block(row // BLOCK_CELLS)
+        own = slice(starts[row % BLOCK_CELLS], starts[row % BLOCK_CELLS + 1])
+        return tuple([column[own] for column in columns])
 
-    def _read_block(self, block: int) -> _Cells:
+    def _read_block(self, block: int) -> tuple[list[int], tuple[NDArray[Any], ...]]:
+        """Where each cell of the block begins, and the columns."""
         first, last = block * BLOCK_CELLS, min((block + 1) * BLOCK_CELLS, len(self))
         parts = [
             self._read(source, max(first - start, 0), min(last, stop) - start)
             for (start, stop), source in zip(pairwise(self._ends), self.sources, strict=True)
             if start < last and stop > first
         ]
-        return parts[0] if len(parts) == 1 else _join(parts)
+        cells = parts[0] if len(parts) == 1 else _join(parts)
+        return cells.offsets.tolist(), cells.columns
 
 
 class CountedCells(TrainingCells[TokenStream]):

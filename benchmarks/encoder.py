@@ -1,7 +1,9 @@
-"""rankformer beside Helical and a plain BertModel: same cells, same weights, same threads.
+"""The encoder beside Helical and a plain BertModel: same cells, same weights, same threads.
 
 Runs with rankformer's Python. Every measurement is a process of its own, one after the other; the
-sides take turns, in an order that turns round from one round to the next.
+sides take turns, in an order that turns round from one round to the next. Without a file of cells,
+tokens are random with lengths as in real cells, and Helical is left out; so it runs on a machine
+with nothing but rankformer, transformers and the published configurations.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -21,13 +24,16 @@ from processes import RUNNERS, run_measured
 from reporting import markdown_table, spread, write_json
 
 PEERS = Path(__file__).resolve().parent / "peers"
-REFERENCE = "helical"
 HEADER = (
     "model", "side", "whole process, s", "start and imports, s", "tokenize, cells/s",
     "embed, s", "embed, cells/s", "embed, tokens/s", "embed, CPU s", "peak, MB",
 )  # fmt: skip
+CEILING_HEADER = (
+    "model", "side", "TFLOP/s", "share of the ceiling", "products alone, TFLOP/s",
+    "attention alone, TFLOP/s", "copy, GB/s", "time / its parts alone",
+)  # fmt: skip
 RATIO_HEADER = (
-    "model", "side / helical", "embed, cells/s", "embed, CPU s", "whole process, s", "peak, MB",
+    "model", "side / first side", "embed, cells/s", "embed, CPU s", "whole process, s", "peak, MB",
     "cells of equal tokens", "largest difference", "least cosine",
 )  # fmt: skip
 
@@ -62,36 +68,63 @@ def dictionaries_for(folder: Path, model: str) -> Path:
 
 
 def make_sides(arguments: argparse.Namespace, model: str, home: Path, folder: Path) -> list[Side]:
-    """All sides. All read the one folder of weights."""
-    own, here = Path(sys.executable), ("--checkpoint", str(folder))
-    helical = ("--home", str(home), "--model-name", model)
+    """All sides, the first one that which the others are held against; one folder of weights."""
+    own = Path(sys.executable)
+    here = ("--checkpoint", str(folder), "--device", arguments.device)
     sides = [
-        Side(REFERENCE, arguments.helical_python, "helical_runner.py", helical),
         Side("BertModel, padded", own, "transformers_runner.py", here),
-        Side("rankformer float32", own, "rankformer_runner.py", here),
+        Side("BertModel, sorted by length", own, "transformers_runner.py", (*here, "--sort")),
+        *(
+            Side(f"rankformer {dtype}", own, "rankformer_runner.py", (*here, "--dtype", dtype))
+            for dtype in ("float32", "bfloat16")
+        ),
     ]
-    if automatic_dtype() != "float32":
-        automatic = ("--dtype", "auto", *here)
-        sides.append(
-            Side(f"rankformer {automatic_dtype()}", own, "rankformer_runner.py", automatic)
-        )
+    if arguments.helical_python:
+        helical = ("--home", str(home), "--model-name", model)
+        sides.insert(0, Side("helical", arguments.helical_python, "helical_runner.py", helical))
     return sides
 
 
-def automatic_dtype() -> str:
-    """What rankformer's dtype "auto" is on this machine's CPU."""
-    import torch
+def make_inputs(
+    arguments: argparse.Namespace, model: str, folder: Path
+) -> tuple[Path, tuple[str | Path, ...]]:
+    """The folder of weights, and how a runner is told its cells."""
+    if arguments.cells:
+        cells = ("--cells", arguments.cells, "--n-cells", str(arguments.n_cells))
+        return fill_cache(arguments, model, folder / "home"), cells
+    checkpoint = save_random_checkpoint(arguments.configs / f"{model}.json", folder / model)
+    from rankformer import Checkpoint, Embedder
+    from rankformer.tasks.bench import make_tokens
 
-    from rankformer.model.device import choose_dtype
+    embedder = Embedder(Checkpoint.open(checkpoint), device="cpu", dtype="float32")
+    values, offsets = make_tokens(embedder, arguments.n_cells)
+    np.savez(folder / "tokens.npz", values=values, offsets=offsets)
+    return checkpoint, ("--tokens", folder / "tokens.npz")
 
-    return str(choose_dtype("auto", torch.device("cpu"))).removeprefix("torch.")
+
+def save_random_checkpoint(config: Path, folder: Path) -> Path:
+    """Random weights of a published shape, with a vocabulary of made-up genes of its size."""
+    from rankformer import Encoder, EncoderSpec, MaskedLanguageModel, Vocabulary, save_checkpoint
+
+    spec = EncoderSpec.read(config)
+    frame = () if spec.max_positions == 2048 else ("<cls>", "<eos>")
+    names = ["<pad>", "<mask>", *frame]
+    genes = [f"ENSG{i:011d}" for i in range(1, spec.vocab_size - len(names) + 1)]
+    vocabulary = Vocabulary.from_tables(
+        {name: token for token, name in enumerate([*names, *genes])},
+        dict.fromkeys(genes, 1.0),
+        input_length=spec.max_positions,
+        name="made up",
+    )
+    return save_checkpoint(folder, MaskedLanguageModel(Encoder(spec)), vocabulary)
 
 
-def measure_side(arguments: argparse.Namespace, side: Side, vectors: Path) -> dict[str, Any]:
+def measure_side(
+    arguments: argparse.Namespace, side: Side, cells: tuple[str | Path, ...], vectors: Path
+) -> dict[str, Any]:
     """One measurement in a fresh process."""
     command = [
-        side.python, RUNNERS / side.runner, *side.options,
-        "--cells", arguments.cells, "--n-cells", str(arguments.n_cells),
+        side.python, RUNNERS / side.runner, *side.options, *cells,
         "--batch-size", str(arguments.batch_size), "--threads", str(arguments.threads),
         "--vectors", vectors,
     ]  # fmt: skip
@@ -103,20 +136,17 @@ def measure_model(arguments: argparse.Namespace, model: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as temporary:
         home, vectors = Path(temporary) / "home", Path(temporary) / "vectors"
         vectors.mkdir()
-        sides = make_sides(arguments, model, home, fill_cache(arguments, model, home))
-        rounds = {side.name: [] for side in sides}
+        checkpoint, cells = make_inputs(arguments, model, Path(temporary))
+        sides = make_sides(arguments, model, home, checkpoint)
+        rounds: dict[str, list[dict[str, Any]]] = {side.name: [] for side in sides}
         for turn in range(arguments.rounds):
             for side in sides if turn % 2 == 0 else reversed(sides):
                 print(f"{model}, round {turn + 1}: {side.name} …", file=sys.stderr, flush=True)
-                figures = measure_side(arguments, side, vectors / f"{side.name}.npz")
+                figures = measure_side(arguments, side, cells, vectors / f"{side.name}.npz")
                 rounds[side.name].append(figures)
-        reference = vectors / f"{REFERENCE}.npz"
-        agreement = {
-            side.name: compare_vectors(reference, vectors / f"{side.name}.npz")
-            for side in sides
-            if side.name != REFERENCE
-        }
-    return {"model": model, "rounds": rounds, "agreement_with_helical": agreement}
+        reference, *others = (vectors / f"{side.name}.npz" for side in sides)
+        agreement = {each.stem: compare_vectors(reference, each) for each in others}
+    return {"model": model, "rounds": rounds, "agreement_with_the_first": agreement}
 
 
 def compare_vectors(reference: Path, other: Path) -> dict[str, Any]:
@@ -148,7 +178,7 @@ def figure_row(model: str, side: str, rounds: list[dict[str, Any]]) -> list[str]
     return [
         model,
         side,
-        over_rounds(lambda each: each["process_seconds"]),
+        over_rounds(whole_process),
         over_rounds(lambda each: each["seconds"]["start"] + each["seconds"]["import"]),
         over_rounds(tokenize_rate) if "tokenize" in rounds[0]["seconds"] else "-",
         over_rounds(lambda each: each["seconds"]["embed"]),
@@ -157,6 +187,11 @@ def figure_row(model: str, side: str, rounds: list[dict[str, Any]]) -> list[str]
         over_rounds(embed_cpu),
         over_rounds(peak),
     ]  # fmt: skip
+
+
+def whole_process(figures: dict[str, Any]) -> float:
+    """Seconds from asking for the process to its end, without measuring the parts alone."""
+    return figures["process_seconds"] - figures["seconds"].get("parts", 0)
 
 
 def tokenize_rate(figures: dict[str, Any]) -> float:
@@ -180,9 +215,10 @@ def peak(figures: dict[str, Any]) -> float:
 
 
 def ratio_row(result: dict[str, Any], side: str) -> list[str]:
-    """A side against Helical, round by round, so that the machine's other work weighs on both."""
-    pairs = list(zip(result["rounds"][side], result["rounds"][REFERENCE], strict=True))
-    agreement = result["agreement_with_helical"][side]
+    """A side against the first, round by round, so that the machine's other work weighs on both."""
+    first = next(iter(result["rounds"].values()))
+    pairs = list(zip(result["rounds"][side], first, strict=True))
+    agreement = result["agreement_with_the_first"][side]
 
     def ratios(figure: Callable[[dict[str, Any]], float]) -> str:
         return spread(figure(own) / figure(theirs) for own, theirs in pairs)
@@ -192,7 +228,7 @@ def ratio_row(result: dict[str, Any], side: str) -> list[str]:
         side,
         ratios(embed_rate),
         ratios(embed_cpu),
-        ratios(lambda each: each["process_seconds"]),
+        ratios(whole_process),
         ratios(peak),
         f"{agreement['cells_of_equal_tokens']} of {agreement['n_cells']}",
         f"{agreement['largest_difference']:.1e}",
@@ -200,29 +236,61 @@ def ratio_row(result: dict[str, Any], side: str) -> list[str]:
     ]
 
 
+def ceiling_row(result: dict[str, Any], side: str) -> list[str]:
+    """A side beside what the machine's products and attention reach alone in its dtype."""
+    rounds = result["rounds"][side]
+    dtype = "bfloat16" if side.endswith("bfloat16") else "float32"
+    own = result["rounds"][f"rankformer {dtype}"]
+    seconds = [each["seconds"]["embed"] for each in rounds]
+    parts = [median(each["seconds_of_parts"]) for each in own]
+    measured = [each for figures in own for each in figures["rounds"]]
+    # Ours is timed in turns with its parts; the others' times stand beside those of their round.
+    times = [time for each in rounds for time in each.get("times_over_parts", ())]
+    times = times or [time / part for time, part in zip(seconds, parts, strict=True)]
+    return [
+        result["model"],
+        side,
+        spread(own[0]["flops"] / each / 1e12 for each in seconds),
+        spread(1 / each for each in times),
+        spread(each["product_rate"] / 1e12 for each in measured),
+        spread(each["attention_rate"] / 1e12 for each in measured),
+        spread(each["copy_rate"] / 1e9 for each in measured),
+        spread(times),
+    ]
+
+
 def show(results: list[dict[str, Any]]) -> str:
-    """Both tables."""
-    figures = [
-        figure_row(result["model"], side, rounds)
-        for result in results
-        for side, rounds in result["rounds"].items()
-    ]
+    """All tables."""
+    sides = [(result, side) for result in results for side in result["rounds"]]
+    figures = [figure_row(result["model"], side, result["rounds"][side]) for result, side in sides]
     ratios = [
-        ratio_row(result, side) for result in results for side in result["agreement_with_helical"]
+        ratio_row(result, side) for result in results for side in result["agreement_with_the_first"]
     ]
-    tables = [markdown_table(HEADER, figures), markdown_table(RATIO_HEADER, ratios)]
-    if automatic_dtype() == "float32":
-        tables.append("dtype auto is float32 on this CPU, and is not run twice.")
-    return "\n\n".join(tables)
+    ceilings = [ceiling_row(result, side) for result, side in sides]
+    return "\n\n".join(
+        [
+            markdown_table(HEADER, figures),
+            markdown_table(RATIO_HEADER, ratios),
+            markdown_table(CEILING_HEADER, ceilings),
+        ]
+    )
+
+
+def gpu_name(device: str) -> str | None:
+    """What the driver calls the GPU."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else None
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--helical-python", type=Path, required=True, help="peers/helical_env.sh")
-    parser.add_argument("--cells", type=Path, required=True, help="raw counts, var['ensembl_id']")
+    parser.add_argument("--helical-python", type=Path, help="peers/helical_env.sh; needs cells")
+    parser.add_argument("--cells", type=Path, help="raw counts, var['ensembl_id']; CPU only")
     parser.add_argument("--configs", type=Path, required=True, help="published MODEL.json")
-    parser.add_argument("--dictionaries", type=Path, required=True, help="published pickles")
+    parser.add_argument("--dictionaries", type=Path, help="published pickles; needed with cells")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--models", nargs="+", default=["gf-6L-30M-i2048", "gf-12L-95M-i4096"])
     parser.add_argument("--n-cells", type=int, default=48, help="the first of the file")
     parser.add_argument("--batch-size", type=int, default=24)
@@ -235,13 +303,14 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Measure all models, write the JSON after each, print the tables."""
     arguments = parse_arguments()
-    settings = {key: getattr(arguments, key) for key in ("n_cells", "batch_size", "threads")}
+    names = ("n_cells", "batch_size", "threads", "device")
+    settings = {name: getattr(arguments, name) for name in names}
     results: list[dict[str, Any]] = []
     report = {
         "machine": describe_machine(),
-        "cells": arguments.cells.name,
+        "cells": arguments.cells.name if arguments.cells else "random tokens",
+        "gpu": gpu_name(arguments.device),
         **settings,
-        "dtype_auto": automatic_dtype(),
         "results": results,
     }
     for model in arguments.models:

@@ -1,0 +1,161 @@
+"""Reading, encoding, model and writing at once: how busy the model is, and what memory it takes.
+
+Cells are those of a file, over and over with fresh Poisson noise, in a compressed .h5ad. For the
+overlap a model of a GPU's pace stands in, which waits and computes nothing; for memory, a model of
+one small layer with random weights does the whole job, from file to file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+from machine import describe_machine
+from processes import RUNNERS, run_measured
+from reporting import markdown_table, spread, write_json
+from scipy.sparse import csr_matrix, vstack
+
+BUSY_HEADER = ("cells", "model's pace, cells/s", "reading", "model busy, %", "cells/s")
+MEMORY_HEADER = ("output", "cells", "obs, MB", "peak, MB", "more than the fewest, MB", "cells/s")
+TARGETS = ("cells.npy", "cells.h5ad", "genes.parquet", "tokens")
+# Vectors of genes take 4 bytes for each dimension of each token: of a tenth of the cells only.
+SHARE = {"genes.parquet": 10}
+
+
+def repeat_with_noise(path: Path, n_cells: int, out: Path) -> Path:
+    """Write `n_cells` cells whose counts are drawn anew, around the counts of real ones."""
+    adata = anndata.read_h5ad(path)
+    real, rng = csr_matrix(adata.X), np.random.default_rng(0)
+    blocks = []
+    for start in range(0, n_cells, adata.n_obs):
+        block = real[: n_cells - start].copy()
+        block.data = rng.poisson(block.data).astype(np.float32)
+        block.eliminate_zeros()
+        blocks.append(block)
+    many = anndata.AnnData(vstack(blocks, format="csr"), var=adata.var)
+    many.obs_names = [f"cell{index}" for index in range(n_cells)]
+    many.obs["sample"] = "noisy"
+    many.write_h5ad(out, compression="gzip")
+    return out
+
+
+def save_small_model(dictionaries: Path, folder: Path, d_model: int) -> Path:
+    """Random weights of one layer, with a published vocabulary."""
+    from rankformer.model.checkpoint import save_checkpoint
+    from rankformer.model.encoder import Encoder, MaskedLanguageModel
+    from rankformer.model.spec import EncoderSpec
+    from rankformer.vocabulary import Vocabulary
+
+    vocabulary = Vocabulary.load(dictionaries)
+    spec = EncoderSpec(
+        vocab_size=vocabulary.size, n_layers=1, d_model=d_model, n_heads=d_model // 64,
+        d_ff=64, max_positions=vocabulary.input_length,
+    )  # fmt: skip
+    return save_checkpoint(folder, MaskedLanguageModel(Encoder(spec)), vocabulary)
+
+
+def measure_overlap(
+    arguments: argparse.Namespace, common: list[Any], cells: Path
+) -> list[dict[str, Any]]:
+    """Each pace, with reading ahead and without, taking turns."""
+    results = []
+    for _ in range(arguments.rounds):
+        for rate in arguments.rates:
+            for how, options in (("ahead", []), ("in turn", ["--in-turn"])):
+                print(f"model of {rate:g} cells/s, reading {how} …", file=sys.stderr, flush=True)
+                command = [*common, "--cells", cells, "--rate", str(rate), *options]
+                results.append({"rate": rate, "reading": how, **run_measured(command)})
+    return results
+
+
+def measure_memory(
+    arguments: argparse.Namespace, common: list[Any], folder: Path
+) -> list[dict[str, Any]]:
+    """Each output from few cells and from many."""
+    results = []
+    for number in arguments.memory_cells:
+        for target in arguments.targets:
+            n_cells = max(number // SHARE.get(target, 1), min(arguments.memory_cells))
+            cells = folder / f"cells{n_cells}.h5ad"
+            if not cells.exists():
+                repeat_with_noise(arguments.cells, n_cells, cells)
+            print(f"{n_cells:,} cells to {target} …", file=sys.stderr, flush=True)
+            with tempfile.TemporaryDirectory(dir=folder) as place:
+                command = [*common, "--cells", cells, "--target", Path(place) / target]
+                command += ["--dtype", arguments.dtype]
+                results.append({"target": target, **run_measured(command)})
+    return results
+
+
+def busy_rows(results: list[dict[str, Any]]) -> list[list[str]]:
+    """A row for each pace and way of reading."""
+    groups: dict[tuple[int, float, str], list[dict[str, Any]]] = {}
+    for each in results:
+        key = each["n_cells"], each["rate"], each["reading"]
+        groups.setdefault(key, []).append(each)
+    return [
+        [f"{n:,}", f"{rate:,.0f}", how, spread(100 * each["busy_share"] for each in rounds),
+         spread(each["n_cells"] / each["seconds"] for each in rounds)]
+        for (n, rate, how), rounds in groups.items()
+    ]  # fmt: skip
+
+
+def memory_rows(results: list[dict[str, Any]]) -> list[list[str]]:
+    """A row for each output and number of cells."""
+    least = {}
+    for each in results:
+        least.setdefault(each["target"], each["peak_rss_mb"]["job"])
+    return [
+        [each["target"], f"{each['n_cells']:,}", f"{each['obs_mb']:.1f}",
+         f"{each['peak_rss_mb']['job']:,.0f}",
+         f"{each['peak_rss_mb']['job'] - least[each['target']]:,.0f}",
+         f"{each['n_cells'] / each['seconds']['job']:,.0f}"]
+        for each in results
+    ]  # fmt: skip
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cells", type=Path, required=True, help="a file of real counts")
+    parser.add_argument("--dictionaries", type=Path, required=True, help="pickles of one release")
+    parser.add_argument("--n-cells", type=int, default=20_000, help="for the overlap")
+    parser.add_argument("--rates", type=float, nargs="+", default=[2500])
+    parser.add_argument("--memory-cells", type=int, nargs="+", default=[1000, 100_000])
+    parser.add_argument("--targets", nargs="+", default=list(TARGETS), choices=TARGETS)
+    parser.add_argument("--dtype", default="float32", help="of the model for memory")
+    parser.add_argument("--d-model", type=int, default=128, help="of the model for memory")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, required=True, help="JSON of all figures")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, write the JSON, print the tables."""
+    arguments = parse_arguments()
+    machine = describe_machine()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = save_small_model(arguments.dictionaries, folder / "model", arguments.d_model)
+        common = [sys.executable, RUNNERS / "pipeline_runner.py", "--checkpoint", model]
+        common += ["--threads", str(arguments.threads)]
+        cells = repeat_with_noise(arguments.cells, arguments.n_cells, folder / "overlap.h5ad")
+        overlap = measure_overlap(arguments, common, cells)
+        memory = measure_memory(arguments, common, folder)
+    names = ("threads", "d_model", "dtype")
+    settings = {name: getattr(arguments, name) for name in names}
+    write_json(
+        arguments.out, {"machine": machine, **settings, "overlap": overlap, "memory": memory}
+    )
+    print(markdown_table(BUSY_HEADER, busy_rows(overlap)), end="\n\n")
+    print(markdown_table(MEMORY_HEADER, memory_rows(memory)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""What rankformer-mini knows: masked genes of cells held out, and cells that it never saw.
+
+Masked genes are those of its training's evaluation, on the same held-out cells, beside three
+baselines that are counted on the cells it was trained on: how often a gene is met, how often at
+that rank, and how often in the 50 cells that share most of the other genes. Each baseline leaves
+out the genes that the cell shows, and gets the smoothing that suits the held-out cells best.
+
+The cells that it never saw are scanpy's `pbmc68k_reduced`: 700 blood cells of 10 kinds, of 765
+genes. Beside it are PCA of the same genes, log-normalised, and random weights of the same shape.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scanpy as sc
+from machine import describe_machine
+from numpy.typing import NDArray
+from reporting import markdown_table, spread, write_json
+from scipy.sparse import csr_matrix
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import adjusted_rand_score, f1_score, normalized_mutual_info_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import rankformer
+from rankformer import Checkpoint, ReadingOptions
+from rankformer.tasks.held_out import hold_out_cells
+from rankformer.tasks.pretrain import draw_model
+from rankformer.tasks.pretraining_batches import MaskedBatches
+from rankformer.tasks.pretraining_trainer import score_masked_genes
+from rankformer.tasks.tokenize import open_tokens
+from rankformer.tasks.training_cells import gather_training_cells
+
+FILES = ("pbmc3k", "ifnb", "sc_mixology", "pbmc_donor_a", "pbmc_1k_v2", "pbmc_1k_5prime")
+HELD_OUT_SHARE, SEED = 0.1, 0
+RANK_BINS, N_NEIGHBOURS, SEEDS = 64, 50, range(5)
+SMOOTHING = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
+Vectors = NDArray[np.floating]
+
+
+def masked_genes(checkpoint: Checkpoint, folder: Path) -> dict[str, dict[str, float]]:
+    """Loss and accuracy of the model and of the baselines on the same masked genes."""
+    vocabulary, options = checkpoint.vocabulary, ReadingOptions(gene_ids="ensembl_id")
+    paths = [folder / f"{name}.h5ad" for name in FILES]
+    cells = gather_training_cells([open_tokens(path, vocabulary, options) for path in paths])
+    trained, held_out = hold_out_cells(np.flatnonzero(cells.kept), HELD_OUT_SHARE, SEED)
+    batches = MaskedBatches(cells, SEED)
+    known = Known(cells.take(trained), vocabulary.size)
+    questions = [batches([row]) for row in held_out]
+    found = {"rankformer-mini": score_model(checkpoint, batches, held_out, questions)}
+    for name, guess in known.guesses().items():
+        found[name] = score(guess, questions, known)
+    return found
+
+
+def score_model(
+    checkpoint: Checkpoint,
+    batches: MaskedBatches,
+    held_out: NDArray[np.int64],
+    questions: list[dict[str, Any]],
+) -> dict[str, float]:
+    """Cell by cell, so that the model is asked what the baselines are asked."""
+    model = checkpoint.masked_language_model()
+    figures = [score_masked_genes(model, batches, np.array([row])) for row in held_out]
+    weights = [len(question["genes"]) for question in questions]
+    return {
+        key: float(np.average([each[key] for each in figures], weights=weights))
+        for key in ("loss", "accuracy")
+    }
+
+
+class Known:
+    """Counts of genes in the cells trained on, and the guesses that follow from them."""
+
+    def __init__(self, ragged: rankformer.ragged.Ragged, size: int) -> None:
+        values, offsets = ragged
+        lengths = np.diff(offsets)
+        ranks = np.arange(len(values)) - np.repeat(offsets[:-1], lengths)
+        bins = ranks * RANK_BINS // np.repeat(lengths, lengths)
+        ones = np.ones(len(values), np.float32)
+        self.of_cell = csr_matrix((ones, values, offsets), shape=(len(lengths), size))
+        self.of_cell.data[values < 4] = 0  # special tokens
+        self.frequency = np.asarray(self.of_cell.sum(axis=0)).ravel() + 0.5
+        self.frequency[:4] = 0
+        self.frequency /= self.frequency.sum()
+        self.of_bin = np.zeros((RANK_BINS, size))
+        np.add.at(self.of_bin, (bins, values), 1)
+        self.of_bin[:, :4] = 0
+        self.norms = np.sqrt(np.asarray(self.of_cell.sum(axis=1)).ravel())
+
+    def guesses(self) -> dict[str, Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]]:
+        """Name → shown tokens and a place to counts of genes, (vocabulary size,)."""
+        return {
+            "gene frequency": lambda _shown, _place: self.frequency,
+            "frequency at that rank": self._at_rank,
+            "50 nearest cells": self._of_neighbours,
+        }
+
+    def _at_rank(self, shown: NDArray[Any], place: NDArray[Any]) -> NDArray[Any]:
+        return self.of_bin[place * RANK_BINS // len(shown)]
+
+    def _of_neighbours(self, shown: NDArray[Any], place: NDArray[Any]) -> NDArray[Any]:
+        likeness = np.asarray(self.of_cell[:, shown[shown >= 4]].sum(axis=1)).ravel() / self.norms
+        near = np.argpartition(-likeness, N_NEIGHBOURS)[:N_NEIGHBOURS]
+        return np.tile(np.asarray(self.of_cell[near].sum(axis=0)).ravel(), (len(place), 1))
+
+
+def score(
+    guess: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]],
+    questions: list[dict[str, Any]],
+    known: Known,
+) -> dict[str, float]:
+    """Loss and accuracy of a baseline, at the smoothing with the least loss."""
+    losses, right, n_genes = np.zeros(len(SMOOTHING)), np.zeros(len(SMOOTHING)), 0
+    for question in questions:
+        shown = question["tokens"].numpy()[: int(question["offsets"][-1])]
+        places, genes = question["places"].numpy(), question["genes"].numpy()
+        counts = np.broadcast_to(guess(shown, places), (len(places), len(known.frequency)))
+        counts = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-9)
+        is_open = np.ones(len(known.frequency), bool)
+        is_open[np.delete(shown, places)] = False
+        for i, share in enumerate(SMOOTHING):
+            chance = ((1 - share) * counts + share * known.frequency) * is_open
+            chance /= chance.sum(axis=1, keepdims=True)
+            own = np.maximum(chance[np.arange(len(genes)), genes], 1e-12)
+            losses[i] -= np.log(own).sum()
+            right[i] += (chance.argmax(axis=1) == genes).sum()
+        n_genes += len(genes)
+    best = int(losses.argmin())
+    return {"loss": losses[best] / n_genes, "accuracy": right[best] / n_genes}
+
+
+def zero_shot(checkpoint: Checkpoint) -> dict[str, dict[str, list[float]]]:
+    """Figures of each way to make vectors of the cells, one a seed."""
+    adata = sc.datasets.pbmc68k_reduced()
+    labels = adata.obs["bulk_labels"].to_numpy(str)
+    values = adata.raw.X.toarray()
+    scaled = StandardScaler().fit_transform(values).clip(-10, 10)
+    ways: dict[str, Callable[[int], Vectors]] = {
+        "rankformer-mini": lambda _: embed(adata, checkpoint),
+        "random weights": lambda seed: embed(adata, draw_like(checkpoint, seed)),
+        "PCA": lambda seed: PCA(50, random_state=seed).fit_transform(values),
+        "PCA, genes scaled": lambda seed: PCA(50, random_state=seed).fit_transform(scaled),
+    }
+    found: dict[str, dict[str, list[float]]] = {}
+    for name, make in ways.items():
+        figures = [judge(make(seed), labels, seed) for seed in SEEDS]
+        found[name] = {key: [each[key] for each in figures] for key in figures[0]}
+    return found
+
+
+def embed(adata: Any, checkpoint: Checkpoint) -> Vectors:
+    """Vectors of the cells; the ranks of their counts are recovered from the logarithms."""
+    embedded = rankformer.tl.embed(
+        adata, model=checkpoint, use_raw=True, undo_log1p=True, dtype="float32", copy=True
+    )
+    return embedded.obsm["X_geneformer"]
+
+
+def draw_like(checkpoint: Checkpoint, seed: int) -> Checkpoint:
+    """Random weights of the same shape, for comparison only."""
+    spec = checkpoint.spec
+    shape = {"n_layers": spec.n_layers, "d_model": spec.d_model, "n_heads": spec.n_heads,
+             "d_ff": spec.d_ff}  # fmt: skip
+    model = draw_model(checkpoint.vocabulary, shape, seed)
+    folder = Path(tempfile.mkdtemp()) / "random"
+    return Checkpoint.open(rankformer.save_checkpoint(folder, model, checkpoint.vocabulary))
+
+
+def judge(vectors: Vectors, labels: NDArray[np.str_], seed: int) -> dict[str, float]:
+    """How well vectors tell labels: by neighbours, by a linear probe, by clusters."""
+    folds = StratifiedKFold(5, shuffle=True, random_state=seed)
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    figures = {
+        name: float(
+            f1_score(labels, cross_val_predict(each, vectors, labels, cv=folds), average="macro")
+        )
+        for name, each in (("kNN macro-F1", KNeighborsClassifier(10)), ("probe macro-F1", probe))
+    }
+    clusters = KMeans(len(np.unique(labels)), n_init=10, random_state=seed).fit_predict(vectors)
+    figures["ARI"] = float(adjusted_rand_score(labels, clusters))
+    figures["NMI"] = float(normalized_mutual_info_score(labels, clusters))
+    return figures
+
+
+def show(masked: dict[str, dict[str, float]], seen: dict[str, dict[str, list[float]]]) -> str:
+    """Both tables."""
+    rows = [
+        [name, f"{each['loss']:.3f}", f"{each['accuracy']:.2%}"] for name, each in masked.items()
+    ]
+    columns = list(next(iter(seen.values())))
+    figures = [[name, *(spread(each[key]) for key in columns)] for name, each in seen.items()]
+    return "\n\n".join(
+        [
+            markdown_table(("masked genes of held-out cells", "loss, nats", "accuracy"), rows),
+            markdown_table(("pbmc68k_reduced", *columns), figures),
+        ]
+    )
+
+
+def main() -> None:
+    """Measure, write the JSON, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cells", type=Path, required=True, help="folder of the six files")
+    parser.add_argument("--model", default="rankformer-mini", help="it, or a folder")
+    parser.add_argument("--out", type=Path, required=True, help="JSON of all figures")
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    checkpoint = Checkpoint.open(arguments.model)
+    masked, seen = masked_genes(checkpoint, arguments.cells), zero_shot(checkpoint)
+    report = {"machine": describe_machine(), "masked_genes": masked, "pbmc68k_reduced": seen}
+    write_json(arguments.out, report)
+    print(show(masked, seen))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""``rankformer bench``."""
+
+from typing import Annotated
+
+import typer
+
+from rankformer.cli.options import Device, Dtype, DtypeOption, Model, Threads, limit_threads
+
+
+def bench(
+    model: Model,
+    device: Device = "auto",
+    dtype: DtypeOption = Dtype.auto,
+    threads: Threads = None,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="About how long each of three rounds runs.")
+    ] = 2.0,
+) -> None:
+    """Say how fast a model runs on this machine, and how near to what the machine can do."""
+    from rankformer.show.bench_screen import render_bench
+    from rankformer.tasks.bench import run_bench
+    from rankformer.tasks.embed import make_embedder
+
+    limit_threads(threads)
+    embedder = make_embedder(model, device=device, dtype=dtype.value)
+    render_bench(run_bench(embedder, seconds=seconds))

@@ -1,0 +1,77 @@
+"""One vector a cell out of its tokens' vectors, on the device, without a loop over cells.
+
+Shapes: T packed tokens, G gene tokens, R runs of gene tokens, C cells, D hidden.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+from rankformer.model.transfer import move_to
+
+# Sums of so many at first, then sums of these: float32 keeps seven digits of long cells too.
+_RUN_LENGTH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class GenePlaces:
+    """Where the gene tokens of packed cells are.
+
+    Attributes
+    ----------
+    places
+        (n_genes,) int64, indices of packed tokens: all but ``<cls>`` and ``<eos>``.
+    offsets
+        (n_cells + 1,) int64: cell c has ``places[offsets[c]]`` … ``places[offsets[c + 1] - 1]``.
+    """
+
+    places: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+
+    @classmethod
+    def of_cells(cls, offsets: NDArray[np.int64], n_before: int, n_behind: int) -> "GenePlaces":
+        """Leave out the first `n_before` and the last `n_behind` tokens of each cell."""
+        lengths = np.diff(offsets)
+        place = np.arange(offsets[-1])
+        within = place - np.repeat(offsets[:-1], lengths)
+        is_gene = (within >= n_before) & (within < np.repeat(lengths, lengths) - n_behind)
+        n_genes = np.maximum(lengths - n_before - n_behind, 0)
+        return cls(place[is_gene], np.concatenate([[0], np.cumsum(n_genes)]))
+
+
+def cls_of_cells(hidden_TD: Tensor, offsets: NDArray[np.int64], genes: GenePlaces) -> Tensor:
+    """(C, D) float32: the vector of each cell's first token; NaN for a cell without a gene."""
+    has_genes = np.diff(genes.offsets) > 0
+    cells, firsts = (
+        move_to(torch.from_numpy(each), hidden_TD.device)
+        for each in (np.flatnonzero(has_genes), offsets[:-1][has_genes])
+    )
+    vectors_CD = hidden_TD.new_full((len(has_genes), hidden_TD.shape[1]), torch.nan).float()
+    return vectors_CD.index_copy_(0, cells, hidden_TD[firsts].float())
+
+
+def mean_of_genes(hidden_TD: Tensor, genes: GenePlaces) -> Tensor:
+    """(C, D) float32: the mean over each cell's gene tokens; NaN for a cell without any."""
+    if hidden_TD.device.type == "mps":
+        hidden_TD = hidden_TD.cpu()  # Not every torch has this sum on MPS.
+    n_genes = np.diff(genes.offsets)
+    n_runs = -(-n_genes // _RUN_LENGTH)
+    cell_of_run = np.repeat(np.arange(len(n_runs)), n_runs)
+    run_offsets = np.concatenate([[0], np.cumsum(n_runs)])
+    run_within = np.arange(run_offsets[-1]) - run_offsets[cell_of_run]
+    starts = genes.offsets[cell_of_run] + run_within * _RUN_LENGTH
+    sums_RD = _sum_rows(hidden_TD.float(), genes.places, np.append(starts, len(genes.places)))
+    sums_CD = _sum_rows(sums_RD, np.arange(len(starts)), run_offsets)
+    return sums_CD / move_to(torch.from_numpy(n_genes).float(), hidden_TD.device).unsqueeze(1)
+
+
+def _sum_rows(rows: Tensor, places: NDArray[np.int64], offsets: NDArray[np.int64]) -> Tensor:
+    """Sum the rows at ``places[offsets[i]]`` … ``places[offsets[i + 1] - 1]``, in their order."""
+    places_G, offsets_R = (
+        move_to(torch.from_numpy(each), rows.device) for each in (places, offsets)
+    )
+    return embedding_bag(places_G, rows, offsets_R, mode="sum", include_last_offset=True)

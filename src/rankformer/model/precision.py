@@ -1,0 +1,119 @@
+"""In which precision the model runs.
+
+Shapes: T tokens, L tokens of one cell, H heads, K head size, D hidden.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear, scaled_dot_product_attention
+
+from rankformer.errors import SettingsError
+from rankformer.model.spec import EncoderSpec
+
+logger = logging.getLogger(__name__)
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Tokens of the product, and of the one cell's attention, that are timed.
+_TIMED_TOKENS = 256
+_ROUNDS = 3
+# How much faster bfloat16 must be: well above what two measurements differ by.
+_WORTH = 1.2
+
+
+def choose_dtype(dtype: str, device: torch.device, spec: EncoderSpec) -> torch.dtype:
+    """The dtype named, or with ``"auto"`` bfloat16 where it is faster on `device`.
+
+    It is on CUDA devices of compute capability 8.0 and up, and on CPUs with AMX. CPUs that have
+    bfloat16 instructions without AMX differ: some multiply it at twice the rate of float32, some
+    at half of it. There a product and an attention of the model's shape are timed in both, once a
+    process and shape (about a tenth of a second), and the log says what was found. Everywhere else
+    it is float32.
+
+    Raises
+    ------
+    SettingsError
+        If the dtype is none of auto, float32, bfloat16, float16.
+    """
+    if dtype == "auto":
+        is_faster = _bfloat16_is_faster(device, spec.d_model, spec.n_heads)
+        return torch.bfloat16 if is_faster else torch.float32
+    if dtype not in _DTYPES:
+        raise SettingsError(
+            f"The dtype {dtype!r} was asked for.",
+            f"One of auto, {', '.join(_DTYPES)}.",
+            "Pass one of these as dtype (--dtype).",
+        )
+    return _DTYPES[dtype]
+
+
+@cache
+def _bfloat16_is_faster(device: torch.device, d_model: int, n_heads: int) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    flags = _cpu_flags() if device.type == "cpu" else set()
+    if not flags & {"avx512_bf16", "bf16"} or "amx_bf16" in flags:
+        return "amx_bf16" in flags
+    gain = _measure_gain(d_model, n_heads)
+    logger.info(
+        "bfloat16 runs at %.1f times the speed of float32 here: %s is taken. To have the same on "
+        "every machine, name the dtype.",
+        gain, "bfloat16" if gain >= _WORTH else "float32",
+    )  # fmt: skip
+    return gain >= _WORTH
+
+
+def _measure_gain(d_model: int, n_heads: int) -> float:
+    """Time of a product and an attention in float32 over that in bfloat16.
+
+    On one thread, by the CPU time of that thread, so that other work on the machine counts little.
+    """
+    works = [_layer_work(d_model, n_heads, each) for each in (torch.float32, torch.bfloat16)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        rounds = [[_cpu_seconds(work) for work in works] for _ in range(_ROUNDS)]
+    finally:
+        torch.set_num_threads(before)
+    full, half = (min(seconds) for seconds in zip(*rounds, strict=True))
+    return float(full / half)
+
+
+def _layer_work(
+    d_model: int, n_heads: int, dtype: torch.dtype
+) -> Callable[[], tuple[Tensor, Tensor]]:
+    """A product of a layer and one cell's attention, ready to run."""
+    hidden_TD = torch.ones(_TIMED_TOKENS, d_model, dtype=dtype)
+    weight_DD = torch.ones(d_model, d_model, dtype=dtype)
+    heads_HLK = hidden_TD.view(1, _TIMED_TOKENS, n_heads, -1).transpose(1, 2)
+
+    @torch.inference_mode()
+    def run() -> tuple[Tensor, Tensor]:
+        mixed_HLK = scaled_dot_product_attention(heads_HLK, heads_HLK, heads_HLK)
+        return mixed_HLK, linear(hidden_TD, weight_DD)
+
+    return run
+
+
+def _cpu_seconds(work: Callable[[], object]) -> float:
+    began = time.thread_time()
+    work()
+    return time.thread_time() - began
+
+
+def _cpu_flags() -> set[str]:
+    """What the CPU can do, as Linux tells it; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return {
+        flag
+        for line in lines
+        if line.startswith(("flags", "Features"))
+        for flag in line.partition(":")[2].split()
+    }

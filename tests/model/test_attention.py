@@ -1,0 +1,66 @@
+"""Every back end of attention against softmax(QKᵀ/√K)V in float64, a cell at a time."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from rankformer.model.attention import (
+    Segments,
+    attend,
+    attend_each,
+    attend_flash,
+    attend_varlen,
+    choose_backend,
+)
+
+# A cell without tokens, one of one token, one longer than a block of any kernel.
+OFFSETS = (0, 40, 40, 41, 300)
+
+
+def heads(device="cpu", dtype=torch.float32):
+    """Query, key and value as `Layer.project` gives them: views of one product."""
+    torch.manual_seed(0)
+    qkv = torch.randn(OFFSETS[-1], 3, 2, 64, dtype=torch.float64)
+    return qkv.to(device, dtype).unbind(1)
+
+
+def mix_plainly(query, key, value):
+    mixed = []
+    for start, stop in pairwise(OFFSETS):
+        q, k, v = (each[start:stop].double().transpose(0, 1) for each in (query, key, value))
+        mixed.append(((q @ k.mT / 8).softmax(-1) @ v).transpose(0, 1))
+    return torch.cat(mixed)
+
+
+def test_cells_attend_to_themselves_alone():
+    qkv = heads()
+    mixed = attend(*qkv, Segments.between(OFFSETS), 0.0)
+    torch.testing.assert_close(mixed.double(), mix_plainly(*qkv), atol=1e-6, rtol=0)
+
+
+def test_the_cpu_attends_a_cell_at_a_time_in_any_dtype():
+    for dtype in (torch.float32, torch.bfloat16):
+        assert choose_backend(torch.device("cpu"), dtype, has_dropout=False) is attend_each
+
+
+@pytest.mark.parametrize("backend", [attend_each, attend_varlen, attend_flash])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_back_ends_on_a_gpu_agree(backend, dtype):
+    if backend is attend_flash:
+        pytest.importorskip("flash_attn")
+    if backend is attend_varlen:
+        pytest.importorskip("torch.nn.attention.varlen")
+    qkv = heads("cuda", dtype)
+    mixed = backend(*qkv, Segments.between(OFFSETS, "cuda"), 0.0)
+    torch.testing.assert_close(mixed.double(), mix_plainly(*qkv), atol=1e-2, rtol=1e-2)
+
+
+def test_gradients_are_those_of_plain_attention():
+    leaf = torch.randn(OFFSETS[-1], 3, 2, 64, requires_grad=True)
+    mix_plainly(*leaf.unbind(1)).square().sum().backward()
+    expected, leaf.grad = leaf.grad, None
+    attend(*leaf.unbind(1), Segments.between(OFFSETS), 0.0).square().sum().backward()
+    torch.testing.assert_close(leaf.grad, expected, atol=1e-4, rtol=1e-3)
