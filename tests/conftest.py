@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -114,3 +115,27 @@ def save_small_checkpoint(folder: Path, vocabulary: Vocabulary, seed: int = 0, *
 @pytest.fixture(scope="session")
 def checkpoint_folder(vocabulary, tmp_path_factory) -> Path:
     return save_small_checkpoint(tmp_path_factory.mktemp("models") / "small", vocabulary)
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run a command in this process, which saves the start; returns status, stdout, stderr."""
+    from rankformer.cli import main
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["rankformer", *map(str, arguments)])
+        status = 0
+        try:
+            main()
+        except SystemExit as exit_:
+            status = exit_.code or 0
+        return (status, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def cells(small_adata, tmp_path):
+    path = tmp_path / "cells.h5ad"
+    small_adata.write_h5ad(path)
+    return path

@@ -10,39 +10,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from datasets import load_from_disk
-from tests.conftest import shared_path
 
 import rankformer
-from rankformer.cli import main
 
 
 def run(*arguments, **more):
     """Run a command in a process of its own; what it printed comes back."""
     command = [sys.executable, "-m", "rankformer", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, **more)
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run a command in this process, which saves the start; returns status, stdout, stderr."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["rankformer", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as exit_:
-            status = exit_.code or 0
-        return (status, *capsys.readouterr())
-
-    return call
-
-
-@pytest.fixture
-def cells(small_adata, tmp_path):
-    path = tmp_path / "cells.h5ad"
-    small_adata.write_h5ad(path)
-    return path
 
 
 @pytest.fixture
@@ -118,6 +93,96 @@ def test_several_files_become_one_in_order(
     np.testing.assert_allclose(found.obsm["X_geneformer"], expected.obsm["X_geneformer"], atol=1e-6)
 
 
+def test_obs_of_several_files_is_kept(command, small_adata, checkpoint_folder, tmp_path):
+    first, second = small_adata[:12].copy(), small_adata[12:].copy()
+    first.obs["source"], second.obs["source"] = "lung", "blood"
+    first.obs["age"], first.obs["female"], second.obs["site"] = 40, True, "north"
+    first.write_h5ad(tmp_path / "a.h5ad")
+    second.write_h5ad(tmp_path / "b.h5ad")
+    files = [tmp_path / "a.h5ad", tmp_path / "b.h5ad"]
+    status, _, said = command("embed", *files, "-o", tmp_path / "out.h5ad", "-m", checkpoint_folder)
+    assert status == 0
+    assert 'obs["source_2"]' in said
+    obs = ad.read_h5ad(tmp_path / "out.h5ad").obs
+    assert obs["source"].tolist() == ["lung"] * 12 + ["blood"] * 18
+    assert obs["source_2"].tolist() == [str(files[0])] * 12 + [str(files[1])] * 18
+    assert obs["cell_type"].tolist() == small_adata.obs["cell_type"].tolist()
+    assert obs["age"][:12].tolist() == [40] * 12
+    assert obs["female"][:12].tolist() == [True] * 12
+    assert obs["site"][12:].tolist() == ["north"] * 18
+    assert obs[["age", "female"]][12:].isna().all(axis=None)
+    assert obs["site"][:12].isna().all()
+
+
+@pytest.mark.parametrize("mode", ["cell", "gene"])
+def test_tables_of_several_files_say_which(command, small_adata, checkpoint_folder, tmp_path, mode):
+    """Cells of two files may have the same name."""
+    files = [tmp_path / "a.h5ad", tmp_path / "b.h5ad"]
+    small_adata[:12].write_h5ad(files[0])
+    small_adata[:5].write_h5ad(files[1])
+    status, *_ = command(
+        "embed", *files, "-o", tmp_path / "out.parquet", "-m", checkpoint_folder, "--mode", mode
+    )
+    assert status == 0
+    table = pd.read_parquet(tmp_path / "out.parquet")
+    assert list(table.columns[:2]) == ["cell", "source"]
+    cells = table[["cell", "source"]].drop_duplicates()
+    assert cells["source"].tolist() == [str(files[0])] * 12 + [str(files[1])] * 5
+    assert cells["cell"].tolist() == [f"cell{i}" for i in (*range(12), *range(5))]
+
+
+def test_a_file_that_is_named_twice_is_embedded_once(
+    command, cells, checkpoint_folder, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    status, _, said = command(
+        "embed", cells, "cells.h5ad", "-o", "out.h5ad", "-m", checkpoint_folder
+    )
+    assert status == 0
+    assert "named more than once" in said
+    assert ad.read_h5ad("out.h5ad").n_obs == 30
+
+
+def test_a_copy_is_made_by_what_a_file_is(command, cells, checkpoint_folder, expected, tmp_path):
+    cells.rename(tmp_path / "cells.h5")
+    status, *_ = command(
+        "embed", tmp_path / "cells.h5", "-o", tmp_path / "out.h5ad", "-m", checkpoint_folder
+    )
+    assert status == 0
+    found = ad.read_h5ad(tmp_path / "out.h5ad")
+    assert (found.X != expected.X).nnz == 0
+    np.testing.assert_allclose(found.obsm["X_geneformer"], expected.obsm["X_geneformer"], atol=1e-6)
+
+
+def test_a_copy_of_a_read_only_store_can_be_written_to(
+    command, small_adata, checkpoint_folder, expected, tmp_path
+):
+    """A user who is not root meets an error where a copied folder may not be written to."""
+    store = tmp_path / "cells.zarr"
+    small_adata.write_zarr(store)
+    for path in (store, *store.rglob("*")):
+        path.chmod(0o500 if path.is_dir() else 0o400)
+    status, *_ = command("embed", store, "-o", tmp_path / "out.zarr", "-m", checkpoint_folder)
+    assert status == 0
+    out = tmp_path / "out.zarr"
+    assert all(path.stat().st_mode & 0o200 for path in (out, *out.rglob("*")))
+    found = ad.read_zarr(out)
+    np.testing.assert_allclose(found.obsm["X_geneformer"], expected.obsm["X_geneformer"], atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+def test_reasons_of_an_earlier_run_are_not_kept(
+    command, small_adata, checkpoint_folder, tmp_path, suffix
+):
+    small_adata.obs["X_geneformer_missing"] = pd.Categorical(["no counts"] + [None] * 29)
+    path = tmp_path / f"cells.{suffix}"
+    (small_adata.write_h5ad if suffix == "h5ad" else small_adata.write_zarr)(path)
+    out = tmp_path / f"out.{suffix}"
+    assert command("embed", path, "-o", out, "-m", checkpoint_folder)[0] == 0
+    found = (ad.read_h5ad if suffix == "h5ad" else ad.read_zarr)(out)
+    assert found.obs.columns.tolist() == ["cell_type"]
+
+
 def test_gene_mode_is_one_long_table(command, cells, small_adata, checkpoint_folder, tmp_path):
     status, *_ = command(
         "embed", cells, "-o", tmp_path / "genes.parquet", "-m", checkpoint_folder, "--mode", "gene"
@@ -167,6 +232,24 @@ def test_tokenize_writes_a_dataset_and_a_gene_report(command, cells, checkpoint_
     assert len(report) == 170
 
 
+def test_gene_mode_tells_which_cells_it_left_out(command, small_adata, checkpoint_folder, tmp_path):
+    counts = small_adata.X.toarray()
+    counts[3] = 0
+    small_adata.X = counts
+    small_adata.obs["filter_pass"] = [1, 0, 1] * 10
+    small_adata.write_h5ad(tmp_path / "cells.h5ad")
+    arguments = ["-m", checkpoint_folder, "--mode", "gene"]
+    for name, options in (("all", []), ("mean", ["--summary", "mean"])):
+        status, _, said = command(
+            "embed", tmp_path / "cells.h5ad", "-o", tmp_path / f"{name}.parquet",
+            *arguments, *options,
+        )  # fmt: skip
+        assert status == 0
+        assert "1 of 30 cells have no embedding: no counts in genes" in said
+        assert "10 of 30 cells have no embedding: filter_pass is 0" in said
+    assert pd.read_parquet(tmp_path / "all.parquet")["cell"].nunique() == 19
+
+
 def test_saved_tokens_embed_as_their_counts_do(
     command, cells, checkpoint_folder, expected, tmp_path
 ):
@@ -183,51 +266,6 @@ def test_saved_tokens_embed_as_their_counts_do(
     published.save_to_disk(str(tmp_path / "published"))
     command("embed", tmp_path / "published", "-o", tmp_path / "out.npy", *arguments)
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), found.obsm["X_geneformer"])
-
-
-def test_inspect_fits_a_screen_and_its_advice_works(
-    command, cells, checkpoint_folder, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("COLUMNS", "100")
-    status, screen, _ = command("inspect", cells, "-m", checkpoint_folder)
-    assert status == 0
-    assert len(screen.splitlines()) <= 24
-    assert "30 cells, 170 variables" in screen
-    assert "symbols" in screen
-    assert "150 of 170 (88%)" in screen
-    advice = screen.strip().splitlines()[-1].split()
-    assert advice[:3] == ["rankformer", "embed", str(cells)]
-    monkeypatch.chdir(tmp_path)
-    assert command(*advice[1:])[0] == 0
-    assert (tmp_path / "cells.geneformer.h5ad").exists()
-
-
-@pytest.mark.parametrize("spoil", ["log", "centre", "names", "mouse"])
-def test_inspect_never_fails_on_a_readable_file(
-    command, small_adata, checkpoint_folder, tmp_path, spoil
-):
-    if spoil == "log":
-        small_adata.X = small_adata.X.log1p()
-    elif spoil == "centre":
-        small_adata.X = small_adata.X.toarray() - 0.5
-    elif spoil == "names":
-        small_adata.var_names = [str(i) for i in range(170)]
-    else:
-        small_adata.var_names = [f"Gapdh{i}" for i in range(170)]
-    small_adata.write_h5ad(tmp_path / "spoilt.h5ad")
-    status, screen, _ = command("inspect", tmp_path / "spoilt.h5ad", "-m", checkpoint_folder)
-    assert status == 0
-    assert "X" in screen
-    assert len(screen) > 200
-
-
-def test_inspect_on_real_files(command, v2, tmp_path):
-    v2.save(tmp_path)
-    for name in ("ifnb", "pbmc3k"):
-        status, screen, _ = command("inspect", shared_path("cells", f"{name}.h5ad"))
-        assert status == 0
-        assert "human" in screen
-        assert "counts" in screen
 
 
 def test_both_layer_numberings_agree(command, cells, checkpoint_folder, tmp_path):

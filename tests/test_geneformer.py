@@ -145,6 +145,43 @@ def test_use_raw_counts(checkpoint_folder, small_adata):
     assert geneformer.process_data(normalised, use_raw_counts=False).num_rows == 30
 
 
+def test_without_raw_counts_x_is_taken_as_it_is(checkpoint_folder, small_adata):
+    """And no layer that looks more like counts."""
+    geneformer = model(checkpoint_folder)
+    reversed_ = small_adata.copy()
+    reversed_.X.data = 10.5 - reversed_.X.data
+    reversed_.layers["counts"] = small_adata.X.copy()
+    of_counts = geneformer.process_data(reversed_)["input_ids"][:]
+    of_x = geneformer.process_data(reversed_, use_raw_counts=False)["input_ids"][:]
+    assert of_counts == geneformer.process_data(small_adata)["input_ids"][:]
+    assert of_x != of_counts
+    del reversed_.layers["counts"]
+    assert of_x == geneformer.process_data(reversed_, use_raw_counts=False)["input_ids"][:]
+
+
+@pytest.mark.parametrize("mode", ["cell", "gene"])
+def test_cells_without_an_embedding_are_told(checkpoint_folder, small_adata, caplog, mode):
+    counts = small_adata.X.toarray()
+    counts[[3, 7]] = 0
+    small_adata.X = counts
+    geneformer = model(checkpoint_folder, emb_mode=mode)
+    geneformer.get_embeddings(geneformer.process_data(small_adata))
+    assert "2 of 30 cells have no embedding: no counts in genes of the vocabulary" in caplog.text
+
+
+def test_cells_that_are_filtered_out_are_told(checkpoint_folder, small_adata, caplog):
+    caplog.set_level("INFO", "rankformer")
+    small_adata.obs["filter_pass"] = [1, 0, 1] * 10
+    assert model(checkpoint_folder).process_data(small_adata).num_rows == 20
+    assert "keeps 20 of 30 cells" in caplog.text
+
+
+def test_all_cores(checkpoint_folder, small_adata):
+    expected = model(checkpoint_folder).process_data(small_adata)["input_ids"][:]
+    geneformer = model(checkpoint_folder, nproc=None)
+    assert geneformer.process_data(small_adata)["input_ids"][:] == expected
+
+
 def test_genes_in_a_column(checkpoint_folder, small_adata):
     geneformer = model(checkpoint_folder)
     expected = geneformer.process_data(small_adata)["input_ids"][:]

@@ -31,7 +31,7 @@ def test_provenance_says_where_it_came_from_and_survives_a_file(
     assert found["sources"]["0"]["genes"]["n_mapped"] == 150
 
 
-def test_cells_without_an_embedding_are_nan_with_a_reason(checkpoint_folder, small_adata):
+def test_cells_without_an_embedding_are_nan_with_a_reason(checkpoint_folder, small_adata, caplog):
     counts = small_adata.X.toarray()
     counts[3] = 0
     counts[5, :150] = 0
@@ -46,6 +46,8 @@ def test_cells_without_an_embedding_are_nan_with_a_reason(checkpoint_folder, sma
     assert missing["cell3"] == missing["cell5"] == "no counts in genes of the vocabulary"
     nan = np.isnan(small_adata.obsm["X_geneformer"]).all(axis=1)
     assert np.flatnonzero(nan).tolist() == [3, 5, 7]
+    assert "2 of 30 cells have no embedding: no counts in genes" in caplog.text
+    assert "1 of 30 cells have no embedding: filter_pass is 0" in caplog.text
     del small_adata.obs["filter_pass"]
     rankformer.tl.embed(small_adata[:3].copy(), model=checkpoint_folder)
 

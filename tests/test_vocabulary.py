@@ -21,7 +21,7 @@ from tests.damage import (
     write_tables,
 )
 
-from rankformer.errors import RankformerError, VocabularyError
+from rankformer.errors import OutputError, RankformerError, VocabularyError
 from rankformer.model.registry import V1, V2
 from rankformer.vocabulary import VOCABULARY_FILE, Vocabulary
 
@@ -489,7 +489,7 @@ def test_a_parquet_of_something_else_is_refused(tmp_path):
 
 def test_a_failed_save_leaves_nothing(vocabulary, tmp_path):
     target = tmp_path / "file"
-    with pytest.raises(OSError, match="File too large"), largest_file(1000):
+    with pytest.raises(OutputError, match="could not be written"), largest_file(1000):
         vocabulary.save(target)
     assert not list(tmp_path.iterdir())
 

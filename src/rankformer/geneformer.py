@@ -49,7 +49,7 @@ class GeneformerConfig:
     accelerator
         Take the fastest device present, as ``device="auto"`` does, whatever `device` says.
     nproc
-        Threads that tokenize.
+        Threads that tokenize; None for as many as there are cores.
     custom_attr_name_dict
         Columns of ``obs`` to carry into the dataset: dataset column → obs column.
     output_attentions
@@ -64,7 +64,7 @@ class GeneformerConfig:
     emb_mode: Literal["cell", "gene", "cls"] = "cell"
     device: str = "cpu"
     accelerator: bool = False
-    nproc: int = 1
+    nproc: int | None = 1
     custom_attr_name_dict: Mapping[str, str] | None = None
     output_attentions: bool = False
     dtype: str = "auto"
@@ -76,9 +76,11 @@ class GeneformerConfig:
                 f"One of {', '.join(map(repr, _MODES))}.",
                 "Correct GeneformerConfig(emb_mode=…).",
             )
-        if self.nproc < 1:
+        if self.nproc is not None and self.nproc < 1:
             raise SettingsError(
-                f"nproc is {self.nproc}.", "A whole number, at least 1.", "Leave it out for one."
+                f"nproc is {self.nproc}.",
+                "A whole number, at least 1.",
+                "Leave it out for one, or pass None for as many as there are cores.",
             )
 
 
@@ -154,12 +156,13 @@ class Geneformer:
             A folder to save the dataset to as well.
         use_raw_counts
             Insist on raw counts (in ``X``, ``raw`` or a layer). With False, ``X`` is taken as it
-            is, whatever non-negative values it holds.
+            is, whatever non-negative values it holds, and no other place is looked at.
 
         Returns
         -------
         A Hugging Face `Dataset` with ``input_ids``, ``length`` and the custom attributes: a row a
-        cell, in the order of `adata`. Cells whose ``obs["filter_pass"]`` is 0 are left out.
+        cell, in the order of `adata`. Cells whose ``obs["filter_pass"]`` is 0 are left out, as the
+        published tokenizer does, and their number is logged.
 
         Raises
         ------
@@ -169,7 +172,7 @@ class Geneformer:
         from rankformer.tasks.tokenize import ReadingOptions, tokenize_cells
 
         options = ReadingOptions(
-            use_raw=None if use_raw_counts else False,
+            layer=None if use_raw_counts else "X",
             check=use_raw_counts,
             gene_ids=gene_names,
             attributes=self.config.custom_attr_name_dict or {},
@@ -208,7 +211,7 @@ class Geneformer:
         Raises
         ------
         TokensError
-            If the dataset was made for another model.
+            If the dataset is none, or was made for another model.
         """
         from rankformer.data.tokens import TokenizedCells
 
@@ -237,6 +240,7 @@ class Geneformer:
             for start, stop, pooled in self.embedder.cell_batches(ragged, pooling):
                 vectors[first + start : first + stop] = pooled
                 progress(stop - start)
+        _tell_without_genes(np.isnan(vectors[:, 0]))
         return vectors
 
     def _gene_series(self, cells: "TokenizedCells", progress: "Progress") -> "list[pd.Series[Any]]":
@@ -250,6 +254,7 @@ class Geneformer:
                     vectors = list(genes.vectors[start:stop])
                     series.append(pd.Series(vectors, ensembl_ids[genes.tokens[start:stop]], object))
                 progress(len(genes.offsets) - 1)
+        _tell_without_genes([each.empty for each in series])
         return series
 
     def _attentions(self, cells: "TokenizedCells") -> list[NDArray[np.float32]]:
@@ -259,3 +264,12 @@ class Geneformer:
         special = list(self.vocabulary.special_tokens.values())
         tokens = (cells.cell(index) for index in range(len(cells)))
         return [self.vocabulary.ensembl_id_of[each[~np.isin(each, special)]] for each in tokens]
+
+
+def _tell_without_genes(without: "NDArray[np.bool_] | list[bool]") -> None:
+    from rankformer.tasks.embed import tell_missing
+    from rankformer.tasks.tokenize import NO_GENES
+
+    missing = np.full(len(without), None, dtype=object)
+    missing[np.flatnonzero(without)] = NO_GENES
+    tell_missing(missing)

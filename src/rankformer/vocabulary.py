@@ -269,7 +269,12 @@ class Vocabulary:
 
         Returns
         -------
-        The file written. It appears whole or not at all.
+        The file written, in the place of one that was there. It appears whole or not at all.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
         """
         from rankformer.vocabulary_files import write_vocabulary
 

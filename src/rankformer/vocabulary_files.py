@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from rankformer.errors import VocabularyError
+from rankformer.scratch import whole_or_nothing
 from rankformer.vocabulary import VOCABULARY_FILE, Vocabulary
 
 if TYPE_CHECKING:
@@ -165,10 +166,9 @@ def write_vocabulary(vocabulary: Vocabulary, path: Path) -> Path:
     }
     metadata = {_SETTINGS: described, _SETTINGS_SHA256: hashlib.sha256(described).hexdigest()}
     table = pa.table(columns, schema=_schema().with_metadata(metadata))
-    part = path.with_name(path.name + ".part")
-    # Checksums, because the hash covers tokens and medians, but not the other names.
-    pq.write_table(table, part, compression="zstd", write_page_checksum=True)
-    part.replace(path)
+    with whole_or_nothing(path, overwrite=True) as part:
+        # Checksums, because the hash covers tokens and medians, but not the other names.
+        pq.write_table(table, part, compression="zstd", write_page_checksum=True)
     return path
 
 

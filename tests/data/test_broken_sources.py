@@ -345,6 +345,38 @@ def test_files_of_a_folder_in_sorted_order(tmp_path):
     assert [file.name for file in again] == ["c.zarr", "a.h5", "b.h5ad", "d"]
 
 
+def test_a_file_is_read_once_whatever_it_is_called(tmp_path, caplog):
+    caplog.set_level("INFO", "rankformer")
+    make_adata().write_h5ad(tmp_path / "a.h5ad")
+    (tmp_path / "link.h5ad").symlink_to("a.h5ad")
+    names = [file.name for file in find_files([tmp_path / "a.h5ad", tmp_path])]
+    assert names == ["a.h5ad"]
+    assert "link.h5ad is named more than once" in caplog.text
+
+
+def test_a_damaged_tenx_file_in_a_folder_is_an_error(tmp_path):
+    make_adata().write_h5ad(tmp_path / "a.h5ad")
+    sound = write_tenx_h5(tmp_path / "b.h5", make_adata()).read_bytes()
+    assert len(find_files(tmp_path)) == 2
+    for damaged in (sound[: len(sound) // 2], b"", b"version https://git-lfs.github.com/spec/v1\n"):
+        write(tmp_path / "b.h5", damaged)
+        with pytest.raises(CountsError, match=r"b\.h5"):
+            find_files(tmp_path)
+
+
+def test_what_is_left_out_of_a_folder_is_told(tmp_path, caplog):
+    caplog.set_level("INFO", "rankformer")
+    write_tenx_folder(tmp_path, make_adata(), prefix="GSM1_")
+    write_tenx_folder(tmp_path, make_adata(), prefix="GSM2_")
+    write(tmp_path / ".DS_Store", b"")
+    assert len(find_files(tmp_path)) == 2
+    assert caplog.text == ""
+    h5_with(tmp_path, "barcode_idx", "umi")
+    write(tmp_path / "notes.txt", b"no cells")
+    assert len(find_files(tmp_path)) == 2
+    assert f"Left out of the folder {tmp_path}: notes.txt, x.h5." in caplog.text
+
+
 def test_cell_rangers_folder_gives_the_filtered_matrix_once(tmp_path):
     for name in ("raw", "filtered"):
         write_tenx_h5(tmp_path / f"{name}_feature_bc_matrix.h5", make_adata())

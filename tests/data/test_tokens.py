@@ -98,6 +98,40 @@ def test_existing_output_is_left_alone(tmp_path):
     assert (tmp_path / "mine" / "file").read_text() == "precious"
 
 
+CELL_NAMES = ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ({"vocabulary_sha256": "ab" * 32}, {"vocabulary_sha256": "cd" * 32}, "cdcdcdcd and abab"),
+        ({"vocabulary_sha256": "ab" * 32}, {}, "unknown and abab"),
+        ({"attributes": {"age": [1] * 4}}, {}, "the first has input_ids, length, age"),
+        ({}, {"attributes": {"age": [1] * 4}}, "has the columns input_ids, length, age"),
+        ({"cell_names": CELL_NAMES}, {}, "names of cells"),
+        ({}, {"cell_names": CELL_NAMES}, "names of cells"),
+    ],
+    ids=str,
+)
+def test_parts_that_do_not_go_together_are_refused(tmp_path, first, second, message):
+    parts = [tokenized(CELLS, **first), tokenized(CELLS, **second)]
+    with pytest.raises(TokensError, match=message):
+        save_tokens(parts, tmp_path / "cells")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_to_save_is_refused(tmp_path):
+    with pytest.raises(TokensError, match="not one part"):
+        save_tokens([], tmp_path / "cells")
+
+
+def test_saving_draws_no_progress_bar_and_leaves_those_of_others(tmp_path, capfd):
+    assert datasets.is_progress_bar_enabled()
+    tokenized(CELLS).save(tmp_path / "cells")
+    assert datasets.is_progress_bar_enabled()
+    assert capfd.readouterr().err == ""
+
+
 def test_failure_half_way_leaves_nothing(tmp_path):
     def parts():
         yield tokenized(CELLS)
@@ -155,7 +189,35 @@ def test_tokens_of_another_vocabulary_are_refused():
         tokenized([[9], [7]], vocabulary_sha256="ab" * 32).check_fits(v1)
 
 
+def test_cells_alike_are_no_frame_where_the_vocabulary_is_known():
+    """Two equal cells, and a panel of two genes."""
+    v1 = small_vocabulary(special=False)
+    for cells in ([[9, 5, 7], [9, 5, 7]], [[9, 5], [9, 5], [9, 5]]):
+        tokenized(cells, vocabulary_sha256=v1.sha256).check_fits(v1)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["unknown", "known"])
+@pytest.mark.parametrize(
+    ("special", "cells", "message"),
+    [
+        (True, [[2, 9, 1, 3], [2, 5, 3]], "1 of 2 cells hold <mask> among"),
+        (True, [[2, 9, 3, 2, 5, 3], [2, 5, 3]], "1 of 2 cells hold <cls>, <eos> among"),
+        (True, [[2, 9, 0, 7, 3], [2, 5, 3]], "1 of 2 cells are padded"),
+        (True, [[2, 9, 7, 3], [2, 5, 3, 0]], "1 of 2 cells are padded"),
+        (False, [[9, 1, 7], [5]], "1 of 2 cells hold <mask> among"),
+        (False, [[9, 7, 0, 0], [5, 0, 0, 0], [5, 7, 9, 11]], "2 of 3 cells are padded"),
+    ],
+)
+def test_special_tokens_in_the_place_of_genes_are_refused(special, cells, message, known):
+    vocabulary = small_vocabulary(special=special)
+    sha256 = vocabulary.sha256 if known else None
+    with pytest.raises(TokensError, match=message):
+        tokenized(cells, vocabulary_sha256=sha256).check_fits(vocabulary)
+
+
 def test_joining_cells_of_two_vocabularies_is_refused():
     parts = [tokenized(CELLS, vocabulary_sha256=each * 32) for each in ("ab", "cd")]
-    with pytest.raises(TokensError, match="2 vocabularies"):
+    with pytest.raises(TokensError, match="of the vocabularies"):
         TokenizedCells.concatenate(parts)
+    with pytest.raises(TokensError, match="not one part"):
+        TokenizedCells.concatenate([])

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 from tests.conftest import small_vocabulary
 from tests.faults.bad_input import BadInput, nothing
 from tests.faults.cells import adata_of, counts, log_normalised
@@ -47,6 +48,48 @@ def dataset_without_tokens(_: Path) -> None:
 
     geneformer = rankformer.Geneformer(rankformer.GeneformerConfig(model_name="model"))
     geneformer.get_embeddings(Dataset.from_dict({"tokens": [[2, 5, 3]]}))
+
+
+def cells_for_a_dataset(_: Path) -> None:
+    geneformer = rankformer.Geneformer(rankformer.GeneformerConfig(model_name="model"))
+    geneformer.get_embeddings(adata_of(counts()))
+
+
+def list_for_a_dataset(_: Path) -> None:
+    geneformer = rankformer.Geneformer(rankformer.GeneformerConfig(model_name="model"))
+    geneformer.get_embeddings([[2, 5, 3]])
+
+
+def parts_of_a_dataset(_: Path) -> None:
+    from datasets import Dataset, DatasetDict
+
+    geneformer = rankformer.Geneformer(rankformer.GeneformerConfig(model_name="model"))
+    parts = DatasetDict(train=Dataset.from_dict({"input_ids": [[2, 5, 3]]}))
+    geneformer.get_embeddings(parts)
+
+
+def intervals(_: Path) -> None:
+    adata = adata_of(counts())
+    adata.obs["age"] = pd.cut(range(adata.n_obs), 4)
+    attributes = {"age": "age"}
+    configuration = rankformer.GeneformerConfig("model", custom_attr_name_dict=attributes)
+    rankformer.Geneformer(configuration).process_data(adata)
+
+
+def no_threads(_: Path) -> None:
+    rankformer.ReadingOptions(n_threads=0)
+
+
+def genes_of_another_vocabulary(_: Path) -> None:
+    stream = rankformer.open_tokens(adata_of(counts(4)), small_vocabulary(special=False))
+    embedder = rankformer.Embedder(rankformer.Checkpoint.open("model"), device="cpu")
+    rankformer.summarize_genes([stream], embedder)
+
+
+def unknown_statistic(_: Path) -> None:
+    stream = rankformer.open_tokens(adata_of(counts(4)), small_vocabulary())
+    embedder = rankformer.Embedder(rankformer.Checkpoint.open("model"), device="cpu")
+    rankformer.summarize_genes([stream], embedder, statistic="mode")
 
 
 def embedding_layers_attention(_: Path) -> None:
@@ -107,6 +150,48 @@ CASES = (
         nothing,
         ("columns tokens", "input_ids", "process_data"),
         call=dataset_without_tokens,
+    ),
+    BadInput(
+        "`get_embeddings(adata)`",
+        nothing,
+        ("given as AnnData", "Dataset of Hugging Face", "process_data"),
+        call=cells_for_a_dataset,
+    ),
+    BadInput(
+        "`get_embeddings` of a list",
+        nothing,
+        ("given as list", "Dataset of Hugging Face", "process_data"),
+        call=list_for_a_dataset,
+    ),
+    BadInput(
+        "`get_embeddings` of a `DatasetDict`",
+        nothing,
+        ("given as DatasetDict", "Dataset of Hugging Face", "dataset['train']"),
+        call=parts_of_a_dataset,
+    ),
+    BadInput(
+        "a custom attribute of intervals, as `pandas.cut` makes them",
+        nothing,
+        ("age holds pandas.interval", "one type", "astype(str)"),
+        call=intervals,
+    ),
+    BadInput(
+        "`ReadingOptions(n_threads=0)`",
+        nothing,
+        ("n_threads is 0", "at least 1", "Leave it out"),
+        call=no_threads,
+    ),
+    BadInput(
+        "`summarize_genes` of tokens for a V1 model, with a V2 model",
+        nothing,
+        ("vocabulary small-v1", "model's vocabulary small-v2", "embedder.checkpoint.vocabulary"),
+        call=genes_of_another_vocabulary,
+    ),
+    BadInput(
+        '`summarize_genes(statistic="mode")`',
+        nothing,
+        ("'mode'", "'mean', 'median'", "statistic"),
+        call=unknown_statistic,
     ),
     BadInput(
         "`Embedder(emb_layer=0).attention`",

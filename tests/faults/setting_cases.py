@@ -177,6 +177,18 @@ CASES = (
         f"{EMBED} --key X/geneformer",
     ),
     BadInput(
+        "a key that means the folder itself",
+        sound,
+        ("'.'", "without a dot", "--key"),
+        f"{EMBED} --key .",
+    ),
+    BadInput(
+        "`.npy`, where a file of the name of its provenance is",
+        taken("out.npy.json"),
+        ("out.npy.json exists already", "nothing is lost", "--overwrite"),
+        "embed pbmc.h5ad -o out.npy -m model",
+    ),
+    BadInput(
         "an empty key",
         sound,
         ("''", "such as X_geneformer", "--key"),

@@ -50,53 +50,52 @@ def start(folder: Path, words: list[str], **more) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, **more)
 
 
-def wait_for(process: subprocess.Popen, path: Path) -> None:
-    """Until `path` is there: the work has begun."""
+def wait_for(process: subprocess.Popen, folder: Path, output: str) -> None:
+    """Until something of the output is there: the work has begun."""
     give_up = time.monotonic() + SECONDS_AT_MOST
-    while not path.exists():
+    while not parts(folder, output):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < give_up
         time.sleep(0.01)
 
 
-def parts(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if ".part" in path.name)
-
-
-def begun(output: str) -> str:
-    """What is there once a run has begun to work."""
-    return "tokens.part" if output == "tokens" else f"{output}.vectors.part"
+def parts(folder: Path, output: str) -> list[str]:
+    """Folders of an output on its way, as their names tell."""
+    return sorted(path.name for path in folder.glob(f"{output}.????????.part"))
 
 
 def test_killed_at_a_random_moment(folder):
-    """The same command run again succeeds, and clears away what the killed one left."""
+    """The same command run again succeeds; what the killed one left is told and not touched."""
     before = snapshot(folder)
     process = start(folder, arguments("out.h5ad"))
-    wait_for(process, folder / begun("out.h5ad"))
+    wait_for(process, folder, "out.h5ad")
     time.sleep(random.uniform(0, 1))  # noqa: S311
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL, "the run ended too early to be killed"
     assert not (folder / "out.h5ad").exists()
     assert {name: hash_ for name, hash_ in snapshot(folder).items() if name in before} == before
+    left = parts(folder, "out.h5ad")
+    assert {name.split("/")[0] for name in snapshot(folder).keys() - before.keys()} <= {*left}
 
     again = run_here(arguments("out.h5ad"), folder)
     assert again.status == 0, again.stderr
     assert np.isfinite(ad.read_h5ad(folder / "out.h5ad").obsm["X_geneformer"]).all()
-    assert parts(folder) == []
+    assert parts(folder, "out.h5ad") == left
+    assert all(f"{name} is of another run" in again.stderr for name in left)
 
 
 def test_tokenizing_killed(folder):
     """It may be too fast to be killed: then it is whole."""
     process = start(folder, arguments("tokens"))
-    wait_for(process, folder / "tokens.part")
+    wait_for(process, folder, "tokens")
     process.kill()
     process.communicate()
     assert (folder / "tokens").exists() == (process.returncode == 0)
     if not (folder / "tokens").exists():
         assert run_here(arguments("tokens"), folder).status == 0
     assert load_from_disk(str(folder / "tokens")).num_rows == N_CELLS
-    assert parts(folder) == []
+    assert len(parts(folder, "tokens")) == (process.returncode != 0)
 
 
 def test_killed_before_the_work_began(folder):
@@ -113,7 +112,7 @@ def test_interrupted(folder, stop):
     """As by Ctrl-C, and as a cluster ends a job: nothing is left at all."""
     before = snapshot(folder)
     process = start(folder, arguments("out.h5ad"))
-    wait_for(process, folder / begun("out.h5ad"))
+    wait_for(process, folder, "out.h5ad")
     time.sleep(random.uniform(0, 0.5))  # noqa: S311
     process.send_signal(stop)
     _, said = process.communicate(timeout=SECONDS_AT_MOST)

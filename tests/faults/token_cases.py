@@ -47,6 +47,14 @@ def too_long(folder: Path) -> None:
     save_dataset(folder, input_ids=[[2, *range(4, 80), 3]], length=[78])
 
 
+def padded(folder: Path) -> None:
+    save_dataset(folder, input_ids=[[2, 5, 7, 3], [2, 6, 3, 0]], length=[4, 3])
+
+
+def masked(folder: Path) -> None:
+    save_dataset(folder, input_ids=[[2, 5, 1, 3], [2, 6, 3]], length=[4, 3])
+
+
 def texts(folder: Path) -> None:
     save_dataset(folder, input_ids=[["G1", "G2"]], length=[2])
 
@@ -93,6 +101,18 @@ CASES = (
         "cells longer than the model's input",
         too_long,
         ("up to 78 a cell", "64", "`rankformer tokenize --model`"),
+        RUN,
+    ),
+    BadInput(
+        "a padded dataset",
+        padded,
+        ("1 of 2 cells are padded", "their own lengths", "Remove the padding"),
+        RUN,
+    ),
+    BadInput(
+        "a dataset of masked cells",
+        masked,
+        ("1 of 2 cells hold <mask>", "Tokens of genes", "before they were masked"),
         RUN,
     ),
     BadInput(

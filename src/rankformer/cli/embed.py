@@ -102,5 +102,5 @@ def embed(
         emb_layer=emb_layer, numbering=layer_numbering.value, device=device, dtype=dtype.value,
         max_cells=batch_size,
     )  # fmt: skip
-    write_gene_report(gene_report, streams)
+    write_gene_report(gene_report, streams, overwrite=overwrite)
     say(f"Wrote {output}: {sum(map(len, streams)):,} cells, mode {mode.value}.")

@@ -199,12 +199,14 @@ def check_gene_report(
         check_gene_report(path, files, overwrite=overwrite)
 
 
-def write_gene_report(path: Path | None, streams: "Sequence[TokenSource]") -> None:
+def write_gene_report(
+    path: Path | None, streams: "Sequence[TokenSource]", *, overwrite: bool = False
+) -> None:
     if path is None:
         return
     from rankformer.tasks.output import write_gene_report
 
-    write_gene_report(path, streams)
+    write_gene_report(path, streams, overwrite=overwrite)
     say(f"Wrote {path}: what became of each variable.")
 
 

@@ -103,8 +103,8 @@ def build(
     overwrite: Overwrite = False,
 ) -> None:
     """Build a vocabulary from cells and sketches of cells."""
+    from rankformer.scratch import whole_or_nothing
     from rankformer.tasks.build_vocabulary import build_vocabulary
-    from rankformer.tasks.scratch import whole_or_nothing
     from rankformer.tasks.targets import check_target
 
     check_target(output, (".parquet",), overwrite)
@@ -118,7 +118,7 @@ def build(
         input_length=input_length, name=name or output.stem, symbols=symbols,
         names_from=_open(names_from),
     )  # fmt: skip
-    with whole_or_nothing(output) as part:
+    with whole_or_nothing(output, overwrite=overwrite) as part:
         vocabulary.save(part)
     say(f"Wrote {output}: {len(vocabulary.ensembl_ids):,} genes, {vocabulary.sha256[:8]}.")
 
@@ -142,6 +142,7 @@ def sketch(
     overwrite: Overwrite = False,
 ) -> None:
     """Sketch a part of a corpus; `build` puts the parts together."""
+    from rankformer.scratch import whole_or_nothing
     from rankformer.tasks.sketch_expression import sketch_expression
     from rankformer.tasks.targets import check_target
 
@@ -151,9 +152,10 @@ def sketch(
         gene_table=gene_table, identifier_column=identifier_column, ensembl_column=ensembl_column,
         ensembl_release=ensembl_release, min_recognised=min_recognised,
     )  # fmt: skip
-    part = sketch_expression(files, options, symbols=symbols, names_from=_open(names_from))
-    part.save(output)
-    say(f"Wrote {output}: {len(part.ensembl_ids):,} genes over {part.n_cells:,} cells.")
+    corpus = sketch_expression(files, options, symbols=symbols, names_from=_open(names_from))
+    with whole_or_nothing(output, overwrite=overwrite) as part:
+        corpus.save(part)
+    say(f"Wrote {output}: {len(corpus.ensembl_ids):,} genes over {corpus.n_cells:,} cells.")
 
 
 @vocabulary_app.command()

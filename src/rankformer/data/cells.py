@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +16,7 @@ from scipy.sparse import csr_matrix
 
 from rankformer.data.count_search import CountSearch, FoundCounts, MatrixSurvey
 from rankformer.data.counts import CountKind, ValueFigures, check_values, undo_log
-from rankformer.data.file_kinds import find_files, reading
+from rankformer.data.file_kinds import FileKind, each_once, find_files, identify, reading
 from rankformer.data.row_matrices import make_canonical
 from rankformer.data.sources import OpenSource, open_source
 from rankformer.errors import CountsError, SettingsError
@@ -24,10 +25,14 @@ __all__ = [
     "CellSource",
     "CountChunk",
     "CountKind",
+    "FileKind",
     "MatrixSurvey",
     "ValueFigures",
+    "each_once",
     "find_files",
+    "identify",
     "open_cells",
+    "read_var",
     "survey_matrices",
 ]
 
@@ -251,6 +256,28 @@ def survey_matrices(source: ad.AnnData | str | os.PathLike[str]) -> list[MatrixS
     try:
         search = CountSearch(opened)
         return [search.survey(location) for location in opened.places]
+    finally:
+        opened.close()
+
+
+def read_var(source: ad.AnnData | str | os.PathLike[str]) -> pd.DataFrame | None:
+    """Read the variables of the first matrix that has some, whatever values it holds.
+
+    Returns
+    -------
+    As `CellSource.var`; None where there is no matrix.
+
+    Raises
+    ------
+    CountsError
+        If the source itself cannot be read.
+    """
+    opened = open_source(source)
+    try:
+        for location in opened.places:
+            with suppress(CountsError):
+                return opened.var(location)
+        return None
     finally:
         opened.close()
 

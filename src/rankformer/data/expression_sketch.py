@@ -143,7 +143,7 @@ class ExpressionSketch:
         self._buckets[rows] += buckets
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write one self-contained file, which appears whole or not at all.
+        """Write one self-contained file, in the place of one that was there; whole or not at all.
 
         Equal sketches give equal files, in whatever order they were filled.
 

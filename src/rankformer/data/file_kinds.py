@@ -1,16 +1,22 @@
 """Which files hold cells: told by what is in them, not by their names."""
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
+from typing import TypeVar
 
 import h5py
 
-from rankformer.data.tenx import find_matrix_files, holds_tenx
+from rankformer.data.tenx import find_matrix_files, holds_tenx, is_beside_matrix
 from rankformer.errors import CountsError
+
+logger = logging.getLogger(__name__)
+
+S = TypeVar("S")
 
 READABLE = ".h5ad, .zarr, Cell Ranger's .h5, or a folder with matrix.mtx, features and barcodes"
 IN_MEMORY = "AnnData"
@@ -45,12 +51,14 @@ def find_files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]])
 
     Returns
     -------
-    Files as named, those of a folder sorted by name; each once.
+    Files as named, those of a folder sorted by name; each once. What is left out of a folder is
+    logged.
 
     Raises
     ------
     CountsError
-        If a path does not exist or a folder holds nothing readable.
+        If a path does not exist, a folder holds nothing readable, or a file in it that is named as
+        one with cells is damaged.
     """
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     found = [file for path in named for file in _expand(Path(path))]
@@ -58,7 +66,19 @@ def find_files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]])
         raise CountsError(
             "No file was given.", f"At least one: {READABLE}.", "Name a file or a folder."
         )
-    return list(dict.fromkeys(found))
+    return list(each_once(found))
+
+
+def each_once(sources: Iterable[S]) -> Iterator[S]:
+    """Sources without the files that have come before under this or another name, which is said."""
+    seen: set[Path] = set()
+    for source in sources:
+        if isinstance(source, Path):
+            if source.resolve() in seen:
+                logger.info("%s is named more than once, and is read once.", source)
+                continue
+            seen.add(source.resolve())
+        yield source
 
 
 def identify(path: Path) -> FileKind:
@@ -138,14 +158,9 @@ def _identify_folder(path: Path) -> FileKind:
 
 
 def _identify_hdf5(path: Path) -> FileKind:
-    with suppress(ImportError):
-        import_module("hdf5plugin")  # registers the compression filters that anndata offers
-    with h5py.File(path, "r") as file:
-        keys = list(file)
-        if {"obs", "var"} <= set(keys) and "mod" not in keys:
-            return FileKind.H5AD
-        if holds_tenx(file):
-            return FileKind.TENX_H5
+    kind, keys = _look_into_hdf5(path)
+    if kind is not None:
+        return kind
     others = {
         "mod": ("a MuData file", "Save its RNA: mudata.read(path)['rna'].write_h5ad(...)."),
         "row_attrs": ("a loom file", "Convert it: scanpy.read_loom(path).write_h5ad(...)."),
@@ -157,6 +172,17 @@ def _identify_hdf5(path: Path) -> FileKind:
         (f"HDF5 with {_list_names(map(Path, keys))}", "Check that this is the file you mean."),
     )
     raise CountsError(f"{path} is {what}.", f"One of {READABLE}.", fix)
+
+
+def _look_into_hdf5(path: Path) -> tuple[FileKind | None, list[str]]:
+    """The kind, or None where it holds something else than cells, and what lies in it."""
+    with suppress(ImportError):
+        import_module("hdf5plugin")  # registers the compression filters that anndata offers
+    with h5py.File(path, "r") as file:
+        keys = list(file)
+        if {"obs", "var"} <= set(keys) and "mod" not in keys:
+            return FileKind.H5AD, keys
+        return FileKind.TENX_H5 if holds_tenx(file) else None, keys
 
 
 def _not_cells(path: Path, beginning: bytes) -> CountsError:
@@ -190,21 +216,37 @@ def _expand(path: Path) -> list[Path]:
             f"Files such as {READABLE}.",
             "Check the path; folders inside folders are not searched.",
         )
+    _tell_left_out(path, files)
     return files
+
+
+def _tell_left_out(folder: Path, files: Iterable[Path]) -> None:
+    others = {child for child in folder.iterdir() if not child.name.startswith(".")}
+    others = {child for child in others.difference(files) if not is_beside_matrix(child)}
+    if others:
+        logger.info("Left out of the folder %s: %s.", folder, _list_names(others))
 
 
 def _search(folder: Path) -> Iterator[Path]:
     for child in sorted(folder.iterdir()):
-        if child.suffix in (".h5ad", ".zarr"):
+        if child.suffix in (".h5ad", ".zarr", ".h5"):
+            if child.suffix == ".h5" and _holds_other_hdf5(child):
+                continue
             # Named as cells: a damaged one is an error, not left out unseen.
             identify(child)
             yield child
-        elif child.suffix == ".h5" or child.is_dir():
+        elif child.is_dir():
             with suppress(CountsError):
                 identify(child)
                 yield child
         elif child in find_matrix_files(folder):
             yield child
+
+
+def _holds_other_hdf5(path: Path) -> bool:
+    """Whether it is a sound file of something else, such as Cell Ranger's molecules."""
+    with reading(str(path)):
+        return h5py.is_hdf5(path) and _look_into_hdf5(path)[0] is None
 
 
 def _prefer(files: list[Path]) -> list[Path]:

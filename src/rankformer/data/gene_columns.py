@@ -87,8 +87,8 @@ def named_column(var: pd.DataFrame, name: str) -> GeneColumn:
     raise GeneError(
         f"var has no column {name!r}; it has {_columns(var)}.",
         "The column with the gene identifiers, or the index.",
-        'Pass gene_ids=… (--gene-ids; gene_names of process_data): one of these, "index", or '
-        "nothing to have it looked for.",
+        'Pass one of these, or "index": gene_ids=… (--gene-ids; gene_names of process_data). Leave '
+        "gene_ids out to have it looked for.",
     )
 
 
@@ -114,12 +114,13 @@ def _position(var: pd.DataFrame, name: str) -> int:
 
 
 def _holds_text(column: GeneColumn) -> bool:
-    dtype = column.identifiers.dtype
-    return _is_text(dtype.categories.dtype if isinstance(dtype, pd.CategoricalDtype) else dtype)
-
-
-def _is_text(dtype: Any) -> bool:
-    return bool(pd.api.types.is_object_dtype(dtype) or isinstance(dtype, pd.StringDtype))
+    values: Any = column.identifiers
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.dtype.categories
+    if pd.api.types.is_object_dtype(values.dtype):
+        # Flags are objects where some are missing, as in columns that only var has beside raw.
+        return pd.api.types.infer_dtype(values, skipna=True) in ("string", "mixed", "mixed-integer")
+    return isinstance(values.dtype, pd.StringDtype)
 
 
 def _is_gene(var: pd.DataFrame) -> NDArray[np.bool_]:

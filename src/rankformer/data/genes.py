@@ -4,12 +4,10 @@ The rules and their order stand in :class:`rankformer.data.gene_rules.GeneRule`.
 """
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +24,7 @@ from rankformer.data.identifiers import (
     detect_identifiers,
     distinct_identifiers,
 )
-from rankformer.errors import OutputError, SettingsError
+from rankformer.errors import SettingsError
 from rankformer.vocabulary import Vocabulary
 
 __all__ = [
@@ -166,27 +164,6 @@ class GeneMapping:
             "fates": {str(fate): count for fate, count in self.fate_counts.items()},
             "rules": {str(rule): count for rule, count in self.rule_counts.items()},
         }
-
-    def save_csv(self, path: str | os.PathLike[str]) -> Path:
-        """Write the report as CSV; the file appears whole or not at all.
-
-        Raises
-        ------
-        OutputError
-            If it cannot be written.
-        """
-        path = Path(path)
-        part = path.with_name(path.name + ".part")
-        try:
-            self.report().to_csv(part, index=False)
-            part.replace(path)
-        except OSError as error:
-            raise OutputError(
-                f"The gene report could not be written to {path}: {error}.",
-                "A file in a folder that exists and may be written to.",
-                "Choose another path.",
-            ) from error
-        return path
 
     def __repr__(self) -> str:
         return (

@@ -5,9 +5,10 @@ array: bucket i holds values above ``ends[i - 1]`` up to ``ends[i]``, whose rati
 (1 + a) / (1 - a) for the relative error a, and stands for the value within a of both ends.
 """
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from rankformer.data.kernels import compile_kernel
 
 RELATIVE_ERROR = 0.01
 TARGET_SUM = 10_000.0
@@ -31,7 +32,7 @@ def bucket_values(ends: NDArray[np.float64]) -> NDArray[np.float64]:
     return 2 * starts * ends / (starts + ends)
 
 
-@numba.njit(nogil=True, cache=True)
+@compile_kernel
 def count_cells(data, indices, indptr, row_of_var, ends, buckets):  # type: ignore[no-untyped-def]
     """Add cells to `buckets` (n_rows, n_buckets).
 
@@ -61,7 +62,7 @@ def count_cells(data, indices, indptr, row_of_var, ends, buckets):  # type: igno
             value_of_row[row] = 0
 
 
-@numba.njit(nogil=True, cache=True)
+@compile_kernel
 def _bucket_of(value, ends, per_bucket):  # type: ignore[no-untyped-def]
     guess = np.int64(np.log(value / ends[0]) * per_bucket) + 1
     bucket = min(max(int(guess), 0), len(ends) - 1)
@@ -73,7 +74,7 @@ def _bucket_of(value, ends, per_bucket):  # type: ignore[no-untyped-def]
     return bucket
 
 
-@numba.njit(nogil=True, cache=True)
+@compile_kernel
 def middle_buckets(buckets, low, high):  # type: ignore[no-untyped-def]
     """Write the buckets of the lower and the upper middle value of each row; -1 for no value."""
     for row in range(len(buckets)):

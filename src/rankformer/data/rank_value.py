@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, csr_matrix
 
+from rankformer.data.kernels import compile_kernel
 from rankformer.errors import TokensError
 from rankformer.ragged import Ragged
 from rankformer.vocabulary import Vocabulary
@@ -140,7 +140,7 @@ _LOW = np.uint64(2**32 - 1)
 _HALF = np.uint64(32)
 
 
-@numba.njit(nogil=True, cache=True)
+@compile_kernel
 def _encode_cells(  # type: ignore[no-untyped-def]
     data, indices, indptr, genes, median_of_token, frame, room, first, last, tokens, lengths
 ):  # fmt: skip
@@ -170,7 +170,7 @@ def _encode_cells(  # type: ignore[no-untyped-def]
         lengths[cell] = at - start
 
 
-@numba.njit(nogil=True, cache=True)
+@compile_kernel
 def _collect(data, indices, genes, median_of_token, totals, token_of, values):  # type: ignore[no-untyped-def]
     """The cell's genes and their values, in any order; `totals` is zero before and after."""
     n = 0
@@ -197,7 +197,7 @@ def _collect(data, indices, genes, median_of_token, totals, token_of, values):  
     return n
 
 
-@numba.njit(nogil=True, cache=True)
+@compile_kernel
 def _sort_by_key(values, keys, ends):  # type: ignore[no-untyped-def]
     """Radix-sort by descending value, as far as keys of two digits tell values apart.
 
@@ -233,7 +233,7 @@ def _sort_by_key(values, keys, ends):  # type: ignore[no-untyped-def]
     return keys[0, : len(bits)]
 
 
-@numba.njit(nogil=True, cache=True)
+@compile_kernel
 def _order_equal_keys(order, values, token_of):  # type: ignore[no-untyped-def]
     """Within runs of one key, sort by exact value descending, then token ascending."""
     first = 0
@@ -244,7 +244,7 @@ def _order_equal_keys(order, values, token_of):  # type: ignore[no-untyped-def]
             first = i
 
 
-@numba.njit(nogil=True, cache=True)
+@compile_kernel
 def _shell_sort(run, values, token_of):  # type: ignore[no-untyped-def]
     gap = 1
     while 3 * gap < len(run):

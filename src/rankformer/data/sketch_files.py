@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankformer.data.expression_sketch import ExpressionSketch
-from rankformer.errors import OutputError, VocabularyError
+from rankformer.errors import VocabularyError
+from rankformer.scratch import whole_or_nothing
 
 _FORMAT = 1
 _SETTINGS = b"rankformer_expression_sketch"
@@ -32,26 +33,18 @@ def write_sketch(sketch: ExpressionSketch, path: Path) -> Path:
     """Write one file, which appears whole or not at all; see `ExpressionSketch.save`."""
     import pyarrow.parquet as pq
 
-    part = path.with_name(path.name + ".part")
     schema = _schema(sketch.n_buckets)
     settings = {"format": _FORMAT, "n_cells": sketch.n_cells, "sha256": _hash(sketch)}
     metadata = {_SETTINGS: json.dumps(settings).encode()}
-    try:
-        with pq.ParquetWriter(
+    with (
+        whole_or_nothing(path, overwrite=True) as part,
+        pq.ParquetWriter(
             part, schema.with_metadata(metadata), compression="zstd", use_dictionary=False,
             write_page_checksum=True,
-        ) as writer:  # fmt: skip
-            for block in _blocks(sketch):
-                writer.write_batch(_batch(block, schema))
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"The sketch {path} could not be written: {error}.",
-            "A folder that exists and may be written to, with room for 4 kB a gene.",
-            "Free some space, or choose another output; nothing was left there.",
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
+        ) as writer,
+    ):  # fmt: skip
+        for block in _blocks(sketch):
+            writer.write_batch(_batch(block, schema))
     return path
 
 

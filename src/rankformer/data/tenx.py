@@ -19,6 +19,7 @@ from rankformer.errors import CountsError
 
 GENE_EXPRESSION = "Gene Expression"
 _MATRIX_NAME = re.compile(r"(.*)matrix\.mtx(\.gz)?")
+_NAMES_BESIDE = re.compile(r"(.*)(barcodes|features|genes)\.tsv(\.gz)?")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,11 @@ class TenxMatrix:
 def find_matrix_files(folder: Path) -> list[Path]:
     """The ``matrix.mtx`` files in a folder, with or without a prefix (as GEO adds one)."""
     return sorted(file for file in folder.iterdir() if _MATRIX_NAME.fullmatch(file.name))
+
+
+def is_beside_matrix(file: Path) -> bool:
+    """Whether a file has the name of one that belongs to a ``matrix.mtx``."""
+    return _NAMES_BESIDE.fullmatch(file.name) is not None
 
 
 def holds_tenx(group: Mapping[str, Any]) -> bool:

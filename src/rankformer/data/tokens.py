@@ -1,9 +1,8 @@
 """Tokenized cells: ragged int32 tokens in Arrow, with one row of metadata a cell."""
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from rankformer.errors import OutputError, TokensError
 from rankformer.ragged import Ragged, join_ragged
+from rankformer.scratch import tell_leftovers, whole_or_nothing
 from rankformer.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class TokenizedCells:
             INPUT_IDS: pa.ListArray.from_arrays(offsets.astype(np.int32), values),
             LENGTH: np.diff(offsets).astype(np.int32),
         }
-        columns.update({key: _as_array(key, each) for key, each in (attributes or {}).items()})
+        columns.update({key: as_attribute(key, each) for key, each in (attributes or {}).items()})
         names = (
             None if cell_names is None else pa.chunked_array([pa.array(cell_names, pa.string())])
         )
@@ -96,21 +96,16 @@ class TokenizedCells:
             If there is nothing to join, or the parts differ in vocabulary or attributes.
         """
         parts = list(parts)
-        hashes = {part.vocabulary_sha256 for part in parts}
-        columns = {tuple(part.table.column_names) for part in parts}
-        if len(hashes) != 1 or len(columns) != 1:
-            raise TokensError(
-                f"{len(parts)} parts with {len(hashes)} vocabularies and {len(columns)} sets of "
-                "attributes cannot be joined.",
-                "At least one part; one vocabulary and the same attributes in all.",
-                "Tokenize all parts with one model and one custom_attr_name_dict.",
-            )
+        for part in parts:
+            _expect_alike(part, parts[0])
+        if not parts:
+            raise _no_parts()
         named = [part.cell_names for part in parts if part.cell_names is not None]
         names = None
         if len(named) == len(parts):
             names = pa.chunked_array([chunk for each in named for chunk in each.chunks])
         table = pa.concat_tables([part.table for part in parts], promote_options="permissive")
-        return cls(table, names, hashes.pop())
+        return cls(table, names, parts[0].vocabulary_sha256)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -177,8 +172,12 @@ class TokenizedCells:
         Raises
         ------
         TokensError
-            If there is no ``input_ids`` column of whole numbers.
+            If it is no dataset, or has no ``input_ids`` column of whole numbers.
         """
+        from datasets import Dataset
+
+        if not isinstance(dataset, Dataset):
+            raise _no_dataset(dataset)
         table = dataset.with_format("arrow")[:]
         if INPUT_IDS not in table.column_names:
             raise TokensError(
@@ -229,8 +228,9 @@ class TokenizedCells:
         Raises
         ------
         TokensError
-            If the hashes differ; or, where the hash is not known, if a token is outside the
-            vocabulary, a cell is longer than its input length, or the special tokens differ.
+            If the hashes differ, a token is outside the vocabulary, a cell is longer than its input
+            length, or special tokens are missing or in the place of genes; where the hash is not
+            known, also if all cells are framed as by special tokens that the vocabulary has not.
         """
         if self.vocabulary_sha256 not in (None, vocabulary.sha256):
             raise _foreign_tokens(
@@ -238,7 +238,14 @@ class TokenizedCells:
                 vocabulary,
             )
         for values, offsets in self.ragged_chunks():
-            _check_chunk(values, offsets, vocabulary)
+            if not len(values):
+                continue
+            _check_range(values, offsets, vocabulary)
+            if vocabulary.cls_token is not None:
+                _check_frame(values, offsets, vocabulary)
+            elif self.vocabulary_sha256 is None:
+                _check_unframed(values, offsets, vocabulary)
+            _check_genes(values, offsets, vocabulary)
 
 
 def is_saved_tokens(path: str | os.PathLike[str]) -> bool:
@@ -255,6 +262,7 @@ def check_free(path: str | os.PathLike[str]) -> Path:
             "A folder that is not there yet, within one that is.",
             "Choose another name, or move the old one away.",
         )
+    tell_leftovers(path)
     return path
 
 
@@ -272,30 +280,24 @@ def save_tokens(parts: Iterable[TokenizedCells], path: str | os.PathLike[str]) -
 
     Raises
     ------
+    TokensError
+        If there is no part, or they differ in vocabulary, attributes, or whether cells have names.
     OutputError
         If something is already there, or the disk is full or not writable.
     """
     path = check_free(path)
-    part_folder = path.with_name(path.name + ".part")
-    shutil.rmtree(part_folder, ignore_errors=True)
-    try:
+    with whole_or_nothing(path, overwrite=False) as part_folder:
         _write_parts(iter(parts), part_folder)
-        part_folder.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"{path} could not be written: {error}.",
-            "Enough free disk, and permission to write.",
-            "Free space, or choose another output.",
-        ) from error
-    finally:
-        shutil.rmtree(part_folder, ignore_errors=True)
     return path
 
 
 def _write_parts(parts: Iterator[TokenizedCells], folder: Path) -> None:
-    first = next(parts)
+    first = next(parts, None)
+    if first is None:
+        raise _no_parts()
     # The library writes its own metadata, for no rows; the rows are then streamed into its file.
-    first.take(np.empty(0, np.int64)).to_dataset().save_to_disk(str(folder), num_shards=1)
+    with _without_progress_bars():
+        first.take(np.empty(0, np.int64)).to_dataset().save_to_disk(str(folder), num_shards=1)
     (data_file,) = folder.glob("*.arrow")
     with pa.ipc.open_stream(str(data_file)) as empty:
         schema = empty.schema
@@ -307,16 +309,93 @@ def _write_parts(parts: Iterator[TokenizedCells], folder: Path) -> None:
                 pa.ipc.new_stream(str(folder / _CELL_NAMES_FILE), _CELL_NAMES_SCHEMA)
             )
         for part in chain([first], parts):
+            _expect_alike(part, first)
+            if (part.cell_names is None) != (first.cell_names is None):
+                raise _names_of_some()
             rows.write_table(_cast(part.table, schema))
             if names is not None:
                 names.write_table(pa.table([part.cell_names], schema=_CELL_NAMES_SCHEMA))
 
 
-def _as_array(name: str, column: Any) -> pa.Array:
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """`datasets` shows one for its file of no rows."""
+    from datasets.utils.logging import (
+        disable_progress_bar,
+        enable_progress_bar,
+        is_progress_bar_enabled,
+    )
+
+    enabled = is_progress_bar_enabled()
+    disable_progress_bar()
     try:
-        return pa.array(column)
-    except pa.ArrowException as error:
+        yield
+    finally:
+        if enabled:
+            enable_progress_bar()
+
+
+def _no_parts() -> TokensError:
+    return TokensError(
+        "There are no tokenized cells: not one part was given.",
+        "At least one part.",
+        "Check the source that the parts come from.",
+    )
+
+
+def _expect_alike(part: TokenizedCells, first: TokenizedCells) -> None:
+    hashes = part.vocabulary_sha256, first.vocabulary_sha256
+    if hashes[0] != hashes[1]:
+        found = " and ".join(each[:8] if each else "unknown" for each in hashes)
+        raise TokensError(
+            f"The parts are of the vocabularies {found}.",
+            "One vocabulary in all parts.",
+            "Tokenize all parts with one model.",
+        )
+    if part.table.column_names != first.table.column_names:
+        raise TokensError(
+            f"One part has the columns {', '.join(part.table.column_names)}, the first has "
+            f"{', '.join(first.table.column_names)}.",
+            "The same attributes in all parts.",
+            "Tokenize all parts with one custom_attr_name_dict (--attribute).",
+        )
+
+
+def _no_dataset(given: object) -> TokensError:
+    fix = "Make it with process_data, `rankformer tokenize`, or the published tokenizer."
+    if isinstance(given, Mapping):
+        fix = f"Take one of its parts: dataset[{next(iter(given), 'train')!r}]."
+    return TokensError(
+        f"The tokenized cells are given as {type(given).__name__}.",
+        "A Dataset of Hugging Face, with a row a cell.",
+        fix,
+    )
+
+
+def _names_of_some() -> TokensError:
+    return TokensError(
+        "Some parts have names of cells, and others have none.",
+        "Names in all parts or in none.",
+        "Pass cell_names for all parts, or leave them out.",
+    )
+
+
+def as_attribute(name: str, column: Any) -> "pa.Array | pa.ChunkedArray":
+    """Values of an attribute in Arrow.
+
+    Raises
+    ------
+    TokensError
+        If they are of several types, or of one that a dataset cannot hold.
+    """
+    try:
+        values = pa.array(column)
+    except (pa.ArrowException, TypeError, ValueError) as error:
         raise _mixed_attribute(f"The attribute {name} holds values of several types.") from error
+    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    if isinstance(kind, pa.BaseExtensionType):
+        raise _mixed_attribute(f"The attribute {name} holds {kind.extension_name}.")
+    return values
 
 
 def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -363,26 +442,76 @@ def _normalize(table: pa.Table) -> pa.Table:
     return pa.table({INPUT_IDS: tokens, LENGTH: lengths, **{name: table[name] for name in others}})
 
 
-def _check_chunk(
+def _check_range(
     values: NDArray[np.int32], offsets: NDArray[np.int64], vocabulary: Vocabulary
 ) -> None:
-    if not len(values):
-        return
     if values.min() < 0 or values.max() >= vocabulary.size:
         raise _foreign_tokens(f"range from {values.min()} to {values.max()}", vocabulary)
     lengths = np.diff(offsets)
     if lengths.max() > vocabulary.input_length:
         raise _foreign_tokens(f"are up to {lengths.max():,} a cell", vocabulary)
-    filled = lengths > 0
-    first, last = values[offsets[:-1][filled]], values[offsets[1:][filled] - 1]
-    if vocabulary.cls_token is not None:
-        if (first != vocabulary.cls_token).any() or (last != vocabulary.eos_token).any():
-            raise _foreign_tokens("are not framed by <cls> and <eos> in every cell", vocabulary)
-    elif len(first) > 1 and len(np.unique(first)) == 1 and len(np.unique(last)) == 1:
+
+
+def _check_frame(
+    values: NDArray[np.int32], offsets: NDArray[np.int64], vocabulary: Vocabulary
+) -> None:
+    first, last = _ends(values, offsets)
+    if (first == vocabulary.cls_token).all() and (last == vocabulary.pad_token).any():
+        raise _padded(int((last == vocabulary.pad_token).sum()), len(last))
+    if (first != vocabulary.cls_token).any() or (last != vocabulary.eos_token).any():
+        raise _foreign_tokens("are not framed by <cls> and <eos> in every cell", vocabulary)
+
+
+def _check_unframed(
+    values: NDArray[np.int32], offsets: NDArray[np.int64], vocabulary: Vocabulary
+) -> None:
+    first, last = _ends(values, offsets)
+    if len(first) > 1 and len(np.unique(first)) == 1 and len(np.unique(last)) == 1:
         raise _foreign_tokens(
             f"begin with {first[0]} and end with {last[0]} in every cell, as special tokens do",
             vocabulary,
         )
+
+
+def _check_genes(
+    values: NDArray[np.int32], offsets: NDArray[np.int64], vocabulary: Vocabulary
+) -> None:
+    """Refuse special tokens where genes are to be."""
+    is_special = np.zeros(vocabulary.size, bool)
+    is_special[list(vocabulary.special_tokens.values())] = True
+    misplaced = is_special[values]
+    if vocabulary.cls_token is not None:
+        filled = np.diff(offsets) > 0
+        misplaced[offsets[:-1][filled]] = misplaced[offsets[1:][filled] - 1] = False
+    places = np.flatnonzero(misplaced)
+    if not len(places):
+        return
+    n_cells = len(np.unique(np.searchsorted(offsets, places, side="right")))
+    if (values[places] == vocabulary.pad_token).any():
+        raise _padded(n_cells, len(offsets) - 1)
+    names = {token: name for name, token in vocabulary.special_tokens.items()}
+    found = ", ".join(names[token] for token in np.unique(values[places]).tolist())
+    raise TokensError(
+        f"{n_cells:,} of {len(offsets) - 1:,} cells hold {found} among their genes.",
+        "Tokens of genes, which <cls> and <eos> may frame.",
+        "Take the tokens as they were before they were masked or changed.",
+    )
+
+
+def _ends(
+    values: NDArray[np.int32], offsets: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """First and last token of each cell that has some."""
+    filled = np.diff(offsets) > 0
+    return values[offsets[:-1][filled]], values[offsets[1:][filled] - 1]
+
+
+def _padded(n_cells: int, n_all: int) -> TokensError:
+    return TokensError(
+        f"{n_cells:,} of {n_all:,} cells are padded with <pad>.",
+        "Cells of their own lengths: no padding is needed, and it would be taken for a gene.",
+        f"Remove the padding from {INPUT_IDS}, or take the dataset as it was before it was padded.",
+    )
 
 
 def _foreign_tokens(found: str, vocabulary: Vocabulary) -> TokensError:

@@ -6,7 +6,6 @@ Finding one reads no weights and needs no torch; `Checkpoint.encoder` loads them
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from rankformer.errors import CheckpointError, OutputError, VocabularyError
 from rankformer.model.registry import PACKAGED_MODEL, PublishedModel, find_model, require_model
 from rankformer.model.spec import CONFIG_FILE, WEIGHTS_FILES, EncoderSpec
+from rankformer.scratch import make_folder, whole_or_nothing
 from rankformer.vocabulary import VOCABULARY_FILE, Vocabulary
 from rankformer.vocabulary_files import find_releases
 
@@ -151,6 +151,7 @@ def save_checkpoint(
             "Choose another name, or move the old one away.",
         )
     _check_binding(vocabulary, model.encoder.spec, folder.name, None)
+    make_folder(folder.parent)
     _write_whole(folder, model, vocabulary, documents)
     return folder
 
@@ -168,24 +169,16 @@ def _write_whole(
 
     binding = {"rankformer": {"vocabulary_sha256": vocabulary.sha256}}
     config = {**model.encoder.spec.to_config(), **binding}
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        part.mkdir(parents=True)
+    with whole_or_nothing(folder, overwrite=False) as part:
+        part.mkdir()
         (part / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        save_file(hugging_face_tensors(model), part / WEIGHTS_FILES[0], {"format": "pt"})
+        try:
+            save_file(hugging_face_tensors(model), part / WEIGHTS_FILES[0], {"format": "pt"})
+        except SafetensorError as error:
+            raise OSError(f"{WEIGHTS_FILES[0]}: {error}") from error
         vocabulary.save(part)
         for name, text in documents.items():
             (part / name).write_text(text, encoding="utf-8")
-        part.replace(folder)
-    except (OSError, SafetensorError) as error:
-        raise OutputError(
-            f"The checkpoint {folder} could not be written: {error}.",
-            "A place that may be written to, with room for the weights.",
-            "Free some space, or choose another folder; nothing was left there.",
-        ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def open_vocabulary(source: str | os.PathLike[str]) -> Vocabulary:

@@ -14,18 +14,18 @@ from rankformer.model.spec import CONFIG_FILE, WEIGHTS_FILES
 logger = logging.getLogger(__name__)
 
 
-def cached_folder(hub_folder: str, revision: str | None = None) -> Path | None:
+def cached_folder(hub_folder: str) -> Path | None:
     """The folder of a model in the Hugging Face cache, or None. Uses no network.
 
-    Without a revision it is that of the main branch, else the newest of any revision: a model
-    fetched at a pinned revision, or before the main branch moved on, is found too.
+    It is that of the main branch, else the newest of any revision: a model fetched at a pinned
+    revision, or before the main branch moved on, is found too.
     """
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(HUB_REPOSITORY, f"{hub_folder}/{CONFIG_FILE}", revision=revision)
+    found = try_to_load_from_cache(HUB_REPOSITORY, f"{hub_folder}/{CONFIG_FILE}")
     if isinstance(found, str):
         return Path(found).parent
-    snapshots = [] if revision else _repository_cache().glob(f"snapshots/*/{hub_folder}")
+    snapshots = _repository_cache().glob(f"snapshots/*/{hub_folder}")
     with_config = [each for each in snapshots if (each / CONFIG_FILE).is_file()]
     return max(with_config, key=lambda each: each.stat().st_mtime, default=None)
 

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rankformer.data.cells import MatrixSurvey
-from rankformer.tasks.inspect_file import GenesPerCell, Inspection, ModelMatch
+from rankformer.tasks.inspect_file import NO_MODEL, GenesPerCell, Inspection, ModelMatch
 
 
 def render_inspection(inspection: Inspection, console: Console | None = None) -> None:
@@ -59,27 +59,30 @@ def _print_identifiers(inspection: Inspection, console: Console) -> None:
 
 def _print_matches(inspection: Inspection, console: Console) -> None:
     if not inspection.matches:
-        console.print("No model is on this machine: see `rankformer models`.", style="yellow")
-        return
-    table = _table("vocabulary", "by", "variables mapped", "genes", "genes a cell", "models")
-    for match in inspection.matches:
-        table.add_row(*_match_row(match))
-    console.print(table)
-    for match in inspection.matches:
-        if match.problem:
-            console.print(
-                f"[red]{escape(match.vocabulary.name)}: {escape(str(match.problem))}[/red]"
-            )
+        if inspection.variables_per_cell:
+            console.print(f"variables a cell: {_describe(inspection.variables_per_cell, ', ')}")
+    else:
+        console.print()
+        table = _table("vocabulary", *(escape(each.vocabulary.name) for each in inspection.matches))
+        columns = [_match_column(match) for match in inspection.matches]
+        for row in zip(_MATCH_ROWS, *columns, strict=True):
+            table.add_row(*row)
+        console.print(table)
+    problems = {each.vocabulary.name: each.problem for each in inspection.matches if each.problem}
+    for name, problem in {**inspection.broken, **problems}.items():
+        console.print(f"[red]{escape(name)}: {escape(str(problem))}[/red]")
 
 
-def _match_row(match: ModelMatch) -> tuple[str, ...]:
+_MATCH_ROWS = ("mapped by", "variables mapped", "genes", "genes a cell", "models")
+
+
+def _match_column(match: ModelMatch) -> tuple[str, ...]:
     models = escape("\n".join(match.models))
     mapping = match.mapping
     if mapping is None:
-        return escape(match.vocabulary.name), "-", "[red]none[/red]", "-", "-", models
+        return "-", "[red]none[/red]", "-", "-", models
     share = mapping.n_mapped / mapping.n_vars
     return (
-        escape(match.vocabulary.name),
         escape(mapping.column),
         f"{mapping.n_mapped:,} of {mapping.n_vars:,} ({share:.0%})",
         f"{mapping.n_genes:,} of {len(match.vocabulary.ensembl_ids):,}",
@@ -88,21 +91,28 @@ def _match_row(match: ModelMatch) -> tuple[str, ...]:
     )
 
 
-def _describe(genes: GenesPerCell) -> str:
-    text = f"{genes.median:,.0f} ({genes.least:,} to {genes.most:,})"
+def _describe(genes: GenesPerCell, between: str = "\n") -> str:
+    parts = [f"{genes.median:,.0f} ({genes.least:,} to {genes.most:,})"]
     if genes.n_empty:
-        text += f"\n{genes.n_empty:,} of {genes.n_cells:,} cells empty"
+        parts.append(f"{genes.n_empty:,} of {genes.n_cells:,} cells empty")
     if genes.cropped_share:
-        text += f"\n{genes.cropped_share:.0%} of cells cropped"
-    return text
+        parts.append(f"{genes.cropped_share:.0%} of cells cropped")
+    return between.join(parts)
 
 
 def _print_advice(inspection: Inspection, console: Console) -> None:
     if inspection.problem:
-        console.print(escape(str(inspection.problem)), style="yellow", soft_wrap=True)
+        console.print(escape(str(inspection.problem)), style="yellow")
+    if not inspection.matches:
+        console.print(
+            "No usable model is on this machine. Take a NAME from `rankformer models`:",
+            style="yellow",
+        )
+        console.print(f"\n[bold]rankformer models fetch {NO_MODEL}[/bold]", soft_wrap=True)
     if inspection.arguments:
         command = shlex.join(["rankformer", "embed", *inspection.arguments])
-        console.print(f"\n[bold]{escape(command)}[/bold]", soft_wrap=True)
+        gap = "\n" if inspection.matches else ""
+        console.print(f"{gap}[bold]{escape(command)}[/bold]", soft_wrap=True)
 
 
 def _table(*headings: str) -> Table:

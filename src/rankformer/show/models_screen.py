@@ -8,34 +8,33 @@ from rankformer.model.registry import MODELS, PublishedModel
 
 
 def render_models(console: Console | None = None) -> None:
-    """Print one row a published model."""
-    console = console or Console()
-    table = Table(title="Geneformer models", title_justify="left", header_style="bold")
+    """Print one row a published model, its other names below the first; within 80 columns."""
+    console = console or Console(highlight=False)
+    table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("model", no_wrap=True)
-    table.add_column("also named")
     for heading in ("layers", "width", "input", "size"):
-        table.add_column(heading, justify="right")
-    table.add_column("here", no_wrap=True)
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("here")
     for model in MODELS:
         table.add_row(*_row(model))
     console.print(table)
     console.print(
-        "Fetch one: rankformer models fetch NAME. "
-        f"Put by hand: {models_folder()}/NAME. Any folder works as a model too.",
+        "Each name works, and so does the folder of a model.\n"
+        "Fetch one: rankformer models fetch NAME\n"
+        f"Put by hand: {models_folder()}/NAME",
         style="dim",
         soft_wrap=True,
     )
 
 
 def _row(model: PublishedModel) -> tuple[str, ...]:
-    others = "\n".join(name for name in model.names if name != model.name)
+    others = [f"[dim]  {name}[/dim]" for name in model.names if name != model.name]
     here = find_folder(model)
     return (
-        model.name,
-        others,
+        "\n".join([model.name, *others]),
         f"{model.n_layers}",
-        f"{model.d_model}",
+        f"{model.d_model:,}",
         f"{model.release.input_length:,}",
         f"{model.weights_bytes / 1e6:,.0f} MB",
-        "[green]yes[/green]" if here else "no" if model.hub_folders else "no, not on the hub",
+        "[green]yes[/green]" if here else "no" if model.hub_folders else "not on the hub",
     )

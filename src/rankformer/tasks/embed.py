@@ -1,6 +1,8 @@
 """Embeddings of the cells and genes of a source, in its order, with where they came from."""
 
+import logging
 import os
+from collections import Counter
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rankformer.errors import TokensError
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.embedder import Embedder, GeneVectors, Pooling
 from rankformer.tasks.progress import Progress
@@ -19,6 +22,8 @@ from rankformer.tasks.tokenize import FILTERED, NO_GENES, ReadingOptions, TokenS
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
+
+logger = logging.getLogger(__name__)
 
 Mode = Literal["cell", "cls", "gene"]
 
@@ -37,12 +42,15 @@ class CellEmbeddings:
         The source's obs.
     provenance
         Model, layer, dtype, versions, hashes and figures of the gene mapping; plain values.
+    sources
+        (n_cells,) object: which of several inputs each cell is of, or None where there is one.
     """
 
     vectors: NDArray[np.float32]
     missing: NDArray[np.object_]
     obs: "pd.DataFrame"
     provenance: dict[str, Any]
+    sources: NDArray[np.object_] | None = None
 
 
 def embed_cells(
@@ -68,6 +76,10 @@ def embed_cells(
     progress
         Called with the number of cells done since the last call.
 
+    Returns
+    -------
+    Their vectors; how many cells have none is logged.
+
     Raises
     ------
     RankformerError
@@ -78,6 +90,7 @@ def embed_cells(
         vectors = np.full((len(stream), embedder.d_model), np.nan, np.float32)
         missing = fill_vectors(vectors, stream, embedder, pooling=pooling, progress=progress)
         provenance = describe_run(embedder, pooling, [stream])
+    tell_missing(missing)
     return CellEmbeddings(vectors, missing, stream.obs, provenance)
 
 
@@ -95,8 +108,8 @@ def fill_vectors(
     -------
     (n_cells,) object: a reason, or None. The rows of cells with a reason become NaN.
     """
-    missing = np.full(len(stream), None, dtype=object)
-    missing[~stream.kept] = FILTERED
+    check_fits(stream, embedder)
+    missing = _filtered_out(stream)
     vectors[~stream.kept] = np.nan
     with read_ahead(stream.parts()) as parts:
         for part in parts:
@@ -113,14 +126,54 @@ def fill_vectors(
 def iterate_gene_vectors(
     stream: TokenSource, embedder: Embedder, progress: Progress | None = None
 ) -> Generator[tuple[NDArray[np.int64], GeneVectors], None, None]:
-    """Vectors of all gene tokens of a source, some cells at a time, with the cells' rows."""
+    """Vectors of all gene tokens of a source, some cells at a time, with the cells' rows.
+
+    At the end, cells without a gene token are told.
+    """
+    check_fits(stream, embedder)
+    missing = _filtered_out(stream)
     with read_ahead(stream.parts()) as parts:
         for part in parts:
             for vectors in embedder.genes(part.cells.ragged(0, len(part.rows))):
                 n_cells = len(vectors.offsets) - 1
-                yield part.rows[vectors.start : vectors.start + n_cells], vectors
+                rows = part.rows[vectors.start : vectors.start + n_cells]
+                missing[rows[np.diff(vectors.offsets) == 0]] = NO_GENES
+                yield rows, vectors
                 if progress:
                     progress(n_cells)
+    tell_missing(missing)
+
+
+def check_fits(stream: TokenSource, embedder: Embedder) -> None:
+    """Refuse tokens of another vocabulary than the embedder's: each would mean another gene.
+
+    Raises
+    ------
+    TokensError
+        If they are.
+    """
+    own, theirs = embedder.checkpoint.vocabulary, stream.vocabulary
+    if own.sha256 != theirs.sha256:
+        raise TokensError(
+            f"The tokens of {stream.name} are of the vocabulary {theirs.name} "
+            f"({theirs.sha256[:8]}).",
+            f"The model's vocabulary {own.name} ({own.sha256[:8]}).",
+            "Open the source with embedder.checkpoint.vocabulary.",
+        )
+
+
+def tell_missing(missing: NDArray[np.object_]) -> None:
+    """Log how many cells have no embedding, for each reason."""
+    for reason, n_cells in Counter(each for each in missing if each).items():
+        logger.warning(
+            "%s of %s cells have no embedding: %s.", f"{n_cells:,}", f"{len(missing):,}", reason
+        )
+
+
+def _filtered_out(stream: TokenSource) -> NDArray[np.object_]:
+    missing = np.full(len(stream), None, dtype=object)
+    missing[~stream.kept] = FILTERED
+    return missing
 
 
 def describe_run(embedder: Embedder, mode: str, streams: Iterable[TokenSource]) -> dict[str, Any]:

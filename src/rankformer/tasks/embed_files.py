@@ -2,10 +2,10 @@
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rankformer.data.cells import FileKind, identify
+from rankformer.data.tokens import is_saved_tokens
 from rankformer.errors import OutputError, SettingsError
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.embedder import Embedder, Pooling
@@ -22,21 +24,23 @@ from rankformer.tasks.embed import (
     describe_run,
     fill_vectors,
     iterate_gene_vectors,
+    tell_missing,
 )
 from rankformer.tasks.gene_summary import Statistic, summarize_genes
 from rankformer.tasks.output import (
+    name_cells,
     vectors_beside,
     write_cell_vectors,
     write_gene_summary,
     write_gene_vectors,
 )
 from rankformer.tasks.progress import show_progress
-from rankformer.tasks.targets import CELL_FORMATS, check_key, check_target
+from rankformer.tasks.targets import check_cell_target, check_key, check_target
 from rankformer.tasks.tokenize import ReadingOptions, TokenSource, open_sources
 
 logger = logging.getLogger(__name__)
 
-_COPIED = (".h5ad", ".zarr")
+_COPIED = {".h5ad": FileKind.H5AD, ".zarr": FileKind.ZARR}
 
 
 @dataclass(frozen=True)
@@ -102,8 +106,7 @@ def embed_files(
     """
     _check_mode(job)
     check_key(job.key)
-    formats = (".parquet",) if job.mode == "gene" else CELL_FORMATS
-    output = check_target(job.output, formats, job.overwrite)
+    output = _check_output(job)
     checkpoint = Checkpoint.open(model)
     with ExitStack() as stack:
         streams = [
@@ -113,12 +116,18 @@ def embed_files(
         _check_inputs_stay(output, streams)
         embedder = Embedder(checkpoint, **settings)
         if job.mode != "gene":
-            _embed_cells(output, streams, embedder, job.mode, job.key)
+            _embed_cells(job, streams, embedder, job.mode)
         elif job.summary:
-            _summarize_genes(output, streams, embedder, job.summary)
+            _summarize_genes(job, streams, embedder, job.summary)
         else:
-            _embed_genes(output, streams, embedder)
+            _embed_genes(job, streams, embedder)
     return streams
+
+
+def _check_output(job: EmbedJob) -> Path:
+    if job.mode == "gene":
+        return check_target(job.output, (".parquet",), job.overwrite)
+    return check_cell_target(job.output, job.overwrite)
 
 
 def _check_mode(job: EmbedJob) -> None:
@@ -142,55 +151,72 @@ def _check_inputs_stay(output: Path, streams: Sequence[TokenSource]) -> None:
 
 
 def _embed_cells(
-    output: Path, streams: Sequence[TokenSource], embedder: Embedder, pooling: Pooling, key: str
+    job: EmbedJob, streams: Sequence[TokenSource], embedder: Embedder, pooling: Pooling
 ) -> None:
     embedder.check_pooling(pooling)
     ends = np.cumsum([0, *map(len, streams)]).tolist()
     missing = np.full(ends[-1], None, dtype=object)
-    with vectors_beside(output, (ends[-1], embedder.d_model)) as vectors:
+    with vectors_beside(job.output, (ends[-1], embedder.d_model)) as vectors:
         with show_progress(ends[-1], "Embedding cells") as progress:
             for start, stop, stream in zip(ends, ends[1:], streams, strict=False):
                 missing[start:stop] = fill_vectors(
                     vectors[start:stop], stream, embedder, pooling=pooling, progress=progress
                 )
-        _tell_missing(missing)
+        tell_missing(missing)
         provenance = describe_run(embedder, pooling, streams)
-        embeddings = CellEmbeddings(vectors, missing, _joined_obs(streams), provenance)
-        write_cell_vectors(output, embeddings, key=key, copy_of=_to_copy(output, streams))
-
-
-def _tell_missing(missing: NDArray[np.object_]) -> None:
-    for reason, n_cells in Counter(each for each in missing if each).items():
-        logger.warning(
-            "%s of %s cells have no embedding: %s.", f"{n_cells:,}", f"{len(missing):,}", reason
+        sources = _sources(streams)
+        embeddings = CellEmbeddings(
+            vectors, missing, _joined_obs(streams, sources), provenance, sources
         )
+        write_cell_vectors(
+            job.output, embeddings,
+            key=job.key, copy_of=_to_copy(job.output, streams), overwrite=job.overwrite,
+        )  # fmt: skip
 
 
 def _to_copy(output: Path, streams: Sequence[TokenSource]) -> Path | None:
-    path = streams[0].path
-    if len(streams) == 1 and path and path.suffix == output.suffix and output.suffix in _COPIED:
-        return path
-    return None
+    path, kind = streams[0].path, _COPIED.get(output.suffix)
+    if len(streams) > 1 or path is None or kind is None or is_saved_tokens(path):
+        return None
+    # By what it is: AnnData's HDF5 may be named .h5.
+    return path if identify(path) is kind else None
 
 
-def _joined_obs(streams: Sequence[TokenSource]) -> pd.DataFrame:
+def _sources(streams: Sequence[TokenSource]) -> NDArray[np.object_] | None:
     if len(streams) == 1:
+        return None
+    names = np.array([stream.name for stream in streams], dtype=object)
+    return np.repeat(names, [len(stream) for stream in streams])
+
+
+def _joined_obs(
+    streams: Sequence[TokenSource], sources: NDArray[np.object_] | None
+) -> pd.DataFrame:
+    """All columns of all inputs, missing where an input has none of the name, and the source."""
+    if sources is None:
         return streams[0].obs
-    tables = [stream.obs.assign(source=stream.name) for stream in streams]
-    return pd.concat(tables, join="inner").apply(_of_one_type)
+    obs = pd.concat([stream.obs for stream in streams]).apply(_of_one_type)
+    names = chain(["source"], (f"source_{i}" for i in count(2)))
+    column = next(name for name in names if name not in obs)
+    logger.info('Which input a cell is of is in obs["%s"].', column)
+    return obs.assign(**{column: sources})
 
 
 def _of_one_type(column: "pd.Series[Any]") -> "pd.Series[Any]":
     """Text, where a column is text in one input and numbers in another: no format takes both."""
-    if column.dtype != object or pd.api.types.infer_dtype(column) in ("string", "empty"):
+    kind = pd.api.types.infer_dtype(column, skipna=True)
+    if column.dtype != object or kind in ("string", "empty"):
         return column
+    if kind == "boolean":
+        return column.astype("boolean")
     return column.map(str, na_action="ignore")
 
 
-def _embed_genes(output: Path, streams: Sequence[TokenSource], embedder: Embedder) -> None:
-    names = np.concatenate([stream.obs.index.astype(str).to_numpy() for stream in streams])
+def _embed_genes(job: EmbedJob, streams: Sequence[TokenSource], embedder: Embedder) -> None:
+    obs = pd.concat([stream.obs[[]] for stream in streams])
+    cells = name_cells(obs, _sources(streams))
     starts = np.cumsum([0, *map(len, streams)])
-    with show_progress(len(names), "Embedding genes") as progress:
+    with show_progress(len(obs), "Embedding genes") as progress:
         blocks = (
             (start + rows, genes)
             for start, stream in zip(starts.tolist(), streams, strict=False)
@@ -198,11 +224,14 @@ def _embed_genes(output: Path, streams: Sequence[TokenSource], embedder: Embedde
         )
         provenance = describe_run(embedder, "gene", streams)
         with closing(blocks):
-            write_gene_vectors(output, blocks, names, embedder.checkpoint.vocabulary, provenance)
+            write_gene_vectors(
+                job.output, blocks, cells, embedder.checkpoint.vocabulary, provenance,
+                overwrite=job.overwrite,
+            )  # fmt: skip
 
 
 def _summarize_genes(
-    output: Path, streams: Sequence[TokenSource], embedder: Embedder, statistic: Statistic
+    job: EmbedJob, streams: Sequence[TokenSource], embedder: Embedder, statistic: Statistic
 ) -> None:
     n_cells = sum(map(len, streams))
     with show_progress(n_cells, "Embedding genes") as progress:
@@ -210,8 +239,10 @@ def _summarize_genes(
             streams,
             embedder,
             statistic=statistic,
-            scratch_folder=output.parent,
+            scratch_folder=job.output.parent,
             progress=progress,
         )
     provenance = {**describe_run(embedder, "gene", streams), "summary": statistic}
-    write_gene_summary(output, summary, embedder.checkpoint.vocabulary, provenance)
+    write_gene_summary(
+        job.output, summary, embedder.checkpoint.vocabulary, provenance, overwrite=job.overwrite
+    )

@@ -5,16 +5,16 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rankformer.errors import OutputError
+from rankformer.errors import OutputError, SettingsError
 from rankformer.model.embedder import Embedder, GeneVectors
-from rankformer.tasks.embed import iterate_gene_vectors
+from rankformer.scratch import scratch_array
+from rankformer.tasks.embed import check_fits, iterate_gene_vectors
 from rankformer.tasks.progress import Progress
-from rankformer.tasks.scratch import scratch_array
 from rankformer.tasks.tokenize import TokenSource
 
 Statistic = Literal["mean", "median"]
@@ -66,9 +66,21 @@ def summarize_genes(
 
     Raises
     ------
+    TokensError
+        If the tokens are not of the embedder's vocabulary.
+    SettingsError
+        If there is no such statistic.
     OutputError
         If the temporary file does not fit on the disk.
     """
+    if statistic not in get_args(Statistic):
+        raise SettingsError(
+            f"The statistic {statistic!r} was asked for.",
+            f"One of {', '.join(map(repr, get_args(Statistic)))}.",
+            "Correct statistic (--summary).",
+        )
+    for stream in streams:
+        check_fits(stream, embedder)
     if statistic == "mean":
         n_cells, vectors = _mean(streams, embedder, progress)
     else:

@@ -10,19 +10,22 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from rankformer.data.cells import CellSource, MatrixSurvey, open_cells, survey_matrices
+from rankformer.data.cells import CellSource, MatrixSurvey, open_cells, read_var, survey_matrices
+from rankformer.data.gene_columns import candidate_columns
 from rankformer.data.genes import GeneMapping, IdentifierSummary, detect_identifiers, map_genes
 from rankformer.errors import RankformerError
 from rankformer.model.checkpoint import Checkpoint, find_folder
 from rankformer.model.registry import MODELS
 from rankformer.vocabulary import Vocabulary
 
+NO_MODEL = "NAME"
 _BLOCKS, _BLOCK_CELLS = 8, 64
+_NEARLY = 0.95
 
 
 @dataclass(frozen=True)
 class GenesPerCell:
-    """How many genes of a vocabulary cells have, over a sample of cells.
+    """How many genes cells have, of a vocabulary or in all, over a sample of cells.
 
     Attributes
     ----------
@@ -31,7 +34,7 @@ class GenesPerCell:
     least, median, most
         Genes a cell.
     cropped_share
-        Share of the cells with more genes than the model reads.
+        Share of the cells with more genes than the model reads; 0 where there is none.
     """
 
     n_cells: int
@@ -66,6 +69,11 @@ class ModelMatch:
     genes_per_cell: GenesPerCell | None = None
     problem: RankformerError | None = None
 
+    @property
+    def share(self) -> float:
+        """Share of the vocabulary's genes that the file has."""
+        return self.mapping.n_genes / len(self.vocabulary.ensembl_ids) if self.mapping else 0.0
+
 
 @dataclass(frozen=True)
 class Inspection:
@@ -87,6 +95,10 @@ class Inspection:
         The index of ``var`` and its columns of text: name → what is written there.
     matches
         One entry a vocabulary of the models on this machine.
+    broken
+        Models on this machine that cannot be opened: name → why.
+    variables_per_cell
+        Variables that are not zero a cell; None where there are no counts.
     """
 
     path: str
@@ -96,17 +108,44 @@ class Inspection:
     undo_log1p: bool
     identifiers: dict[str, IdentifierSummary]
     matches: tuple[ModelMatch, ...]
+    broken: dict[str, RankformerError]
+    variables_per_cell: GenesPerCell | None
 
     @property
     def arguments(self) -> list[str] | None:
-        """Arguments of ``rankformer embed`` that suit the file, or None where none do."""
-        usable = [match for match in self.matches if match.mapping]
-        if self.cells is None or not usable:
+        """Arguments of ``rankformer embed`` that suit the file, or None where none do.
+
+        Where there is no model, ``NAME`` stands for one.
+        """
+        best = self._best_match()
+        if self.cells is None or (self.matches and best is None):
             return None
-        best = max(usable, key=lambda match: match.mapping.n_genes if match.mapping else 0)
         output = f"{Path(self.path).resolve().stem}.geneformer.h5ad"
-        arguments = [self.path, "-o", output, "--model", best.models[0]]
-        return arguments + (["--undo-log1p"] if self.undo_log1p else [])
+        model = best.models[0] if best else NO_MODEL
+        return [self.path, "-o", output, "--model", model, *self._place()]
+
+    def _best_match(self) -> ModelMatch | None:
+        """That with the largest share of its genes; a V2 one where it has nearly as much."""
+        usable = [match for match in self.matches if match.mapping]
+        most = max((match.share for match in usable), default=0)
+        near = [match for match in usable if match.share >= _NEARLY * most]
+        return max(
+            near,
+            key=lambda match: (match.vocabulary.cls_token is not None, match.share),
+            default=None,
+        )
+
+    def _place(self) -> list[str]:
+        """What must be said to take a logarithm; counts are found."""
+        if self.cells is None or not self.undo_log1p:
+            return []
+        location = self.cells.location
+        if location == "X":
+            return ["--undo-log1p"]
+        if location == "raw.X":
+            return ["--use-raw", "--undo-log1p"]
+        layer = location.removeprefix('layers["').removesuffix('"]')
+        return ["--layer", layer, "--undo-log1p"]
 
 
 def inspect_file(
@@ -129,22 +168,35 @@ def inspect_file(
     CheckpointError, VocabularyError
         If a model that is named cannot be opened.
     """
-    vocabularies = _vocabularies(models)
+    vocabularies, broken = _vocabularies(models)
     matrices = tuple(survey_matrices(path))
     cells, problem, undo_log1p = _find_counts(path)
-    var = cells.var if cells else _first_var(path)
+    var = cells.var if cells else read_var(path)
     matches = tuple(_match(names, each, var, cells) for names, each in vocabularies)
-    return Inspection(str(path), matrices, cells, problem, undo_log1p, _identifiers(var), matches)
+    return Inspection(
+        str(path), matrices, cells, problem, undo_log1p, _identifiers(var), matches, broken,
+        _genes_per_cell(cells) if cells else None,
+    )  # fmt: skip
 
 
-def _vocabularies(models: Sequence[str] | None) -> list[tuple[tuple[str, ...], Vocabulary]]:
+def _vocabularies(
+    models: Sequence[str] | None,
+) -> tuple[list[tuple[tuple[str, ...], Vocabulary]], dict[str, RankformerError]]:
+    """The vocabularies with the models that have them, and models that cannot be opened."""
     names = models if models is not None else [m.name for m in MODELS if find_folder(m)]
     by_hash: dict[str, tuple[tuple[str, ...], Vocabulary]] = {}
+    broken: dict[str, RankformerError] = {}
     for name in names:
-        vocabulary = Checkpoint.open(name).vocabulary
+        try:
+            vocabulary = Checkpoint.open(name).vocabulary
+        except RankformerError as error:
+            if models is not None:
+                raise
+            broken[str(name)] = error
+            continue
         known, _ = by_hash.get(vocabulary.sha256, ((), vocabulary))
         by_hash[vocabulary.sha256] = ((*known, str(name)), vocabulary)
-    return list(by_hash.values())
+    return list(by_hash.values()), broken
 
 
 def _find_counts(
@@ -159,20 +211,10 @@ def _find_counts(
     return None, problem, False
 
 
-def _first_var(path: str | os.PathLike[str]) -> pd.DataFrame | None:
-    try:
-        with open_cells(path, check=False) as cells:
-            return cells.var
-    except RankformerError:
-        return None
-
-
 def _identifiers(var: pd.DataFrame | None) -> dict[str, IdentifierSummary]:
-    if var is None:
+    if var is None or not len(var):
         return {}
-    texts = var.select_dtypes(include=["object", "string", "category"])
-    columns = {"index": var.index, **{str(name): texts[name] for name in texts}}
-    return {name: detect_identifiers(values) for name, values in columns.items()}
+    return {each.name: detect_identifiers(each.identifiers) for each in candidate_columns(var)}
 
 
 def _match(
@@ -192,7 +234,7 @@ def _match(
 
 
 def _genes_per_cell(
-    cells: CellSource, mapping: GeneMapping, vocabulary: Vocabulary
+    cells: CellSource, mapping: GeneMapping | None = None, vocabulary: Vocabulary | None = None
 ) -> GenesPerCell:
     lengths = np.concatenate(
         [
@@ -201,7 +243,7 @@ def _genes_per_cell(
             for chunk in cells.chunks(_BLOCK_CELLS, start=start, stop=start + _BLOCK_CELLS)
         ]
     )
-    room = vocabulary.input_length - vocabulary.n_frame_tokens
+    room = vocabulary.input_length - vocabulary.n_frame_tokens if vocabulary else np.inf
     return GenesPerCell(
         n_cells=len(lengths),
         n_empty=int((lengths == 0).sum()),
@@ -212,8 +254,10 @@ def _genes_per_cell(
     )
 
 
-def _count_genes(counts: csr_matrix, mapping: GeneMapping) -> NDArray[np.int64]:
-    """Different genes of the vocabulary in each cell."""
+def _count_genes(counts: csr_matrix, mapping: GeneMapping | None) -> NDArray[np.int64]:
+    """Different genes of the vocabulary, or variables, in each cell."""
+    if mapping is None:
+        return np.asarray(np.diff(counts.indptr), np.int64)
     mapped = np.flatnonzero(mapping.tokens >= 0)
     to_genes = csr_matrix((np.ones(len(mapped)), (mapped, mapping.tokens[mapped])),
                           shape=(mapping.n_vars, int(mapping.tokens.max()) + 1))  # fmt: skip

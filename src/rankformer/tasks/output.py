@@ -5,9 +5,11 @@ with the cells, and then put into the target's format.
 """
 
 import json
+import os
 import shutil
+import stat
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankformer.model.embedder import GeneVectors
+from rankformer.scratch import scratch_array, scratch_folder, take_disk, whole_or_nothing
 from rankformer.tasks.embed import CellEmbeddings
 from rankformer.tasks.gene_summary import GeneSummary
-from rankformer.tasks.scratch import scratch_array, take_disk, whole_or_nothing
-from rankformer.tasks.targets import no_genes_to_report
+from rankformer.tasks.targets import no_genes_to_report, provenance_file
 from rankformer.tasks.tokenize import TokenSource, TokenStream
 from rankformer.vocabulary import Vocabulary
 
@@ -36,11 +38,8 @@ _ROOM_FOR_NAMES = 2**20
 @contextmanager
 def vectors_beside(path: Path, shape: tuple[int, int]) -> Iterator[NDArray[np.float32]]:
     """A float32 array on disk beside `path`, for results on their way; removed at the end."""
-    file = path.with_name(path.name + ".vectors.part")
-    try:
-        yield scratch_array(file, shape)
-    finally:
-        file.unlink(missing_ok=True)
+    with scratch_folder(path) as folder:
+        yield scratch_array(folder / "vectors", shape)
 
 
 def write_cell_vectors(
@@ -49,6 +48,7 @@ def write_cell_vectors(
     *,
     key: str = "X_geneformer",
     copy_of: Path | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write embeddings of cells in the format of the target's ending.
 
@@ -58,23 +58,26 @@ def write_cell_vectors(
         ``.h5ad`` or ``.zarr``: AnnData with the vectors in ``obsm[key]``, provenance in
         ``uns["rankformer"][key]``, and reasons in ``obs[key + "_missing"]`` where cells have none.
         ``.npy``: the array alone, with provenance in a ``.json`` beside it. ``.parquet``: a row a
-        cell with ``cell`` and ``vector``, provenance in the schema's metadata.
+        cell with ``cell`` and ``vector``, and ``source`` where there are several; provenance in
+        the schema's metadata.
     embeddings
-        Vectors, reasons, obs and provenance.
+        Vectors, reasons, obs, sources and provenance.
     key
         Name in ``obsm``.
     copy_of
         A file of the target's own format to copy and add to; without it, AnnData gets obs alone.
+    overwrite
+        Replace what is there.
 
     Raises
     ------
     OutputError
-        If the disk is full or not writable. Nothing is left under the final name.
+        If the disk is full or not writable, or something is there. Nothing is left half-written.
     """
-    with whole_or_nothing(path) as part:
+    with whole_or_nothing(path, overwrite=overwrite) as part:
         if path.suffix == ".npy":
             _write_npy(part, embeddings.vectors)
-            with whole_or_nothing(path.with_name(path.name + ".json")) as beside:
+            with whole_or_nothing(provenance_file(path), overwrite=overwrite) as beside:
                 beside.write_text(json.dumps(embeddings.provenance, indent=2) + "\n")
         elif path.suffix == ".parquet":
             _write_cell_parquet(part, embeddings)
@@ -87,28 +90,34 @@ def write_cell_vectors(
 def write_gene_vectors(
     path: Path,
     blocks: Iterable[tuple[NDArray[np.int64], GeneVectors]],
-    cell_names: NDArray[np.object_],
+    cells: Mapping[str, NDArray[np.object_]],
     vocabulary: Vocabulary,
     provenance: dict[str, Any],
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Write one long Parquet table, block after block: a row for each gene of each cell.
 
-    Columns: ``cell`` (name), ``ensembl_id``, ``rank`` (1 = the cell's first gene) and ``vector``
-    (d_model float32). Cells are in the input's order, genes in rank order.
+    Columns: those of `cells`, each (n_cells,) texts such as the cell's name; ``ensembl_id``,
+    ``rank`` (1 = the cell's first gene) and ``vector`` (d_model float32). Cells are in the input's
+    order, genes in rank order.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     ids = pa.array(vocabulary.ensembl_id_of, pa.string())
     writer = None
-    with whole_or_nothing(path) as part:
+    with whole_or_nothing(path, overwrite=overwrite) as part:
         try:
             for rows, genes in blocks:
                 lengths = np.diff(genes.offsets)
                 ranks = np.arange(len(genes.tokens)) - np.repeat(genes.offsets[:-1], lengths) + 1
                 table = pa.table(
                     {
-                        "cell": pa.array(np.repeat(cell_names[rows], lengths), pa.string()),
+                        **{
+                            name: pa.array(np.repeat(column[rows], lengths), pa.string())
+                            for name, column in cells.items()
+                        },
                         "ensembl_id": ids.take(pa.array(genes.tokens)),
                         "rank": pa.array(ranks, pa.int32()),
                         "vector": _vectors_column(genes.vectors),
@@ -123,7 +132,12 @@ def write_gene_vectors(
 
 
 def write_gene_summary(
-    path: Path, summary: GeneSummary, vocabulary: Vocabulary, provenance: dict[str, Any]
+    path: Path,
+    summary: GeneSummary,
+    vocabulary: Vocabulary,
+    provenance: dict[str, Any],
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Write one row a gene as Parquet: ``ensembl_id``, ``symbol``, ``n_cells``, ``vector``."""
     import pyarrow as pa
@@ -139,11 +153,13 @@ def write_gene_summary(
         },
         metadata=_metadata(provenance),
     )
-    with whole_or_nothing(path) as part:
+    with whole_or_nothing(path, overwrite=overwrite) as part:
         pq.write_table(table, part, compression="zstd")
 
 
-def write_gene_report(path: Path, streams: Iterable[TokenSource]) -> None:
+def write_gene_report(
+    path: Path, streams: Iterable[TokenSource], *, overwrite: bool = False
+) -> None:
     """Write what became of each variable, as CSV; with a column ``source`` where several were."""
     import pandas as pd
 
@@ -158,7 +174,7 @@ def write_gene_report(path: Path, streams: Iterable[TokenSource]) -> None:
         (table,) = reports.values()
     else:
         table = pd.concat(reports, names=["source", None]).reset_index(level=0)
-    with whole_or_nothing(path) as part:
+    with whole_or_nothing(path, overwrite=overwrite) as part:
         table.to_csv(part, index=False)
 
 
@@ -175,17 +191,28 @@ def _write_cell_parquet(part: Path, embeddings: CellEmbeddings) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    names = embeddings.obs.index.astype(str).to_numpy()
+    columns = name_cells(embeddings.obs, embeddings.sources)
     vectors = embeddings.vectors
     schema = pa.schema(
-        [("cell", pa.string()), ("vector", pa.list_(pa.float32(), vectors.shape[1]))],
+        [
+            *((name, pa.string()) for name in columns),
+            ("vector", pa.list_(pa.float32(), vectors.shape[1])),
+        ],
         metadata=_metadata(embeddings.provenance),
     )
     with pq.ParquetWriter(part, schema, compression="zstd") as writer:
         for start in range(0, len(vectors), _ROWS_AT_ONCE):
             rows = slice(start, start + _ROWS_AT_ONCE)
-            cells = pa.array(names[rows], pa.string())
-            writer.write_table(pa.table([cells, _vectors_column(vectors[rows])], schema=schema))
+            cells = [pa.array(column[rows], pa.string()) for column in columns.values()]
+            writer.write_table(pa.table([*cells, _vectors_column(vectors[rows])], schema=schema))
+
+
+def name_cells(
+    obs: "pd.DataFrame", sources: NDArray[np.object_] | None
+) -> dict[str, NDArray[np.object_]]:
+    """The columns of a table that tell cells apart: their names and, of several, their sources."""
+    names = {"cell": obs.index.astype(str).to_numpy(dtype=object)}
+    return names if sources is None else {**names, "source": sources}
 
 
 def _vectors_column(vectors: NDArray[np.float32]) -> "pa.FixedSizeListArray":
@@ -220,17 +247,17 @@ def store_in(adata: "AnnData", embeddings: CellEmbeddings, key: str) -> None:
     """Put embeddings into `adata`: ``obsm``, ``uns``, and ``obs`` where cells have none."""
     adata.obsm[key] = np.asarray(embeddings.vectors)
     adata.uns[UNS_KEY] = {**adata.uns.get(UNS_KEY, {}), key: embeddings.provenance}
-    column = f"{key}_missing"
-    if any(embeddings.missing):
-        adata.obs[column] = _reasons(embeddings)
-    elif column in adata.obs:
-        del adata.obs[column]
+    _set_reasons(adata.obs, f"{key}_missing", embeddings)
 
 
-def _reasons(embeddings: CellEmbeddings) -> "pd.Categorical":
+def _set_reasons(obs: "pd.DataFrame", column: str, embeddings: CellEmbeddings) -> None:
+    """Put down why cells have no embedding; where all have one, what an earlier run said goes."""
     import pandas as pd
 
-    return pd.Categorical(embeddings.missing)
+    if any(embeddings.missing):
+        obs[column] = pd.Categorical(embeddings.missing)
+    elif column in obs:
+        del obs[column]
 
 
 def _add_to_copy(
@@ -246,11 +273,18 @@ def _add_to_copy(
     else:
         import zarr
 
-        shutil.copytree(copy_of, part)
+        _copy_folder(copy_of, part)
         group = zarr.open_group(part, mode="r+", use_consolidated=False)
         _add_elements(group, embeddings, key)
         if (copy_of / ".zmetadata").exists():
             zarr.consolidate_metadata(group.store)
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    """Copy what is in it without its permissions: a copy of what is read-only is added to."""
+    shutil.copytree(source, target, copy_function=shutil.copyfile)
+    for folder, _, _ in os.walk(target):
+        Path(folder).chmod(Path(folder).stat().st_mode | stat.S_IRWXU)
 
 
 def _added_bytes(embeddings: CellEmbeddings) -> int:
@@ -267,7 +301,8 @@ def _add_elements(file: Any, embeddings: CellEmbeddings, key: str) -> None:
             write_elem(file, group, {})
     write_elem(file, f"obsm/{key}", np.asarray(embeddings.vectors))
     write_elem(file, f"uns/{UNS_KEY}/{key}", embeddings.provenance)
-    if any(embeddings.missing):
+    column = f"{key}_missing"
+    if any(embeddings.missing) or column in file["obs"]:
         obs = read_elem(file["obs"])
-        obs[f"{key}_missing"] = _reasons(embeddings)
+        _set_reasons(obs, column, embeddings)
         write_elem(file, "obs", obs)

@@ -85,7 +85,7 @@ def _expand(
             found.append(Path(source))
         else:
             found.extend(find_files([source]))
-    paths = [each for each in found if isinstance(each, Path)]
+    paths = [each.resolve() for each in found if isinstance(each, Path)]
     twice = sorted({str(path) for path in paths if paths.count(path) > 1})
     if twice:
         raise SettingsError(

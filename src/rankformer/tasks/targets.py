@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rankformer.data.tokens import is_saved_tokens
 from rankformer.errors import OutputError, SettingsError
+from rankformer.scratch import tell_leftovers
 
 CELL_FORMATS = (".h5ad", ".zarr", ".npy", ".parquet")
 
@@ -39,13 +40,31 @@ def check_target(path: str | os.PathLike[str], formats: Iterable[str], overwrite
             "A folder with write permission.",
             "Choose another output.",
         )
+    _check_free(path, overwrite)
+    tell_leftovers(path)
+    return path
+
+
+def check_cell_target(path: str | os.PathLike[str], overwrite: bool) -> Path:
+    """As `check_target`, for vectors of cells and for what is written beside them."""
+    path = check_target(path, CELL_FORMATS, overwrite)
+    if path.suffix == ".npy":
+        _check_free(provenance_file(path), overwrite)
+    return path
+
+
+def provenance_file(path: Path) -> Path:
+    """Where the provenance of a ``.npy`` stands."""
+    return path.with_name(path.name + ".json")
+
+
+def _check_free(path: Path, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         raise OutputError(
             f"{path} exists already.",
             "A name that is free, so that nothing is lost.",
             "Choose another name, or pass --overwrite.",
         )
-    return path
 
 
 def check_gene_report(
@@ -70,11 +89,15 @@ def check_gene_report(
 
 
 def check_key(key: str) -> None:
-    """Refuse a name that ``obsm`` cannot have: HDF5 and zarr take a slash for a folder."""
-    if not key or "/" in key:
+    """Refuse a name that ``obsm`` cannot have.
+
+    HDF5 and zarr take a slash for a folder and dots for the folder itself; zarr keeps its own
+    files beside the arrays.
+    """
+    if not key or "/" in key or key.startswith(".") or key == "zarr.json":
         raise SettingsError(
             f"The name {key!r} was asked for in obsm.",
-            "A name without a slash, such as X_geneformer.",
+            "A name without a slash and without a dot at its beginning, such as X_geneformer.",
             "Pass another one as key_added (--key).",
         )
 

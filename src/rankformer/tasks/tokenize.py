@@ -12,16 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from rankformer.data.cells import CellSource, find_files, open_cells
+from rankformer.data.cells import CellSource, each_once, find_files, open_cells
 from rankformer.data.genes import GeneMapping, map_genes
 from rankformer.data.rank_value import encode_rank_values
-from rankformer.data.tokens import INPUT_IDS, LENGTH, TokenizedCells, is_saved_tokens
+from rankformer.data.tokens import (
+    INPUT_IDS,
+    LENGTH,
+    TokenizedCells,
+    as_attribute,
+    is_saved_tokens,
+)
 from rankformer.errors import SettingsError, TokensError
 from rankformer.tasks.read_ahead import read_ahead
 from rankformer.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
     from anndata import AnnData
 
     from rankformer.data.gene_tables import GeneTable
@@ -75,6 +82,14 @@ class ReadingOptions:
     attributes: Mapping[str, str] = field(default_factory=dict)
     n_threads: int | None = None
     chunk_cells: int = 2048
+
+    def __post_init__(self) -> None:
+        if self.n_threads is not None and self.n_threads < 1:
+            raise SettingsError(
+                f"n_threads is {self.n_threads}.",
+                "A whole number, at least 1.",
+                "Leave it out for as many as there are cores.",
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,12 +213,15 @@ class TokenStream:
     ----------
     source, mapping, vocabulary, options
         What was opened, how its variables map, and what for.
+    attributes
+        The custom attributes, each of all cells: so they have one type in every part.
     """
 
     source: CellSource
     mapping: GeneMapping
     vocabulary: Vocabulary
     options: ReadingOptions
+    attributes: "Mapping[str, pa.Array | pa.ChunkedArray]" = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -252,11 +270,10 @@ class TokenStream:
         return min(self.options.n_threads or usable_cores(), usable_cores())
 
     def _with_metadata(self, ragged: Any, rows: NDArray[np.int64]) -> TokenizedCells:
-        obs = self.source.obs.iloc[rows]
         return TokenizedCells.from_ragged(
             ragged,
-            attributes={name: obs[column] for name, column in self.options.attributes.items()},
-            cell_names=obs.index.astype(str),
+            attributes={name: column.take(rows) for name, column in self.attributes.items()},
+            cell_names=self.source.obs.index[rows].astype(str),
             vocabulary_sha256=self.vocabulary.sha256,
         )
 
@@ -285,7 +302,7 @@ def open_tokens(
     options = options or ReadingOptions()
     cells = open_counts(source, options)
     try:
-        _check_attributes(options.attributes, cells)
+        attributes = _read_attributes(options.attributes, cells)
         mapping = map_genes(
             cells.var,
             vocabulary,
@@ -297,7 +314,7 @@ def open_tokens(
     except BaseException:
         cells.close()
         raise
-    return TokenStream(cells, mapping, vocabulary, options)
+    return TokenStream(cells, mapping, vocabulary, options, attributes)
 
 
 def open_sources(
@@ -306,14 +323,23 @@ def open_sources(
     options: ReadingOptions | None = None,
 ) -> Iterator[TokenSource]:
     """Open sources of counts, those of a folder one by one, and tokens that were saved."""
+    for source in each_once(_expand(sources)):
+        if isinstance(source, Path) and is_saved_tokens(source):
+            yield SavedTokens.open(source, vocabulary)
+        else:
+            yield open_tokens(source, vocabulary, options)
+
+
+def _expand(
+    sources: "Iterable[AnnData | str | os.PathLike[str]]",
+) -> "Iterator[AnnData | Path]":
     for source in sources:
         if not isinstance(source, str | os.PathLike):
-            yield open_tokens(source, vocabulary, options)
+            yield source
         elif is_saved_tokens(source):
-            yield SavedTokens.open(Path(source), vocabulary)
+            yield Path(source)
         else:
-            for path in find_files(source):
-                yield open_tokens(path, vocabulary, options)
+            yield from find_files(source)
 
 
 def open_counts(source: "AnnData | str | os.PathLike[str]", options: ReadingOptions) -> CellSource:
@@ -391,7 +417,9 @@ def _check_filter(cells: CellSource) -> None:
         logger.info("%s keeps %s of %s cells.", name, f"{n_kept:,}", f"{len(column):,}")
 
 
-def _check_attributes(attributes: Mapping[str, str], cells: CellSource) -> None:
+def _read_attributes(
+    attributes: Mapping[str, str], cells: CellSource
+) -> "dict[str, pa.Array | pa.ChunkedArray]":
     reserved = [name for name in attributes if name in ("", INPUT_IDS, LENGTH)]
     if reserved:
         raise SettingsError(
@@ -406,3 +434,4 @@ def _check_attributes(attributes: Mapping[str, str], cells: CellSource) -> None:
             f"Columns of obs: {', '.join(map(str, cells.obs.columns)) or '(none)'}.",
             "Correct custom_attr_name_dict (--attribute), which maps new names to columns of obs.",
         )
+    return {name: as_attribute(name, cells.obs[column]) for name, column in attributes.items()}
