@@ -14,7 +14,8 @@ from __future__ import annotations
 import argparse
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from sklearn.preprocessing import StandardScaler
 
 import rankformer
 from rankformer import Checkpoint, ReadingOptions
+from rankformer.ragged import Ragged
 from rankformer.tasks.held_out import hold_out_cells
 from rankformer.tasks.pretrain import draw_model
 from rankformer.tasks.pretraining_batches import MaskedBatches
@@ -44,7 +46,7 @@ from rankformer.tasks.training_cells import gather_training_cells
 
 FILES = ("pbmc3k", "ifnb", "sc_mixology", "pbmc_donor_a", "pbmc_1k_v2", "pbmc_1k_5prime")
 HELD_OUT_SHARE, SEED = 0.1, 0
-RANK_BINS, N_NEIGHBOURS, SEEDS = 64, 50, range(5)
+RANK_BINS, N_NEIGHBOURS, N_SPECIAL, SEEDS = 64, 50, 4, range(5)
 SMOOTHING = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 Vectors = NDArray[np.floating]
 
@@ -56,12 +58,31 @@ def masked_genes(checkpoint: Checkpoint, folder: Path) -> dict[str, dict[str, fl
     cells = gather_training_cells([open_tokens(path, vocabulary, options) for path in paths])
     trained, held_out = hold_out_cells(np.flatnonzero(cells.kept), HELD_OUT_SHARE, SEED)
     batches = MaskedBatches(cells, SEED)
-    known = Known(cells.take(trained), vocabulary.size)
     questions = [batches([row]) for row in held_out]
     found = {"rankformer-mini": score_model(checkpoint, batches, held_out, questions)}
-    for name, guess in known.guesses().items():
-        found[name] = score(guess, questions, known)
+    known = Known(cells.take(trained), vocabulary.size)
+    cases = [Case.of(question) for question in questions]
+    for name, guesses in known.guess(cases).items():
+        found[name] = score(guesses, cases, known.frequency)
     return found
+
+
+@dataclass(frozen=True)
+class Case:
+    """A cell: the tokens that it shows, and the genes masked, at which ranks."""
+
+    shown: NDArray[Any]
+    places: NDArray[Any]
+    genes: NDArray[Any]
+    n_tokens: int
+
+    @classmethod
+    def of(cls, question: dict[str, Any]) -> Case:
+        """From a batch of one cell; 10 % of the masked genes show another gene."""
+        tokens = question["tokens"].numpy()[: int(question["offsets"][-1])]
+        places = question["places"].numpy()
+        shown = np.delete(tokens, places)
+        return cls(shown[shown >= N_SPECIAL], places, question["genes"].numpy(), len(tokens))
 
 
 def score_model(
@@ -83,62 +104,59 @@ def score_model(
 class Known:
     """Counts of genes in the cells trained on, and the guesses that follow from them."""
 
-    def __init__(self, ragged: rankformer.ragged.Ragged, size: int) -> None:
+    def __init__(self, ragged: Ragged, size: int) -> None:
         values, offsets = ragged
         lengths = np.diff(offsets)
         ranks = np.arange(len(values)) - np.repeat(offsets[:-1], lengths)
         bins = ranks * RANK_BINS // np.repeat(lengths, lengths)
-        ones = np.ones(len(values), np.float32)
-        self.of_cell = csr_matrix((ones, values, offsets), shape=(len(lengths), size))
-        self.of_cell.data[values < 4] = 0  # special tokens
+        is_gene = (values >= N_SPECIAL).astype(np.float32)
+        self.of_cell = csr_matrix((is_gene, values, offsets), shape=(len(lengths), size))
         self.frequency = np.asarray(self.of_cell.sum(axis=0)).ravel() + 0.5
-        self.frequency[:4] = 0
+        self.frequency[:N_SPECIAL] = 0
         self.frequency /= self.frequency.sum()
-        self.of_bin = np.zeros((RANK_BINS, size))
-        np.add.at(self.of_bin, (bins, values), 1)
-        self.of_bin[:, :4] = 0
-        self.norms = np.sqrt(np.asarray(self.of_cell.sum(axis=1)).ravel())
+        self.of_bin = np.zeros((RANK_BINS, size), np.float32)
+        np.add.at(self.of_bin, (bins, values), is_gene)
 
-    def guesses(self) -> dict[str, Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]]:
-        """Name → shown tokens and a place to counts of genes, (vocabulary size,)."""
+    def guess(self, cases: list[Case]) -> dict[str, Iterator[NDArray[Any]]]:
+        """Name → for each case counts of genes, (n_masked or 1, vocabulary size)."""
         return {
-            "gene frequency": lambda _shown, _place: self.frequency,
-            "frequency at that rank": self._at_rank,
-            "50 nearest cells": self._of_neighbours,
+            "gene frequency": (self.frequency[None] for _ in cases),
+            "frequency at that rank": (
+                self.of_bin[case.places * RANK_BINS // case.n_tokens] for case in cases
+            ),
+            f"{N_NEIGHBOURS} nearest cells": self._of_neighbours(cases),
         }
 
-    def _at_rank(self, shown: NDArray[Any], place: NDArray[Any]) -> NDArray[Any]:
-        return self.of_bin[place * RANK_BINS // len(shown)]
-
-    def _of_neighbours(self, shown: NDArray[Any], place: NDArray[Any]) -> NDArray[Any]:
-        likeness = np.asarray(self.of_cell[:, shown[shown >= 4]].sum(axis=1)).ravel() / self.norms
-        near = np.argpartition(-likeness, N_NEIGHBOURS)[:N_NEIGHBOURS]
-        return np.tile(np.asarray(self.of_cell[near].sum(axis=0)).ravel(), (len(place), 1))
+    def _of_neighbours(self, cases: list[Case]) -> Iterator[NDArray[Any]]:
+        """By the cosine of which genes are there, of the genes that the case shows."""
+        offsets = np.cumsum([0, *(len(case.shown) for case in cases)])
+        tokens = np.concatenate([case.shown for case in cases])
+        ones = np.ones(len(tokens), np.float32)
+        shown = csr_matrix((ones, tokens, offsets), shape=(len(cases), self.of_cell.shape[1]))
+        norms = np.sqrt(np.asarray(self.of_cell.sum(axis=1)).ravel())
+        likeness = (shown @ self.of_cell.T).toarray() / norms
+        for row in likeness:
+            near = np.argpartition(-row, N_NEIGHBOURS)[:N_NEIGHBOURS]
+            yield np.asarray(self.of_cell[near].sum(axis=0))
 
 
 def score(
-    guess: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]],
-    questions: list[dict[str, Any]],
-    known: Known,
+    guesses: Iterable[NDArray[Any]], cases: list[Case], frequency: NDArray[np.floating]
 ) -> dict[str, float]:
-    """Loss and accuracy of a baseline, at the smoothing with the least loss."""
-    losses, right, n_genes = np.zeros(len(SMOOTHING)), np.zeros(len(SMOOTHING)), 0
-    for question in questions:
-        shown = question["tokens"].numpy()[: int(question["offsets"][-1])]
-        places, genes = question["places"].numpy(), question["genes"].numpy()
-        counts = np.broadcast_to(guess(shown, places), (len(places), len(known.frequency)))
+    """Loss of a baseline at the smoothing with the least loss; accuracy without smoothing."""
+    shares = np.array(SMOOTHING)[:, None]
+    losses, n_right, n_genes = np.zeros(len(SMOOTHING)), 0, 0
+    for counts, case in zip(guesses, cases, strict=True):
+        is_open = np.ones(len(frequency), bool)
+        is_open[case.shown] = False
         counts = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-9)
-        is_open = np.ones(len(known.frequency), bool)
-        is_open[np.delete(shown, places)] = False
-        for i, share in enumerate(SMOOTHING):
-            chance = ((1 - share) * counts + share * known.frequency) * is_open
-            chance /= chance.sum(axis=1, keepdims=True)
-            own = np.maximum(chance[np.arange(len(genes)), genes], 1e-12)
-            losses[i] -= np.log(own).sum()
-            right[i] += (chance.argmax(axis=1) == genes).sum()
-        n_genes += len(genes)
-    best = int(losses.argmin())
-    return {"loss": losses[best] / n_genes, "accuracy": right[best] / n_genes}
+        rows = np.arange(len(case.genes)) if len(counts) > 1 else np.zeros(len(case.genes), int)
+        own = (1 - shares) * counts[rows, case.genes] + shares * frequency[case.genes]
+        all_open = (1 - shares) * (counts @ is_open)[rows] + shares * (frequency @ is_open)
+        losses -= np.log(np.maximum(own / all_open, 1e-12)).sum(axis=1)
+        n_right += int(((counts * is_open).argmax(axis=1)[rows] == case.genes).sum())
+        n_genes += len(case.genes)
+    return {"loss": losses.min() / n_genes, "accuracy": n_right / n_genes}
 
 
 def zero_shot(checkpoint: Checkpoint) -> dict[str, dict[str, list[float]]]:

@@ -53,15 +53,26 @@ def test_inspect_goes_on_where_another_model_is_broken(command, cells, on_this_m
 
 
 @pytest.mark.usefixtures("on_this_machine")
-def test_inspect_without_a_model_tells_what_it_can(command, cells, small_adata):
+def test_inspect_takes_the_model_that_ships_where_there_is_no_other(command, small_adata, tmp_path):
+    genes = rankformer.Checkpoint.open("rankformer-mini").vocabulary.ensembl_ids
+    small_adata.var_names = genes[: small_adata.n_vars]
+    small_adata.write_h5ad(tmp_path / "cells.h5ad")
+    status, screen, _ = command("inspect", tmp_path / "cells.h5ad")
+    assert status == 0
+    assert "--model rankformer-mini" in screen
+    assert "rankformer-mini ships for trying out" in screen
+
+
+@pytest.mark.usefixtures("on_this_machine")
+def test_inspect_tells_what_it_can_where_no_model_knows_the_genes(command, cells, small_adata):
     status, screen, _ = command("inspect", cells)
     assert status == 0
     assert "symbols" in screen
     sizes = np.diff(small_adata.X.indptr)
     expected = f"{np.median(sizes):,.0f} ({sizes.min()} to {sizes.max()})"
     assert f"variables a cell: {expected}" in screen
-    assert "rankformer models fetch NAME" in screen
-    assert screen.strip().endswith("cells.geneformer.h5ad --model NAME")
+    assert "is known as a human gene" in screen
+    assert "rankformer embed" not in screen
 
 
 @pytest.mark.parametrize("spoil", ["centre", "zeros", "no cells"])

@@ -7,7 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from rankformer.data.cells import MatrixSurvey
-from rankformer.tasks.inspect_file import NO_MODEL, GenesPerCell, Inspection, ModelMatch
+from rankformer.model.registry import PACKAGED_MODEL
+from rankformer.tasks.inspect_file import GenesPerCell, Inspection, ModelMatch
 
 
 def render_inspection(inspection: Inspection, console: Console | None = None) -> None:
@@ -58,10 +59,9 @@ def _print_identifiers(inspection: Inspection, console: Console) -> None:
 
 
 def _print_matches(inspection: Inspection, console: Console) -> None:
-    if not inspection.matches:
-        if inspection.variables_per_cell:
-            console.print(f"variables a cell: {_describe(inspection.variables_per_cell, ', ')}")
-    else:
+    if inspection.variables_per_cell and not any(each.mapping for each in inspection.matches):
+        console.print(f"variables a cell: {_describe(inspection.variables_per_cell, ', ')}")
+    if inspection.matches:
         console.print()
         table = _table("vocabulary", *(escape(each.vocabulary.name) for each in inspection.matches))
         columns = [_match_column(match) for match in inspection.matches]
@@ -103,16 +103,15 @@ def _describe(genes: GenesPerCell, between: str = "\n") -> str:
 def _print_advice(inspection: Inspection, console: Console) -> None:
     if inspection.problem:
         console.print(escape(str(inspection.problem)), style="yellow")
-    if not inspection.matches:
-        console.print(
-            "No usable model is on this machine. Take a NAME from `rankformer models`:",
-            style="yellow",
-        )
-        console.print(f"\n[bold]rankformer models fetch {NO_MODEL}[/bold]", soft_wrap=True)
     if inspection.arguments:
         command = shlex.join(["rankformer", "embed", *inspection.arguments])
-        gap = "\n" if inspection.matches else ""
-        console.print(f"{gap}[bold]{escape(command)}[/bold]", soft_wrap=True)
+        console.print(f"\n[bold]{escape(command)}[/bold]", soft_wrap=True)
+    if any(PACKAGED_MODEL in match.models for match in inspection.matches):
+        console.print(
+            f"{PACKAGED_MODEL} ships for trying out. For research fetch a published model: "
+            "`rankformer models`.",
+            style="dim",
+        )
 
 
 def _table(*headings: str) -> Table:

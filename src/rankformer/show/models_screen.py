@@ -3,8 +3,9 @@
 from rich.console import Console
 from rich.table import Table
 
-from rankformer.model.checkpoint import find_folder, models_folder
-from rankformer.model.registry import MODELS, PublishedModel
+from rankformer.model.checkpoint import find_folder, models_folder, packaged_folder
+from rankformer.model.registry import MODELS, PACKAGED_MODEL, PublishedModel
+from rankformer.model.spec import CONFIG_FILE, WEIGHTS_FILES, EncoderSpec
 
 
 def render_models(console: Console | None = None) -> None:
@@ -15,6 +16,7 @@ def render_models(console: Console | None = None) -> None:
     for heading in ("layers", "width", "input", "size"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("here")
+    table.add_row(*_packaged_row())
     for model in MODELS:
         table.add_row(*_row(model))
     console.print(table)
@@ -24,6 +26,19 @@ def render_models(console: Console | None = None) -> None:
         f"Put by hand: {models_folder()}/NAME",
         style="dim",
         soft_wrap=True,
+    )
+
+
+def _packaged_row() -> tuple[str, ...]:
+    folder = packaged_folder()
+    spec = EncoderSpec.read(folder / CONFIG_FILE)
+    return (
+        PACKAGED_MODEL,
+        f"{spec.n_layers}",
+        f"{spec.d_model:,}",
+        f"{spec.max_positions:,}",
+        f"{(folder / WEIGHTS_FILES[0]).stat().st_size / 1e6:,.0f} MB",
+        "[green]ships[/green]",
     )
 
 

@@ -15,10 +15,9 @@ from rankformer.data.gene_columns import candidate_columns
 from rankformer.data.genes import GeneMapping, IdentifierSummary, detect_identifiers, map_genes
 from rankformer.errors import RankformerError
 from rankformer.model.checkpoint import Checkpoint, find_folder
-from rankformer.model.registry import MODELS
+from rankformer.model.registry import MODELS, PACKAGED_MODEL
 from rankformer.vocabulary import Vocabulary
 
-NO_MODEL = "NAME"
 _BLOCKS, _BLOCK_CELLS = 8, 64
 _NEARLY = 0.95
 
@@ -113,16 +112,12 @@ class Inspection:
 
     @property
     def arguments(self) -> list[str] | None:
-        """Arguments of ``rankformer embed`` that suit the file, or None where none do.
-
-        Where there is no model, ``NAME`` stands for one.
-        """
+        """Arguments of ``rankformer embed`` that suit the file, or None where none do."""
         best = self._best_match()
-        if self.cells is None or (self.matches and best is None):
+        if self.cells is None or best is None:
             return None
         output = f"{Path(self.path).resolve().stem}.geneformer.h5ad"
-        model = best.models[0] if best else NO_MODEL
-        return [self.path, "-o", output, "--model", model, *self._place()]
+        return [self.path, "-o", output, "--model", best.models[0], *self._place()]
 
     def _best_match(self) -> ModelMatch | None:
         """That with the largest share of its genes; a V2 one where it has nearly as much."""
@@ -158,8 +153,8 @@ def inspect_file(
     path
         A file or folder that `open_cells` reads.
     models
-        Names or folders of models to map the genes to; all published ones on this machine unless
-        given.
+        Names or folders of models to map the genes to. Unless given, all published ones on this
+        machine, or where there are none, the one that ships with rankformer.
 
     Raises
     ------
@@ -183,7 +178,8 @@ def _vocabularies(
     models: Sequence[str] | None,
 ) -> tuple[list[tuple[tuple[str, ...], Vocabulary]], dict[str, RankformerError]]:
     """The vocabularies with the models that have them, and models that cannot be opened."""
-    names = models if models is not None else [m.name for m in MODELS if find_folder(m)]
+    here = [model.name for model in MODELS if find_folder(model)]
+    names = models if models is not None else here or [PACKAGED_MODEL]
     by_hash: dict[str, tuple[tuple[str, ...], Vocabulary]] = {}
     broken: dict[str, RankformerError] = {}
     for name in names:
