@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rankformer.errors import OutputError, TokensError
 from rankformer.ragged import Ragged, join_ragged
-from rankformer.scratch import tell_leftovers, whole_or_nothing
+from rankformer.scratch import whole_or_nothing
 from rankformer.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -262,7 +262,6 @@ def check_free(path: str | os.PathLike[str]) -> Path:
             "A folder that is not there yet, within one that is.",
             "Choose another name, or move the old one away.",
         )
-    tell_leftovers(path)
     return path
 
 

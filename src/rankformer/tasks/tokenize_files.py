@@ -8,6 +8,7 @@ from pathlib import Path
 from rankformer.data.cells import find_files
 from rankformer.data.tokens import TokenizedCells, check_free, save_tokens
 from rankformer.model.checkpoint import Checkpoint
+from rankformer.scratch import tell_leftovers
 from rankformer.tasks.progress import Progress, show_progress
 from rankformer.tasks.tokenize import ReadingOptions, TokenStream, open_tokens
 
@@ -32,7 +33,7 @@ def tokenize_files(
     RankformerError
         If input, model, options and output do not go together.
     """
-    check_free(output)
+    tell_leftovers(check_free(output))
     vocabulary = Checkpoint.open(model).vocabulary
     with ExitStack() as stack:
         streams = [
