@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tests.conftest import save_small_checkpoint, shared_path, small_vocabulary
 
+import rankformer
 from rankformer.model.registry import MODELS
 
 

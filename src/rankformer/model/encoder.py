@@ -23,9 +23,10 @@ from rankformer.model.spec import EncoderSpec
 from rankformer.model.transfer import move_to
 from rankformer.ragged import Ragged
 
-# With fewer rows, matrix libraries take other paths, and a cell's last digits would depend on how
-# many cells run beside it.
-_FEWEST_TOKENS = 32
+# Rows come in multiples of this. With few rows, matrix libraries take other paths, and a cell's
+# last digits would depend on how many cells run beside it; and oneDNN keeps a compiled product for
+# each number of rows that it meets, a gigabyte of them in the end.
+_ROWS = 64
 # In place where it can be: fresh memory costs more than the arithmetic.
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": partial(functional.relu, inplace=True),
@@ -42,8 +43,8 @@ class PackedBatch:
     tokens_T, positions_T
         int64, on the model's device: token and place within its cell, from 0.
     offsets
-        C + 1 numbers: cell c has the tokens ``offsets[c]`` … ``offsets[c + 1]``. A batch of very
-        few tokens has filler behind the last cell, which no cell attends to.
+        C + 1 numbers: cell c has the tokens ``offsets[c]`` … ``offsets[c + 1]``. Behind the
+        last cell is filler, which no cell attends to.
     """
 
     tokens_T: Tensor
@@ -57,7 +58,8 @@ class PackedBatch:
         """Pack the cells start … stop - 1 of ragged tokens."""
         values, offsets = ragged
         own = offsets[start : stop + 1] - offsets[start]
-        packed = np.zeros((2, max(own[-1], _FEWEST_TOKENS)), dtype=np.int64)
+        n_rows = max(-(-own[-1] // _ROWS), 1) * _ROWS
+        packed = np.zeros((2, n_rows), dtype=np.int64)
         packed[0, : own[-1]] = values[offsets[start] : offsets[stop]]
         packed[1, : own[-1]] = np.arange(own[-1]) - np.repeat(own[:-1], np.diff(own))
         tokens_T, positions_T = move_to(torch.from_numpy(packed), device)

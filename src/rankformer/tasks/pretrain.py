@@ -1,9 +1,10 @@
 """Pretraining: a model from scratch, or a checkpoint that goes on with other cells."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,13 +26,14 @@ from rankformer.tasks.held_out import Split, hold_out_cells, hold_out_groups
 from rankformer.tasks.model_card import describe_training, write_documents
 from rankformer.tasks.pretraining_batches import MaskedBatches
 from rankformer.tasks.recipes import Recipe, published_recipe
-from rankformer.tasks.tokenize import ReadingOptions, open_sources
+from rankformer.tasks.tokenize import ReadingOptions, TokenSource, open_sources
 from rankformer.tasks.training_cells import TrainingCells, gather_training_cells
 from rankformer.tasks.training_run import TrainingRun
 from rankformer.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from transformers import TrainingArguments
 
 
 def draw_model(vocabulary: Vocabulary, shape: Mapping[str, Any], seed: int) -> MaskedLanguageModel:
@@ -165,48 +167,32 @@ def pretrain(
         ]
         cells = gather_training_cells(opened)
         rows, held_out = _split(cells, recipe)
-        data: dict[str, Any] = {
-            "sources": [
-                {**each.provenance(), "source": Path(each.name).name, "n_cells": len(each)}
-                for each in opened
-            ],
-            "n_trained": len(rows),
-            "n_held_out": len(held_out),
+        data = _describe_data(opened, len(rows), len(held_out))
+        settings = {
+            "recipe": asdict(recipe),
+            "model": model.encoder.spec.to_config(),
+            "vocabulary_sha256": vocabulary.sha256,
+            "data": data,
         }
-        settings = {"recipe": asdict(recipe), "model": model.encoder.spec.to_config(),
-                    "vocabulary_sha256": vocabulary.sha256, "data": data}  # fmt: skip
-
-        def write(folder: Path, log: Sequence[Mapping[str, Any]]) -> None:
-            record = describe_training(
-                **data, recipe=asdict(recipe), begun_from=begun_from, log=log
-            )
-            documents = write_documents(output.name, model.encoder.spec, record, words)
-            save_checkpoint(folder, model, vocabulary, documents)
-
+        describe = partial(describe_training, **data, recipe=asdict(recipe), begun_from=begun_from)
+        write = _make_writer(output.name, model, vocabulary, describe, words)
         place = choose_device(device)
+        precision = choose_dtype(dtype, place, model.encoder.spec)
         arguments = training_arguments(
-            recipe,
-            run.folder,
-            device=place,
-            dtype=choose_dtype(dtype, place, model.encoder.spec),
-            n_workers=n_workers,
+            recipe, run.folder, device=place, dtype=precision, n_workers=n_workers
         )
-        with arguments.main_process_first(local=False):
-            if arguments.process_index == 0:
-                last = run.begin(settings, resume=resume)
-            else:
-                last = run.last_checkpoint() if resume else None
+        last = _begin(run, arguments, settings, resume=resume)
         model.encoder.recompute = recipe.recompute
         if recipe.coexpression and last is None:
             begin_from_coexpression(model, cells, rows, recipe.seed)
-        trainer = make_trainer(
-            PretrainingObjective(
-                model, list(vocabulary.special_tokens.values()), _contrast_weight(recipe)
-            ),
-            arguments,
-            MaskedBatches(cells, recipe.seed, recipe.objective != "mlm", recipe.masked_share),
-            rows, held_out, write,
-        )  # fmt: skip
+        two_views = recipe.objective == "mlm+contrastive"
+        objective = PretrainingObjective(
+            model,
+            list(vocabulary.special_tokens.values()),
+            recipe.contrast_weight if two_views else 0.0,
+        )
+        batches = MaskedBatches(cells, recipe.seed, two_views, recipe.masked_share)
+        trainer = make_trainer(objective, arguments, batches, rows, held_out, write)
         trainer.train(resume_from_checkpoint=str(last) if last else None)
         trainer.evaluate_at_the_end()
         if trainer.is_world_process_zero():
@@ -215,8 +201,41 @@ def pretrain(
     return Checkpoint.open(output)
 
 
-def _contrast_weight(recipe: Recipe) -> float:
-    return recipe.contrast_weight if recipe.objective == "mlm+contrastive" else 0.0
+def _describe_data(
+    sources: Sequence[TokenSource], n_trained: int, n_held_out: int
+) -> dict[str, Any]:
+    """What is trained on. Files by their names: where they lay says nothing of a model."""
+    described = [
+        {**source.provenance(), "source": Path(source.name).name, "n_cells": len(source)}
+        for source in sources
+    ]
+    return {"sources": described, "n_trained": n_trained, "n_held_out": n_held_out}
+
+
+def _make_writer(
+    name: str,
+    model: MaskedLanguageModel,
+    vocabulary: Vocabulary,
+    describe: Callable[..., dict[str, Any]],
+    words: str,
+) -> Callable[[Path, Sequence[Mapping[str, Any]]], None]:
+    """What writes the model as it is, with its card, given a folder and the log of the run."""
+
+    def write(folder: Path, log: Sequence[Mapping[str, Any]]) -> None:
+        documents = write_documents(name, model.encoder.spec, describe(log=log), words)
+        save_checkpoint(folder, model, vocabulary, documents)
+
+    return write
+
+
+def _begin(
+    run: TrainingRun, arguments: "TrainingArguments", settings: Mapping[str, Any], *, resume: bool
+) -> Path | None:
+    """The checkpoint to go on from; the first process makes or checks the folder."""
+    with arguments.main_process_first(local=False):
+        if arguments.process_index == 0:
+            return run.begin(settings, resume=resume)
+        return run.last_checkpoint() if resume else None
 
 
 def _split(cells: TrainingCells[Any], recipe: Recipe) -> Split:
