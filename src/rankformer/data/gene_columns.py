@@ -51,6 +51,8 @@ _NOT_GENES = frozenset(
     )
 )
 
+_NOT_TEXTS = ("boolean", "integer", "floating", "mixed-integer-float")
+
 
 @dataclass(frozen=True, eq=False)
 class GeneColumn:
@@ -119,7 +121,7 @@ def _holds_text(column: GeneColumn) -> bool:
         values = values.dtype.categories
     if pd.api.types.is_object_dtype(values.dtype):
         # Flags are objects where some are missing, as in columns that only var has beside raw.
-        return pd.api.types.infer_dtype(values, skipna=True) in ("string", "mixed", "mixed-integer")
+        return pd.api.types.infer_dtype(values, skipna=True) not in _NOT_TEXTS
     return isinstance(values.dtype, pd.StringDtype)
 
 
