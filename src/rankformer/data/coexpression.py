@@ -33,7 +33,7 @@ def coexpression_vectors(presence: csr_matrix, n_dimensions: int, seed: int) -> 
     (n_genes, n_dimensions); a gene that no cell or every cell has gets zeros.
     """
     presence = presence.astype(np.float64)
-    share = np.asarray(presence.mean(axis=0)).ravel()
+    share = np.asarray(presence.sum(axis=0)).ravel() / presence.shape[0]
     scale = 1 / np.sqrt(np.maximum(share * (1 - share), _RARE * (1 - _RARE)))
     n_found = min(n_dimensions, *(length - 1 for length in presence.shape))
     centred = _centred(presence, share, scale)
