@@ -10,6 +10,7 @@ import anndata as ad
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
 DEMO = Path(__file__).resolve().parents[1] / "examples" / "demo.py"
 
 

@@ -61,7 +61,7 @@ def read(path):
     return adata.obsm["X_geneformer"], adata.uns["rankformer"]["X_geneformer"]["weights_sha256"]
 
 
-@pytest.mark.parametrize("output", ["race.npy", "race.zarr"])
+@pytest.mark.parametrize("output", ["race.npy", pytest.param("race.zarr", marks=pytest.mark.slow)])
 def test_the_first_that_ends_keeps_the_name(desk, alone, output):
     statuses, said = run_both(desk, output)
     vectors, sha256 = read(desk / output)
@@ -72,7 +72,9 @@ def test_the_first_that_ends_keeps_the_name(desk, alone, output):
     assert not list(desk.glob("race*.part"))
 
 
-@pytest.mark.parametrize("output", ["again.npy", "again.zarr"])
+@pytest.mark.parametrize(
+    "output", [pytest.param("again.npy", marks=pytest.mark.slow), "again.zarr"]
+)
 def test_both_may_replace(desk, alone, output):
     statuses, said = run_both(desk, output, "--overwrite")
     assert statuses == [0, 0], said

@@ -176,6 +176,8 @@ def _write_whole(
             save_file(hugging_face_tensors(model), part / WEIGHTS_FILES[0], {"format": "pt"})
         except SafetensorError as error:
             raise OSError(f"{WEIGHTS_FILES[0]}: {error}") from error
+        # safetensors lets nobody but the owner read the file.
+        (part / WEIGHTS_FILES[0]).chmod((part / CONFIG_FILE).stat().st_mode & 0o777)
         vocabulary.save(part)
         for name, text in documents.items():
             (part / name).write_text(text, encoding="utf-8")
