@@ -153,6 +153,19 @@ def test_a_checkpoint_goes_on_with_more_genes(cells, vocabulary, tmp_path):
     assert "Begun from first" in (tmp_path / "second" / "README.md").read_text()
 
 
+def test_curves_are_there_for_tensorboard(cells, vocabulary, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    pretrain([cells], tmp_path / "model", draw(vocabulary), vocabulary, recipe=RECIPE, device="cpu")
+    (events,) = (tmp_path / "model.run").rglob("events.out.tfevents.*")
+    curves = EventAccumulator(str(events)).Reload()
+    record = json.loads((tmp_path / "model" / "training.json").read_text())
+    for tag, key in (("train/loss", "loss"), ("eval/loss", "eval_loss")):
+        expected = [entry[key] for entry in record["log"] if key in entry]
+        found = [each.value for each in curves.Scalars(tag)]
+        assert found == pytest.approx(expected, rel=1e-5)
+
+
 # Killed, and resumed.
 
 
