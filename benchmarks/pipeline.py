@@ -87,7 +87,7 @@ def measure_memory(
             print(f"{n_cells:,} cells to {target} …", file=sys.stderr, flush=True)
             with tempfile.TemporaryDirectory(dir=folder) as place:
                 command = [*common, "--cells", cells, "--target", Path(place) / target]
-                command += ["--dtype", arguments.dtype]
+                command += ["--dtype", arguments.dtype, "--layer", str(arguments.layer)]
                 results.append({"target": target, **run_measured(command)})
     return results
 
@@ -129,6 +129,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--memory-cells", type=int, nargs="+", default=[1000, 100_000])
     parser.add_argument("--targets", nargs="+", default=list(TARGETS), choices=TARGETS)
     parser.add_argument("--dtype", default="float32", help="of the model for memory")
+    parser.add_argument("--layer", type=int, default=-1, help="0 runs none: the rest alone")
     parser.add_argument("--d-model", type=int, default=128, help="of the model for memory")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
@@ -148,7 +149,7 @@ def main() -> None:
         cells = repeat_with_noise(arguments.cells, arguments.n_cells, folder / "overlap.h5ad")
         overlap = measure_overlap(arguments, common, cells)
         memory = measure_memory(arguments, common, folder)
-    names = ("threads", "d_model", "dtype")
+    names = ("threads", "d_model", "dtype", "layer")
     settings = {name: getattr(arguments, name) for name in names}
     write_json(
         arguments.out, {"machine": machine, **settings, "overlap": overlap, "memory": memory}

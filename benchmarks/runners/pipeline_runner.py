@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from rankformer.model.checkpoint import Checkpoint
     from rankformer.ragged import Ragged
 
 PACKAGES = ("rankformer", "torch", "anndata", "h5py", "numba", "numpy")
@@ -31,7 +32,8 @@ OVERLAPPED = ("rankformer.tasks.embed.read_ahead", "rankformer.tasks.tokenize.re
 class PacedModel:
     """Stands in for a model on a GPU: takes 1 / rate seconds a cell, and no core meanwhile."""
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, checkpoint: Checkpoint, rate: float) -> None:
+        self.checkpoint = checkpoint
         self.rate = rate
         self.busy = 0.0
         self.began: float | None = None
@@ -63,14 +65,16 @@ def measure_overlap(arguments: argparse.Namespace) -> dict[str, Any]:
     from rankformer.tasks.embed import fill_vectors
     from rankformer.tasks.tokenize import ReadingOptions, open_tokens
 
-    vocabulary = Checkpoint.open(arguments.checkpoint).vocabulary
+    checkpoint = Checkpoint.open(arguments.checkpoint)
     options = ReadingOptions(n_threads=arguments.threads)
-    model = PacedModel(arguments.rate)
+    model = PacedModel(checkpoint, arguments.rate)
     with ExitStack() as stack:
         if arguments.in_turn:
             for name in OVERLAPPED:
                 stack.enter_context(patch(name, nullcontext))
-        stream = stack.enter_context(closing(open_tokens(arguments.cells, vocabulary, options)))
+        stream = stack.enter_context(
+            closing(open_tokens(arguments.cells, checkpoint.vocabulary, options))
+        )
         vectors = np.empty((len(stream), D_MODEL), np.float32)
         fill_vectors(vectors, stream, model, pooling="cell")  # type: ignore[arg-type]
     seconds = model.ended - (model.began or 0)
@@ -90,7 +94,8 @@ def measure_job(arguments: argparse.Namespace) -> dict[str, Any]:
     if target.suffix:
         mode = "gene" if target.stem == "genes" else "cell"
         job = EmbedJob((arguments.cells,), target, mode)
-        streams: Any = embed_files(job, arguments.checkpoint, dtype=arguments.dtype)
+        settings = {"dtype": arguments.dtype, "emb_layer": arguments.layer}
+        streams: Any = embed_files(job, arguments.checkpoint, **settings)
     else:
         streams = tokenize_files([arguments.cells], target, arguments.checkpoint)
     stages.end("job")
@@ -109,6 +114,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder of a model")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--layer", type=int, default=-1)
     parser.add_argument("--rate", type=float, help="cells/s of a model that only waits")
     parser.add_argument("--in-turn", action="store_true", help="read nothing ahead")
     parser.add_argument("--target", type=Path, help="genes.parquet, cells.npy, or a folder")
