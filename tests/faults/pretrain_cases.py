@@ -45,6 +45,31 @@ CASES = (
         f"{BEGIN} --model model",
     ),
     BadInput(
+        "`--more-genes` without `--model`", sound,
+        ("--more-genes was given without --model", "--vocabulary"),
+        f"{BEGIN} {SHAPE} --more-genes genes.parquet",
+    ),
+    BadInput(
+        "`--coexpression` with `--model`", sound,
+        ("--coexpression was given with --model", "Leave --coexpression out"),
+        "pretrain pbmc.h5ad -o mine --model model --coexpression",
+    ),
+    BadInput(
+        "no steps to train", sound,
+        ("max_steps is 0", "--max-steps"),
+        f"{BEGIN} {SHAPE} --max-steps 0",
+    ),
+    BadInput(
+        "a negative learning rate", sound,
+        ("learning_rate is -0.1", "--learning-rate"),
+        f"{BEGIN} {SHAPE} --learning-rate -0.1",
+    ),
+    BadInput(
+        "a negative number of workers", sound,
+        ("-1 processes", "--workers"),
+        f"{BEGIN} {SHAPE} --workers -1",
+    ),
+    BadInput(
         "a width that the heads do not divide", sound,
         ("d_model 9", "n_heads 2"),
         f"{BEGIN} --layers 1 --width 9 --heads 2 --feed-forward 8 --device cpu",

@@ -130,6 +130,14 @@ def test_saved_tokens_train_as_their_counts_do(cells, vocabulary, tmp_path):
         assert torch.equal(tensor, weights(tmp_path / "of-tokens")[name])
 
 
+def test_processes_that_make_batches_change_nothing(cells, vocabulary, tmp_path):
+    for name, n_workers in (("none", 0), ("two", 2)):
+        pretrain([cells], tmp_path / name, draw(vocabulary), vocabulary, recipe=RECIPE,
+                 device="cpu", n_workers=n_workers)  # fmt: skip
+    for name, tensor in weights(tmp_path / "none").items():
+        assert torch.equal(tensor, weights(tmp_path / "two")[name])
+
+
 def test_donors_are_held_out_whole(cells, vocabulary, tmp_path):
     recipe = replace(RECIPE, held_out_by="donor", held_out_share=0.2)
     pretrain([cells], tmp_path / "model", draw(vocabulary), vocabulary, recipe=recipe, device="cpu")
@@ -303,6 +311,9 @@ def test_published_recipes(vocabulary):
         ({"masked_share": 0}, "masked_share is 0"),
         ({"held_out_share": 1.5}, "held_out_share is 1.5"),
         ({"objective": "clm"}, "objective is 'clm'"),
+        ({"max_steps": 0}, "max_steps is 0"),
+        ({"learning_rate": -1.0}, "learning_rate is -1"),
+        ({"warmup_steps": -1}, "warmup_steps is -1"),
     ],
     ids=str,
 )

@@ -67,7 +67,12 @@ def pretrain(
     heads: Annotated[int | None, _what("From scratch: heads of attention.")] = None,
     feed_forward: Annotated[int | None, _what("From scratch: width of the feed-forward.")] = None,
     coexpression: Annotated[
-        bool, _what("From scratch: begin genes' vectors from their co-expression.")
+        bool,
+        typer.Option(
+            "--coexpression",
+            help="From scratch: begin genes' vectors from their co-expression.",
+            rich_help_panel=_WHAT,
+        ),
     ] = False,
     model: Annotated[str | None, _what("Go on from this checkpoint: a name or a folder.")] = None,
     more_genes: Annotated[
@@ -92,8 +97,13 @@ def pretrain(
     evaluate_steps: Annotated[int | None, _recipe("Steps between evaluations.")] = None,
     log_steps: Annotated[int | None, _recipe("Steps between lines of the log.")] = None,
     recompute: Annotated[
-        bool | None, _recipe("Less memory, a third more time (gradient checkpointing).")
-    ] = None,
+        bool,
+        typer.Option(
+            "--recompute",
+            help="Less memory, more time (gradient checkpointing).",
+            rich_help_panel=_RECIPE,
+        ),
+    ] = False,
     seed: Annotated[int | None, _recipe("Of weights, order, masks and views.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run that was begun for this output.")
@@ -129,9 +139,10 @@ def pretrain(
         "schedule": schedule and schedule.value, "warmup_steps": warmup_steps,
         "weight_decay": weight_decay, "held_out_share": held_out_share, "held_out_by": held_out_by,
         "save_steps": save_steps, "evaluate_steps": evaluate_steps, "log_steps": log_steps,
-        "recompute": recompute, "seed": seed, "coexpression": coexpression or None,
+        "recompute": recompute or None, "seed": seed, "coexpression": coexpression or None,
     }  # fmt: skip
     shape = {"n_layers": layers, "d_model": width, "n_heads": heads, "d_ff": feed_forward}
+    _check_start(model, more_genes, coexpression=coexpression)
     if model is None:
         begun_from = "random weights"
         network, genes = _from_scratch(vocabulary, preset, shape, seed or 0)
@@ -151,6 +162,22 @@ def pretrain(
         device=device, dtype=dtype.value, n_workers=workers, resume=resume, begun_from=begun_from,
     )  # fmt: skip
     say(f"Wrote {output}.")
+
+
+def _check_start(model: str | None, more_genes: Path | None, *, coexpression: bool) -> None:
+    """Refuse what the other way to begin would leave unread, or undo."""
+    if model is None and more_genes is not None:
+        raise SettingsError(
+            "--more-genes was given without --model.",
+            "A checkpoint whose vocabulary grows by these genes.",
+            "Add --model, or pass all genes as --vocabulary to train from scratch.",
+        )
+    if model is not None and coexpression:
+        raise SettingsError(
+            "--coexpression was given with --model.",
+            "A new model: in a checkpoint it would replace what its genes' vectors have learned.",
+            "Leave --coexpression out.",
+        )
 
 
 def _change(changes: dict[str, Any], vocabulary: "Vocabulary") -> "Recipe":

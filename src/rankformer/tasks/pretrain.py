@@ -156,6 +156,12 @@ def pretrain(
         If sources, model, recipe and output do not go together.
     """
     _require_trainer()
+    if n_workers < 0:
+        raise SettingsError(
+            f"{n_workers} processes were asked for to make batches.",
+            "A whole number, at least 0.",
+            "Leave n_workers (--workers) out for none beside the one that trains.",
+        )
     from rankformer.tasks.pretraining_trainer import make_trainer, training_arguments
 
     output, recipe = Path(output), recipe or published_recipe(vocabulary)

@@ -192,7 +192,7 @@ def training_arguments(
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=recipe.epochs,
-        max_steps=recipe.max_steps or -1,
+        max_steps=-1 if recipe.max_steps is None else recipe.max_steps,
         per_device_train_batch_size=recipe.batch_size,
         gradient_accumulation_steps=recipe.accumulation,
         learning_rate=recipe.learning_rate,

@@ -1,14 +1,21 @@
 """How a model is pretrained: the published recipes, and what may be changed in them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from rankformer.data.masking import MASKED_SHARE
 from rankformer.errors import SettingsError
 from rankformer.model.objective import CONTRAST_WEIGHT
 from rankformer.vocabulary import Vocabulary
 
 Objective = Literal["mlm", "mlm+contrastive"]
-_AT_LEAST_ONE = ("batch_size", "accumulation", "save_steps", "evaluate_steps", "log_steps")
+_AT_LEAST_ONE = (
+    "max_steps", "batch_size", "accumulation", "save_steps", "evaluate_steps", "log_steps",
+)  # fmt: skip
+_AT_LEAST_ZERO = ("warmup_steps", "weight_decay", "seed")
+_ABOVE_ZERO = ("epochs", "learning_rate", "max_grad_norm", "contrast_weight", "masked_share")
+_SHARES = ("masked_share", "held_out_share")
 
 
 @dataclass(frozen=True)
@@ -19,7 +26,7 @@ class Recipe:
     ----------
     objective
         ``"mlm"``: masked genes, as published. ``"mlm+contrastive"``: also views of one cell drawn
-        together, which makes embeddings of cells better without labels.
+        together, meant for embeddings of cells that are used without labels.
     contrast_weight
         Weight of the second term.
     masked_share
@@ -39,17 +46,18 @@ class Recipe:
     save_steps, evaluate_steps, log_steps
         Steps between checkpoints, evaluations, and lines of the log.
     recompute
-        Compute activations again in the backward pass rather than keep them: less memory, a third
-        more time.
+        Compute activations again in the backward pass rather than keep them: less memory, more
+        time.
     coexpression
-        Begin the vectors of genes from their co-expression in the cells to train on, not at random.
+        Begin the vectors of genes of a new model from their co-expression in the cells to train on,
+        not at random.
     seed
         Of order, masks and views.
     """
 
     objective: Objective = "mlm"
     contrast_weight: float = CONTRAST_WEIGHT
-    masked_share: float = 0.15
+    masked_share: float = MASKED_SHARE
     epochs: float = 3.0
     max_steps: int | None = None
     batch_size: int = 12
@@ -69,26 +77,26 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        small = [name for name in _AT_LEAST_ONE if getattr(self, name) < 1]
-        if small:
-            raise SettingsError(
-                f"{small[0]} is {getattr(self, small[0])}.", "A whole number, at least 1.",
-                f"Correct {small[0]} (--{small[0].replace('_', '-')}).",
-            )  # fmt: skip
-        shares = ("masked_share", "held_out_share")
-        odd = [name for name in shares if not 0 <= getattr(self, name) < 1]
-        if odd or not self.masked_share:
-            name = odd[0] if odd else "masked_share"
-            raise SettingsError(
-                f"{name} is {getattr(self, name)}.", "A share between 0 and 1.",
-                f"Correct {name} (--{name.replace('_', '-')}).",
-            )  # fmt: skip
         if self.objective not in ("mlm", "mlm+contrastive"):
             raise SettingsError(
                 f"The objective is {self.objective!r}.",
                 '"mlm" or "mlm+contrastive".',
                 "Correct objective (--objective).",
             )
+        self._expect(_AT_LEAST_ONE, "A whole number, at least 1.", lambda value: value >= 1)
+        self._expect(_AT_LEAST_ZERO, "A number, at least 0.", lambda value: value >= 0)
+        self._expect(_ABOVE_ZERO, "A number above 0.", lambda value: value > 0)
+        self._expect(_SHARES, "A share, at least 0 and below 1.", lambda value: 0 <= value < 1)
+
+    def _expect(
+        self, names: tuple[str, ...], expected: str, is_right: Callable[[float], bool]
+    ) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and not is_right(value):
+                raise SettingsError(
+                    f"{name} is {value}.", expected, f"Correct {name} (--{name.replace('_', '-')})."
+                )
 
 
 def published_recipe(vocabulary: Vocabulary) -> Recipe:

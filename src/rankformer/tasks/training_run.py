@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rankformer.data.tokens import check_free
 from rankformer.errors import OutputError, SettingsError
+from rankformer.scratch import whole_or_nothing
 
 _SETTINGS_FILE = "settings.json"
 # Written last by transformers' Trainer: a checkpoint without it was cut short.
@@ -42,7 +44,7 @@ class TrainingRun:
         SettingsError
             If the settings differ from those the run was begun with.
         """
-        self._check_output()
+        check_free(self.output)
         if not resume:
             self._make(settings)
             return None
@@ -58,16 +60,6 @@ class TrainingRun:
             shutil.rmtree(folder)
         return None
 
-    def _check_output(self) -> None:
-        if self.output.exists() or not self.output.parent.is_dir():
-            raise OutputError(
-                f"{self.output} exists already."
-                if self.output.exists()
-                else f"There is no folder {self.output.parent}.",
-                "A folder that is not there yet, within one that is.",
-                "Choose another name, or move the old one away.",
-            )
-
     def _make(self, settings: Mapping[str, Any]) -> None:
         if self.folder.exists():
             raise OutputError(
@@ -75,17 +67,10 @@ class TrainingRun:
                 "No run, or one to go on with.",
                 "Pass resume=True (--resume) to go on, or remove the folder to begin anew.",
             )
-        try:
-            self.folder.mkdir()
-            part = self.folder / f"{_SETTINGS_FILE}.part"
-            part.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-            part.replace(self.folder / _SETTINGS_FILE)
-        except OSError as error:
-            raise OutputError(
-                f"{self.folder} could not be written: {error}.",
-                "A place that may be written to, with room for checkpoints.",
-                "Free some space, or choose another output.",
-            ) from error
+        with whole_or_nothing(self.folder, overwrite=False) as part:
+            part.mkdir()
+            text = json.dumps(settings, indent=2) + "\n"
+            (part / _SETTINGS_FILE).write_text(text, encoding="utf-8")
 
     def _read_settings(self) -> dict[str, Any]:
         try:
