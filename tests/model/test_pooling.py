@@ -4,13 +4,14 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rankformer.model.pooling import GenePlaces, cls_of_cells, mean_of_genes
 
 
 @settings(deadline=None)
+@example(lengths=[64, 64, 66, 4096], frame=(1, 1), centre=3.0)
 @given(
     lengths=st.lists(st.sampled_from([0, 1, 2, 3, 64, 65, 66, 67, 300, 4096]), max_size=6),
     frame=st.sampled_from([(0, 0), (1, 1)]),

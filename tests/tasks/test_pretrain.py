@@ -249,7 +249,9 @@ def test_a_run_goes_on_only_as_it_was_begun(cells, vocabulary, tmp_path):
     (tmp_path / "model").rename(tmp_path / "before")
     with pytest.raises(OutputError, match="A run was begun"):
         train()
-    with pytest.raises(SettingsError, match="other settings: recipe"):
+    with pytest.raises(
+        SettingsError, match=r"other settings: recipe.learning_rate was 0.005, is 1.0\."
+    ):
         train(replace(RECIPE, learning_rate=1.0), resume=True)
 
 

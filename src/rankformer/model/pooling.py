@@ -13,8 +13,9 @@ from torch.nn.functional import embedding_bag
 
 from rankformer.model.transfer import move_to
 
-# Sums of so many at first, then sums of these: float32 keeps seven digits of long cells too.
-_RUN_LENGTH = 64
+# Sums of so many in float32, which keeps seven digits of them, then sums of these in float64: all
+# tokens in float64 would take as much memory as a layer.
+_RUN_LENGTH = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +66,9 @@ def mean_of_genes(hidden_TD: Tensor, genes: GenePlaces) -> Tensor:
     run_within = np.arange(run_offsets[-1]) - run_offsets[cell_of_run]
     starts = genes.offsets[cell_of_run] + run_within * _RUN_LENGTH
     sums_RD = _sum_rows(hidden_TD.float(), genes.places, np.append(starts, len(genes.places)))
-    sums_CD = _sum_rows(sums_RD, np.arange(len(starts)), run_offsets)
-    return sums_CD / move_to(torch.from_numpy(n_genes).float(), hidden_TD.device).unsqueeze(1)
+    sums_CD = _sum_rows(sums_RD.double(), np.arange(len(starts)), run_offsets)
+    n_genes_C = move_to(torch.from_numpy(n_genes).double(), hidden_TD.device)
+    return (sums_CD / n_genes_C.unsqueeze(1)).float()
 
 
 def _sum_rows(rows: Tensor, places: NDArray[np.int64], offsets: NDArray[np.int64]) -> Tensor:

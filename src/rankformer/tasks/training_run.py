@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from rankformer.scratch import whole_or_nothing
 _SETTINGS_FILE = "settings.json"
 # Written last by transformers' Trainer: a checkpoint without it was cut short.
 _LAST_FILE = "trainer_state.json"
+_MOST_TOLD = 3
 
 
 class TrainingRun:
@@ -98,13 +99,24 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _expect_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
-    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    old, new = dict(_leaves(before)), dict(_leaves(now))
+    changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     if changed:
-        differences = "; ".join(
-            f"{key} {before.get(key)!r}, now {now.get(key)!r}" for key in changed
+        told = "; ".join(
+            f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in changed[:_MOST_TOLD]
         )
+        more = f"; and {len(changed) - _MOST_TOLD} more" if len(changed) > _MOST_TOLD else ""
         raise SettingsError(
-            f"The run in {folder} was begun with other settings: {differences}.",
+            f"The run in {folder} was begun with other settings: {told}{more}.",
             "The same settings and cells, so that the run goes on as it would have.",
             "Correct them, or begin a new run with another output.",
         )
+
+
+def _leaves(settings: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings of settings by their whole names, such as ``recipe.seed``."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{within}{key}.")
+        else:
+            yield within + key, value
