@@ -63,10 +63,12 @@ def main() -> None:
         install(options.output)
 
 
-def make_vocabulary(sources: list[Path], path: Path) -> Vocabulary:
+def make_vocabulary(
+    sources: list[Path], path: Path, input_length: int = INPUT_LENGTH
+) -> Vocabulary:
     """The genes that at least ten of these cells have."""
     if not path.exists():
-        build_vocabulary(sources, min_cells=10, input_length=INPUT_LENGTH, name=NAME).save(path)
+        build_vocabulary(sources, min_cells=10, input_length=input_length, name=NAME).save(path)
     return Vocabulary.load(path)
 
 

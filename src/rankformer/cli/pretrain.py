@@ -81,6 +81,12 @@ def pretrain(
     objective: Annotated[
         Objective | None, _recipe("Masked genes, or also views of one cell drawn together.")
     ] = None,
+    contrast_weight: Annotated[
+        float | None, _recipe("mlm+contrastive: weight of the second term.")
+    ] = None,
+    thinnest_view: Annotated[
+        float | None, _recipe("mlm+contrastive: least share of molecules a view has, to 0.5.")
+    ] = None,
     epochs: Annotated[float | None, _recipe("Times that each cell is seen.")] = None,
     max_steps: Annotated[int | None, _recipe("Steps, in the place of epochs.")] = None,
     batch_size: Annotated[int | None, _recipe("Cells a step and process.")] = None,
@@ -134,7 +140,8 @@ def pretrain(
     from rankformer.tasks.pretrain import pretrain as train
 
     changes = {
-        "objective": objective and objective.value, "epochs": epochs, "max_steps": max_steps,
+        "objective": objective and objective.value, "contrast_weight": contrast_weight,
+        "thinnest_view": thinnest_view, "epochs": epochs, "max_steps": max_steps,
         "batch_size": batch_size, "accumulation": accumulation, "learning_rate": learning_rate,
         "schedule": schedule and schedule.value, "warmup_steps": warmup_steps,
         "weight_decay": weight_decay, "held_out_share": held_out_share, "held_out_by": held_out_by,

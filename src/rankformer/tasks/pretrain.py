@@ -197,7 +197,9 @@ def pretrain(
             list(vocabulary.special_tokens.values()),
             recipe.contrast_weight if two_views else 0.0,
         )
-        batches = MaskedBatches(cells, recipe.seed, two_views, recipe.masked_share)
+        batches = MaskedBatches(
+            cells, recipe.seed, two_views, recipe.thinnest_view, recipe.masked_share
+        )
         trainer = make_trainer(objective, arguments, batches, rows, held_out, write)
         trainer.train(resume_from_checkpoint=str(last) if last else None)
         trainer.evaluate_at_the_end()

@@ -19,8 +19,7 @@ from rankformer.model.encoder import PackedBatch
 from rankformer.ragged import Ragged, join_ragged
 from rankformer.tasks.training_cells import CountedCells, TokenCells
 
-# A view has at least this share of a cell's molecules.
-LEAST_KEPT = 0.3
+THINNEST_VIEW = 0.3
 
 
 class Draws(Sampler[int]):
@@ -75,6 +74,8 @@ class MaskedBatches:
         Of masks and views.
     two_views
         Give each cell twice, as two parts of its molecules: first all cells, then all again.
+    thinnest_view
+        The least share of a cell's molecules that one of its two parts gets.
     masked_share
         Chance of each gene to be masked.
     """
@@ -82,6 +83,7 @@ class MaskedBatches:
     cells: CountedCells | TokenCells
     seed: int
     two_views: bool = False
+    thinnest_view: float = THINNEST_VIEW
     masked_share: float = MASKED_SHARE
 
     def __call__(self, draws: Sequence[int] | NDArray[np.int64]) -> dict[str, Tensor]:
@@ -106,5 +108,5 @@ class MaskedBatches:
     def _views(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Ragged:
         if not self.two_views:
             return self.cells.take(rows)
-        shares = rng.uniform(LEAST_KEPT, 1 - LEAST_KEPT, len(rows))
+        shares = rng.uniform(self.thinnest_view, 1 - self.thinnest_view, len(rows))
         return join_ragged(self.cells.split(rows, shares, rng))

@@ -7,6 +7,7 @@ from typing import Literal
 from rankformer.data.masking import MASKED_SHARE
 from rankformer.errors import SettingsError
 from rankformer.model.objective import CONTRAST_WEIGHT
+from rankformer.tasks.pretraining_batches import THINNEST_VIEW
 from rankformer.vocabulary import Vocabulary
 
 Objective = Literal["mlm", "mlm+contrastive"]
@@ -16,6 +17,7 @@ _AT_LEAST_ONE = (
 _AT_LEAST_ZERO = ("warmup_steps", "weight_decay", "seed")
 _ABOVE_ZERO = ("epochs", "learning_rate", "max_grad_norm", "contrast_weight", "masked_share")
 _SHARES = ("masked_share", "held_out_share")
+_AT_MOST_HALF = ("thinnest_view",)
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ class Recipe:
         together, meant for embeddings of cells that are used without labels.
     contrast_weight
         Weight of the second term.
+    thinnest_view
+        The least share of a cell's molecules that one of its two views gets, at most a half: the
+        share is drawn anew for each cell. Less makes views of more unlike depth.
     masked_share
         Chance of each gene to be masked.
     epochs, max_steps
@@ -57,6 +62,7 @@ class Recipe:
 
     objective: Objective = "mlm"
     contrast_weight: float = CONTRAST_WEIGHT
+    thinnest_view: float = THINNEST_VIEW
     masked_share: float = MASKED_SHARE
     epochs: float = 3.0
     max_steps: int | None = None
@@ -86,6 +92,7 @@ class Recipe:
         self._expect(_AT_LEAST_ONE, "A whole number, at least 1.", lambda value: value >= 1)
         self._expect(_AT_LEAST_ZERO, "A number, at least 0.", lambda value: value >= 0)
         self._expect(_ABOVE_ZERO, "A number above 0.", lambda value: value > 0)
+        self._expect(_AT_MOST_HALF, "A share above 0, at most 0.5.", lambda value: 0 < value <= 0.5)
         self._expect(_SHARES, "A share, at least 0 and below 1.", lambda value: 0 <= value < 1)
 
     def _expect(
