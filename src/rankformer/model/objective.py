@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rankformer.model.encoder import MaskedLanguageModel, PackedBatch
+from rankformer.model.pooling import mean_by_cell
 
 TEMPERATURE = 0.1
 CONTRAST_WEIGHT = 0.3
@@ -58,18 +59,9 @@ class PretrainingObjective(nn.Module):
         hidden_TD = self.model.encoder(batch)
         loss = functional.cross_entropy(self.model.score(hidden_TD[places]).float(), genes)
         if self.contrast_weight:
-            cells_CD = self._mean_of_genes(hidden_TD, tokens, offsets)
+            cells_CD = mean_by_cell(hidden_TD, tokens, offsets, self.special)
             loss = loss + self.contrast_weight * contrast_views(cells_CD)
         return {"loss": loss}
-
-    def _mean_of_genes(self, hidden_TD: Tensor, tokens_T: Tensor, offsets: Tensor) -> Tensor:
-        n_cells, n_tokens = len(offsets) - 1, len(hidden_TD)
-        cell_T = torch.repeat_interleave(offsets.diff(), output_size=n_tokens)
-        is_gene_T1 = ~torch.isin(tokens_T[:n_tokens], self.special).unsqueeze(1)
-        sums_CD = hidden_TD.new_zeros(n_cells, hidden_TD.shape[1], dtype=torch.float32)
-        sums_CD = sums_CD.index_add(0, cell_T, (hidden_TD * is_gene_T1).float())
-        sizes_C1 = sums_CD.new_zeros(n_cells, 1).index_add(0, cell_T, is_gene_T1.float())
-        return sums_CD / sizes_C1.clamp(min=1)
 
 
 def contrast_views(cells_CD: Tensor, temperature: float = TEMPERATURE) -> Tensor:

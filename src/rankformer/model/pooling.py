@@ -71,6 +71,33 @@ def mean_of_genes(hidden_TD: Tensor, genes: GenePlaces) -> Tensor:
     return (sums_CD / n_genes_C.unsqueeze(1)).float()
 
 
+def mean_by_cell(hidden_TD: Tensor, tokens_T: Tensor, offsets: Tensor, special: Tensor) -> Tensor:
+    """As `mean_of_genes`, for training: differentiable, and zeros for a cell without genes.
+
+    Parameters
+    ----------
+    hidden_TD
+        Hidden states of packed tokens.
+    tokens_T
+        The tokens, perhaps with filler behind them.
+    offsets
+        (C + 1,) int64 where each cell begins, on the same device.
+    special
+        Tokens that are no genes.
+
+    Returns
+    -------
+    (C, D) float32.
+    """
+    n_cells, n_tokens = len(offsets) - 1, len(hidden_TD)
+    cell_T = torch.repeat_interleave(offsets.diff(), output_size=n_tokens)
+    is_gene_T1 = ~torch.isin(tokens_T[:n_tokens], special).unsqueeze(1)
+    sums_CD = hidden_TD.new_zeros(n_cells, hidden_TD.shape[1], dtype=torch.float32)
+    sums_CD = sums_CD.index_add(0, cell_T, (hidden_TD * is_gene_T1).float())
+    sizes_C1 = sums_CD.new_zeros(n_cells, 1).index_add(0, cell_T, is_gene_T1.float())
+    return sums_CD / sizes_C1.clamp(min=1)
+
+
 def _sum_rows(rows: Tensor, places: NDArray[np.int64], offsets: NDArray[np.int64]) -> Tensor:
     """Sum the rows at ``places[offsets[i]]`` … ``places[offsets[i + 1] - 1]``, in their order."""
     places_G, offsets_R = (

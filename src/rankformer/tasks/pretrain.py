@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ from rankformer.tasks.held_out import Split, hold_out_cells, hold_out_groups
 from rankformer.tasks.model_card import describe_training, write_documents
 from rankformer.tasks.pretraining_batches import MaskedBatches
 from rankformer.tasks.recipes import Recipe, published_recipe
+from rankformer.tasks.requirements import require_packages
 from rankformer.tasks.tokenize import ReadingOptions, TokenSource, open_sources
 from rankformer.tasks.training_cells import TrainingCells, gather_training_cells
 from rankformer.tasks.training_run import TrainingRun
@@ -155,14 +155,15 @@ def pretrain(
     RankformerError
         If sources, model, recipe and output do not go together.
     """
-    _require_trainer()
+    require_packages("transformers", "accelerate", extra="train")
     if n_workers < 0:
         raise SettingsError(
             f"{n_workers} processes were asked for to make batches.",
             "A whole number, at least 0.",
             "Leave n_workers (--workers) out for none beside the one that trains.",
         )
-    from rankformer.tasks.pretraining_trainer import make_trainer, training_arguments
+    from rankformer.tasks.packed_trainer import training_arguments
+    from rankformer.tasks.pretraining_trainer import make_trainer
 
     output, recipe = Path(output), recipe or published_recipe(vocabulary)
     run = TrainingRun(output)
@@ -185,8 +186,9 @@ def pretrain(
         place = choose_device(device)
         precision = choose_dtype(dtype, place, model.encoder.spec)
         arguments = training_arguments(
-            recipe, run.folder, device=place, dtype=precision, n_workers=n_workers
-        )
+            recipe, run.folder, device=place, dtype=precision, n_workers=n_workers,
+            evaluates=bool(len(held_out)),
+        )  # fmt: skip
         last = _begin(run, arguments, settings, resume=resume)
         model.encoder.recompute = recipe.recompute
         if recipe.coexpression and last is None:
@@ -264,13 +266,3 @@ def _split(cells: TrainingCells[Any], recipe: Recipe) -> Split:
         )
     groups = cells.obs[recipe.held_out_by].iloc[rows]
     return hold_out_groups(rows, groups, recipe.held_out_share, recipe.seed)
-
-
-def _require_trainer() -> None:
-    missing = [name for name in ("transformers", "accelerate") if find_spec(name) is None]
-    if missing:
-        raise SettingsError(
-            f"{' and '.join(missing)} is not installed.",
-            "transformers and accelerate, which train the model.",
-            'Run: pip install "rankformer[train]"',
-        )

@@ -1,65 +1,23 @@
-"""Batches for pretraining: which cells, in which order, with which genes masked.
+"""Batches for pretraining: cells with masked genes, and views of cells.
 
 All of it follows from the seed, the epoch and the cell, so that a run that was killed goes on with
 the very batches that it would have had.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
 
-from rankformer.data.block_shuffle import shuffle_in_blocks
 from rankformer.data.masking import MASKED_SHARE, mask_genes
 from rankformer.model.encoder import PackedBatch
 from rankformer.ragged import Ragged, join_ragged
 from rankformer.tasks.training_cells import CountedCells, TokenCells
 
 THINNEST_VIEW = 0.3
-
-
-class Draws(Sampler[int]):
-    """Numbers that stand for an epoch and a cell: ``epoch * n_cells + row``.
-
-    Parameters
-    ----------
-    rows
-        (n,) ascending rows of the cells to train on.
-    n_cells
-        Cells in all.
-    seed
-        Of the order.
-    """
-
-    def __init__(self, rows: NDArray[np.int64], n_cells: int, seed: int) -> None:
-        self.rows, self.n_cells, self.seed, self.epoch = rows, n_cells, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __iter__(self) -> Iterator[int]:
-        for mixed in shuffle_in_blocks(self.rows, seed=self.seed, epoch=self.epoch):
-            yield from (self.epoch * self.n_cells + mixed).tolist()
-
-
-class Identity(Dataset[int]):
-    """Gives each draw as it is; `MaskedBatches` makes cells of them, a batch at a time."""
-
-    def __init__(self, n_cells: int) -> None:
-        self.n_cells = n_cells
-
-    def __len__(self) -> int:
-        return self.n_cells
-
-    def __getitem__(self, draw: int) -> int:
-        return draw
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""How a model is pretrained: the published recipes, and what may be changed in them."""
+"""How a model is trained: the published recipes, and what may be changed in them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from rankformer.data.masking import MASKED_SHARE
 from rankformer.errors import SettingsError
@@ -11,18 +11,85 @@ from rankformer.tasks.pretraining_batches import THINNEST_VIEW
 from rankformer.vocabulary import Vocabulary
 
 Objective = Literal["mlm", "mlm+contrastive"]
-_AT_LEAST_ONE = (
-    "max_steps", "batch_size", "accumulation", "save_steps", "evaluate_steps", "log_steps",
-)  # fmt: skip
-_AT_LEAST_ZERO = ("warmup_steps", "weight_decay", "seed")
-_ABOVE_ZERO = ("epochs", "learning_rate", "max_grad_norm", "contrast_weight", "masked_share")
-_SHARES = ("masked_share", "held_out_share")
-_AT_MOST_HALF = ("thinnest_view",)
+Rule = tuple[str, Callable[[float], bool], tuple[str, ...]]
+"""What is expected, whether a value is so, and the settings that it holds for."""
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
+    """Settings of any training run.
+
+    Attributes
+    ----------
+    epochs, max_steps
+        How long to train; `max_steps`, where given, decides.
+    batch_size, accumulation
+        Cells a step and process, and steps whose gradients are added up.
+    learning_rate, schedule, warmup_steps
+        Peak of the rate, its course after the warm-up (``"linear"``, ``"cosine"``,
+        ``"constant_with_warmup"``), and steps of the warm-up.
+    weight_decay, max_grad_norm
+        Of AdamW, and the norm to which gradients are clipped.
+    save_steps, evaluate_steps, log_steps
+        Steps between checkpoints, evaluations, and lines of the log; None for once an epoch.
+    recompute
+        Compute activations again in the backward pass rather than keep them: less memory, more
+        time.
+    seed
+        Of everything that is drawn.
+    """
+
+    epochs: float = 3.0
+    max_steps: int | None = None
+    batch_size: int = 12
+    accumulation: int = 1
+    learning_rate: float = 1e-3
+    schedule: str = "linear"
+    warmup_steps: int = 10_000
+    weight_decay: float = 0.001
+    max_grad_norm: float = 1.0
+    save_steps: int | None = 1000
+    evaluate_steps: int | None = 1000
+    log_steps: int = 100
+    recompute: bool = False
+    seed: int = 0
+
+    _rules: ClassVar[Sequence[Rule]] = (
+        (
+            "A whole number, at least 1.", lambda value: value >= 1,
+            ("max_steps", "batch_size", "accumulation", "save_steps", "evaluate_steps",
+             "log_steps"),
+        ),
+        (
+            "A number, at least 0.", lambda value: value >= 0,
+            ("warmup_steps", "weight_decay", "seed"),
+        ),
+        (
+            "A number above 0.", lambda value: value > 0,
+            ("epochs", "learning_rate", "max_grad_norm"),
+        ),
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        for expected, is_right, names in self._rules:
+            self._expect(names, expected, is_right)
+
+    def _expect(
+        self, names: tuple[str, ...], expected: str, is_right: Callable[[float], bool]
+    ) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and not is_right(value):
+                raise SettingsError(
+                    f"{name} is {value}.", expected, f"Correct {name} (--{name.replace('_', '-')})."
+                )
+
+
+@dataclass(frozen=True)
+class Recipe(TrainingRecipe):
     """Settings of a pretraining run; the defaults are those of the published V1 models.
+
+    Those of any run are described in `TrainingRecipe`.
 
     Attributes
     ----------
@@ -36,51 +103,31 @@ class Recipe:
         share is drawn anew for each cell. Less makes views of more unlike depth.
     masked_share
         Chance of each gene to be masked.
-    epochs, max_steps
-        How long to train; `max_steps`, where given, decides.
-    batch_size, accumulation
-        Cells a step and process, and steps whose gradients are added up.
-    learning_rate, schedule, warmup_steps
-        Peak of the rate, its course after the warm-up (``"linear"``, ``"cosine"``,
-        ``"constant_with_warmup"``), and steps of the warm-up.
-    weight_decay, max_grad_norm
-        Of AdamW, and the norm to which gradients are clipped.
     held_out_share, held_out_by
         Share of the cells that are not trained on but evaluated; where a column of obs is named,
         whole groups of it (donors) are held out.
-    save_steps, evaluate_steps, log_steps
-        Steps between checkpoints, evaluations, and lines of the log.
-    recompute
-        Compute activations again in the backward pass rather than keep them: less memory, more
-        time.
     coexpression
         Begin the vectors of genes of a new model from their co-expression in the cells to train on,
         not at random.
-    seed
-        Of order, masks and views.
     """
 
     objective: Objective = "mlm"
     contrast_weight: float = CONTRAST_WEIGHT
     thinnest_view: float = THINNEST_VIEW
     masked_share: float = MASKED_SHARE
-    epochs: float = 3.0
-    max_steps: int | None = None
-    batch_size: int = 12
-    accumulation: int = 1
-    learning_rate: float = 1e-3
-    schedule: str = "linear"
-    warmup_steps: int = 10_000
-    weight_decay: float = 0.001
-    max_grad_norm: float = 1.0
     held_out_share: float = 0.02
     held_out_by: str | None = None
-    save_steps: int = 1000
-    evaluate_steps: int = 1000
-    log_steps: int = 100
-    recompute: bool = False
     coexpression: bool = False
-    seed: int = 0
+
+    _rules: ClassVar[Sequence[Rule]] = (
+        *TrainingRecipe._rules,
+        ("A number above 0.", lambda value: value > 0, ("contrast_weight", "masked_share")),
+        ("A share above 0, at most 0.5.", lambda value: 0 < value <= 0.5, ("thinnest_view",)),
+        (
+            "A share, at least 0 and below 1.", lambda value: 0 <= value < 1,
+            ("masked_share", "held_out_share"),
+        ),
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         if self.objective not in ("mlm", "mlm+contrastive"):
@@ -89,21 +136,7 @@ class Recipe:
                 '"mlm" or "mlm+contrastive".',
                 "Correct objective (--objective).",
             )
-        self._expect(_AT_LEAST_ONE, "A whole number, at least 1.", lambda value: value >= 1)
-        self._expect(_AT_LEAST_ZERO, "A number, at least 0.", lambda value: value >= 0)
-        self._expect(_ABOVE_ZERO, "A number above 0.", lambda value: value > 0)
-        self._expect(_AT_MOST_HALF, "A share above 0, at most 0.5.", lambda value: 0 < value <= 0.5)
-        self._expect(_SHARES, "A share, at least 0 and below 1.", lambda value: 0 <= value < 1)
-
-    def _expect(
-        self, names: tuple[str, ...], expected: str, is_right: Callable[[float], bool]
-    ) -> None:
-        for name in names:
-            value = getattr(self, name)
-            if value is not None and not is_right(value):
-                raise SettingsError(
-                    f"{name} is {value}.", expected, f"Correct {name} (--{name.replace('_', '-')})."
-                )
+        super().__post_init__()
 
 
 def published_recipe(vocabulary: Vocabulary) -> Recipe:
@@ -115,3 +148,61 @@ def published_recipe(vocabulary: Vocabulary) -> Recipe:
     if vocabulary.cls_token is None:
         return Recipe()
     return Recipe(batch_size=4, learning_rate=5e-4, schedule="cosine", warmup_steps=5_000)
+
+
+@dataclass(frozen=True)
+class FineTuningRecipe(TrainingRecipe):
+    """Settings of a fine-tuning run; the defaults are those of the published package.
+
+    Those of any run are described in `TrainingRecipe`.
+
+    Attributes
+    ----------
+    pooling
+        How a cell becomes a vector: ``"cell"``, the mean of its genes, or ``"cls"`` (V2 models).
+    freeze_layers
+        The first so many layers, and the embeddings below them, keep their weights; -1 for all of
+        them, so that only heads are trained.
+    lora_rank
+        Train differences of this rank in place of the weights of the layers (LoRA: Hu et al.,
+        ICLR 2022); they are added to the weights when the model is saved. None trains the weights.
+    lora_alpha
+        The differences are scaled by ``lora_alpha / lora_rank``.
+    dropout
+        Of vectors before the heads.
+    class_weights
+        Weigh each class by the inverse of its frequency in the loss.
+    balanced_sampling
+        Draw cells so that each class of the first label comes equally often.
+    label_smoothing
+        Share of each label that is spread over all classes.
+    patience
+        End after so many evaluations without a better loss on the validation part; None to train to
+        the end. The best model is kept either way.
+    """
+
+    epochs: float = 3.0
+    learning_rate: float = 5e-5
+    warmup_steps: int = 500
+    save_steps: int | None = None
+    evaluate_steps: int | None = None
+    pooling: Literal["cell", "cls"] = "cell"
+    freeze_layers: int = 0
+    lora_rank: int | None = None
+    lora_alpha: float = 16.0
+    dropout: float = 0.02
+    class_weights: bool = False
+    balanced_sampling: bool = False
+    label_smoothing: float = 0.0
+    patience: int | None = None
+
+    _rules: ClassVar[Sequence[Rule]] = (
+        *TrainingRecipe._rules,
+        ("A whole number, at least 1.", lambda value: value >= 1, ("lora_rank", "patience")),
+        ("A number above 0.", lambda value: value > 0, ("lora_alpha",)),
+        ("A whole number, at least -1.", lambda value: value >= -1, ("freeze_layers",)),
+        (
+            "A share, at least 0 and below 1.", lambda value: 0 <= value < 1,
+            ("dropout", "label_smoothing"),
+        ),
+    )  # fmt: skip

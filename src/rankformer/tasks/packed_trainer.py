@@ -1,0 +1,289 @@
+"""`transformers.Trainer` on packed batches: what pretraining and fine-tuning have in common.
+
+Overridden is only what its documentation offers for it: the data loader and the evaluation. What
+is ours to write with each checkpoint is written by a callback.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from rankformer.data.block_shuffle import shuffle_in_blocks
+from rankformer.tasks.recipes import TrainingRecipe
+
+logger = logging.getLogger(__name__)
+WriteModel = Callable[[Path, Sequence[dict[str, Any]]], object]
+"""Writes the model as it is to a folder; given the log of the run so far."""
+MakeBatch = Callable[[Sequence[int]], dict[str, Tensor]]
+"""Makes the inputs of a step of draws."""
+Measure = Callable[[Any], dict[str, float]]
+"""Figures of a module on what is held out; ``loss`` among them."""
+
+
+class Draws(Sampler[int]):
+    """Numbers that stand for an epoch and a cell: ``epoch * n_cells + row``.
+
+    Parameters
+    ----------
+    rows
+        (n,) ascending rows of the cells to train on.
+    n_cells
+        Cells in all.
+    seed
+        Of the order.
+    chances
+        (n,) how often each cell is drawn, in proportion; each once an epoch unless given.
+    """
+
+    def __init__(
+        self,
+        rows: NDArray[np.int64],
+        n_cells: int,
+        seed: int,
+        chances: NDArray[np.float64] | None = None,
+    ) -> None:
+        self.rows, self.n_cells, self.seed, self.epoch = rows, n_cells, seed, 0
+        self.chances = chances
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[int]:
+        for mixed in shuffle_in_blocks(self._drawn(), seed=self.seed, epoch=self.epoch):
+            yield from (self.epoch * self.n_cells + mixed).tolist()
+
+    def _drawn(self) -> NDArray[np.int64]:
+        if self.chances is None:
+            return self.rows
+        rng = np.random.default_rng((self.seed, self.epoch, 1))
+        shares = self.chances / self.chances.sum()
+        return np.sort(rng.choice(self.rows, len(self.rows), p=shares))
+
+
+class _Identity(Dataset[int]):
+    """Gives each draw as it is; `MakeBatch` makes cells of them, a batch at a time."""
+
+    def __init__(self, n_draws: int) -> None:
+        self.n_draws = n_draws
+
+    def __len__(self) -> int:
+        return self.n_draws
+
+    def __getitem__(self, draw: int) -> int:
+        return draw
+
+
+class PackedTrainer(Trainer):
+    """Trains a module on packed batches.
+
+    Parameters
+    ----------
+    module, arguments
+        What to train, and how.
+    draws
+        Which cells, in which order.
+    make_batch
+        Makes batches of draws.
+    measure
+        Evaluates; None where nothing is held out.
+    callbacks
+        Called along the way.
+    drop_last
+        Leave out the last batch of an epoch where it is not full.
+    **more
+        Further arguments of the `Trainer`.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module | None,
+        arguments: TrainingArguments,
+        *,
+        draws: Draws,
+        make_batch: MakeBatch,
+        measure: Measure | None,
+        callbacks: Sequence[TrainerCallback],
+        drop_last: bool = True,
+        **more: Any,
+    ) -> None:
+        self._identity = _Identity(len(draws))
+        super().__init__(
+            module, arguments, train_dataset=self._identity, eval_dataset=_Identity(0),
+            callbacks=[*callbacks, LogProgress()], **more,
+        )  # fmt: skip
+        self.remove_callback(PrinterCallback)
+        self._draws, self._make_batch = draws, make_batch
+        self._measure, self._drop_last = measure, drop_last
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Draws in a shuffled order, made into batches of cells."""
+        loader = DataLoader(
+            self._identity,
+            batch_size=self.args.per_device_train_batch_size,
+            sampler=self._draws,
+            collate_fn=self._make_batch,
+            drop_last=self._drop_last,
+            num_workers=self.args.dataloader_num_workers,
+        )
+        return self.accelerator.prepare(loader)  # type: ignore[no-any-return]
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Figures on all that is held out."""
+        if self._measure is None:
+            return {}
+        figures = self._measure(self.accelerator.unwrap_model(self.model))
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    def evaluate_at_the_end(self) -> None:
+        """Evaluate the finished model, unless its last step was evaluated already."""
+        steps = [entry["step"] for entry in self.state.log_history if "eval_loss" in entry]
+        if self.state.global_step not in steps:
+            self.evaluate()
+
+
+class WriteCheckpoints(TrainerCallback):
+    """Puts a complete model, in the folder ``model``, into each checkpoint of the Trainer."""
+
+    def __init__(self, write: WriteModel) -> None:
+        self._write = write
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / "model"
+            self._write(folder, state.log_history)
+
+
+class LogProgress(TrainerCallback):
+    """Says the loss, the rate and the time left, in the log."""
+
+    def __init__(self) -> None:
+        self._began, self._first_step = 0.0, 0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._began, self._first_step = time.monotonic(), state.global_step
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
+        logs: dict[str, float] | None = None, **_: Any,
+    ) -> None:  # fmt: skip
+        logs = logs or {}
+        if not state.is_world_process_zero or not {"loss", "eval_loss"} & set(logs):
+            return
+        if "eval_loss" in logs:
+            figures = (
+                f"{name.removeprefix('eval_').replace('_', ' ')} {value:.4f}"
+                for name, value in logs.items()
+                if name.startswith("eval_")
+            )
+            logger.info("Step %s, held out: %s", f"{state.global_step:,}", ", ".join(figures))
+            return
+        rate = (state.global_step - self._first_step) / (time.monotonic() - self._began)
+        logger.info(
+            "Step %s of %s: loss %.4f, %.2f steps/s, %.0f s left",
+            f"{state.global_step:,}", f"{state.max_steps:,}", logs["loss"], rate,
+            (state.max_steps - state.global_step) / rate,
+        )  # fmt: skip
+
+
+def training_arguments(
+    recipe: TrainingRecipe,
+    folder: Path,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    n_workers: int = 0,
+    evaluates: bool,
+    saves: bool = True,
+    keeps_best: bool = False,
+) -> TrainingArguments:
+    """A recipe in the Trainer's words.
+
+    Parameters
+    ----------
+    recipe
+        How to train. Without steps between evaluations or checkpoints, each epoch ends with one.
+    folder
+        For checkpoints.
+    device, dtype, n_workers
+        Where, in which precision products are taken, and processes that make batches.
+    evaluates, saves
+        Whether something is held out, and whether checkpoints are kept.
+    keeps_best
+        End with the checkpoint of least loss on what is held out, not with the last one.
+    """
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=recipe.epochs,
+        max_steps=-1 if recipe.max_steps is None else recipe.max_steps,
+        per_device_train_batch_size=recipe.batch_size,
+        gradient_accumulation_steps=recipe.accumulation,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type=recipe.schedule,
+        warmup_steps=recipe.warmup_steps,
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_grad_norm,
+        bf16=dtype == torch.bfloat16,
+        fp16=dtype == torch.float16,
+        use_cpu=device.type == "cpu",
+        seed=recipe.seed,
+        save_strategy=_when(recipe.save_steps) if saves else "no",
+        save_steps=recipe.save_steps or 1,
+        save_total_limit=2,
+        load_best_model_at_end=keeps_best,
+        metric_for_best_model="loss" if keeps_best else None,
+        greater_is_better=False if keeps_best else None,
+        logging_steps=recipe.log_steps,
+        eval_strategy=_when(recipe.evaluate_steps) if evaluates else "no",
+        eval_steps=recipe.evaluate_steps,
+        dataloader_num_workers=n_workers,
+        dataloader_pin_memory=device.type == "cuda",
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        ddp_find_unused_parameters=False,
+        ddp_backend="gloo" if is_distributed() and device.type == "cpu" else None,
+        report_to=["tensorboard"] if saves and find_spec("tensorboard") is not None else [],
+    )
+    # Several GPUs go through torchrun: DataParallel would cut packed batches within cells.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
+
+
+def _when(steps: int | None) -> str:
+    return "epoch" if steps is None else "steps"
+
+
+def is_distributed() -> bool:
+    """Whether torchrun started this process beside others."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1

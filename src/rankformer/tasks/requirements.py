@@ -1,0 +1,29 @@
+"""Packages that only some commands need, which extras of rankformer bring."""
+
+from importlib.util import find_spec
+
+from rankformer.errors import SettingsError
+
+
+def require_packages(*packages: str, extra: str) -> None:
+    """Say what is missing, before any work.
+
+    Parameters
+    ----------
+    *packages
+        Names by which they are imported.
+    extra
+        Of rankformer, that brings them.
+
+    Raises
+    ------
+    SettingsError
+        If one is not installed.
+    """
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise SettingsError(
+            f"{' and '.join(missing)} is not installed.",
+            f"{', '.join(packages)}, which do this part of the work.",
+            f'Run: pip install "rankformer[{extra}]"',
+        )
