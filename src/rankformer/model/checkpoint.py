@@ -6,7 +6,8 @@ Finding one reads no weights and needs no torch; `Checkpoint.encoder` loads them
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -143,6 +144,20 @@ def save_checkpoint(
     VocabularyError
         If the vocabulary does not fit the model.
     """
+    with new_checkpoint(folder) as part:
+        write_checkpoint(part, model, vocabulary, documents)
+    return Path(folder)
+
+
+@contextmanager
+def new_checkpoint(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """A folder to fill, which becomes `folder` when it is whole.
+
+    Raises
+    ------
+    OutputError
+        If something is already there, or it cannot be written.
+    """
     folder = Path(folder)
     if folder.exists():
         raise OutputError(
@@ -150,37 +165,38 @@ def save_checkpoint(
             "A folder that is not there yet.",
             "Choose another name, or move the old one away.",
         )
-    _check_binding(vocabulary, model.encoder.spec, folder.name, None)
     make_folder(folder.parent)
-    _write_whole(folder, model, vocabulary, documents)
-    return folder
+    with whole_or_nothing(folder, overwrite=False) as part:
+        part.mkdir()
+        yield part
 
 
-def _write_whole(
+def write_checkpoint(
     folder: Path,
-    model: "MaskedLanguageModel",
+    model: "MaskedLanguageModel | Encoder",
     vocabulary: Vocabulary,
-    documents: Mapping[str, str],
+    documents: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
+    """Write the files of a checkpoint into a folder that is there; see `save_checkpoint`."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    from rankformer.model.encoder import Encoder
     from rankformer.model.weights import hugging_face_tensors
 
-    binding = {"rankformer": {"vocabulary_sha256": vocabulary.sha256}}
-    config = {**model.encoder.spec.to_config(), **binding}
-    with whole_or_nothing(folder, overwrite=False) as part:
-        part.mkdir()
-        (part / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        try:
-            save_file(hugging_face_tensors(model), part / WEIGHTS_FILES[0], {"format": "pt"})
-        except SafetensorError as error:
-            raise OSError(f"{WEIGHTS_FILES[0]}: {error}") from error
-        # safetensors lets nobody but the owner read the file.
-        (part / WEIGHTS_FILES[0]).chmod((part / CONFIG_FILE).stat().st_mode & 0o777)
-        vocabulary.save(part)
-        for name, text in documents.items():
-            (part / name).write_text(text, encoding="utf-8")
+    spec = model.spec if isinstance(model, Encoder) else model.encoder.spec
+    _check_binding(vocabulary, spec, folder.name, None)
+    config = {**spec.to_config(), "rankformer": {"vocabulary_sha256": vocabulary.sha256}}
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    try:
+        save_file(hugging_face_tensors(model), folder / WEIGHTS_FILES[0], {"format": "pt"})
+    except SafetensorError as error:
+        raise OSError(f"{WEIGHTS_FILES[0]}: {error}") from error
+    # safetensors lets nobody but the owner read the file.
+    (folder / WEIGHTS_FILES[0]).chmod((folder / CONFIG_FILE).stat().st_mode & 0o777)
+    vocabulary.save(folder)
+    for name, text in documents.items():
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 def open_vocabulary(source: str | os.PathLike[str]) -> Vocabulary:

@@ -16,7 +16,7 @@ from rankformer.errors import SettingsError
 from rankformer.model.batching import TokenBudget, run_batches
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.device import choose_device
-from rankformer.model.encoder import PackedBatch
+from rankformer.model.encoder import Encoder, PackedBatch
 from rankformer.model.pooling import GenePlaces, cls_of_cells, mean_of_genes
 from rankformer.model.precision import choose_dtype
 from rankformer.model.spec import LayerNumbering
@@ -66,6 +66,8 @@ class Embedder:
         ``"bfloat16"``, ``"float16"``. Results are float32 in any case.
     max_cells
         The most cells of one batch; as many as the memory allows unless given.
+    encoder
+        Weights to take instead of the checkpoint's: those of a model that is being trained.
 
     Raises
     ------
@@ -82,6 +84,7 @@ class Embedder:
         device: str = "auto",
         dtype: str = "auto",
         max_cells: int | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
         if max_cells is not None and max_cells < 1:
             raise SettingsError(
@@ -93,7 +96,7 @@ class Embedder:
         self.layer = checkpoint.spec.hidden_state_index(emb_layer, numbering)
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device, checkpoint.spec)
-        self.encoder = checkpoint.encoder().to(self.device, self.dtype)
+        self.encoder = (encoder or checkpoint.encoder()).to(self.device, self.dtype).eval()
         n_at_once = torch.get_num_threads() if self.device.type == "cpu" else 1
         self.budget = TokenBudget.for_memory(
             checkpoint.spec, self.device, self.dtype, max_cells, n_at_once

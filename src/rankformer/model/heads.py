@@ -147,8 +147,16 @@ class FineTuningObjective(nn.Module):
         -------
         ``loss``: the weighted sum over the heads.
         """
+        outputs = self.outputs(tokens, positions, offsets, places)
+        return {"loss": self.loss(outputs, truth)}
+
+    def outputs(
+        self, tokens: Tensor, positions: Tensor, offsets: Tensor, places: Tensor, **_: Tensor
+    ) -> list[Tensor]:
+        """Outputs (N, K) of each head for a batch, as in `forward`."""
         batch = PackedBatch(tokens, positions, tuple(offsets.tolist()))
-        return {"loss": self.loss(self.model(batch, places), truth)}
+        outputs: list[Tensor] = self.model(batch, places)
+        return outputs
 
     def loss(self, outputs: Sequence[Tensor], truth: Tensor) -> Tensor:
         """The weighted sum over the heads, each over the units that have its label."""

@@ -61,11 +61,15 @@ def load_masked_language_model(file: Path, spec: EncoderSpec) -> MaskedLanguageM
     return _fill(model, _model_names(spec), read_tensors(file), file)
 
 
-def hugging_face_tensors(model: MaskedLanguageModel) -> dict[str, Tensor]:
+def hugging_face_tensors(model: MaskedLanguageModel | Encoder) -> dict[str, Tensor]:
     """The weights under `BertForMaskedLM`'s names, contiguous, on the CPU."""
     state = model.state_dict()
+    if isinstance(model, Encoder):
+        names = _encoder_names(model.spec)
+    else:
+        names = _model_names(model.encoder.spec)
     tensors: dict[str, Tensor] = {}
-    for ours, theirs in _model_names(model.encoder.spec):
+    for ours, theirs in names:
         parts = state[ours].detach().cpu().chunk(len(theirs))
         tensors.update(zip(theirs, (part.clone() for part in parts), strict=True))
     return tensors

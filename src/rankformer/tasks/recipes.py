@@ -189,7 +189,7 @@ class FineTuningRecipe(TrainingRecipe):
     pooling: Literal["cell", "cls"] = "cell"
     freeze_layers: int = 0
     lora_rank: int | None = None
-    lora_alpha: float = 16.0
+    lora_alpha: int = 16
     dropout: float = 0.02
     class_weights: bool = False
     balanced_sampling: bool = False
@@ -198,8 +198,10 @@ class FineTuningRecipe(TrainingRecipe):
 
     _rules: ClassVar[Sequence[Rule]] = (
         *TrainingRecipe._rules,
-        ("A whole number, at least 1.", lambda value: value >= 1, ("lora_rank", "patience")),
-        ("A number above 0.", lambda value: value > 0, ("lora_alpha",)),
+        (
+            "A whole number, at least 1.", lambda value: value >= 1,
+            ("lora_rank", "lora_alpha", "patience"),
+        ),
         ("A whole number, at least -1.", lambda value: value >= -1, ("freeze_layers",)),
         (
             "A share, at least 0 and below 1.", lambda value: 0 <= value < 1,

@@ -1,0 +1,258 @@
+"""Labels to learn: of cells from columns of obs, of genes from a table; indices and numbers."""
+
+import logging
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rankformer.data.genes import map_genes
+from rankformer.errors import SettingsError
+from rankformer.model.heads import Head
+from rankformer.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """One label of many units: cells, or genes.
+
+    Attributes
+    ----------
+    head
+        Its name and classes.
+    truth
+        (n,) float32: index of the class, or the number; NaN where there is no label.
+    """
+
+    head: Head
+    truth: NDArray[np.float32]
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """(n,) where there is a label."""
+        return ~np.isnan(self.truth)
+
+    @property
+    def names(self) -> NDArray[np.object_]:
+        """(n,) the class as text, or None; of a number the number."""
+        if not self.head.classes:
+            return self.truth.astype(object)
+        classes = np.array([*self.head.classes, None], dtype=object)
+        return classes[np.where(self.known, self.truth, -1).astype(np.int64)]
+
+    def scaled(self, rows: NDArray[np.int64]) -> "Labels":
+        """A number at mean 0 and standard deviation 1 over `rows`; classes as they are."""
+        if self.head.classes:
+            return self
+        own = self.truth[rows].astype(np.float64)
+        mean, scale = float(np.nanmean(own)), float(np.nanstd(own)) or 1.0
+        truth = ((self.truth - mean) / scale).astype(np.float32)
+        return Labels(replace(self.head, mean=mean, scale=scale), truth)
+
+
+def read_classes(
+    column: "pd.Series[Any]", name: str, *, weight: float = 1.0, unlabelled: Collection[str] = ()
+) -> Labels:
+    """Classes from a column.
+
+    Parameters
+    ----------
+    column
+        Of any type; values are read as text, and missing ones are no label.
+    name
+        Of the label.
+    weight
+        Of its loss.
+    unlabelled
+        Values that are no label, such as ``unassigned``.
+
+    Raises
+    ------
+    SettingsError
+        If there are not two classes.
+    """
+    texts = column.astype(object).where(column.notna(), None).map(str, na_action="ignore")
+    texts = texts.where(~texts.isin(list(unlabelled)), None)
+    classes = tuple(sorted(texts.dropna().unique()))
+    if len(classes) < 2:
+        raise SettingsError(
+            f"The label {name!r} has {len(classes)} class(es): {', '.join(classes) or '(none)'}.",
+            "At least two classes to tell apart.",
+            "Name another column (--label), or pass more cells.",
+        )
+    codes = texts.map({each: code for code, each in enumerate(classes)})
+    truth = codes.to_numpy(np.float32, na_value=np.nan)
+    _tell_unlabelled(name, truth)
+    return Labels(Head(name, classes, weight), truth)
+
+
+def read_numbers(column: "pd.Series[Any]", name: str, *, weight: float = 1.0) -> Labels:
+    """Numbers from a column; missing and infinite ones are no label.
+
+    Raises
+    ------
+    SettingsError
+        If it holds anything but numbers, or always the same one.
+    """
+    try:
+        truth = column.astype(object).where(column.notna(), np.nan).astype(np.float32).to_numpy()
+    except (TypeError, ValueError) as error:
+        raise SettingsError(
+            f"The label {name!r} holds {column.dropna().iloc[0]!r}.",
+            "Numbers, to be predicted as such.",
+            "Name it as classes instead (--label), or name another column (--regress).",
+        ) from error
+    truth = np.where(np.isfinite(truth), truth, np.nan).astype(np.float32)
+    if not np.nanstd(truth) > 0:
+        raise SettingsError(
+            f"The label {name!r} holds {len(np.unique(truth[~np.isnan(truth)]))} number(s).",
+            "Numbers that differ between cells.",
+            "Name another column (--regress).",
+        )
+    _tell_unlabelled(name, truth)
+    return Labels(Head(name, (), weight), truth)
+
+
+def read_cell_labels(
+    obs: pd.DataFrame,
+    classes: Sequence[str],
+    numbers: Sequence[str],
+    *,
+    weights: Sequence[float] | None = None,
+    unlabelled: Collection[str] = (),
+) -> list[Labels]:
+    """Labels from columns of obs: those that are classes, then those that are numbers.
+
+    Parameters
+    ----------
+    obs
+        Of the cells.
+    classes, numbers
+        Names of columns.
+    weights
+        Of the losses, in this order; 1 each unless given.
+    unlabelled
+        Values that are no label.
+
+    Raises
+    ------
+    SettingsError
+        If a column is missing or holds nothing to learn, or weights and labels do not match.
+    """
+    names = [*classes, *numbers]
+    if not names or len(set(names)) < len(names):
+        raise SettingsError(
+            f"The labels are {', '.join(names) or '(none)'}.",
+            "At least one column of obs to learn, each once.",
+            "Name columns with label (--label) or regress (--regress).",
+        )
+    for name in names:
+        require_column(obs, name, "--label")
+    if weights is None:
+        weights = [1.0] * len(names)
+    if len(weights) != len(names) or min(weights) <= 0:
+        raise SettingsError(
+            f"{len(weights)} weight(s) were given for {len(names)} label(s): {list(weights)}.",
+            "One above 0 for each label, in the order of labels, then of numbers.",
+            "Correct weights (--label-weight), or leave them out for 1 each.",
+        )
+    own = dict(zip(names, weights, strict=True))
+    return [
+        *(
+            read_classes(obs[name], name, weight=own[name], unlabelled=unlabelled)
+            for name in classes
+        ),
+        *(read_numbers(obs[name], name, weight=own[name]) for name in numbers),
+    ]
+
+
+def read_gene_labels(
+    table: "pd.DataFrame | str | os.PathLike[str]",
+    vocabulary: Vocabulary,
+    *,
+    gene: str,
+    label: str,
+    unlabelled: Collection[str] = (),
+) -> tuple[NDArray[np.int64], Labels]:
+    """Classes of genes from a table.
+
+    Parameters
+    ----------
+    table
+        A row a gene; or a CSV or TSV file of such.
+    vocabulary
+        Genes that are not in it are left out, and told.
+    gene, label
+        Columns of identifiers (of any kind that `map_genes` knows) and of classes.
+    unlabelled
+        Values that are no label.
+
+    Returns
+    -------
+    (n,) tokens of the genes, ascending, and their labels.
+
+    Raises
+    ------
+    SettingsError, GeneError
+        If a column is missing, a gene has two classes, or hardly any gene is known.
+    """
+    if not isinstance(table, pd.DataFrame):
+        table = _read_table(table)
+    require_column(table, gene, "--gene-column", "The table of genes")
+    require_column(table, label, "--label", "The table of genes")
+    known = table[[gene, label]].dropna()
+    var = pd.DataFrame(index=known[gene].astype(str))
+    own = known[label].set_axis(map_genes(var, vocabulary, gene_ids="index").tokens)
+    own = own[own.index >= 0].map(str)
+    classes_of = own.groupby(level=0).agg(set)
+    twofold = classes_of[classes_of.map(len) > 1]
+    if len(twofold):
+        ids = vocabulary.ensembl_id_of[twofold.index.to_numpy()]
+        raise SettingsError(
+            f"{len(twofold)} gene(s) have more than one class, {', '.join(ids[:3])} among them.",
+            "One class for each gene.",
+            "Remove the rows that are wrong from the table.",
+        )
+    column = classes_of.map(lambda each: next(iter(each)))
+    labels = read_classes(column, label, unlabelled=unlabelled)
+    tokens = column.index.to_numpy(np.int64)[labels.known]
+    return tokens, Labels(labels.head, labels.truth[labels.known])
+
+
+def require_column(table: pd.DataFrame, name: str, option: str, what: str = "obs") -> None:
+    """Refuse a column that is not there.
+
+    Raises
+    ------
+    SettingsError
+        If it is not.
+    """
+    if name not in table:
+        raise SettingsError(
+            f"{what} has no column {name!r}.",
+            f"One of {', '.join(map(str, table.columns)) or '(none)'}.",
+            f"Correct {option}.",
+        )
+
+
+def _read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, sep=None, engine="python", dtype=str)
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        raise SettingsError(
+            f"The table {path} could not be read: {error}.",
+            "A CSV or TSV file with a row a gene.",
+            "Correct its path (--genes), or save it anew.",
+        ) from error
+
+
+def _tell_unlabelled(name: str, truth: NDArray[np.float32]) -> None:
+    n_without = int(np.isnan(truth).sum())
+    if n_without:
+        logger.info("%s of %s have no label %r.", f"{n_without:,}", f"{len(truth):,}", name)

@@ -1,0 +1,86 @@
+"""How good predictions are, and how sure they may be."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float32]:
+    """Probabilities, (n, n_classes) float32, of logits over a temperature."""
+    scaled = logits.astype(np.float64) / temperature
+    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
+
+
+def fit_temperature(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> float:
+    """The temperature with which probabilities have the least log loss on held-out units.
+
+    Guo et al., ICML 2017. Between 0.05 and 20, so that a few units that are all right or all wrong
+    do not make certainty or chance of all others.
+
+    Parameters
+    ----------
+    logits
+        (n, n_classes) of units that were not trained on.
+    truth
+        (n,) indices of their classes.
+    """
+    from scipy.optimize import minimize_scalar
+
+    def log_loss(log_temperature: float) -> float:
+        scaled = logits.astype(np.float64) / np.exp(log_temperature)
+        scaled -= scaled.max(axis=1, keepdims=True)
+        own = scaled[np.arange(len(truth)), truth]
+        return float(np.mean(np.log(np.exp(scaled).sum(axis=1)) - own))
+
+    found = minimize_scalar(log_loss, bounds=(np.log(0.05), np.log(20)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def score_classes(
+    probabilities: NDArray[np.floating], truth: NDArray[np.int64], classes: Sequence[str]
+) -> dict[str, float]:
+    """Accuracy, macro-F1 over the classes that are there or predicted, log loss; of two, AUC.
+
+    Parameters
+    ----------
+    probabilities
+        (n, n_classes).
+    truth
+        (n,) indices of classes.
+    classes
+        Their names.
+    """
+    from sklearn.metrics import f1_score, log_loss, roc_auc_score
+
+    found = probabilities.argmax(axis=1)
+    labels = np.arange(len(classes))
+    scores = {
+        "accuracy": float((found == truth).mean()),
+        "macro_f1": float(f1_score(truth, found, average="macro")),
+        "log_loss": float(log_loss(truth, probabilities.astype(np.float64), labels=labels)),
+    }
+    if len(classes) == 2 and len(np.unique(truth)) == 2:
+        scores["auc"] = float(roc_auc_score(truth, probabilities[:, 1]))
+    return scores
+
+
+def score_numbers(found: NDArray[np.floating], truth: NDArray[np.floating]) -> dict[str, float]:
+    """R², the mean absolute error, and Spearman's correlation.
+
+    Parameters
+    ----------
+    found, truth
+        (n,) numbers in their own units.
+    """
+    from scipy.stats import spearmanr
+    from sklearn.metrics import mean_absolute_error, r2_score
+
+    if len(truth) < 2:
+        return {"mae": float(mean_absolute_error(truth, found))}
+    return {
+        "r2": float(r2_score(truth, found)),
+        "mae": float(mean_absolute_error(truth, found)),
+        "spearman": float(spearmanr(truth, found).statistic),
+    }

@@ -1,0 +1,219 @@
+"""Which units are trained on, which decide when to stop, and which are only tested on.
+
+Cells of one donor are alike in more than their kind, so a model that has seen a donor looks better
+on its other cells than it is: whole groups are held apart where they are named.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rankformer.errors import SettingsError
+
+logger = logging.getLogger(__name__)
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class PartSplit:
+    """Ascending positions of the units of each part, int64.
+
+    Attributes
+    ----------
+    train
+        Trained on.
+    validation
+        Decides which checkpoint is kept, when to stop, and the temperature.
+    test
+        Only measured on; may be empty.
+    """
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+    def column(self, n_units: int) -> NDArray[np.object_]:
+        """(n_units,) the part of each unit, or None."""
+        parts = np.full(n_units, None, dtype=object)
+        for name in PARTS:
+            parts[getattr(self, name)] = name
+        return parts
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """How units are split.
+
+    Attributes
+    ----------
+    validation_share, test_share
+        Shares of the units; of groups, at least so much of the units.
+    n_folds
+        Test each unit once: so many splits, each with another test part, in place of `test_share`.
+    seed
+        Decides which units go where.
+    """
+
+    validation_share: float = 0.1
+    test_share: float = 0.1
+    n_folds: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        shares = self.validation_share, self.test_share
+        if not (0 < shares[0] < 1 and 0 <= shares[1] < 1 and sum(shares) < 1):
+            raise SettingsError(
+                f"The shares to validate and to test on are {shares[0]} and {shares[1]}.",
+                "A share above 0 for validation, one of 0 and more for the test, together below 1.",
+                "Correct validation_share (--validation-share) or test_share (--test-share).",
+            )
+        if self.n_folds is not None and self.n_folds < 2:
+            raise SettingsError(
+                f"{self.n_folds} fold(s) were asked for.",
+                "At least two, so that each has others to train on.",
+                "Correct n_folds (--folds).",
+            )
+
+
+def split_units(
+    classes: NDArray[np.object_],
+    groups: "pd.Series[Any] | None",
+    plan: SplitPlan,
+) -> Iterator[PartSplit]:
+    """Split units, once or into folds.
+
+    Parameters
+    ----------
+    classes
+        (n,) what each part should have its share of; one value throughout for numbers.
+    groups
+        (n,) donors or the like, which are never torn.
+    plan
+        Shares and folds.
+
+    Yields
+    ------
+    One split, or one a fold.
+
+    Raises
+    ------
+    SettingsError
+        If there are too few units, or groups, to do so.
+    """
+    codes = _group_codes(classes, groups)
+    units = np.arange(len(classes))
+    if plan.n_folds is not None:
+        for rest, test in _folds(units, classes, codes, plan.n_folds, plan.seed):
+            train, validation = _validate(rest, classes, codes, plan.validation_share, plan.seed)
+            yield PartSplit(train, validation, test)
+        return
+    rest, test = _part(units, classes, codes, plan.test_share, plan.seed)
+    share = plan.validation_share / (1 - plan.test_share)
+    train, validation = _validate(rest, classes, codes, share, plan.seed + 1)
+    yield PartSplit(train, validation, test)
+
+
+def _group_codes(
+    classes: NDArray[np.object_], groups: "pd.Series[Any] | None"
+) -> NDArray[np.int64] | None:
+    if groups is None:
+        return None
+    if groups.isna().any():
+        raise SettingsError(
+            f"{int(groups.isna().sum()):,} of {len(classes):,} cells have no {groups.name}.",
+            "A group for each labelled cell, so that none is both trained and tested on.",
+            "Fill the column, or name another one (--group).",
+        )
+    return pd.factorize(groups)[0].astype(np.int64)
+
+
+Pair = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+def _validate(
+    units: NDArray[np.int64],
+    classes: NDArray[np.object_],
+    groups: NDArray[np.int64] | None,
+    share: float,
+    seed: int,
+) -> Pair:
+    """As `_part`; of a single group a part is taken all the same, as it is not what is tested."""
+    if groups is not None and len(np.unique(groups[units])) == 1:
+        logger.warning(
+            "One group is left to train on, so what is validated on is of it too: probabilities "
+            "may be too high for other groups."
+        )
+        groups = None
+    return _part(units, classes, groups, share, seed)
+
+
+def _part(
+    units: NDArray[np.int64],
+    classes: NDArray[np.object_],
+    groups: NDArray[np.int64] | None,
+    share: float,
+    seed: int,
+) -> Pair:
+    """What is left, and a part of about a share of the units."""
+    if not share:
+        return units, units[:0]
+    if groups is None:
+        return _stratified_part(units, classes, share, seed)
+    # The fold of so many whose size is nearest to the share, and whose classes are balanced best.
+    n_groups = len(np.unique(groups[units]))
+    n_folds = min(max(round(1 / share), 2), n_groups)
+    return next(_folds(units, classes, groups, n_folds, seed))
+
+
+def _stratified_part(
+    units: NDArray[np.int64], classes: NDArray[np.object_], share: float, seed: int
+) -> Pair:
+    """A share of each class, at least one of it where it has two."""
+    rng = np.random.default_rng(seed)
+    held: list[NDArray[np.int64]] = []
+    for _, own in pd.Series(units).groupby(classes[units].astype(str)):
+        n_held = min(max(round(share * len(own)), 1), len(own) - 1)
+        held.append(rng.permutation(own.to_numpy())[:n_held])
+    part = np.sort(np.concatenate(held))
+    rest = np.setdiff1d(units, part)
+    if not len(part) or not len(rest):
+        raise SettingsError(
+            f"There are {len(units):,} labelled units, which cannot be split.",
+            "At least two of one class.",
+            "Pass more cells, or name another label.",
+        )
+    return rest, part
+
+
+def _folds(
+    units: NDArray[np.int64],
+    classes: NDArray[np.object_],
+    groups: NDArray[np.int64] | None,
+    n_folds: int,
+    seed: int,
+) -> Iterator[Pair]:
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    own = classes[units].astype(str)
+    n_available = len(units) if groups is None else len(np.unique(groups[units]))
+    if n_available < max(n_folds, 2):
+        what = "labelled units" if groups is None else "groups"
+        raise SettingsError(
+            f"There are {n_available} {what} to make {max(n_folds, 2)} parts of.",
+            "At least one for each part.",
+            "Lower n_folds (--folds) or the shares, or name a column with more groups (--group).",
+        )
+    if groups is None:
+        splitter: Any = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
+        pairs = splitter.split(units, own)
+    else:
+        splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+        pairs = splitter.split(units, own, groups[units])
+    for rest, part in pairs:
+        if len(rest) and len(part):
+            yield units[rest], units[part]
