@@ -39,6 +39,17 @@ class Dtype(StrEnum):
     float16 = "float16"
 
 
+class Pooling(StrEnum):
+    cell = "cell"
+    cls = "cls"
+
+
+class Schedule(StrEnum):
+    linear = "linear"
+    cosine = "cosine"
+    constant = "constant_with_warmup"
+
+
 WHERE_THE_COUNTS_ARE = "Where the counts are"
 WHICH_GENES_THEY_ARE = "Which genes they are"
 HOW_THE_MODEL_RUNS = "How the model runs"

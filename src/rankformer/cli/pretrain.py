@@ -15,6 +15,7 @@ from rankformer.cli.options import (
     GeneTableFile,
     Layer,
     MinRecognised,
+    Schedule,
     Sources,
     TableEnsembl,
     TableIdentifier,
@@ -39,12 +40,6 @@ _RECIPE = "How it is trained (the published recipe unless given)"
 class Objective(StrEnum):  # noqa: D101
     mlm = "mlm"
     contrastive = "mlm+contrastive"
-
-
-class Schedule(StrEnum):  # noqa: D101
-    linear = "linear"
-    cosine = "cosine"
-    constant = "constant_with_warmup"
 
 
 def _what(text: str) -> Any:

@@ -40,9 +40,9 @@ class Labels:
 
     @property
     def names(self) -> NDArray[np.object_]:
-        """(n,) the class as text, or None; of a number the number."""
+        """(n,) the class as text, or None; of a number the number in its own units."""
         if not self.head.classes:
-            return self.truth.astype(object)
+            return (self.head.mean + self.head.scale * self.truth.astype(np.float64)).astype(object)
         classes = np.array([*self.head.classes, None], dtype=object)
         return classes[np.where(self.known, self.truth, -1).astype(np.int64)]
 

@@ -3,9 +3,11 @@
 import json
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from rankformer.model.spec import EncoderSpec
+from rankformer.tasks.tokenize import TokenSource
 
 CARD_FILE, RECORD_FILE = "README.md", "training.json"
 _HEADER = """---
@@ -13,6 +15,17 @@ library_name: rankformer
 tags: [single-cell, geneformer, rank-value-encoding]
 ---"""
 _PACKAGES = ("rankformer", "torch", "transformers", "accelerate", "numpy")
+
+
+def describe_data(
+    sources: Sequence[TokenSource], n_trained: int, n_held_out: int
+) -> dict[str, Any]:
+    """What is trained on. Files by their names: where they lay says nothing of a model."""
+    described = [
+        {**source.provenance(), "source": Path(source.name).name, "n_cells": len(source)}
+        for source in sources
+    ]
+    return {"sources": described, "n_trained": n_trained, "n_held_out": n_held_out}
 
 
 def describe_training(
@@ -51,7 +64,13 @@ def describe_training(
 
 
 def write_documents(
-    name: str, spec: EncoderSpec, record: Mapping[str, Any], words: str = ""
+    name: str,
+    spec: EncoderSpec,
+    record: Mapping[str, Any],
+    *,
+    words: str,
+    objective: str,
+    sections: Sequence[tuple[str, str]],
 ) -> dict[str, str]:
     """The files that go with a model: file name → text.
 
@@ -62,34 +81,40 @@ def write_documents(
     spec
         Its shape.
     record
-        From `describe_training`.
+        From `describe_training`, perhaps with more.
     words
         Paragraphs on what the model is for, put first.
+    objective
+        A sentence on what was minimised.
+    sections
+        Titles and Markdown of what comes after the training: its results.
     """
-    return {
-        CARD_FILE: _write_card(name, spec, record, words),
-        RECORD_FILE: json.dumps(record, indent=2) + "\n",
-    }
+    texts = [
+        _HEADER,
+        f"# {name}",
+        words,
+        "## Model",
+        _describe_model(spec, record["begun_from"]),
+        "## Data",
+        _describe_cells(record),
+        markdown_table(("source", "cells"), _source_rows(record)),
+        "## Training",
+        f"{objective} {_describe_recipe(record)}",
+        *(text for title, body in sections for text in (f"## {title}", body)),
+        _describe_versions(record),
+    ]
+    return {CARD_FILE: "\n\n".join(texts), RECORD_FILE: json.dumps(record, indent=2) + "\n"}
 
 
-def _write_card(name: str, spec: EncoderSpec, record: Mapping[str, Any], words: str) -> str:
-    return "\n\n".join(
-        [
-            _HEADER,
-            f"# {name}",
-            words or "A Geneformer encoder, trained with rankformer.",
-            "## Model",
-            _describe_model(spec, record["begun_from"]),
-            "## Data",
-            _describe_cells(record),
-            _table(("source", "cells"), _source_rows(record)),
-            "## Training",
-            _describe_recipe(record),
-            "## Masked genes of held-out cells",
-            _table(("step", "loss, nats", "accuracy"), _evaluation_rows(record)),
-            _describe_versions(record),
-        ]
-    )
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; text in it is escaped."""
+    lines = [header, ["---"] * len(header), *([escape(each) for each in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def escape(text: str) -> str:
+    """A name as one cell of a Markdown table."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
 def _describe_model(spec: EncoderSpec, begun_from: str) -> str:
@@ -114,7 +139,6 @@ def _describe_recipe(record: Mapping[str, Any]) -> str:
     recipe = record["recipe"]
     steps = max((int(entry["step"]) for entry in record["log"] if "step" in entry), default=0)
     return (
-        f"Objective {recipe['objective']}, {recipe['masked_share']:.0%} of the genes masked. "
         f"{steps:,} steps of {recipe['batch_size']} cells a process, gradients of "
         f"{recipe['accumulation']} batches added up. AdamW, rate {recipe['learning_rate']:g} "
         f"({recipe['schedule']}, {recipe['warmup_steps']:,} steps of warm-up), weight decay "
@@ -123,22 +147,4 @@ def _describe_recipe(record: Mapping[str, Any]) -> str:
 
 
 def _source_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(_escape(each["source"]), f"{each['n_cells']:,}") for each in record["sources"]]
-
-
-def _evaluation_rows(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    return [
-        (f"{int(each['step']):,}", f"{each['eval_loss']:.4f}", f"{each['eval_accuracy']:.2%}")
-        for each in record["log"]
-        if "eval_loss" in each
-    ]
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _escape(text: str) -> str:
-    """A name as one cell of a Markdown table."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    return [(each["source"], f"{each['n_cells']:,}") for each in record["sources"]]

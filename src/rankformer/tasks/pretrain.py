@@ -22,11 +22,16 @@ from rankformer.model.registry import require_model
 from rankformer.model.spec import EncoderSpec
 from rankformer.tasks.gene_beginnings import begin_from_coexpression
 from rankformer.tasks.held_out import Split, hold_out_cells, hold_out_groups
-from rankformer.tasks.model_card import describe_training, write_documents
+from rankformer.tasks.model_card import (
+    describe_data,
+    describe_training,
+    markdown_table,
+    write_documents,
+)
 from rankformer.tasks.pretraining_batches import MaskedBatches
 from rankformer.tasks.recipes import Recipe, published_recipe
 from rankformer.tasks.requirements import require_packages
-from rankformer.tasks.tokenize import ReadingOptions, TokenSource, open_sources
+from rankformer.tasks.tokenize import ReadingOptions, open_sources
 from rankformer.tasks.training_cells import TrainingCells, gather_training_cells
 from rankformer.tasks.training_run import TrainingRun
 from rankformer.vocabulary import Vocabulary
@@ -174,7 +179,7 @@ def pretrain(
         ]
         cells = gather_training_cells(opened)
         rows, held_out = _split(cells, recipe)
-        data = _describe_data(opened, len(rows), len(held_out))
+        data = describe_data(opened, len(rows), len(held_out))
         settings = {
             "recipe": asdict(recipe),
             "model": model.encoder.spec.to_config(),
@@ -211,17 +216,6 @@ def pretrain(
     return Checkpoint.open(output)
 
 
-def _describe_data(
-    sources: Sequence[TokenSource], n_trained: int, n_held_out: int
-) -> dict[str, Any]:
-    """What is trained on. Files by their names: where they lay says nothing of a model."""
-    described = [
-        {**source.provenance(), "source": Path(source.name).name, "n_cells": len(source)}
-        for source in sources
-    ]
-    return {"sources": described, "n_trained": n_trained, "n_held_out": n_held_out}
-
-
 def _make_writer(
     name: str,
     model: MaskedLanguageModel,
@@ -232,10 +226,30 @@ def _make_writer(
     """What writes the model as it is, with its card, given a folder and the log of the run."""
 
     def write(folder: Path, log: Sequence[Mapping[str, Any]]) -> None:
-        documents = write_documents(name, model.encoder.spec, describe(log=log), words)
+        record = describe(log=log)
+        documents = write_documents(
+            name, model.encoder.spec, record,
+            words=words or "A Geneformer encoder, trained with rankformer.",
+            objective=_describe_objective(record["recipe"]),
+            sections=[("Masked genes of held-out cells", _evaluation_table(log))],
+        )  # fmt: skip
         save_checkpoint(folder, model, vocabulary, documents)
 
     return write
+
+
+def _describe_objective(recipe: Mapping[str, Any]) -> str:
+    masked = f"{recipe['masked_share']:.0%} of the genes masked"
+    return f"Objective {recipe['objective']}, {masked}."
+
+
+def _evaluation_table(log: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        (f"{int(each['step']):,}", f"{each['eval_loss']:.4f}", f"{each['eval_accuracy']:.2%}")
+        for each in log
+        if "eval_loss" in each
+    ]
+    return markdown_table(("step", "loss, nats", "accuracy"), rows)
 
 
 def _begin(

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float32]:
-    """Probabilities, (n, n_classes) float32, of logits over a temperature."""
+def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float64]:
+    """Probabilities, (n, n_classes) float64, of logits over a temperature."""
     scaled = logits.astype(np.float64) / temperature
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def fit_temperature(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> float:
@@ -59,7 +59,7 @@ def score_classes(
     scores = {
         "accuracy": float((found == truth).mean()),
         "macro_f1": float(f1_score(truth, found, average="macro")),
-        "log_loss": float(log_loss(truth, probabilities.astype(np.float64), labels=labels)),
+        "log_loss": float(log_loss(truth, probabilities, labels=labels)),
     }
     if len(classes) == 2 and len(np.unique(truth)) == 2:
         scores["auc"] = float(roc_auc_score(truth, probabilities[:, 1]))

@@ -1,0 +1,215 @@
+"""``rankformer finetune``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rankformer.cli.options import (
+    HOW_THE_MODEL_RUNS,
+    Check,
+    Device,
+    Dtype,
+    EnsemblRelease,
+    GeneIds,
+    GeneTableFile,
+    Layer,
+    MinRecognised,
+    Model,
+    Pooling,
+    Schedule,
+    Sources,
+    TableEnsembl,
+    TableIdentifier,
+    Threads,
+    UndoLog1p,
+    UseRaw,
+    limit_threads,
+    reading_options,
+    say,
+)
+from rankformer.errors import SettingsError
+
+if TYPE_CHECKING:
+    from rankformer.tasks.finetuning_material import CellTask, GeneTask
+
+_WHAT = "What is learned"
+_SPLIT = "What it is tested on"
+_RECIPE = "How it is trained"
+
+
+def _what(text: str, *names: str) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel=_WHAT)
+
+
+def _split(text: str, *names: str) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel=_SPLIT)
+
+
+def _recipe(text: str, *names: str) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel=_RECIPE)
+
+
+def finetune(
+    files: Sources,
+    output: Annotated[Path, typer.Option("--output", "-o", help="A folder for the model.")],
+    model: Model,
+    label: Annotated[
+        list[str] | None, _what("A column of obs with classes, or of --genes; may be repeated.")
+    ] = None,
+    regress: Annotated[
+        list[str] | None, _what("A column of obs with numbers; may be repeated.")
+    ] = None,
+    label_weight: Annotated[
+        list[float] | None, _what("Weight of each label's loss: labels first, then numbers.")
+    ] = None,
+    unlabelled: Annotated[
+        list[str] | None, _what("A value that is no label, such as unassigned; may be repeated.")
+    ] = None,
+    genes: Annotated[
+        Path | None, _what("Learn classes of genes: a CSV or TSV with a row a gene.")
+    ] = None,
+    gene_column: Annotated[str, _what("Beside --genes: its column of genes.")] = "ensembl_id",
+    group: Annotated[
+        str | None, _split("A column of obs, such as donor, whose groups are never torn.")
+    ] = None,
+    validation_share: Annotated[
+        float, _split("Share that decides when to stop, and the probabilities.")
+    ] = 0.1,
+    test_share: Annotated[float, _split("Share that is only tested on.")] = 0.1,
+    folds: Annotated[
+        int | None, _split("Test each cell or gene once: a model for each of so many folds.")
+    ] = None,
+    pooling: Annotated[Pooling, _recipe("A cell is the mean of its genes, or <cls>.")] = (
+        Pooling.cell
+    ),
+    freeze_layers: Annotated[
+        int | None, _recipe("Layers that keep their weights, from below; -1: all.")
+    ] = None,
+    lora_rank: Annotated[int | None, _recipe("Train differences of this rank (LoRA).")] = None,
+    lora_alpha: Annotated[int | None, _recipe("They are scaled by alpha / rank.")] = None,
+    dropout: Annotated[float | None, _recipe("Of vectors before the heads.")] = None,
+    class_weights: Annotated[
+        bool, _recipe("Weigh classes by their rarity in the loss.", "--class-weights")
+    ] = False,
+    balanced_sampling: Annotated[
+        bool, _recipe("Draw each class of the first label equally often.", "--balanced-sampling")
+    ] = False,
+    label_smoothing: Annotated[float | None, _recipe("Share spread over all classes.")] = None,
+    patience: Annotated[
+        int | None, _recipe("End after so many evaluations without a better loss.")
+    ] = None,
+    search: Annotated[
+        int | None, _recipe("First try so many recipes (needs optuna), and take the best.")
+    ] = None,
+    epochs: Annotated[float | None, _recipe("Times that each cell is seen.")] = None,
+    max_steps: Annotated[int | None, _recipe("Steps, in the place of epochs.")] = None,
+    batch_size: Annotated[int | None, _recipe("Cells a step and process.")] = None,
+    accumulation: Annotated[int | None, _recipe("Batches whose gradients are added.")] = None,
+    learning_rate: Annotated[float | None, _recipe("Its peak.")] = None,
+    schedule: Annotated[Schedule | None, _recipe("Its course after the warm-up.")] = None,
+    warmup_steps: Annotated[int | None, _recipe("Steps of the warm-up.")] = None,
+    weight_decay: Annotated[float | None, _recipe("Of AdamW.")] = None,
+    evaluate_steps: Annotated[
+        int | None,
+        _recipe("Steps between evaluations and checkpoints; once an epoch unless given."),
+    ] = None,
+    log_steps: Annotated[int | None, _recipe("Steps between lines of the log.")] = None,
+    recompute: Annotated[
+        bool, _recipe("Less memory, more time (gradient checkpointing).", "--recompute")
+    ] = False,
+    seed: Annotated[int, _recipe("Of heads, order and split.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run that was begun for this output.")
+    ] = False,
+    layer: Layer = None,
+    use_raw: UseRaw = None,
+    undo_log1p: UndoLog1p = False,
+    check: Check = True,
+    gene_ids: GeneIds = None,
+    gene_table: GeneTableFile = None,
+    identifier_column: TableIdentifier = None,
+    ensembl_column: TableEnsembl = None,
+    ensembl_release: EnsemblRelease = None,
+    min_recognised: MinRecognised = 0.5,
+    device: Device = "auto",
+    dtype: Annotated[
+        Dtype,
+        typer.Option(help="Of products; weights are float32.", rich_help_panel=HOW_THE_MODEL_RUNS),
+    ] = Dtype.float32,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Processes that make batches.", rich_help_panel=HOW_THE_MODEL_RUNS
+        ),
+    ] = 0,
+    threads: Threads = None,
+) -> None:
+    """Teach a model labels of cells or genes, tested on what it has not seen."""
+    from dataclasses import replace
+
+    from rankformer.model.checkpoint import Checkpoint
+    from rankformer.tasks.finetune import FineTuningSettings, cross_validate, search_recipe
+    from rankformer.tasks.finetune import finetune as train
+    from rankformer.tasks.recipes import FineTuningRecipe
+    from rankformer.tasks.splits import SplitPlan
+
+    task = _task(label, regress, label_weight, unlabelled, genes, gene_column, group)
+    changes: dict[str, Any] = {
+        "pooling": pooling.value, "freeze_layers": freeze_layers, "lora_rank": lora_rank,
+        "lora_alpha": lora_alpha, "dropout": dropout, "class_weights": class_weights,
+        "balanced_sampling": balanced_sampling, "label_smoothing": label_smoothing,
+        "patience": patience, "epochs": epochs, "max_steps": max_steps, "batch_size": batch_size,
+        "accumulation": accumulation, "learning_rate": learning_rate,
+        "schedule": schedule and schedule.value, "warmup_steps": warmup_steps,
+        "weight_decay": weight_decay, "evaluate_steps": evaluate_steps,
+        "save_steps": evaluate_steps, "log_steps": log_steps, "recompute": recompute, "seed": seed,
+    }  # fmt: skip
+    given = {name: value for name, value in changes.items() if value is not None}
+    settings = FineTuningSettings(
+        recipe=FineTuningRecipe(**given),
+        plan=SplitPlan(validation_share, test_share, folds, seed),
+        options=reading_options(
+            layer=layer, use_raw=use_raw, undo_log1p=undo_log1p, check=check, gene_ids=gene_ids,
+            gene_table=gene_table, identifier_column=identifier_column,
+            ensembl_column=ensembl_column, ensembl_release=ensembl_release,
+            min_recognised=min_recognised, threads=threads,
+        ),
+        device=device, dtype=dtype.value, n_workers=workers, resume=resume,
+    )  # fmt: skip
+    limit_threads(threads)
+    checkpoint = Checkpoint.open(model)
+    if search is not None:
+        found = search_recipe(files, checkpoint, task, settings, n_trials=search)
+        settings = replace(settings, recipe=found)
+    if folds is None:
+        train(files, output, checkpoint, task, settings)
+    else:
+        cross_validate(files, output, checkpoint, task, settings)
+    say(f"Wrote {output}.")
+
+
+def _task(
+    label: list[str] | None,
+    regress: list[str] | None,
+    label_weight: list[float] | None,
+    unlabelled: list[str] | None,
+    genes: Path | None,
+    gene_column: str,
+    group: str | None,
+) -> "CellTask | GeneTask":
+    from rankformer.tasks.finetuning_material import CellTask, GeneTask
+
+    without = tuple(unlabelled or ())
+    if genes is None:
+        weights = tuple(label_weight) if label_weight else None
+        return CellTask(tuple(label or ()), tuple(regress or ()), weights, without, group)
+    names = label or []
+    if len(names) != 1 or regress or label_weight or group:
+        raise SettingsError(
+            "Beside --genes, other than one --label was given, or --regress, --label-weight or "
+            "--group, which are for cells.",
+            "One --label: a column of the table with the classes of genes.",
+            "Leave the others out.",
+        )
+    return GeneTask(genes, gene_column, names[0], without)

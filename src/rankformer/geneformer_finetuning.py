@@ -1,0 +1,293 @@
+"""Fine-tuning behind the interface that users of Helical's Geneformer know. It only delegates."""
+
+import inspect
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankformer.errors import SettingsError
+from rankformer.geneformer import Geneformer, GeneformerConfig
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from torch import nn
+
+    from rankformer.data.tokens import TokenizedCells
+    from rankformer.model.embedder import Embedder
+    from rankformer.model.encoder import Encoder
+    from rankformer.model.heads import Head, Loss
+    from rankformer.tasks.finetuning_batches import LabelledBatches
+    from rankformer.tasks.labels import Labels
+    from rankformer.tasks.recipes import FineTuningRecipe
+
+_BUILT_IN = ("classification", "regression")
+
+
+class GeneformerFineTuningModel(Geneformer):
+    """A Geneformer model with a head, to be trained on a dataset.
+
+    Unlike Helical's, training is in train mode, in shuffled order, and batches are packed.
+
+    Parameters
+    ----------
+    geneformer_config
+        See `GeneformerConfig`; ``emb_mode`` ``"cell"`` or ``"cls"`` says how a cell becomes a
+        vector, ``batch_size`` is that of training too.
+    fine_tuning_head
+        ``"classification"``, ``"regression"``, or a module: (n, d_model) → (n, outputs).
+    output_size
+        Number of classes; 1 for regression. A module knows its own.
+
+    Raises
+    ------
+    CheckpointError, VocabularyError, SettingsError
+        If the model is not there, or head and size do not go together.
+    """
+
+    def __init__(
+        self,
+        geneformer_config: GeneformerConfig | None = None,
+        fine_tuning_head: "Literal['classification', 'regression'] | nn.Module" = "classification",
+        output_size: int | None = None,
+    ) -> None:
+        super().__init__(geneformer_config or GeneformerConfig())
+        if self.config.emb_mode == "gene":
+            raise SettingsError(
+                "emb_mode is 'gene', and a head of cells is to be trained.",
+                "'cell' or 'cls': one vector a cell.",
+                "Correct GeneformerConfig(emb_mode=…). Classes of genes: `rankformer finetune "
+                "--genes`.",
+            )
+        self._is_regression = fine_tuning_head == "regression"
+        self._head = self._make_head(fine_tuning_head, output_size)
+        self._trained: Encoder | None = None
+
+    @property
+    def embedder(self) -> "Embedder":
+        """The model with the weights as they were trained last."""
+        if self._embedder is None and self._trained is not None:
+            from rankformer.model.embedder import Embedder
+
+            self._embedder = Embedder(
+                self.checkpoint,
+                emb_layer=self.config.emb_layer,
+                device="auto" if self.config.accelerator else self.config.device,
+                dtype=self.config.dtype,
+                max_cells=self.config.batch_size,
+                encoder=self._trained,
+            )
+        return super().embedder
+
+    def train(
+        self,
+        train_dataset: "Dataset",
+        validation_dataset: "Dataset | None" = None,
+        label: str = "cell_types",
+        epochs: float = 1,
+        freeze_layers: int = 2,
+        optimizer: "type[Any] | None" = None,
+        optimizer_params: Mapping[str, Any] | None = None,
+        loss_function: "Callable[..., Any] | None" = None,
+        lr_scheduler_params: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Train encoder and head, going on from where they are.
+
+        Parameters
+        ----------
+        train_dataset
+            From `process_data`, with a column of labels.
+        validation_dataset
+            Loss and scores on it are logged after each epoch.
+        label
+            The column: whole numbers from 0 for classes, numbers for regression.
+        epochs
+            Times that each cell is seen.
+        freeze_layers
+            The first so many layers and the embeddings keep their weights; 0 for none, -1 for all.
+        optimizer, optimizer_params
+            A class of `torch.optim` and its arguments; AdamW at a rate of 1e-4 unless given.
+        loss_function
+            Of outputs and labels; cross-entropy for classes, the squared error for numbers unless
+            given. A head of your own with several outputs gets labels as int64, with one as
+            float32.
+        lr_scheduler_params
+            ``{"name": "linear", "num_warmup_steps": 0}`` and the like; constant unless given.
+
+        Raises
+        ------
+        TokensError, SettingsError
+            If dataset, labels and head do not go together.
+        """
+        import torch
+
+        from rankformer.model.device import choose_device
+        from rankformer.model.heads import FineTuningObjective
+        from rankformer.tasks.finetuning_trainer import make_model, make_trainer, measure_in
+        from rankformer.tasks.packed_trainer import Draws, training_arguments
+
+        optimizer = optimizer or torch.optim.AdamW
+        params = {"lr": 1e-4, **(optimizer_params or {})}
+        recipe = self._recipe(epochs, freeze_layers, optimizer, params, lr_scheduler_params)
+        batches, labels = self._batches(train_dataset, label)
+        validation = None
+        if validation_dataset is not None:
+            held, held_labels = self._batches(validation_dataset, label)
+            validation = measure_in(held, np.arange(len(held.cells)), [held_labels])
+        encoder = self._trained or self.checkpoint.encoder()
+        encoder.requires_grad_(True)
+        model = make_model(encoder, [self._head], self.vocabulary, recipe, "cell")
+        loss = self._loss(loss_function, is_regression=not labels.head.classes)
+        device = choose_device("auto" if self.config.accelerator else self.config.device)
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = make_trainer(
+                FineTuningObjective(model, [loss], [1.0]),
+                training_arguments(
+                    recipe, Path(folder), device=device, dtype=torch.float32,
+                    evaluates=validation is not None, saves=False,
+                ),
+                batches, Draws(np.arange(len(batches.cells)), len(batches.cells), recipe.seed),
+                validation=validation, optimizer_cls_and_kwargs=(optimizer, params),
+            )  # fmt: skip
+            trainer.train()
+        self._trained, self._embedder = encoder.eval(), None
+
+    def get_outputs(self, dataset: "Dataset") -> NDArray[np.float32]:
+        """Outputs of the head: logits of classes, or numbers.
+
+        Returns
+        -------
+        (n_cells, outputs) float32, in the dataset's order, NaN for a cell without genes.
+        """
+        from rankformer.model.finetuned import apply_head
+
+        return apply_head(self._head, cast("NDArray[np.float32]", self.get_embeddings(dataset)))
+
+    def save_model(self, path: str | os.PathLike[str]) -> None:
+        """Save as a folder that `FineTunedModel.open` and ``rankformer predict`` read.
+
+        Raises
+        ------
+        SettingsError
+            If the head is a module of another kind than `torch.nn.Linear`.
+        OutputError
+            If something is there already.
+        """
+        from rankformer.model.checkpoint import new_checkpoint
+        from rankformer.model.finetuned import write_finetuned
+
+        encoder = self._trained or self.checkpoint.encoder()
+        with new_checkpoint(path) as folder:
+            write_finetuned(
+                folder, encoder, [self._describe_head()], [self._head], self.vocabulary,
+                unit="cell", pooling=self.config.emb_mode,
+            )  # fmt: skip
+
+    def _make_head(self, head: Any, output_size: int | None) -> "nn.Module":
+        import torch
+
+        from rankformer.model.heads import draw_head
+
+        if isinstance(head, torch.nn.Module):
+            return head
+        if head not in _BUILT_IN:
+            raise SettingsError(
+                f"fine_tuning_head is {head!r}.",
+                f"One of {', '.join(map(repr, _BUILT_IN))}, or a torch.nn.Module.",
+                "Correct fine_tuning_head.",
+            )
+        n_outputs = output_size or 1
+        if (n_outputs < 2) if head == "classification" else (n_outputs != 1):
+            raise SettingsError(
+                f"output_size is {output_size} for a head of {head}.",
+                "The number of classes, at least 2; 1 for regression.",
+                "Correct output_size.",
+            )
+        spec = self.checkpoint.spec
+        return draw_head(spec.d_model, n_outputs, spec.initializer_range)
+
+    def _recipe(
+        self,
+        epochs: float,
+        freeze_layers: int,
+        optimizer: Any,
+        params: Mapping[str, Any],
+        scheduler: Mapping[str, Any] | None,
+    ) -> "FineTuningRecipe":
+        from rankformer.tasks.recipes import FineTuningRecipe
+        from rankformer.tasks.requirements import require_packages
+
+        require_packages("transformers", "accelerate", "sklearn", extra="train")
+        decay = inspect.signature(optimizer).parameters.get("weight_decay")
+        default = 0.0 if decay is None or decay.default is decay.empty else decay.default
+        scheduler = scheduler or {}
+        return FineTuningRecipe(
+            epochs=epochs,
+            batch_size=self.config.batch_size,
+            freeze_layers=freeze_layers,
+            learning_rate=params["lr"],
+            weight_decay=params.get("weight_decay", default),
+            schedule=scheduler.get("name", "constant_with_warmup"),
+            warmup_steps=scheduler.get("num_warmup_steps", 0),
+            pooling=cast('Literal["cell", "cls"]', self.config.emb_mode),
+            log_steps=10,
+        )
+
+    def _batches(self, dataset: "Dataset", label: str) -> "tuple[LabelledBatches, Labels]":
+        from rankformer.data.tokens import TokenizedCells
+        from rankformer.tasks.finetuning_batches import LabelledBatches
+        from rankformer.tasks.tokenize import SavedTokens
+        from rankformer.tasks.training_cells import TokenCells
+
+        cells = TokenizedCells.from_dataset(dataset)
+        cells.check_fits(self.vocabulary)
+        labels = self._labels(cells, label)
+        source = SavedTokens(Path("dataset"), cells, self.vocabulary)
+        return LabelledBatches(TokenCells([source]), labels.truth[None]), labels
+
+    def _labels(self, cells: "TokenizedCells", name: str) -> "Labels":
+        from rankformer.tasks.labels import Labels, read_numbers, require_column
+
+        table = cells.table.drop_columns(["input_ids"]).to_pandas()
+        require_column(table, name, "label", "The dataset")
+        numbers = read_numbers(table[name], name)
+        head = self._describe_head()
+        if head.classes:
+            _check_classes(numbers.truth, len(head.classes), name)
+        return Labels(head, numbers.truth)
+
+    def _describe_head(self) -> "Head":
+        from rankformer.model.heads import Head
+
+        n_outputs = getattr(self._head, "out_features", 1)
+        if self._is_regression or n_outputs == 1:
+            return Head("label")
+        return Head("label", tuple(map(str, range(n_outputs))))
+
+    def _loss(self, function: "Callable[..., Any] | None", *, is_regression: bool) -> "Loss":
+        from rankformer.model.heads import cross_entropy, squared_error
+
+        if function is None:
+            return squared_error if is_regression else cross_entropy()
+        given = function
+
+        def loss(outputs: Any, truth: Any) -> Any:
+            # One column beside a row of labels would be spread out to a square.
+            return given(outputs.squeeze(1) if outputs.shape[1] == 1 else outputs, truth)
+
+        return loss
+
+
+def _check_classes(truth: NDArray[np.float32], n_classes: int, name: str) -> None:
+    own: Sequence[float] = truth[~np.isnan(truth)].tolist()
+    odd = [value for value in own if value != int(value) or not 0 <= value < n_classes]
+    if odd:
+        raise SettingsError(
+            f"The label {name!r} holds {odd[0]:g}, and the head has {n_classes} outputs.",
+            f"Whole numbers from 0 to {n_classes - 1}.",
+            "Number the classes from 0, or correct output_size.",
+        )

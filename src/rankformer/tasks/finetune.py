@@ -1,0 +1,336 @@
+"""Fine-tuning: a checkpoint learns to name classes and numbers of cells, or classes of genes."""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pandas as pd
+
+from rankformer.data.tokens import check_free
+from rankformer.errors import SettingsError
+from rankformer.model.checkpoint import Checkpoint
+from rankformer.model.device import choose_device
+from rankformer.model.finetuned import FineTunedModel
+from rankformer.model.precision import choose_dtype
+from rankformer.scratch import make_folder, whole_or_nothing
+from rankformer.tasks.finetuning_card import SCORES_FILE
+from rankformer.tasks.finetuning_material import (
+    CellTask,
+    GeneTask,
+    Material,
+    check_trained_classes,
+    gather_material,
+    hash_split,
+)
+from rankformer.tasks.finetuning_result import finish, write_finished
+from rankformer.tasks.model_card import describe_data, describe_training
+from rankformer.tasks.recipes import FineTuningRecipe
+from rankformer.tasks.requirements import require_packages
+from rankformer.tasks.splits import PartSplit, SplitPlan
+from rankformer.tasks.tokenize import ReadingOptions, open_sources
+from rankformer.tasks.training_cells import gather_training_cells
+from rankformer.tasks.training_run import TrainingRun
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from rankformer.tasks.packed_trainer import PackedTrainer
+
+logger = logging.getLogger(__name__)
+Sources: TypeAlias = "Sequence[AnnData | str | os.PathLike[str]]"
+
+
+@dataclass(frozen=True)
+class FineTuningSettings:
+    """How and where a model is fine-tuned.
+
+    Attributes
+    ----------
+    recipe
+        See `FineTuningRecipe`; the published package's unless given.
+    plan
+        How units are split into what is trained, validated and tested on.
+    options
+        Where counts and genes lie in the sources.
+    device, dtype
+        Where, and in which precision products are taken; weights are kept in float32.
+    n_workers
+        Processes that make batches, beside the one that trains.
+    resume
+        Go on from the last whole checkpoint of a run that was ended.
+    words
+        Paragraphs for the model card, on what the model is for.
+    """
+
+    recipe: FineTuningRecipe = field(default_factory=FineTuningRecipe)
+    plan: SplitPlan = field(default_factory=SplitPlan)
+    options: ReadingOptions | None = None
+    device: str = "auto"
+    dtype: str = "float32"
+    n_workers: int = 0
+    resume: bool = False
+    words: str = ""
+
+
+def finetune(
+    sources: Sources,
+    output: str | os.PathLike[str],
+    model: Checkpoint,
+    task: CellTask | GeneTask,
+    settings: FineTuningSettings | None = None,
+) -> FineTunedModel:
+    """Fine-tune a checkpoint on labelled cells, or on cells whose genes are labelled.
+
+    Parameters
+    ----------
+    sources
+        Counts, or tokens that were saved; all of one of the two.
+    output
+        A folder that is not there yet; it appears whole when training is done. The run keeps its
+        checkpoints in ``OUTPUT.run`` beside it.
+    model
+        Where the encoder begins.
+    task
+        What is to be learned.
+    settings
+        How; see `FineTuningSettings`.
+
+    Returns
+    -------
+    The model in `output`. Beside encoder, heads and vocabulary the folder holds the split, the
+    predictions of what was not trained on, scores, a card and the record of the run.
+
+    Raises
+    ------
+    RankformerError
+        If sources, labels, model, settings and output do not go together.
+    """
+    settings = settings or FineTuningSettings()
+    if settings.plan.n_folds is not None:
+        raise SettingsError(
+            "Folds were asked for, of which each makes a model of its own.",
+            "One split, to make one model.",
+            "Use cross_validate, or leave n_folds out.",
+        )
+    with _opened(sources, model, task, settings) as (material, data):
+        (split,) = material.splits(settings.plan)
+        return _finetune_on(material, split, Path(output), model, settings, data)
+
+
+def cross_validate(
+    sources: Sources,
+    output: str | os.PathLike[str],
+    model: Checkpoint,
+    task: CellTask | GeneTask,
+    settings: FineTuningSettings,
+) -> list[FineTunedModel]:
+    """As `finetune`, a model for each fold, so that each unit is tested on once.
+
+    Parameters
+    ----------
+    output
+        A folder, which gets a model in ``fold-1`` … and, when all are done, ``scores.json`` with
+        the mean and the standard deviation over the folds. With ``settings.resume``, folds that
+        are done are not done again.
+    sources, model, task, settings
+        As for `finetune`; ``settings.plan.n_folds`` says how many.
+    """
+    output = Path(output)
+    if settings.plan.n_folds is None:
+        raise SettingsError(
+            "No number of folds was given.", "At least two.", "Set n_folds (--folds)."
+        )
+    if not settings.resume:
+        check_free(output)
+    with _opened(sources, model, task, settings) as (material, data):
+        models = []
+        for fold, split in enumerate(material.splits(settings.plan), 1):
+            models.append(_fold(material, split, output / f"fold-{fold}", model, settings, data))
+    _write_fold_scores(output, models)
+    return models
+
+
+def search_recipe(
+    sources: Sources,
+    model: Checkpoint,
+    task: CellTask | GeneTask,
+    settings: FineTuningSettings,
+    *,
+    n_trials: int = 20,
+    backend: str = "optuna",
+) -> FineTuningRecipe:
+    """Find the rate, its warm-up, decay and epochs with the least loss on the validation part.
+
+    Parameters
+    ----------
+    sources, model, task, settings
+        As for `finetune`. The test part is not looked at.
+    n_trials
+        Runs to try.
+    backend
+        Of `transformers.Trainer.hyperparameter_search`: ``"optuna"`` or ``"ray"``.
+
+    Returns
+    -------
+    The recipe of `settings` with what was found.
+    """
+    require_packages(backend, extra="search")
+    from rankformer.tasks.recipe_search import search_with_trainer
+
+    with _opened(sources, model, task, settings) as (material, _):
+        split = next(material.splits(settings.plan))
+        check_trained_classes(material, split)
+        scaled = material.scaled(split.train)
+        place = choose_device(settings.device)
+        dtype = choose_dtype(settings.dtype, place, model.spec)
+        return search_with_trainer(
+            scaled, split, model, settings.recipe,
+            device=place, dtype=dtype, n_trials=n_trials, backend=backend,
+        )  # fmt: skip
+
+
+@contextmanager
+def _opened(
+    sources: Sources,
+    model: Checkpoint,
+    task: CellTask | GeneTask,
+    settings: FineTuningSettings,
+) -> Iterator[tuple[Material, Callable[..., dict[str, Any]]]]:
+    """The material, and what describes the data given the numbers of units."""
+    require_packages("transformers", "accelerate", "sklearn", extra="train")
+    if settings.recipe.lora_rank is not None:
+        require_packages("peft", extra="train")
+    _check_sampling(task, settings.recipe)
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(closing(source))
+            for source in open_sources(sources, model.vocabulary, settings.options)
+        ]
+        material = gather_material(gather_training_cells(opened), task)
+        yield material, lambda n_trained, n_held: describe_data(opened, n_trained, n_held)
+
+
+def _fold(
+    material: Material,
+    split: PartSplit,
+    output: Path,
+    model: Checkpoint,
+    settings: FineTuningSettings,
+    data: Callable[..., dict[str, Any]],
+) -> FineTunedModel:
+    if settings.resume and output.exists():
+        return FineTunedModel.open(output)
+    is_begun = TrainingRun(output).folder.exists()
+    own = replace(settings, resume=settings.resume and is_begun)
+    return _finetune_on(material, split, output, model, own, data)
+
+
+def _finetune_on(
+    material: Material,
+    split: PartSplit,
+    output: Path,
+    model: Checkpoint,
+    settings: FineTuningSettings,
+    data: Callable[..., dict[str, Any]],
+) -> FineTunedModel:
+    from rankformer.tasks.finetuning_trainer import draw_objective
+    from rankformer.tasks.packed_trainer import training_arguments
+
+    check_trained_classes(material, split)
+    recipe, material = settings.recipe, material.scaled(split.train)
+    place = choose_device(settings.device)
+    table = material.split_table(split)
+    described = data(
+        len(material.cells_of(split.train)),
+        0 if material.unit == "gene" else len(split.validation) + len(split.test),
+    )
+    run = TrainingRun(output)
+    objective = draw_objective(model, material.labels, split.train, recipe, material.unit)
+    arguments = training_arguments(
+        recipe, run.folder,
+        device=place, dtype=choose_dtype(settings.dtype, place, model.spec),
+        n_workers=settings.n_workers, evaluates=True, keeps_best=True,
+    )  # fmt: skip
+    same = {
+        "recipe": asdict(recipe),
+        "begun_from": model.provenance(),
+        "heads": [asdict(each.head) for each in material.labels],
+        "data": described,
+        "split_sha256": hash_split(table),
+    }
+    with arguments.main_process_first(local=False):
+        last = None
+        if arguments.process_index == 0:
+            last = run.begin(same, resume=settings.resume)
+        elif settings.resume:
+            last = run.last_checkpoint()
+    trainer = _make_trainer(material, split, objective, arguments, recipe)
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    if trainer.is_world_process_zero():
+        finished = finish(material, split, model, objective, recipe, device=str(place))
+        record = {
+            **describe_training(
+                **described, recipe=asdict(recipe), begun_from=model.name,
+                log=trainer.state.log_history,
+            ),
+            "heads": [asdict(head) for head in finished.heads],
+            "split": {name: int(n) for name, n in table["part"].value_counts().items()},
+            "scores": finished.scores,
+        }  # fmt: skip
+        write_finished(
+            output, finished, model, material.unit, recipe, record, table, settings.words
+        )
+    trainer.accelerator.wait_for_everyone()
+    return FineTunedModel.open(output)
+
+
+def _make_trainer(
+    material: Material, split: PartSplit, objective: Any, arguments: Any, recipe: FineTuningRecipe
+) -> "PackedTrainer":
+    from rankformer.tasks.finetuning_trainer import draw_cells, make_trainer, measure_in
+
+    validation = measure_in(
+        material.batches(split.validation),
+        material.cells_of(split.validation, few=True),
+        material.labels,
+    )
+    rows = material.cells_of(split.train)
+    draws = draw_cells(rows, len(material.cells), material.labels[0], recipe)
+    return make_trainer(
+        objective, arguments, material.batches(split.train), draws,
+        validation=validation, patience=recipe.patience,
+    )  # fmt: skip
+
+
+def _write_fold_scores(output: Path, models: Sequence[FineTunedModel]) -> None:
+    scores = [
+        json.loads((each.checkpoint.folder / SCORES_FILE).read_text(encoding="utf-8"))["test"]
+        for each in models
+    ]
+    summary: dict[str, Any] = {}
+    for name in scores[0]:
+        rows = pd.DataFrame([each[name] for each in scores if name in each])
+        summary[name] = {"mean": rows.mean().to_dict(), "sd": rows.std().to_dict()}
+        told = ", ".join(f"{key} {value:.3f}" for key, value in summary[name]["mean"].items())
+        logger.info("%s, mean over %s folds: %s", name, len(rows), told)
+    make_folder(output)
+    text = json.dumps({"folds": scores, "test": summary}, indent=2) + "\n"
+    with whole_or_nothing(output / SCORES_FILE, overwrite=True) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def _check_sampling(task: CellTask | GeneTask, recipe: FineTuningRecipe) -> None:
+    if not recipe.balanced_sampling:
+        return
+    if isinstance(task, GeneTask) or not task.labels:
+        raise SettingsError(
+            "Balanced sampling was asked for, and no cell has a class.",
+            "Classes of cells, so that each can be drawn equally often.",
+            "Leave balanced_sampling (--balanced-sampling) out; --class-weights weighs classes of "
+            "genes.",
+        )

@@ -1,0 +1,145 @@
+"""What comes of a fine-tuning run: a calibrated model, and what it says of the held-out units."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import nn
+
+from rankformer.model.checkpoint import Checkpoint, new_checkpoint
+from rankformer.model.embedder import Embedder
+from rankformer.model.encoder import Encoder
+from rankformer.model.finetuned import write_finetuned
+from rankformer.model.heads import FineTuningObjective, Head, Unit
+from rankformer.model.lora import merge_lora
+from rankformer.tasks.finetuning_card import write_finetuning_documents
+from rankformer.tasks.finetuning_material import Material
+from rankformer.tasks.recipes import FineTuningRecipe
+from rankformer.tasks.scores import fit_temperature, score_classes, score_numbers, softmax
+from rankformer.tasks.splits import PartSplit
+
+SPLIT_FILE, PREDICTIONS_FILE = "split.parquet", "predictions.parquet"
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedModel:
+    """A trained model, with what it says of the units that it was not trained on.
+
+    Attributes
+    ----------
+    encoder, modules, heads
+        The model; differences of low rank are added up, and probabilities calibrated.
+    predictions
+        A row a unit of the validation and the test part: its name and part and, for each head, its
+        label, the prediction and the probabilities.
+    scores
+        Part → head → score → value.
+    """
+
+    encoder: Encoder
+    modules: list[nn.Module]
+    heads: list[Head]
+    predictions: pd.DataFrame
+    scores: dict[str, dict[str, dict[str, float]]]
+
+
+def finish(
+    material: Material,
+    split: PartSplit,
+    model: Checkpoint,
+    objective: FineTuningObjective,
+    recipe: FineTuningRecipe,
+    *,
+    device: str,
+) -> FinishedModel:
+    """Add up, calibrate on the validation part, and score.
+
+    Parameters
+    ----------
+    material, split
+        What was trained on, and how it was split.
+    model
+        Where the encoder began.
+    objective
+        As the trainer left it.
+    recipe, device
+        How and where.
+    """
+    encoder = merge_lora(objective.model.encoder)
+    modules = [each.cpu() for each in objective.model.heads]
+    embedder = Embedder(model, device=device, dtype="float32", encoder=encoder)
+    units = np.concatenate([split.validation, split.test])
+    outputs = material.outputs(embedder, modules, recipe.pooling, units)
+    is_test = np.arange(len(units)) >= len(split.validation)
+    table = material.table(units).assign(part=np.where(is_test, "test", "validation"))
+    heads: list[Head] = []
+    scores: dict[str, dict[str, dict[str, float]]] = {"validation": {}, "test": {}}
+    for labels, output in zip(material.labels, outputs, strict=True):
+        truth = labels.truth[units]
+        known = ~np.isnan(truth) & ~np.isnan(output[:, 0])
+        head = _calibrate(labels.head, output, truth, known & ~is_test)
+        table = table.assign(**_predictions(head, output, labels.names[units]))
+        for part, own in (("validation", known & ~is_test), ("test", known & is_test)):
+            if own.any():
+                scores[part][head.name] = _score(head, output[own], truth[own])
+        heads.append(head)
+    return FinishedModel(encoder, modules, heads, table, scores)
+
+
+def _calibrate(
+    head: Head, output: NDArray[Any], truth: NDArray[np.float32], validation: NDArray[np.bool_]
+) -> Head:
+    if not head.classes or not validation.any():
+        return head
+    own = truth[validation].astype(np.int64)
+    return replace(head, temperature=fit_temperature(output[validation], own))
+
+
+def _predictions(head: Head, output: NDArray[Any], truth: NDArray[np.object_]) -> dict[str, Any]:
+    if not head.classes:
+        return {head.name: truth, f"{head.name}_predicted": head.mean + head.scale * output[:, 0]}
+    probabilities = softmax(output, head.temperature)
+    best = np.nan_to_num(probabilities, nan=-1.0).argmax(axis=1)
+    named = np.array(head.classes, dtype=object)[best]
+    return {
+        head.name: truth,
+        f"{head.name}_predicted": np.where(np.isnan(output[:, 0]), None, named),
+        f"{head.name}_probability": probabilities[np.arange(len(best)), best],
+        **{
+            f"{head.name}_probability_of_{name}": probabilities[:, i]
+            for i, name in enumerate(head.classes)
+        },
+    }
+
+
+def _score(head: Head, output: NDArray[Any], truth: NDArray[np.float32]) -> dict[str, float]:
+    if head.classes:
+        probabilities = softmax(output, head.temperature)
+        return score_classes(probabilities, truth.astype(np.int64), head.classes)
+    own = (head.mean + head.scale * each.astype(np.float64) for each in (output[:, 0], truth))
+    return score_numbers(*own)
+
+
+def write_finished(
+    output: Path,
+    finished: FinishedModel,
+    model: Checkpoint,
+    unit: Unit,
+    recipe: FineTuningRecipe,
+    record: Mapping[str, Any],
+    split: pd.DataFrame,
+    words: str,
+) -> None:
+    """Write the folder of a fine-tuned model, whole or not at all."""
+    documents = write_finetuning_documents(output.name, model.spec, record, unit, words)
+    with new_checkpoint(output) as folder:
+        write_finetuned(
+            folder, finished.encoder, finished.heads, finished.modules, model.vocabulary,
+            unit=unit, pooling=recipe.pooling, documents=documents,
+        )  # fmt: skip
+        split.to_parquet(folder / SPLIT_FILE, index=False)
+        finished.predictions.to_parquet(folder / PREDICTIONS_FILE, index=False)
