@@ -148,8 +148,9 @@ def cross_validate(
     if not settings.resume:
         check_free(output)
     with _opened(sources, model, task, settings) as (material, data):
-        models = []
-        for fold, split in enumerate(material.splits(settings.plan), 1):
+        splits, models = list(material.splits(settings.plan)), []
+        make_folder(output)
+        for fold, split in enumerate(splits, 1):
             models.append(_fold(material, split, output / f"fold-{fold}", model, settings, data))
     _write_fold_scores(output, models)
     return models
@@ -318,7 +319,6 @@ def _write_fold_scores(output: Path, models: Sequence[FineTunedModel]) -> None:
         summary[name] = {"mean": rows.mean().to_dict(), "sd": rows.std().to_dict()}
         told = ", ".join(f"{key} {value:.3f}" for key, value in summary[name]["mean"].items())
         logger.info("%s, mean over %s folds: %s", name, len(rows), told)
-    make_folder(output)
     text = json.dumps({"folds": scores, "test": summary}, indent=2) + "\n"
     with whole_or_nothing(output / SCORES_FILE, overwrite=True) as part:
         part.write_text(text, encoding="utf-8")

@@ -5,6 +5,7 @@ on its other cells than it is: whole groups are held apart where they are named.
 """
 
 import logging
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -208,12 +209,15 @@ def _folds(
             "At least one for each part.",
             "Lower n_folds (--folds) or the shares, or name a column with more groups (--group).",
         )
-    if groups is None:
-        splitter: Any = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
-        pairs = splitter.split(units, own)
-    else:
-        splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-        pairs = splitter.split(units, own, groups[units])
-    for rest, part in pairs:
+    # Where no class has a member for each fold there is nothing to stratify by.
+    if pd.Series(own).value_counts().iloc[0] < n_folds:
+        own = np.full(len(units), "")
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+    splitter: Any = kind(n_folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # That another class has fewer members than there are folds.
+        warnings.filterwarnings("ignore", message="The least populated class")
+        found = list(splitter.split(units, own, None if groups is None else groups[units]))
+    for rest, part in found:
         if len(rest) and len(part):
             yield units[rest], units[part]

@@ -1,0 +1,325 @@
+"""Fine-tuning: it learns, is tested on what it has not seen, and its models are whole."""
+
+import json
+import logging
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from scipy.sparse import csr_matrix
+from sklearn.metrics import f1_score
+from sklearn.utils.class_weight import compute_class_weight
+from tests.conftest import save_small_checkpoint, small_vocabulary
+
+from rankformer.errors import OutputError, SettingsError
+from rankformer.model.checkpoint import Checkpoint
+from rankformer.model.finetuned import FineTunedModel
+from rankformer.tasks.finetune import (
+    CellTask,
+    FineTuningSettings,
+    GeneTask,
+    cross_validate,
+    finetune,
+    search_recipe,
+)
+from rankformer.tasks.finetuning_trainer import draw_cells, draw_objective
+from rankformer.tasks.labels import read_classes
+from rankformer.tasks.recipes import FineTuningRecipe
+from rankformer.tasks.splits import SplitPlan
+
+RECIPE = FineTuningRecipe(
+    max_steps=60, batch_size=16, warmup_steps=2, learning_rate=3e-3, save_steps=30,
+    evaluate_steps=30, log_steps=1,
+)  # fmt: skip
+SETTINGS = FineTuningSettings(recipe=RECIPE, device="cpu")
+TASK = CellTask(("kind",), group="donor")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """So that sums are taken in one order, and equal runs give equal bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "small"
+    shape = {"n_layers": 2, "dropout": 0.0, "attention_dropout": 0.0}
+    return Checkpoint.open(save_small_checkpoint(folder, small_vocabulary(), **shape))
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    """240 cells of two kinds, each with genes of its own, from five donors; some without a label.
+
+    Their number of molecules goes with a number, dose; a second label has three kinds.
+    """
+    vocabulary, rng = small_vocabulary(), np.random.default_rng(0)
+    kind, dose = rng.integers(0, 2, 240), rng.uniform(0, 1, 240)
+    mean = np.full((240, 200), 0.05)
+    mean[:, :60] = np.where(kind == 0, 0.6, 0.01)[:, None]
+    mean[:, 60:120] = np.where(kind == 1, 0.6, 0.01)[:, None]
+    mean[:, 120:160] = dose[:, None]
+    adata = ad.AnnData(csr_matrix(rng.poisson(mean).astype(np.float32)))
+    adata.var_names = list(vocabulary.symbols)
+    adata.obs["donor"] = [f"donor{i % 5}" for i in range(240)]
+    adata.obs["kind"] = pd.Categorical(np.where(kind == 0, "T", "B"))
+    adata.obs.loc[adata.obs_names[:7], "kind"] = np.nan
+    adata.obs["dose"] = dose
+    path = tmp_path_factory.mktemp("cells") / "cells.h5ad"
+    adata.write_h5ad(path)
+    return path
+
+
+def scores(folder):
+    return json.loads((folder / "scores.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"lora_rank": 8, "max_steps": 150}, {"pooling": "cls"}, {"balanced_sampling": True}],
+    ids=str,
+)
+def test_it_learns_kinds_of_donors_it_has_not_seen(cells, model, tmp_path, change):
+    settings = replace(SETTINGS, recipe=replace(RECIPE, **change))
+    finetune([cells], tmp_path / "tuned", model, TASK, settings)
+    assert scores(tmp_path / "tuned")["test"]["kind"]["macro_f1"] > 0.9
+
+
+def test_a_model_is_whole(cells, model, tmp_path):
+    folder = tmp_path / "tuned"
+    opened = finetune([cells], folder, model, TASK, SETTINGS)
+    assert opened.heads[0].classes == ("B", "T")
+    assert opened.checkpoint.vocabulary.sha256 == model.vocabulary.sha256
+    obs = ad.read_h5ad(cells).obs
+    split = pd.read_parquet(folder / "split.parquet").set_index("cell")
+    # All labelled cells and no other, with their donors, none of which is torn.
+    assert split.index.tolist() == obs.index[obs["kind"].notna()].tolist()
+    assert (split["group"] == obs["donor"].loc[split.index].astype(str)).all()
+    assert len(split.drop_duplicates(["group", "part"])) == 5
+    assert set(split["part"]) == {"train", "validation", "test"}
+    # Scores are those of the predictions that are saved, whose labels are those of the file.
+    predictions = pd.read_parquet(folder / "predictions.parquet").set_index("cell")
+    assert (predictions["kind"] == obs["kind"].loc[predictions.index].astype(str)).all()
+    tested = predictions[predictions["part"] == "test"]
+    expected = f1_score(tested["kind"], tested["kind_predicted"], average="macro")
+    assert scores(folder)["test"]["kind"]["macro_f1"] == pytest.approx(expected)
+    assert (predictions["kind_probability"] <= 1).all()
+    card = (folder / "README.md").read_text()
+    for fact in ("cells.h5ad | 240 |", "2 classes: B, T", "Begun from small", "60 steps of 16"):
+        assert fact in card
+
+
+def test_frozen_layers_keep_their_weights_and_others_do_not(cells, model, tmp_path):
+    recipe = replace(RECIPE, max_steps=4, freeze_layers=1)
+    tuned = finetune([cells], tmp_path / "tuned", model, TASK, replace(SETTINGS, recipe=recipe))
+    before, after = (each.encoder().state_dict() for each in (model, tuned.checkpoint))
+    changed = {name.split(".")[1] if name.startswith("layers") else "embeddings"
+               for name in before if not torch.equal(before[name], after[name])}  # fmt: skip
+    assert changed == {"1"}
+
+
+def test_lora_changes_products_alone_by_the_rank(cells, model, tmp_path):
+    recipe = replace(RECIPE, max_steps=6, lora_rank=2)
+    tuned = finetune([cells], tmp_path / "tuned", model, TASK, replace(SETTINGS, recipe=recipe))
+    before, after = (each.encoder().state_dict() for each in (model, tuned.checkpoint))
+    for name, tensor in before.items():
+        difference = after[name] - tensor
+        is_product = name.startswith("layers") and name.endswith("weight") and "norm" not in name
+        if is_product:
+            values = torch.linalg.svdvals(difference)
+            assert values[1] > 0
+            assert values[2] < 1e-4 * values[0]
+        else:
+            assert not difference.any(), name
+
+
+def test_several_labels_and_numbers_at_once(cells, model, tmp_path):
+    task = CellTask(("kind", "donor"), ("dose",), weights=(1.0, 0.1, 1.0))
+    recipe = replace(RECIPE, max_steps=150, evaluate_steps=150, save_steps=150)
+    tuned = finetune([cells], tmp_path / "tuned", model, task, replace(SETTINGS, recipe=recipe))
+    assert [head.name for head in tuned.heads] == ["kind", "donor", "dose"]
+    found = scores(tmp_path / "tuned")["test"]
+    assert found["kind"]["macro_f1"] > 0.9
+    assert found["dose"]["r2"] > 0.3
+    # Numbers come in their own units.
+    obs = ad.read_h5ad(cells).obs
+    predictions = pd.read_parquet(tmp_path / "tuned" / "predictions.parquet").set_index("cell")
+    np.testing.assert_allclose(predictions["dose"], obs["dose"].loc[predictions.index], atol=1e-6)
+
+
+def test_genes_are_told_apart_by_the_cells_they_are_in(cells, model, tmp_path):
+    ids = model.vocabulary.ensembl_ids
+    table = pd.DataFrame({"ensembl_id": ids[:120], "marks": ["T"] * 60 + ["B"] * 60})
+    recipe = replace(RECIPE, max_steps=100, evaluate_steps=50, save_steps=50, learning_rate=1e-2)
+    settings = replace(SETTINGS, recipe=recipe, plan=SplitPlan(n_folds=2))
+    task = GeneTask(table, "ensembl_id", "marks")
+    models = cross_validate([cells], tmp_path / "tuned", model, task, settings)
+    assert [each.unit for each in models] == ["gene", "gene"]
+    tested = pd.concat(
+        pd.read_parquet(each.checkpoint.folder / "predictions.parquet").query("part == 'test'")
+        for each in models
+    )
+    assert sorted(tested["gene"]) == sorted(ids[:120])
+    summary = scores(tmp_path / "tuned")
+    assert summary["test"]["marks"]["mean"]["auc"] == pytest.approx(
+        np.mean([each["marks"]["auc"] for each in summary["folds"]])
+    )
+    assert summary["test"]["marks"]["mean"]["auc"] > 0.9
+
+
+def test_the_best_checkpoint_is_kept_not_the_last(cells, model, tmp_path):
+    """A rate that ruins the model after it has learned."""
+    recipe = replace(RECIPE, schedule="constant_with_warmup", max_steps=60, evaluate_steps=10,
+                     save_steps=10, learning_rate=1e-2, patience=1)  # fmt: skip
+    finetune([cells], tmp_path / "tuned", model, TASK, replace(SETTINGS, recipe=recipe))
+    log = json.loads((tmp_path / "tuned" / "training.json").read_text())["log"]
+    losses = [entry["eval_loss"] for entry in log if "eval_loss" in entry]
+    assert len(losses) < 6 or losses[-1] <= losses[-2]
+    found = scores(tmp_path / "tuned")["validation"]["kind"]["log_loss"]
+    # Calibration can only better the loss of the checkpoint that was kept.
+    assert found <= min(losses) + 1e-4
+
+
+def test_weights_of_classes_are_those_of_scikit_learn(model):
+    column = pd.Series(["a"] * 6 + ["b"] * 3 + ["c"])
+    labels = read_classes(column, "kind")
+    recipe = replace(RECIPE, class_weights=True)
+    objective = draw_objective(model, [labels], np.arange(10), recipe, "cell")
+    weights = compute_class_weight("balanced", classes=np.array(["a", "b", "c"]), y=column)
+    outputs = torch.randn(10, 3)
+    truth = torch.from_numpy(labels.truth).long()
+    expected = torch.nn.functional.cross_entropy(outputs, truth, torch.tensor(weights).float())
+    torch.testing.assert_close(objective.losses[0](outputs, truth), expected)
+
+
+def test_balanced_sampling_draws_each_class_equally_often():
+    labels = read_classes(pd.Series(["a"] * 900 + ["b"] * 100), "kind")
+    recipe = replace(RECIPE, balanced_sampling=True)
+    draws = draw_cells(np.arange(1000), 1000, labels, recipe)
+    epochs = []
+    for epoch in (0, 1):
+        draws.set_epoch(epoch)
+        epochs.append(np.array(list(draws)) - 1000 * epoch)
+        # Four standard deviations of a fair coin thrown 1,000 times.
+        assert abs((epochs[-1] >= 900).sum() - 500) < 64
+    assert not np.array_equal(*epochs)
+
+
+def test_without_a_group_it_is_told_what_may_leak(cells, model, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, "rankformer"):
+        recipe = replace(RECIPE, max_steps=1)
+        finetune([cells], tmp_path / "tuned", model, CellTask(("kind",)),
+                 replace(SETTINGS, recipe=recipe))  # fmt: skip
+    assert "No group was named" in caplog.text
+
+
+def test_a_class_that_is_not_trained_on_is_told(cells, model, tmp_path, caplog):
+    adata = ad.read_h5ad(cells)
+    adata.obs["kind"] = adata.obs["kind"].astype(object)
+    adata.obs.loc[adata.obs["donor"] == "donor0", "kind"] = "rare"
+    plan = SplitPlan(validation_share=0.2, test_share=0.2)
+    for seed in range(20):
+        plan = replace(plan, seed=seed)
+        recipe = replace(RECIPE, max_steps=1, seed=seed)
+        caplog.clear()
+        finetune([adata], tmp_path / f"tuned{seed}", model, TASK,
+                 replace(SETTINGS, recipe=recipe, plan=plan))  # fmt: skip
+        split = pd.read_parquet(tmp_path / f"tuned{seed}" / "split.parquet")
+        is_trained = (split.query("group == 'donor0'")["part"] == "train").all()
+        assert ("No cell of rare is trained on" in caplog.text) is not is_trained
+        if not is_trained:
+            return
+    pytest.fail("No seed put the rare class into the test part")
+
+
+# Killed, and resumed.
+
+
+def command(cells, model, output, *more):
+    arguments = [
+        "finetune", cells, "-o", output, "-m", model.folder, "--label", "kind", "--group", "donor",
+        "--max-steps", 24, "--batch-size", 8, "--warmup-steps", 2, "--evaluate-steps", 4,
+        "--log-steps", 1, "--device", "cpu", "--threads", 1, "--learning-rate", 1e-3,
+        "--dropout", 0.3, *more,
+    ]  # fmt: skip
+    return [sys.executable, "-m", "rankformer", *map(str, arguments)]
+
+
+def test_killed_and_resumed(cells, model, tmp_path):
+    """Kill -9 costs the steps since the last checkpoint, and changes not a bit of the result."""
+    subprocess.run(command(cells, model, tmp_path / "whole"), check=True, capture_output=True)
+    process = subprocess.Popen(
+        command(cells, model, tmp_path / "killed"), stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr:
+        if line.startswith("Step 14 of"):
+            process.send_signal(signal.SIGKILL)
+            break
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed").exists()
+    words = command(cells, model, tmp_path / "killed", "--resume")
+    # Another seed is another split: what was tested on would have been trained on.
+    other = subprocess.run([*words, "--seed", "1"], capture_output=True, text=True)
+    assert other.returncode == 2
+    assert "split_sha256" in other.stderr or "seed was 0" in other.stderr
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    assert "Step 1 of" not in done.stderr
+    for file in ("model.safetensors", "heads.safetensors"):
+        whole, killed = (load_file(tmp_path / name / file) for name in ("whole", "killed"))
+        for name, tensor in whole.items():
+            assert torch.equal(tensor, killed[name]), name
+    tables = [pd.read_parquet(tmp_path / name / "split.parquet") for name in ("whole", "killed")]
+    pd.testing.assert_frame_equal(*tables)
+
+
+def test_folds_that_are_done_are_not_done_again(cells, model, tmp_path):
+    settings = replace(SETTINGS, recipe=replace(RECIPE, max_steps=2), plan=SplitPlan(n_folds=3))
+    output = tmp_path / "folds"
+    cross_validate([cells], output, model, TASK, settings)
+    written = (output / "fold-1" / "heads.safetensors").stat().st_mtime_ns
+    (output / "fold-3" / "heads.json").rename(tmp_path / "away")
+    for file in (output / "fold-3").iterdir():
+        file.unlink()
+    (output / "fold-3").rmdir()
+    with pytest.raises(OutputError, match="exists already"):
+        cross_validate([cells], output, model, TASK, settings)
+    cross_validate([cells], output, model, TASK, replace(settings, resume=True))
+    assert FineTunedModel.open(output / "fold-3").heads
+    assert (output / "fold-1" / "heads.safetensors").stat().st_mtime_ns == written
+
+
+def test_a_search_finds_a_recipe(cells, model):
+    pytest.importorskip("optuna")
+    recipe = replace(RECIPE, max_steps=3)
+    found = search_recipe([cells], model, TASK, replace(SETTINGS, recipe=recipe), n_trials=2)
+    assert found != recipe
+    assert 1e-5 <= found.learning_rate <= 3e-3
+    assert replace(found, learning_rate=0.003, weight_decay=0.001, warmup_steps=2,
+                   epochs=3.0) == recipe  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("task", "recipe", "sentence"),
+    [
+        (TASK, {"freeze_layers": 3}, "3 layers were to be frozen, of 2"),
+        (CellTask(numbers=("dose",)), {"balanced_sampling": True}, "no cell has a class"),
+        (CellTask(("kind",), group="plate"), {}, "no column 'plate'"),
+    ],
+)
+def test_what_does_not_go_together(cells, model, tmp_path, task, recipe, sentence):
+    settings = replace(SETTINGS, recipe=replace(RECIPE, **recipe))
+    with pytest.raises(SettingsError, match=sentence):
+        finetune([cells], tmp_path / "tuned", model, task, settings)
+    assert not list(tmp_path.iterdir())
