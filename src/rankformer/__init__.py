@@ -17,16 +17,26 @@ if TYPE_CHECKING:
     from rankformer.data.tokens import TokenizedCells, save_tokens
     from rankformer.errors import RankformerError
     from rankformer.geneformer import Geneformer, GeneformerConfig
+    from rankformer.geneformer_finetuning import GeneformerFineTuningModel
     from rankformer.model.checkpoint import Checkpoint, save_checkpoint
     from rankformer.model.embedder import Embedder, GeneVectors
     from rankformer.model.encoder import Encoder, MaskedLanguageModel, PackedBatch
+    from rankformer.model.finetuned import FineTunedModel
     from rankformer.model.spec import EncoderSpec
     from rankformer.tasks.build_vocabulary import build_vocabulary
     from rankformer.tasks.embed import CellEmbeddings, embed_cells
+    from rankformer.tasks.finetune import (
+        FineTuningSettings,
+        cross_validate,
+        finetune,
+        search_recipe,
+    )
+    from rankformer.tasks.finetuning_material import CellTask, GeneTask
     from rankformer.tasks.gene_summary import GeneSummary, summarize_genes
     from rankformer.tasks.pretrain import continue_model, draw_model, pretrain
-    from rankformer.tasks.recipes import Recipe
+    from rankformer.tasks.recipes import FineTuningRecipe, Recipe
     from rankformer.tasks.sketch_expression import sketch_expression
+    from rankformer.tasks.splits import SplitPlan
     from rankformer.tasks.tokenize import ReadingOptions, open_tokens, tokenize_cells
     from rankformer.vocabulary import Vocabulary
 
@@ -45,6 +55,7 @@ _HOMES = {
     "RankformerError": "errors",
     "Geneformer": "geneformer",
     "GeneformerConfig": "geneformer",
+    "GeneformerFineTuningModel": "geneformer_finetuning",
     "Checkpoint": "model.checkpoint",
     "save_checkpoint": "model.checkpoint",
     "Embedder": "model.embedder",
@@ -52,17 +63,26 @@ _HOMES = {
     "Encoder": "model.encoder",
     "MaskedLanguageModel": "model.encoder",
     "PackedBatch": "model.encoder",
+    "FineTunedModel": "model.finetuned",
     "EncoderSpec": "model.spec",
     "build_vocabulary": "tasks.build_vocabulary",
     "CellEmbeddings": "tasks.embed",
     "embed_cells": "tasks.embed",
+    "FineTuningSettings": "tasks.finetune",
+    "cross_validate": "tasks.finetune",
+    "finetune": "tasks.finetune",
+    "search_recipe": "tasks.finetune",
+    "CellTask": "tasks.finetuning_material",
+    "GeneTask": "tasks.finetuning_material",
     "GeneSummary": "tasks.gene_summary",
     "summarize_genes": "tasks.gene_summary",
     "continue_model": "tasks.pretrain",
     "draw_model": "tasks.pretrain",
     "pretrain": "tasks.pretrain",
+    "FineTuningRecipe": "tasks.recipes",
     "Recipe": "tasks.recipes",
     "sketch_expression": "tasks.sketch_expression",
+    "SplitPlan": "tasks.splits",
     "ReadingOptions": "tasks.tokenize",
     "open_tokens": "tasks.tokenize",
     "tokenize_cells": "tasks.tokenize",
@@ -72,30 +92,39 @@ _HOMES = {
 __all__ = [
     "CellEmbeddings",
     "CellSource",
+    "CellTask",
     "Checkpoint",
     "CountChunk",
     "Embedder",
     "Encoder",
     "EncoderSpec",
     "ExpressionSketch",
+    "FineTunedModel",
+    "FineTuningRecipe",
+    "FineTuningSettings",
     "GeneMapping",
     "GeneSummary",
     "GeneTable",
+    "GeneTask",
     "GeneVectors",
     "Geneformer",
     "GeneformerConfig",
+    "GeneformerFineTuningModel",
     "MaskedLanguageModel",
     "PackedBatch",
     "RankformerError",
     "ReadingOptions",
     "Recipe",
+    "SplitPlan",
     "TokenizedCells",
     "Vocabulary",
     "build_vocabulary",
     "continue_model",
+    "cross_validate",
     "draw_model",
     "embed_cells",
     "encode_rank_values",
+    "finetune",
     "map_genes",
     "open_cells",
     "open_tokens",
@@ -103,6 +132,7 @@ __all__ = [
     "read_gene_table",
     "save_checkpoint",
     "save_tokens",
+    "search_recipe",
     "sketch_expression",
     "summarize_genes",
     "tl",

@@ -1,0 +1,171 @@
+"""The notebook's way of fine-tuning."""
+
+import logging
+
+import anndata as ad
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_matrix
+from tests.conftest import save_small_checkpoint, small_vocabulary
+
+from rankformer import GeneformerConfig, GeneformerFineTuningModel
+from rankformer.errors import SettingsError
+from rankformer.model.finetuned import FineTunedModel
+from rankformer.tasks.finetuning_batches import LabelledBatches
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """More of them only wait for one another in a model so small."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    shape = {"n_layers": 2, "dropout": 0.0, "attention_dropout": 0.0}
+    folder = tmp_path_factory.mktemp("models") / "small"
+    save_small_checkpoint(folder, small_vocabulary(), **shape)
+    return GeneformerConfig(model_name=folder, batch_size=16, dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def dataset(config):
+    """200 cells of two kinds with a dose, the last 40 of which stay unseen by the tests."""
+    rng = np.random.default_rng(0)
+    kind, dose = rng.integers(0, 2, 200), rng.uniform(0, 1, 200)
+    mean = np.full((200, 200), 0.05)
+    mean[:, :60] = np.where(kind == 0, 0.6, 0.01)[:, None]
+    mean[:, 60:120] = np.where(kind == 1, 0.6, 0.01)[:, None]
+    mean[:, 120:160] = dose[:, None]
+    adata = ad.AnnData(csr_matrix(rng.poisson(mean).astype(np.float32)))
+    adata.var_names = list(small_vocabulary().symbols)
+    cells = GeneformerFineTuningModel(config, output_size=2).process_data(adata)
+    return cells.add_column("cell_types", kind).add_column("dose", dose)
+
+
+def parts(dataset):
+    return dataset.select(range(160)), dataset.select(range(160, 200))
+
+
+def test_a_notebook_fine_tunes(config, dataset, caplog):
+    train, validation = parts(dataset)
+    model = GeneformerFineTuningModel(
+        geneformer_config=config, fine_tuning_head="classification", output_size=2
+    )
+    before = model.get_embeddings(validation)
+    with caplog.at_level(logging.INFO, "rankformer"):
+        model.train(
+            train_dataset=train, validation_dataset=validation, label="cell_types", epochs=6,
+            freeze_layers=0, optimizer=torch.optim.AdamW, optimizer_params={"lr": 3e-3},
+            loss_function=torch.nn.CrossEntropyLoss(),
+            lr_scheduler_params={"name": "linear", "num_warmup_steps": 2},
+        )  # fmt: skip
+    outputs = model.get_outputs(validation)
+    assert outputs.shape == (40, 2)
+    assert (outputs.argmax(axis=1) == validation["cell_types"]).mean() > 0.9
+    # Embeddings are those of the encoder that was trained.
+    assert np.abs(model.get_embeddings(validation) - before).max() > 0.01
+    assert "held out: loss" in caplog.text
+
+
+def test_numbers(config, dataset):
+    train, validation = parts(dataset)
+    model = GeneformerFineTuningModel(config, "regression", 1)
+    model.train(train, label="dose", epochs=12, freeze_layers=0, optimizer_params={"lr": 3e-3})
+    found = model.get_outputs(validation)
+    assert found.shape == (40, 1)
+    assert np.corrcoef(found[:, 0], validation["dose"])[0, 1] > 0.5
+
+
+def test_a_head_of_ones_own(config, dataset):
+    train, validation = parts(dataset)
+    head = torch.nn.Sequential(torch.nn.Linear(32, 16), torch.nn.Tanh(), torch.nn.Linear(16, 2))
+    model = GeneformerFineTuningModel(config, head)
+    model.train(
+        train, epochs=6, freeze_layers=0, optimizer_params={"lr": 3e-3},
+        loss_function=torch.nn.CrossEntropyLoss(),
+    )  # fmt: skip
+    outputs = model.get_outputs(validation)
+    assert (outputs.argmax(axis=1) == validation["cell_types"]).mean() > 0.9
+
+
+def test_training_goes_on_and_frozen_layers_stay(config, dataset):
+    model = GeneformerFineTuningModel(config, output_size=2)
+    model.train(dataset, epochs=1)
+    first = {name: each.clone() for name, each in model.embedder.encoder.state_dict().items()}
+    model.train(dataset, epochs=1, freeze_layers=0)
+    second = model.embedder.encoder.state_dict()
+    start = model.checkpoint.encoder().state_dict()
+    # Two layers are frozen unless said otherwise, and this model has no more.
+    assert all(torch.equal(first[name], tensor) for name, tensor in start.items())
+    assert any(not torch.equal(second[name], tensor) for name, tensor in start.items())
+
+
+def test_it_trains_in_train_mode_and_shuffles(config, dataset, monkeypatch):
+    """What Helical's does not do."""
+    model = GeneformerFineTuningModel(config, output_size=2)
+    seen = []
+    hook = model._head.register_forward_pre_hook(lambda module, _: seen.append(module.training))
+    orders = []
+    make = LabelledBatches.__call__
+    monkeypatch.setattr(
+        LabelledBatches,
+        "__call__",
+        lambda self, draws: (orders.extend(draws), make(self, draws))[1],
+    )
+    model.train(dataset, epochs=1)
+    hook.remove()
+    assert all(seen)
+    rows = np.array(orders) % 200
+    assert sorted(rows) == list(range(200))
+    assert (rows != np.arange(200)).mean() > 0.9
+
+
+def test_saved_and_opened_it_says_the_same_bits(config, dataset, tmp_path):
+    _, validation = parts(dataset)
+    model = GeneformerFineTuningModel(config, output_size=2)
+    model.train(dataset, epochs=1, freeze_layers=0)
+    model.save_model(tmp_path / "tuned")
+    opened = FineTunedModel.open(tmp_path / "tuned")
+    again = GeneformerFineTuningModel(
+        GeneformerConfig(model_name=tmp_path / "tuned", batch_size=16, dtype="float32"),
+        opened.modules[0],
+    )
+    np.testing.assert_array_equal(again.get_outputs(validation), model.get_outputs(validation))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"fine_tuning_head": "ranking"}, "fine_tuning_head is 'ranking'"),
+        ({"output_size": 1}, "output_size is 1 for a head of classification"),
+        ({"fine_tuning_head": "regression", "output_size": 3}, "output_size is 3"),
+    ],
+)
+def test_heads_that_there_are_not(config, arguments, sentence):
+    with pytest.raises(SettingsError, match=sentence):
+        GeneformerFineTuningModel(config, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("label", "sentence"),
+    [
+        ("celltypes", "dataset has no column 'celltypes'"),
+        ("three", r"'three' holds 2, and the head has 2 outputs"),
+        ("names", "'names' holds 'T'"),
+    ],
+)
+def test_labels_that_cannot_be_trained_on(config, dataset, label, sentence):
+    odd = dataset.add_column("three", [0, 1, 2, 1] * 50).add_column("names", ["T", "B"] * 100)
+    with pytest.raises(SettingsError, match=sentence):
+        GeneformerFineTuningModel(config, output_size=2).train(odd, label=label)
+
+
+def test_genes_have_no_cell_head(config):
+    genes = GeneformerConfig(model_name=config.model_name, emb_mode="gene")
+    with pytest.raises(SettingsError, match="emb_mode is 'gene'"):
+        GeneformerFineTuningModel(genes, output_size=2)
