@@ -76,7 +76,7 @@ def measure_overlap(arguments: argparse.Namespace) -> dict[str, Any]:
             closing(open_tokens(arguments.cells, checkpoint.vocabulary, options))
         )
         vectors = np.empty((len(stream), D_MODEL), np.float32)
-        fill_vectors(vectors, stream, model, pooling="cell")  # type: ignore[arg-type]
+        fill_vectors(vectors, [stream], model, pooling="cell")  # type: ignore[arg-type]
     seconds = model.ended - (model.began or 0)
     return {"n_cells": len(vectors), "seconds": seconds, "busy_share": model.busy / seconds}
 

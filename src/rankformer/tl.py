@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.embedder import Embedder, Pooling
 from rankformer.model.spec import LayerNumbering
+from rankformer.tasks.anndata_output import add_to
 from rankformer.tasks.embed import embed_cells, make_embedder
-from rankformer.tasks.output import store_in
+from rankformer.tasks.output import add_vectors
 from rankformer.tasks.progress import show_progress
 from rankformer.tasks.targets import check_key
 from rankformer.tasks.tokenize import ReadingOptions
@@ -77,5 +78,5 @@ def embed(
     options = ReadingOptions(**reading)
     with show_progress(adata.n_obs, "Embedding cells") as progress:
         embeddings = embed_cells(adata, embedder, pooling=mode, options=options, progress=progress)
-    store_in(adata, embeddings, key_added)
+    add_to(adata, add_vectors(embeddings, key_added))
     return adata if copy else None

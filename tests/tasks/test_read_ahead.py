@@ -123,7 +123,7 @@ def is_open(path) -> bool:
 
 def use_cells(stream, embedder, progress):
     vectors = np.empty((len(stream), embedder.d_model), np.float32)
-    fill_vectors(vectors, stream, embedder, pooling="cell", progress=progress)
+    fill_vectors(vectors, [stream], embedder, pooling="cell", progress=progress)
 
 
 def use_genes(stream, embedder, progress):

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -88,7 +88,7 @@ def embed_cells(
     embedder.check_pooling(pooling)
     with closing(open_tokens(source, embedder.checkpoint.vocabulary, options)) as stream:
         vectors = np.full((len(stream), embedder.d_model), np.nan, np.float32)
-        missing = fill_vectors(vectors, stream, embedder, pooling=pooling, progress=progress)
+        missing = fill_vectors(vectors, [stream], embedder, pooling=pooling, progress=progress)
         provenance = describe_run(embedder, pooling, [stream])
     tell_missing(missing)
     return CellEmbeddings(vectors, missing, stream.obs, provenance)
@@ -96,18 +96,34 @@ def embed_cells(
 
 def fill_vectors(
     vectors: NDArray[np.float32],
-    stream: TokenSource,
+    streams: Sequence[TokenSource],
     embedder: Embedder,
     *,
     pooling: Pooling,
     progress: Progress | None = None,
 ) -> NDArray[np.object_]:
-    """Write the vector of each cell of `stream` to its row; say which cells have none, and why.
+    """Write the vector of each cell to its row, source after source; say which have none, and why.
 
     Returns
     -------
     (n_cells,) object: a reason, or None. The rows of cells with a reason become NaN.
     """
+    ends = np.cumsum([0, *map(len, streams)]).tolist()
+    return np.concatenate(
+        [
+            _fill_own(vectors[start:stop], stream, embedder, pooling, progress)
+            for start, stop, stream in zip(ends, ends[1:], streams, strict=False)
+        ]
+    )
+
+
+def _fill_own(
+    vectors: NDArray[np.float32],
+    stream: TokenSource,
+    embedder: Embedder,
+    pooling: Pooling,
+    progress: Progress | None,
+) -> NDArray[np.object_]:
     check_fits(stream, embedder)
     missing = _filtered_out(stream)
     vectors[~stream.kept] = np.nan

@@ -1,21 +1,16 @@
 """The main job on files: counts in, a file of embeddings out."""
 
-import logging
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from rankformer.data.cells import FileKind, identify
-from rankformer.data.tokens import is_saved_tokens
-from rankformer.errors import OutputError, SettingsError
+from rankformer.errors import SettingsError
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.embedder import Embedder, Pooling
 from rankformer.tasks.embed import (
@@ -27,6 +22,12 @@ from rankformer.tasks.embed import (
     tell_missing,
 )
 from rankformer.tasks.gene_summary import Statistic, summarize_genes
+from rankformer.tasks.joined_sources import (
+    check_inputs_stay,
+    file_to_copy,
+    join_obs,
+    name_sources,
+)
 from rankformer.tasks.output import (
     name_cells,
     vectors_beside,
@@ -37,10 +38,6 @@ from rankformer.tasks.output import (
 from rankformer.tasks.progress import show_progress
 from rankformer.tasks.targets import check_cell_target, check_key, check_target
 from rankformer.tasks.tokenize import ReadingOptions, TokenSource, open_sources
-
-logger = logging.getLogger(__name__)
-
-_COPIED = {".h5ad": FileKind.H5AD, ".zarr": FileKind.ZARR}
 
 
 @dataclass(frozen=True)
@@ -113,7 +110,7 @@ def embed_files(
             stack.enter_context(closing(stream))
             for stream in open_sources(job.sources, checkpoint.vocabulary, options)
         ]
-        _check_inputs_stay(output, streams)
+        check_inputs_stay(output, streams)
         embedder = Embedder(checkpoint, **settings)
         if job.mode != "gene":
             _embed_cells(job, streams, embedder, job.mode)
@@ -139,82 +136,29 @@ def _check_mode(job: EmbedJob) -> None:
         )
 
 
-def _check_inputs_stay(output: Path, streams: Sequence[TokenSource]) -> None:
-    """Refuse to replace an input, unless by a copy of it with the embeddings added."""
-    inputs = [Path(stream.name).resolve() for stream in streams]
-    if output.resolve() in inputs and _to_copy(output, streams) is None:
-        raise OutputError(
-            f"The output {output} is one of the inputs, and would not hold its counts.",
-            "Another name: inputs are only read.",
-            "Choose another output.",
-        )
-
-
 def _embed_cells(
     job: EmbedJob, streams: Sequence[TokenSource], embedder: Embedder, pooling: Pooling
 ) -> None:
     embedder.check_pooling(pooling)
-    ends = np.cumsum([0, *map(len, streams)]).tolist()
-    missing = np.full(ends[-1], None, dtype=object)
-    with vectors_beside(job.output, (ends[-1], embedder.d_model)) as vectors:
-        with show_progress(ends[-1], "Embedding cells") as progress:
-            for start, stop, stream in zip(ends, ends[1:], streams, strict=False):
-                missing[start:stop] = fill_vectors(
-                    vectors[start:stop], stream, embedder, pooling=pooling, progress=progress
-                )
+    n_cells = sum(map(len, streams))
+    with vectors_beside(job.output, (n_cells, embedder.d_model)) as vectors:
+        with show_progress(n_cells, "Embedding cells") as progress:
+            missing = fill_vectors(vectors, streams, embedder, pooling=pooling, progress=progress)
         tell_missing(missing)
         provenance = describe_run(embedder, pooling, streams)
-        sources = _sources(streams)
+        sources = name_sources(streams)
         embeddings = CellEmbeddings(
-            vectors, missing, _joined_obs(streams, sources), provenance, sources
+            vectors, missing, join_obs(streams, sources), provenance, sources
         )
         write_cell_vectors(
             job.output, embeddings,
-            key=job.key, copy_of=_to_copy(job.output, streams), overwrite=job.overwrite,
+            key=job.key, copy_of=file_to_copy(job.output, streams), overwrite=job.overwrite,
         )  # fmt: skip
-
-
-def _to_copy(output: Path, streams: Sequence[TokenSource]) -> Path | None:
-    path, kind = streams[0].path, _COPIED.get(output.suffix)
-    if len(streams) > 1 or path is None or kind is None or is_saved_tokens(path):
-        return None
-    # By what it is: AnnData's HDF5 may be named .h5.
-    return path if identify(path) is kind else None
-
-
-def _sources(streams: Sequence[TokenSource]) -> NDArray[np.object_] | None:
-    if len(streams) == 1:
-        return None
-    names = np.array([stream.name for stream in streams], dtype=object)
-    return np.repeat(names, [len(stream) for stream in streams])
-
-
-def _joined_obs(
-    streams: Sequence[TokenSource], sources: NDArray[np.object_] | None
-) -> pd.DataFrame:
-    """All columns of all inputs, missing where an input has none of the name, and the source."""
-    if sources is None:
-        return streams[0].obs
-    obs = pd.concat([stream.obs for stream in streams]).apply(_of_one_type)
-    names = chain(["source"], (f"source_{i}" for i in count(2)))
-    column = next(name for name in names if name not in obs)
-    logger.info('Which input a cell is of is in obs["%s"].', column)
-    return obs.assign(**{column: sources})
-
-
-def _of_one_type(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Text, where a column is text in one input and numbers in another: no format takes both."""
-    kind = pd.api.types.infer_dtype(column, skipna=True)
-    if column.dtype != object or kind in ("string", "empty"):
-        return column
-    if kind == "boolean":
-        return column.astype("boolean")
-    return column.map(str, na_action="ignore")
 
 
 def _embed_genes(job: EmbedJob, streams: Sequence[TokenSource], embedder: Embedder) -> None:
     obs = pd.concat([stream.obs[[]] for stream in streams])
-    cells = name_cells(obs, _sources(streams))
+    cells = name_cells(obs, name_sources(streams))
     starts = np.cumsum([0, *map(len, streams)])
     with show_progress(len(obs), "Embedding genes") as progress:
         blocks = (

@@ -5,10 +5,6 @@ with the cells, and then put into the target's format.
 """
 
 import json
-import os
-import shutil
-import stat
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankformer.model.embedder import GeneVectors
-from rankformer.scratch import scratch_array, scratch_folder, take_disk, whole_or_nothing
+from rankformer.scratch import scratch_array, scratch_folder, whole_or_nothing
+from rankformer.tasks.anndata_output import UNS_KEY, Addition, column_of_reasons, write_anndata
 from rankformer.tasks.embed import CellEmbeddings
 from rankformer.tasks.gene_summary import GeneSummary
 from rankformer.tasks.targets import no_genes_to_report, provenance_file
@@ -28,11 +25,8 @@ from rankformer.vocabulary import Vocabulary
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-    from anndata import AnnData
 
-UNS_KEY = "rankformer"
 _ROWS_AT_ONCE = 8192
-_ROOM_FOR_NAMES = 2**20
 
 
 @contextmanager
@@ -76,15 +70,23 @@ def write_cell_vectors(
     """
     with whole_or_nothing(path, overwrite=overwrite) as part:
         if path.suffix == ".npy":
-            _write_npy(part, embeddings.vectors)
+            write_npy(part, embeddings.vectors)
             with whole_or_nothing(provenance_file(path), overwrite=overwrite) as beside:
                 beside.write_text(json.dumps(embeddings.provenance, indent=2) + "\n")
         elif path.suffix == ".parquet":
             _write_cell_parquet(part, embeddings)
-        elif copy_of is None:
-            _write_new_anndata(part, path.suffix, embeddings, key)
         else:
-            _add_to_copy(part, path.suffix, embeddings, key, copy_of)
+            addition = add_vectors(embeddings, key)
+            write_anndata(part, path.suffix, addition, embeddings.obs, copy_of)
+
+
+def add_vectors(embeddings: CellEmbeddings, key: str) -> Addition:
+    """Embeddings as AnnData holds them: ``obsm``, ``uns``, and ``obs`` where cells have none."""
+    return Addition(
+        provenance={key: embeddings.provenance},
+        obsm={key: embeddings.vectors},
+        obs={f"{key}_missing": column_of_reasons(embeddings.missing)},
+    )
 
 
 def write_gene_vectors(
@@ -122,7 +124,7 @@ def write_gene_vectors(
                         "rank": pa.array(ranks, pa.int32()),
                         "vector": _vectors_column(genes.vectors),
                     },
-                    metadata=_metadata(provenance),
+                    metadata=schema_metadata(provenance),
                 )
                 writer = writer or pq.ParquetWriter(part, table.schema, compression="zstd")
                 writer.write_table(table)
@@ -151,7 +153,7 @@ def write_gene_summary(
             "n_cells": summary.n_cells,
             "vector": _vectors_column(summary.vectors),
         },
-        metadata=_metadata(provenance),
+        metadata=schema_metadata(provenance),
     )
     with whole_or_nothing(path, overwrite=overwrite) as part:
         pq.write_table(table, part, compression="zstd")
@@ -178,7 +180,7 @@ def write_gene_report(
         table.to_csv(part, index=False)
 
 
-def _write_npy(part: Path, vectors: NDArray[np.float32]) -> None:
+def write_npy(part: Path, vectors: NDArray[np.float32]) -> None:
     """As `numpy.save`, which does not notice when the last bytes meet a full disk."""
     with part.open("wb") as stream:
         header = np.lib.format.header_data_from_array_1_0(vectors)
@@ -198,7 +200,7 @@ def _write_cell_parquet(part: Path, embeddings: CellEmbeddings) -> None:
             *((name, pa.string()) for name in columns),
             ("vector", pa.list_(pa.float32(), vectors.shape[1])),
         ],
-        metadata=_metadata(embeddings.provenance),
+        metadata=schema_metadata(embeddings.provenance),
     )
     with pq.ParquetWriter(part, schema, compression="zstd") as writer:
         for start in range(0, len(vectors), _ROWS_AT_ONCE):
@@ -223,86 +225,6 @@ def _vectors_column(vectors: NDArray[np.float32]) -> "pa.FixedSizeListArray":
     )
 
 
-def _metadata(provenance: dict[str, Any]) -> dict[str, str]:
+def schema_metadata(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """Provenance as the metadata of an Arrow schema."""
     return {UNS_KEY: json.dumps(provenance)}
-
-
-def _write_new_anndata(part: Path, suffix: str, embeddings: CellEmbeddings, key: str) -> None:
-    from anndata import AnnData
-
-    adata = AnnData(obs=embeddings.obs.copy())
-    store_in(adata, embeddings, key)
-    if suffix == ".h5ad":
-        part.write_bytes(b"")
-        take_disk(part, _added_bytes(embeddings))
-        adata.write_h5ad(part)
-        return
-    with warnings.catch_warnings():
-        # anndata announces its next default format at each write.
-        warnings.filterwarnings("ignore", message="Writing zarr v2 data")
-        adata.write_zarr(part)
-
-
-def store_in(adata: "AnnData", embeddings: CellEmbeddings, key: str) -> None:
-    """Put embeddings into `adata`: ``obsm``, ``uns``, and ``obs`` where cells have none."""
-    adata.obsm[key] = np.asarray(embeddings.vectors)
-    adata.uns[UNS_KEY] = {**adata.uns.get(UNS_KEY, {}), key: embeddings.provenance}
-    _set_reasons(adata.obs, f"{key}_missing", embeddings)
-
-
-def _set_reasons(obs: "pd.DataFrame", column: str, embeddings: CellEmbeddings) -> None:
-    """Put down why cells have no embedding; where all have one, what an earlier run said goes."""
-    import pandas as pd
-
-    if any(embeddings.missing):
-        obs[column] = pd.Categorical(embeddings.missing)
-    elif column in obs:
-        del obs[column]
-
-
-def _add_to_copy(
-    part: Path, suffix: str, embeddings: CellEmbeddings, key: str, copy_of: Path
-) -> None:
-    if suffix == ".h5ad":
-        import h5py
-
-        shutil.copyfile(copy_of, part)
-        take_disk(part, _added_bytes(embeddings))
-        with h5py.File(part, "r+") as file:
-            _add_elements(file, embeddings, key)
-    else:
-        import zarr
-
-        _copy_folder(copy_of, part)
-        group = zarr.open_group(part, mode="r+", use_consolidated=False)
-        _add_elements(group, embeddings, key)
-        if (copy_of / ".zmetadata").exists():
-            zarr.consolidate_metadata(group.store)
-
-
-def _copy_folder(source: Path, target: Path) -> None:
-    """Copy what is in it without its permissions: a copy of what is read-only is added to."""
-    shutil.copytree(source, target, copy_function=shutil.copyfile)
-    for folder, _, _ in os.walk(target):
-        Path(folder).chmod(Path(folder).stat().st_mode | stat.S_IRWXU)
-
-
-def _added_bytes(embeddings: CellEmbeddings) -> int:
-    """What is added to a file, rather too much: HDF5 gives back what it does not need."""
-    obs = int(embeddings.obs.memory_usage(deep=True).sum())
-    return int(embeddings.vectors.nbytes) + 2 * obs + _ROOM_FOR_NAMES
-
-
-def _add_elements(file: Any, embeddings: CellEmbeddings, key: str) -> None:
-    from anndata.io import read_elem, write_elem
-
-    for group in ("obsm", "uns", f"uns/{UNS_KEY}"):
-        if group not in file:
-            write_elem(file, group, {})
-    write_elem(file, f"obsm/{key}", np.asarray(embeddings.vectors))
-    write_elem(file, f"uns/{UNS_KEY}/{key}", embeddings.provenance)
-    column = f"{key}_missing"
-    if any(embeddings.missing) or column in file["obs"]:
-        obs = read_elem(file["obs"])
-        _set_reasons(obs, column, embeddings)
-        write_elem(file, "obs", obs)

@@ -9,6 +9,9 @@ from rankformer.errors import OutputError, SettingsError
 from rankformer.scratch import tell_leftovers
 
 CELL_FORMATS = (".h5ad", ".zarr", ".npy", ".parquet")
+LABEL_FORMATS = (".h5ad", ".zarr", ".csv", ".parquet")
+# Formats that have no place for provenance.
+_WITH_A_FILE_BESIDE = (".npy", ".csv")
 
 
 def check_target(path: str | os.PathLike[str], formats: Iterable[str], overwrite: bool) -> Path:
@@ -45,16 +48,18 @@ def check_target(path: str | os.PathLike[str], formats: Iterable[str], overwrite
     return path
 
 
-def check_cell_target(path: str | os.PathLike[str], overwrite: bool) -> Path:
-    """As `check_target`, for vectors of cells and for what is written beside them."""
-    path = check_target(path, CELL_FORMATS, overwrite)
-    if path.suffix == ".npy":
+def check_cell_target(
+    path: str | os.PathLike[str], overwrite: bool, formats: Iterable[str] = CELL_FORMATS
+) -> Path:
+    """As `check_target`, for vectors or labels of cells and for what is written beside them."""
+    path = check_target(path, formats, overwrite)
+    if path.suffix in _WITH_A_FILE_BESIDE:
         _check_free(provenance_file(path), overwrite)
     return path
 
 
 def provenance_file(path: Path) -> Path:
-    """Where the provenance of a ``.npy`` stands."""
+    """Where the provenance of a ``.npy`` or ``.csv`` stands."""
     return path.with_name(path.name + ".json")
 
 
@@ -88,16 +93,16 @@ def check_gene_report(
         raise no_genes_to_report()
 
 
-def check_key(key: str) -> None:
-    """Refuse a name that ``obsm`` cannot have.
+def check_key(key: str, place: str = "obsm", example: str = "X_geneformer") -> None:
+    """Refuse a name that ``obsm``, or another `place`, cannot have.
 
     HDF5 and zarr take a slash for a folder and dots for the folder itself; zarr keeps its own
     files beside the arrays.
     """
     if not key or "/" in key or key.startswith(".") or key == "zarr.json":
         raise SettingsError(
-            f"The name {key!r} was asked for in obsm.",
-            "A name without a slash and without a dot at its beginning, such as X_geneformer.",
+            f"The name {key!r} was asked for in {place}.",
+            f"A name without a slash and without a dot at its beginning, such as {example}.",
             "Pass another one as key_added (--key).",
         )
 

@@ -1,0 +1,151 @@
+"""Results in AnnData: in memory, in a copy of a file, or in a new file.
+
+A copy is made of the file's bytes, and only what is added is read or written: the counts are never
+in memory.
+"""
+
+import os
+import shutil
+import stat
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankformer.scratch import take_disk
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+UNS_KEY = "rankformer"
+_ROOM_FOR_NAMES = 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Addition:
+    """What a result adds to AnnData.
+
+    Attributes
+    ----------
+    provenance
+        Key → nested plain values, for ``uns["rankformer"]``.
+    obsm
+        Key → (n_cells, n) array.
+    obs
+        Name → (n_cells,) column, or None to remove what an earlier run said under this name.
+    """
+
+    provenance: Mapping[str, dict[str, Any]]
+    obsm: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    obs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def add_to(adata: "AnnData", addition: Addition) -> None:
+    """Add a result to AnnData in memory."""
+    for key, values in addition.obsm.items():
+        adata.obsm[key] = np.asarray(values)
+    adata.uns[UNS_KEY] = {**adata.uns.get(UNS_KEY, {}), **addition.provenance}
+    _set_columns(adata.obs, addition)
+
+
+def column_of_reasons(missing: NDArray[np.object_]) -> "pd.Categorical | None":
+    """Why cells have no result, as a column of ``obs``; None where all have one."""
+    import pandas as pd
+
+    return pd.Categorical(missing) if any(missing) else None
+
+
+def write_anndata(
+    part: Path, suffix: str, addition: Addition, obs: "pd.DataFrame", copy_of: Path | None
+) -> None:
+    """Write a result as ``.h5ad`` or ``.zarr``: added to a copy, or to AnnData of `obs` alone."""
+    if copy_of is None:
+        _write_new(part, suffix, addition, obs)
+    else:
+        _write_copy(part, suffix, addition, obs, copy_of)
+
+
+def _write_copy(
+    part: Path, suffix: str, addition: Addition, obs: "pd.DataFrame", copy_of: Path
+) -> None:
+    if suffix == ".h5ad":
+        import h5py
+
+        shutil.copyfile(copy_of, part)
+        take_disk(part, _added_bytes(addition, obs))
+        with h5py.File(part, "r+") as file:
+            _add_elements(file, addition)
+    else:
+        import zarr
+
+        _copy_folder(copy_of, part)
+        group = zarr.open_group(part, mode="r+", use_consolidated=False)
+        _add_elements(group, addition)
+        if (copy_of / ".zmetadata").exists():
+            zarr.consolidate_metadata(group.store)
+
+
+def _write_new(part: Path, suffix: str, addition: Addition, obs: "pd.DataFrame") -> None:
+    from anndata import AnnData
+
+    adata = AnnData(obs=obs.copy())
+    add_to(adata, addition)
+    if suffix == ".h5ad":
+        part.write_bytes(b"")
+        take_disk(part, _added_bytes(addition, obs))
+        adata.write_h5ad(part)
+        return
+    with warnings.catch_warnings():
+        # anndata announces its next default format at each write.
+        warnings.filterwarnings("ignore", message="Writing zarr v2 data")
+        adata.write_zarr(part)
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    """Copy what is in it without its permissions: a copy of what is read-only is added to."""
+    shutil.copytree(source, target, copy_function=shutil.copyfile)
+    for folder, _, _ in os.walk(target):
+        Path(folder).chmod(Path(folder).stat().st_mode | stat.S_IRWXU)
+
+
+def _added_bytes(addition: Addition, obs: "pd.DataFrame") -> int:
+    """What is added to a file, rather too much: HDF5 gives back what it does not need."""
+    import pandas as pd
+
+    arrays = sum(int(values.nbytes) for values in addition.obsm.values())
+    columns = sum(
+        int(pd.Series(column).memory_usage(deep=True))
+        for column in addition.obs.values()
+        if column is not None
+    )
+    return arrays + 2 * (int(obs.memory_usage(deep=True).sum()) + columns) + _ROOM_FOR_NAMES
+
+
+def _add_elements(file: Any, addition: Addition) -> None:
+    from anndata.io import read_elem, write_elem
+
+    for group in ("obsm", "uns", f"uns/{UNS_KEY}"):
+        if group not in file:
+            write_elem(file, group, {})
+    for key, values in addition.obsm.items():
+        write_elem(file, f"obsm/{key}", np.asarray(values))
+    for key, provenance in addition.provenance.items():
+        write_elem(file, f"uns/{UNS_KEY}/{key}", provenance)
+    present = file["obs"]
+    if any(column is not None or name in present for name, column in addition.obs.items()):
+        obs = read_elem(present)
+        _set_columns(obs, addition)
+        write_elem(file, "obs", obs)
+
+
+def _set_columns(obs: "pd.DataFrame", addition: Addition) -> None:
+    for name, column in addition.obs.items():
+        if column is not None:
+            obs[name] = column
+        elif name in obs:
+            del obs[name]
