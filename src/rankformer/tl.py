@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.embedder import Embedder, Pooling
+from rankformer.model.finetuned import FineTunedModel
 from rankformer.model.spec import LayerNumbering
 from rankformer.tasks.anndata_output import add_to
+from rankformer.tasks.cell_labels import store_labels_in
 from rankformer.tasks.embed import embed_cells, make_embedder
 from rankformer.tasks.output import add_vectors
+from rankformer.tasks.predict import predict_in_memory
 from rankformer.tasks.progress import show_progress
 from rankformer.tasks.targets import check_key
 from rankformer.tasks.tokenize import ReadingOptions
@@ -79,4 +82,57 @@ def embed(
     with show_progress(adata.n_obs, "Embedding cells") as progress:
         embeddings = embed_cells(adata, embedder, pooling=mode, options=options, progress=progress)
     add_to(adata, add_vectors(embeddings, key_added))
+    return adata if copy else None
+
+
+def predict(
+    adata: "AnnData",
+    *,
+    model: str | os.PathLike[str] | FineTunedModel,
+    threshold: float = 0.5,
+    prefix: str = "predicted_",
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_size: int | None = None,
+    copy: bool = False,
+    **reading: Any,
+) -> "AnnData | None":
+    """Predict labels of cells with a model that was fine-tuned on them.
+
+    Parameters
+    ----------
+    adata
+        Cells by genes, with raw counts in ``X``, ``raw`` or a layer.
+    model
+        The folder that `rankformer.finetune` wrote, or the model.
+    threshold
+        A label with a lower probability is marked as uncertain.
+    prefix
+        Before the label's name in ``obs``.
+    device, dtype, batch_size
+        Where and how to run; see `Embedder`.
+    copy
+        Return a copy instead of writing to `adata`.
+    **reading
+        Fields of `ReadingOptions`.
+
+    Returns
+    -------
+    None, or the copy. For each label adds ``obs[prefix + label]``; of classes also
+    ``…_probability``, float32, calibrated on the validation part, ``…_uncertain``, bool, and
+    ``obsm["…_probabilities"]``, (n_cells, n_classes) float32; and ``uns["rankformer"]``. A cell
+    without an embedding gets none, and the reason in ``…_missing``.
+    """
+    adata = adata.copy() if copy else adata
+    tuned = model if isinstance(model, FineTunedModel) else FineTunedModel.open(model)
+    for head in tuned.heads:
+        check_key(prefix + head.name, "obs", "predicted_cell_type")
+    embedder = Embedder(tuned.checkpoint, device=device, dtype=dtype, max_cells=batch_size)
+    with show_progress(adata.n_obs, "Predicting labels of cells") as progress:
+        cells = predict_in_memory(
+            adata, tuned, embedder,
+            prefix=prefix, threshold=threshold, options=ReadingOptions(**reading),
+            progress=progress,
+        )  # fmt: skip
+    store_labels_in(adata, cells)
     return adata if copy else None

@@ -16,6 +16,7 @@ from rankformer.cli.finetune import finetune
 from rankformer.cli.inspect import inspect
 from rankformer.cli.models import models_app
 from rankformer.cli.options import Verbosity
+from rankformer.cli.predict import predict
 from rankformer.cli.pretrain import pretrain
 from rankformer.cli.process import Stopped, set_up_logging, stopped_by_signals
 from rankformer.cli.tokenize import tokenize
@@ -37,6 +38,7 @@ app.command()(tokenize)
 app.command()(inspect)
 app.command()(pretrain)
 app.command()(finetune)
+app.command()(predict)
 app.command()(bench)
 app.add_typer(models_app, name="models")
 app.add_typer(vocabulary_app, name="vocabulary")
