@@ -8,6 +8,7 @@ from unittest import mock
 
 from tests.faults import (
     file_cases,
+    finetune_cases,
     gene_cases,
     model_cases,
     pretrain_cases,
@@ -29,6 +30,7 @@ CATEGORIES: Mapping[str, tuple[BadInput, ...]] = {
     "Tokens": token_cases.CASES,
     "Vocabularies": vocabulary_cases.CASES,
     "Pretraining": pretrain_cases.CASES,
+    "Fine-tuning and prediction": finetune_cases.CASES,
     "From Python": python_cases.CASES,
 }
 INTRODUCTION = """\

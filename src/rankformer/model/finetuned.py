@@ -64,7 +64,7 @@ class FineTunedModel:
             raise CheckpointError(
                 f"{folder} is no fine-tuned model: it has no {HEADS_FILE}.",
                 "The folder that `rankformer finetune` wrote.",
-                "Name it as model (--model); a model without heads embeds, and predicts nothing.",
+                "Pass that folder (--model): a model without heads embeds, and predicts nothing.",
             )
         checkpoint = Checkpoint.open(folder)
         heads, unit, pooling = _read_heads(folder / HEADS_FILE)
@@ -175,7 +175,7 @@ def _read_modules(path: Path, heads: Sequence[Head], d_model: int) -> tuple[nn.M
     except Exception as error:
         raise CheckpointError(
             f"{path} could not be read: {str(error).splitlines()[0].rstrip('.')}.",
-            f"The weights of {len(heads)} heads on {d_model} dimensions, as {HEADS_FILE} says.",
+            f"A head for each of the {len(heads)} labels in {HEADS_FILE}, on {d_model} dimensions.",
             "Take the folder from where the model came from again.",
         ) from error
     return modules

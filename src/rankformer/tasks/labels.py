@@ -153,7 +153,7 @@ def read_cell_labels(
             "Name columns with label (--label) or regress (--regress).",
         )
     for name in names:
-        require_column(obs, name, "--label")
+        require_column(obs, name, "label (--label) or regress (--regress)")
     if weights is None:
         weights = [1.0] * len(names)
     if len(weights) != len(names) or min(weights) <= 0:
