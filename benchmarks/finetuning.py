@@ -57,6 +57,7 @@ RECIPE = FineTuningRecipe(
 )  # fmt: skip
 GENE_RECIPE = replace(RECIPE, epochs=1, learning_rate=2e-4, class_weights=True, freeze_layers=0)
 GENE_CELLS = 400
+SHARE = "predicted_class_probability_yes"
 Figures = dict[str, float]
 
 
@@ -117,7 +118,7 @@ def test_by_batch(adata: ad.AnnData, label: str, seed: int) -> NDArray[np.object
             settings_of(seed, RECIPE, n_folds=5),
         )  # fmt: skip
         tested = pd.concat(map(read_tested, models)).set_index("cell")
-    return tested.loc[adata.obs_names, f"{label}_predicted"].to_numpy(object)
+    return tested.loc[adata.obs_names, f"predicted_{label}"].to_numpy(object)
 
 
 def read_tested(model: FineTunedModel) -> pd.DataFrame:
@@ -135,8 +136,12 @@ def gene_sets(folders: argparse.Namespace, seed: int) -> Figures:
                 GeneTask(table, "gene", "class"), settings_of(seed, GENE_RECIPE, n_folds=5),
             )  # fmt: skip
             splits = [pd.read_parquet(m.checkpoint.folder / "split.parquet") for m in models]
-            tested = pd.concat(map(read_tested, models)).dropna(subset="class_probability_of_yes")
-        found[f"{name}: fine-tuned"] = auc(tested["class"], tested["class_probability_of_yes"])
+            tested = pd.concat(map(read_tested, models)).dropna(
+                subset="predicted_class_probability_yes"
+            )
+        found[f"{name}: fine-tuned"] = auc(
+            tested["true_class"], tested["predicted_class_probability_yes"]
+        )
         found[f"{name}: genes"] = float(len(tested))
         expected = expression_baseline(adata, table, splits, set(tested["gene"]))
         found[f"{name}: regression, expression"] = auc(*expected)
@@ -199,7 +204,7 @@ def depth(folders: argparse.Namespace, seed: int) -> Figures:
         parts = pd.read_parquet(model.checkpoint.folder / "split.parquet")["part"].to_numpy()
     truth, train = adata.obs["log_counts"].to_numpy(), parts != "test"
     ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 5, 11)))
-    found = {"fine-tuned": r2_score(tested["log_counts"], tested["log_counts_predicted"])}
+    found = {"fine-tuned": r2_score(tested["true_log_counts"], tested["predicted_log_counts"])}
     for name, values in (
         ("ridge, log counts", log_counts(adata, train)),
         ("ridge, embeddings", embed(adata)),

@@ -110,11 +110,11 @@ def test_a_model_is_whole(cells, model, tmp_path):
     assert set(split["part"]) == {"train", "validation", "test"}
     # Scores are those of the predictions that are saved, whose labels are those of the file.
     predictions = pd.read_parquet(folder / "predictions.parquet").set_index("cell")
-    assert (predictions["kind"] == obs["kind"].loc[predictions.index].astype(str)).all()
+    assert (predictions["true_kind"] == obs["kind"].loc[predictions.index].astype(str)).all()
     tested = predictions[predictions["part"] == "test"]
-    expected = f1_score(tested["kind"], tested["kind_predicted"], average="macro")
+    expected = f1_score(tested["true_kind"], tested["predicted_kind"], average="macro")
     assert scores(folder)["test"]["kind"]["macro_f1"] == pytest.approx(expected)
-    assert (predictions["kind_probability"] <= 1).all()
+    assert (predictions["predicted_kind_probability"] <= 1).all()
     card = (folder / "README.md").read_text()
     for fact in ("cells.h5ad | 240 |", "2 classes: B, T", "Begun from small", "60 steps of 16"):
         assert fact in card
@@ -155,7 +155,9 @@ def test_several_labels_and_numbers_at_once(cells, model, tmp_path):
     # Numbers come in their own units.
     obs = ad.read_h5ad(cells).obs
     predictions = pd.read_parquet(tmp_path / "tuned" / "predictions.parquet").set_index("cell")
-    np.testing.assert_allclose(predictions["dose"], obs["dose"].loc[predictions.index], atol=1e-6)
+    np.testing.assert_allclose(
+        predictions["true_dose"], obs["dose"].loc[predictions.index], atol=1e-6
+    )
 
 
 def test_genes_are_told_apart_by_the_cells_they_are_in(cells, model, tmp_path):

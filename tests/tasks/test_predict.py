@@ -74,13 +74,11 @@ def test_predictions_are_those_that_were_saved_with_the_model(tuned, command, tm
     obs = ad.read_h5ad(tmp_path / "out.h5ad").obs
     saved = pd.read_parquet(tuned / "model" / "predictions.parquet").set_index("cell")
     now = obs.loc[saved.index]
-    assert (now["predicted_kind"].astype(str) == saved["kind_predicted"]).all()
+    assert (now["predicted_kind"].astype(str) == saved["predicted_kind"]).all()
     np.testing.assert_array_equal(
-        now["predicted_kind_probability"], saved["kind_probability"].astype(np.float32)
+        now["predicted_kind_probability"], saved["predicted_kind_probability"]
     )
-    np.testing.assert_array_equal(
-        now["predicted_depth"], saved["depth_predicted"].astype(np.float32)
-    )
+    np.testing.assert_array_equal(now["predicted_depth"], saved["predicted_depth"])
 
 
 def test_another_number_of_threads_changes_rounding_alone(tuned):
@@ -167,7 +165,7 @@ def test_genes(tuned, command, tmp_path):
     ).all()
     saved = pd.read_parquet(tmp_path / "genes" / "predictions.parquet").set_index("gene")
     np.testing.assert_allclose(
-        table.loc[saved.index, "predicted_marks_probability"], saved["marks_probability"],
+        table.loc[saved.index, "predicted_marks_probability"], saved["predicted_marks_probability"],
         atol=1e-6,
     )  # fmt: skip
     with pytest.raises(SettingsError, match="labels of genes"):

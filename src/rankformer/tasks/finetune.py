@@ -38,10 +38,14 @@ from rankformer.tasks.training_run import TrainingRun
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from transformers import TrainingArguments
 
+    from rankformer.model.heads import FineTuningObjective
     from rankformer.tasks.packed_trainer import PackedTrainer
 
 logger = logging.getLogger(__name__)
+Data: TypeAlias = Callable[[int, int], dict[str, Any]]
+"""Describes the sources, given the cells trained on and held out."""
 Sources: TypeAlias = "Sequence[AnnData | str | os.PathLike[str]]"
 
 
@@ -201,7 +205,7 @@ def _opened(
     model: Checkpoint,
     task: CellTask | GeneTask,
     settings: FineTuningSettings,
-) -> Iterator[tuple[Material, Callable[..., dict[str, Any]]]]:
+) -> Iterator[tuple[Material, Data]]:
     """The material, and what describes the data given the numbers of units."""
     require_packages("transformers", "accelerate", "sklearn", extra="train")
     if settings.recipe.lora_rank is not None:
@@ -222,13 +226,16 @@ def _fold(
     output: Path,
     model: Checkpoint,
     settings: FineTuningSettings,
-    data: Callable[..., dict[str, Any]],
+    data: Data,
 ) -> FineTunedModel:
-    if settings.resume and output.exists():
-        return FineTunedModel.open(output)
-    is_begun = TrainingRun(output).folder.exists()
-    own = replace(settings, resume=settings.resume and is_begun)
-    return _finetune_on(material, split, output, model, own, data)
+    """As `_finetune_on`; a fold that is done is opened, one that was not begun is begun."""
+    run = TrainingRun(output)
+    if not (settings.resume and run.folder.exists()):
+        return _finetune_on(material, split, output, model, replace(settings, resume=False), data)
+    if not output.exists():
+        return _finetune_on(material, split, output, model, settings, data)
+    run.expect_same(_describe_run(material.scaled(split.train), split, model, settings, data))
+    return FineTunedModel.open(output)
 
 
 def _finetune_on(
@@ -237,75 +244,75 @@ def _finetune_on(
     output: Path,
     model: Checkpoint,
     settings: FineTuningSettings,
-    data: Callable[..., dict[str, Any]],
+    data: Data,
 ) -> FineTunedModel:
     from rankformer.tasks.finetuning_trainer import draw_objective
-    from rankformer.tasks.packed_trainer import training_arguments
+    from rankformer.tasks.packed_trainer import begin_run, training_arguments
 
     check_trained_classes(material, split)
-    recipe, material = settings.recipe, material.scaled(split.train)
-    place = choose_device(settings.device)
-    table = material.split_table(split)
-    described = data(
-        len(material.cells_of(split.train)),
-        0 if material.unit == "gene" else len(split.validation) + len(split.test),
-    )
-    run = TrainingRun(output)
+    material, recipe = material.scaled(split.train), settings.recipe
+    described = _describe_run(material, split, model, settings, data)
+    run, place = TrainingRun(output), choose_device(settings.device)
     objective = draw_objective(model, material.labels, split.train, recipe, material.unit)
     arguments = training_arguments(
         recipe, run.folder,
         device=place, dtype=choose_dtype(settings.dtype, place, model.spec),
         n_workers=settings.n_workers, evaluates=True, keeps_best=True,
     )  # fmt: skip
-    same = {
-        "recipe": asdict(recipe),
-        "begun_from": model.provenance(),
-        "heads": [asdict(each.head) for each in material.labels],
-        "data": described,
-        "split_sha256": hash_split(table),
-    }
-    with arguments.main_process_first(local=False):
-        last = None
-        if arguments.process_index == 0:
-            last = run.begin(same, resume=settings.resume)
-        elif settings.resume:
-            last = run.last_checkpoint()
+    last = begin_run(run, arguments, described, resume=settings.resume)
     trainer = _make_trainer(material, split, objective, arguments, recipe)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     if trainer.is_world_process_zero():
         finished = finish(material, split, model, objective, recipe, device=str(place))
-        record = {
-            **describe_training(
-                **described, recipe=asdict(recipe), begun_from=model.name,
-                log=trainer.state.log_history,
-            ),
-            "heads": [asdict(head) for head in finished.heads],
-            "split": {name: int(n) for name, n in table["part"].value_counts().items()},
-            "scores": finished.scores,
-        }  # fmt: skip
-        write_finished(
-            output, finished, model, material.unit, recipe, record, table, settings.words
-        )
+        record = describe_training(
+            **described["data"], recipe=asdict(recipe), begun_from=model.name,
+            log=trainer.state.log_history,
+        )  # fmt: skip
+        write_finished(output, finished, material, split, model, recipe, record, settings.words)
     trainer.accelerator.wait_for_everyone()
     return FineTunedModel.open(output)
 
 
+def _describe_run(
+    material: Material,
+    split: PartSplit,
+    model: Checkpoint,
+    settings: FineTuningSettings,
+    data: Data,
+) -> dict[str, Any]:
+    """All that must be the same for a run to be gone on with."""
+    n_held_out = 0 if material.unit == "gene" else len(split.validation) + len(split.test)
+    return {
+        "recipe": asdict(settings.recipe),
+        "begun_from": model.provenance(),
+        "heads": [asdict(each.head) for each in material.labels],
+        "data": data(len(material.cells_of(split.train)), n_held_out),
+        "split_sha256": hash_split(material.split_table(split)),
+    }
+
+
 def _make_trainer(
-    material: Material, split: PartSplit, objective: Any, arguments: Any, recipe: FineTuningRecipe
+    material: Material,
+    split: PartSplit,
+    objective: "FineTuningObjective",
+    arguments: "TrainingArguments",
+    recipe: FineTuningRecipe,
 ) -> "PackedTrainer":
     from rankformer.tasks.finetuning_trainer import draw_cells, make_trainer, measure_in
 
-    validation = measure_in(
-        material.batches(split.validation),
-        material.cells_of(split.validation, few=True),
-        material.labels,
-    )
     rows = material.cells_of(split.train)
-    draws = draw_cells(rows, len(material.cells), material.labels[0], recipe)
     return make_trainer(
-        objective, arguments, material.batches(split.train), draws,
-        validation=validation, patience=recipe.patience,
-    )  # fmt: skip
+        objective,
+        arguments,
+        material.batches(split.train),
+        draw_cells(rows, len(material.cells), material.labels[0], recipe),
+        validation=measure_in(
+            material.batches(split.validation),
+            material.cells_of(split.validation, few=True),
+            material.labels,
+        ),
+        patience=recipe.patience,
+    )
 
 
 def _write_fold_scores(output: Path, models: Sequence[FineTunedModel]) -> None:

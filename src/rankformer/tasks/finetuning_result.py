@@ -1,7 +1,7 @@
 """What comes of a fine-tuning run: a calibrated model, and what it says of the held-out units."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ from rankformer.model.checkpoint import Checkpoint, new_checkpoint
 from rankformer.model.embedder import Embedder
 from rankformer.model.encoder import Encoder
 from rankformer.model.finetuned import write_finetuned
-from rankformer.model.heads import FineTuningObjective, Head, Unit
+from rankformer.model.heads import FineTuningObjective, Head
 from rankformer.model.lora import merge_lora
 from rankformer.tasks.finetuning_card import write_finetuning_documents
 from rankformer.tasks.finetuning_material import Material
+from rankformer.tasks.head_outputs import NamedOutputs, scale_numbers
 from rankformer.tasks.recipes import FineTuningRecipe
 from rankformer.tasks.scores import fit_temperature, score_classes, score_numbers, softmax
-from rankformer.tasks.splits import PartSplit
+from rankformer.tasks.splits import PARTS, PartSplit
 
 SPLIT_FILE, PREDICTIONS_FILE = "split.parquet", "predictions.parquet"
 
@@ -100,46 +101,62 @@ def _calibrate(
 
 
 def _predictions(head: Head, output: NDArray[Any], truth: NDArray[np.object_]) -> dict[str, Any]:
+    """Columns with the names that `rankformer predict` gives."""
+    own = {f"true_{head.name}": truth}
+    key = f"predicted_{head.name}"
     if not head.classes:
-        return {head.name: truth, f"{head.name}_predicted": head.mean + head.scale * output[:, 0]}
-    probabilities = softmax(output, head.temperature)
-    best = np.nan_to_num(probabilities, nan=-1.0).argmax(axis=1)
-    named = np.array(head.classes, dtype=object)[best]
-    return {
-        head.name: truth,
-        f"{head.name}_predicted": np.where(np.isnan(output[:, 0]), None, named),
-        f"{head.name}_probability": probabilities[np.arange(len(best)), best],
-        **{
-            f"{head.name}_probability_of_{name}": probabilities[:, i]
-            for i, name in enumerate(head.classes)
-        },
+        return {**own, key: scale_numbers(head, output)}
+    named = NamedOutputs.of(head, output)
+    shares = {
+        f"{key}_probability_{name}": named.probabilities[:, i]
+        for i, name in enumerate(head.classes)
     }
+    return {**own, key: named.names, f"{key}_probability": named.probability, **shares}
 
 
 def _score(head: Head, output: NDArray[Any], truth: NDArray[np.float32]) -> dict[str, float]:
     if head.classes:
         probabilities = softmax(output, head.temperature)
         return score_classes(probabilities, truth.astype(np.int64), head.classes)
-    own = (head.mean + head.scale * each.astype(np.float64) for each in (output[:, 0], truth))
-    return score_numbers(*own)
+    return score_numbers(scale_numbers(head, output), scale_numbers(head, truth[:, None]))
 
 
 def write_finished(
     output: Path,
     finished: FinishedModel,
+    material: Material,
+    split: PartSplit,
     model: Checkpoint,
-    unit: Unit,
     recipe: FineTuningRecipe,
     record: Mapping[str, Any],
-    split: pd.DataFrame,
     words: str,
 ) -> None:
-    """Write the folder of a fine-tuned model, whole or not at all."""
-    documents = write_finetuning_documents(output.name, model.spec, record, unit, words)
+    """Write the folder of a fine-tuned model, whole or not at all.
+
+    Parameters
+    ----------
+    output, finished
+        Where, and what.
+    material, split, model, recipe
+        As for `finish`.
+    record
+        From `describe_training`.
+    words
+        Paragraphs on what the model is for.
+    """
+    table = material.split_table(split)
+    more = {
+        "heads": [asdict(head) for head in finished.heads],
+        "split": {part: len(getattr(split, part)) for part in PARTS},
+        "scores": finished.scores,
+    }
+    documents = write_finetuning_documents(
+        output.name, model.spec, {**record, **more}, material.unit, words
+    )
     with new_checkpoint(output) as folder:
         write_finetuned(
             folder, finished.encoder, finished.heads, finished.modules, model.vocabulary,
-            unit=unit, pooling=recipe.pooling, documents=documents,
+            unit=material.unit, pooling=recipe.pooling, documents=documents,
         )  # fmt: skip
-        split.to_parquet(folder / SPLIT_FILE, index=False)
+        table.to_parquet(folder / SPLIT_FILE, index=False)
         finished.predictions.to_parquet(folder / PREDICTIONS_FILE, index=False)

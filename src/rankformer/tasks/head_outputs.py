@@ -1,6 +1,7 @@
 """Outputs of heads for cells and genes, through the path that embeds."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -9,7 +10,9 @@ from torch import nn
 
 from rankformer.model.embedder import Embedder
 from rankformer.model.finetuned import apply_head
+from rankformer.model.heads import Head
 from rankformer.ragged import Ragged
+from rankformer.tasks.scores import softmax
 
 _CELLS_AT_ONCE = 1024
 
@@ -55,3 +58,36 @@ def gene_outputs(
             n_cells += np.bincount(genes.tokens, minlength=size)
     with np.errstate(invalid="ignore"):
         return sums / n_cells[:, None], n_cells
+
+
+@dataclass(frozen=True, eq=False)
+class NamedOutputs:
+    """Outputs of a head of classes, read.
+
+    Attributes
+    ----------
+    names
+        (n,) object: the most probable class, or None where there is no output.
+    probability
+        (n,) float32 of that class, NaN where there is none.
+    probabilities
+        (n, n_classes) float32.
+    """
+
+    names: NDArray[np.object_]
+    probability: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, head: Head, output: NDArray[np.floating]) -> "NamedOutputs":
+        """Read (n, n_outputs) with the head's temperature."""
+        probabilities = softmax(output, head.temperature).astype(np.float32)
+        best = np.nan_to_num(probabilities, nan=-1.0).argmax(axis=1)
+        names = np.array(head.classes, dtype=object)[best]
+        names[np.isnan(probabilities[:, 0])] = None
+        return cls(names, probabilities[np.arange(len(best)), best], probabilities)
+
+
+def scale_numbers(head: Head, output: NDArray[np.floating]) -> NDArray[np.float32]:
+    """(n,) float32 numbers in their own units, of (n, 1) outputs."""
+    return (head.mean + head.scale * output[:, 0].astype(np.float64)).astype(np.float32)

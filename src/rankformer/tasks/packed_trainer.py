@@ -7,7 +7,7 @@ is ours to write with each checkpoint is written by a callback.
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from transformers import (
 
 from rankformer.data.block_shuffle import shuffle_in_blocks
 from rankformer.tasks.recipes import TrainingRecipe
+from rankformer.tasks.training_run import TrainingRun
 
 logger = logging.getLogger(__name__)
 WriteModel = Callable[[Path, Sequence[dict[str, Any]]], object]
@@ -287,3 +288,13 @@ def _when(steps: int | None) -> str:
 def is_distributed() -> bool:
     """Whether torchrun started this process beside others."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def begin_run(
+    run: TrainingRun, arguments: TrainingArguments, settings: Mapping[str, Any], *, resume: bool
+) -> Path | None:
+    """The checkpoint to go on from; of several processes the first makes or checks the folder."""
+    with arguments.main_process_first(local=False):
+        if arguments.process_index == 0:
+            return run.begin(settings, resume=resume)
+        return run.last_checkpoint() if resume else None

@@ -18,7 +18,7 @@ from rankformer.model.heads import Head
 from rankformer.scratch import whole_or_nothing
 from rankformer.tasks.cell_labels import CellLabels, LabelledCells, write_cell_labels
 from rankformer.tasks.embed import describe_run, fill_vectors, tell_missing
-from rankformer.tasks.head_outputs import gene_outputs
+from rankformer.tasks.head_outputs import NamedOutputs, gene_outputs, scale_numbers
 from rankformer.tasks.joined_sources import (
     check_inputs_stay,
     file_to_copy,
@@ -28,7 +28,6 @@ from rankformer.tasks.joined_sources import (
 from rankformer.tasks.output import vectors_beside
 from rankformer.tasks.progress import Progress, show_progress
 from rankformer.tasks.read_ahead import read_ahead
-from rankformer.tasks.scores import softmax
 from rankformer.tasks.targets import LABEL_FORMATS, check_cell_target, check_key, check_target
 from rankformer.tasks.tokenize import ReadingOptions, TokenSource, open_sources, open_tokens
 
@@ -187,20 +186,14 @@ def label_vectors(
 
 def _read_output(head: Head, output: NDArray[Any], threshold: float) -> CellLabels:
     if not head.classes:
-        numbers = head.mean + head.scale * output[:, 0]
-        return CellLabels(numbers.astype(np.float32))
-    probabilities = softmax(output, head.temperature).astype(np.float32)
-    best = np.nan_to_num(probabilities, nan=-1.0).argmax(axis=1)
-    is_there = ~np.isnan(probabilities[:, 0])
-    own = probabilities[np.arange(len(best)), best]
-    named = np.array(head.classes, dtype=object)[best]
-    named[~is_there] = None
+        return CellLabels(scale_numbers(head, output))
+    named = NamedOutputs.of(head, output)
     return CellLabels(
-        values=named,
-        probability=own,
-        uncertain=is_there & (own < threshold),
+        values=named.names,
+        probability=named.probability,
+        uncertain=named.probability < threshold,
         classes=head.classes,
-        class_probabilities=probabilities,
+        class_probabilities=named.probabilities,
         provenance={"threshold": threshold, "temperature": head.temperature},
     )
 

@@ -38,7 +38,6 @@ from rankformer.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from transformers import TrainingArguments
 
 
 def draw_model(vocabulary: Vocabulary, shape: Mapping[str, Any], seed: int) -> MaskedLanguageModel:
@@ -167,7 +166,7 @@ def pretrain(
             "A whole number, at least 0.",
             "Leave n_workers (--workers) out for none beside the one that trains.",
         )
-    from rankformer.tasks.packed_trainer import training_arguments
+    from rankformer.tasks.packed_trainer import begin_run, training_arguments
     from rankformer.tasks.pretraining_trainer import make_trainer
 
     output, recipe = Path(output), recipe or published_recipe(vocabulary)
@@ -194,7 +193,7 @@ def pretrain(
             recipe, run.folder, device=place, dtype=precision, n_workers=n_workers,
             evaluates=bool(len(held_out)),
         )  # fmt: skip
-        last = _begin(run, arguments, settings, resume=resume)
+        last = begin_run(run, arguments, settings, resume=resume)
         model.encoder.recompute = recipe.recompute
         if recipe.coexpression and last is None:
             begin_from_coexpression(model, cells, rows, recipe.seed)
@@ -250,16 +249,6 @@ def _evaluation_table(log: Sequence[Mapping[str, Any]]) -> str:
         if "eval_loss" in each
     ]
     return markdown_table(("step", "loss, nats", "accuracy"), rows)
-
-
-def _begin(
-    run: TrainingRun, arguments: "TrainingArguments", settings: Mapping[str, Any], *, resume: bool
-) -> Path | None:
-    """The checkpoint to go on from; the first process makes or checks the folder."""
-    with arguments.main_process_first(local=False):
-        if arguments.process_index == 0:
-            return run.begin(settings, resume=resume)
-        return run.last_checkpoint() if resume else None
 
 
 def _split(cells: TrainingCells[Any], recipe: Recipe) -> Split:

@@ -49,9 +49,20 @@ class TrainingRun:
         if not resume:
             self._make(settings)
             return None
-        before = self._read_settings()
-        _expect_same(before, json.loads(json.dumps(settings)), self.folder)
+        self.expect_same(settings)
         return self.last_checkpoint()
+
+    def expect_same(self, settings: Mapping[str, Any]) -> None:
+        """Refuse settings that differ from those the run was begun with.
+
+        Raises
+        ------
+        OutputError
+            If there is no run.
+        SettingsError
+            If they differ.
+        """
+        _expect_same(self._read_settings(), json.loads(json.dumps(settings)), self.folder)
 
     def last_checkpoint(self) -> Path | None:
         """The newest whole checkpoint; those that a kill cut short are removed."""
