@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     from rankformer.model.encoder import Encoder, MaskedLanguageModel, PackedBatch
     from rankformer.model.spec import EncoderSpec
     from rankformer.tasks.build_vocabulary import build_vocabulary
+    from rankformer.tasks.classifier_report import ClassifierEvaluation, evaluate_classifier
     from rankformer.tasks.embed import CellEmbeddings, embed_cells
+    from rankformer.tasks.embedding_report import EmbeddingEvaluation
+    from rankformer.tasks.evaluate_embeddings import evaluate_embeddings
+    from rankformer.tasks.evaluate_predictions import evaluate_predictions
+    from rankformer.tasks.expression_baselines import fit_baseline
     from rankformer.tasks.gene_summary import GeneSummary, summarize_genes
     from rankformer.tasks.pretrain import continue_model, draw_model, pretrain
     from rankformer.tasks.recipes import Recipe
@@ -54,8 +59,14 @@ _HOMES = {
     "PackedBatch": "model.encoder",
     "EncoderSpec": "model.spec",
     "build_vocabulary": "tasks.build_vocabulary",
+    "ClassifierEvaluation": "tasks.classifier_report",
+    "evaluate_classifier": "tasks.classifier_report",
     "CellEmbeddings": "tasks.embed",
     "embed_cells": "tasks.embed",
+    "EmbeddingEvaluation": "tasks.embedding_report",
+    "evaluate_embeddings": "tasks.evaluate_embeddings",
+    "evaluate_predictions": "tasks.evaluate_predictions",
+    "fit_baseline": "tasks.expression_baselines",
     "GeneSummary": "tasks.gene_summary",
     "summarize_genes": "tasks.gene_summary",
     "continue_model": "tasks.pretrain",
@@ -73,8 +84,10 @@ __all__ = [
     "CellEmbeddings",
     "CellSource",
     "Checkpoint",
+    "ClassifierEvaluation",
     "CountChunk",
     "Embedder",
+    "EmbeddingEvaluation",
     "Encoder",
     "EncoderSpec",
     "ExpressionSketch",
@@ -96,6 +109,10 @@ __all__ = [
     "draw_model",
     "embed_cells",
     "encode_rank_values",
+    "evaluate_classifier",
+    "evaluate_embeddings",
+    "evaluate_predictions",
+    "fit_baseline",
     "map_genes",
     "open_cells",
     "open_tokens",

@@ -12,6 +12,7 @@ import typer
 
 from rankformer.cli.bench import bench
 from rankformer.cli.embed import embed
+from rankformer.cli.evaluate import evaluate
 from rankformer.cli.inspect import inspect
 from rankformer.cli.models import models_app
 from rankformer.cli.options import Verbosity
@@ -35,6 +36,7 @@ app.command()(embed)
 app.command()(tokenize)
 app.command()(inspect)
 app.command()(pretrain)
+app.command()(evaluate)
 app.command()(bench)
 app.add_typer(models_app, name="models")
 app.add_typer(vocabulary_app, name="vocabulary")

@@ -72,7 +72,7 @@ def _open_obsm(source: "AnnData | str | os.PathLike[str]") -> "Iterator[Mapping[
         import zarr
 
         with reading(str(path)):
-            group = zarr.open_group(str(path), mode="r")
+            group: Any = zarr.open_group(str(path), mode="r")
         yield group.get("obsm", {})
     else:
         raise SettingsError(
@@ -93,8 +93,10 @@ def _check_keys(name: str, keys: Iterable[str], obsm: Mapping[str, Any]) -> None
 
 
 def _as_vectors(element: Any) -> NDArray[np.float32]:
-    if hasattr(element, "attrs") and hasattr(element, "name") and not isinstance(
-        element, pd.DataFrame
+    if (
+        hasattr(element, "attrs")
+        and hasattr(element, "name")
+        and not isinstance(element, pd.DataFrame)
     ):
         from anndata.io import read_elem
 

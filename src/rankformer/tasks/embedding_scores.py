@@ -133,9 +133,9 @@ def score_silhouettes(
     """``silhouette_label``, and ``silhouette_batch`` where there are batches.
 
     The first is the mean silhouette of the labels, -1 to 1. The second, as scIB has it (Luecken et
-    al. 2022, doi:10.1038/s41592-021-01336-8), is the mean of 1 - \\|s\\| over the cells of a label,
-    s being the silhouette of the batch among these, and then over labels: 1 is mixed. Of more than
-    10,000 cells, so many are drawn.
+    al. 2022, doi:10.1038/s41592-021-01336-8), is the mean over the cells of a label
+    of 1 less the absolute silhouette of the batch among these, and then over labels: 1 is mixed. Of
+    more than 10,000 cells, so many are drawn.
     """
     rows = draw_rows(len(codes), seed)
     vectors, codes = vectors[rows], codes[rows]

@@ -37,7 +37,7 @@ def log_normalise(counts: csr_matrix) -> csr_matrix:
 
 
 def choose_variable_genes(values: csr_matrix, n_genes: int = N_GENES) -> NDArray[np.int64]:
-    """Columns of the genes that vary most, by scanpy's ``highly_variable_genes`` (Seurat's flavour).
+    """Columns of the genes that vary most, by scanpy's ``highly_variable_genes`` ("seurat").
 
     Parameters
     ----------

@@ -78,7 +78,9 @@ def integrate_harmony(
 def integrate_scvi(
     counts: csr_matrix, genes: NDArray[np.int64], batches: NDArray[np.object_], seed: int
 ) -> NDArray[np.float32]:
-    """scVI (Lopez et al. 2018, doi:10.1038/s41592-018-0229-2), with its package's settings.
+    """Latent variables of scVI (Lopez et al. 2018, doi:10.1038/s41592-018-0229-2).
+
+    Trained with the settings of its package.
 
     Parameters
     ----------
@@ -91,7 +93,7 @@ def integrate_scvi(
 
     Returns
     -------
-    (n_cells, 10) float32: means of the latent variables.
+    (n_cells, 10) float32: their means.
     """
     import pandas as pd
     import scvi

@@ -157,7 +157,7 @@ def _find_reasons(
     """Why a cell cannot be evaluated, or None; the first reason that holds."""
     reasons = np.full(len(obs), None, dtype=object)
     for key, values in vectors.items():
-        _mark(reasons, ~np.isfinite(values).all(axis=1), f"no embedding in {key}")
+        _mark(reasons, ~np.all(np.isfinite(values), axis=1), f"no embedding in {key}")
     for column in (what.label, what.group, what.batch, *what.columns):
         if column is not None:
             _mark(reasons, obs[column].isna().to_numpy(), f"no {column}")
@@ -198,9 +198,7 @@ def _texts(
     return None if column is None else obs.loc[kept, column].astype(str).to_numpy(dtype=object)
 
 
-def _read_counts(
-    cells: CellSource, kept: NDArray[np.bool_], options: ReadingOptions
-) -> csr_matrix:
+def _read_counts(cells: CellSource, kept: NDArray[np.bool_], options: ReadingOptions) -> csr_matrix:
     parts = [
         chunk.counts[kept[chunk.start : chunk.stop]].astype(np.float32)
         for chunk in cells.chunks(options.chunk_cells)
