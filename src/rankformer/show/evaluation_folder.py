@@ -168,4 +168,4 @@ def _plain(value: Any) -> Any:
 
 
 def _save(figure: "Figure", file: Path) -> None:
-    figure.savefig(file, dpi=_DPI, facecolor="white")
+    figure.savefig(file, dpi=_DPI, facecolor="white", bbox_inches="tight", pad_inches=0.1)

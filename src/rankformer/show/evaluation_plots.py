@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from rankformer.show.figure_names import (
     CLASSIFIER_FIGURES,
@@ -24,7 +25,9 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _MARKERS = ("o", "s", "D", "^", "v", "P")
 _MAJORITY_COLOUR, _MAJORITY_MARKER = "#7F7F7F", "x"
 _INK, _GRID = "#333333", "#E3E3E3"
-_MOST_NUMBERED_CLASSES = 16
+_MANY_CLASSES = 16
+_MOST_NUMBERED_CLASSES = 40
+_NORMAL_QUANTILE = 1.96  # of 95%
 
 
 def draw_embeddings(evaluation: EmbeddingEvaluation) -> "Figure":
@@ -61,8 +64,8 @@ def draw_confusion(table: pd.DataFrame, title: str) -> "Figure":
     """Shares of each true label by predicted label; numbers where there is room for them."""
     counts = table.to_numpy(dtype=float)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    numbered = max(table.shape) <= _MOST_NUMBERED_CLASSES
-    cell = 0.5 if numbered else 0.28
+    many = max(table.shape) > _MANY_CLASSES
+    cell = 0.3 if many else 0.5
     longest = max(len(str(each)) for each in [*table.index, *table.columns])
     margin = 1.0 + 0.085 * longest
     size = (margin + cell * table.shape[1] + 1.2, margin + cell * table.shape[0] + 0.6)
@@ -73,14 +76,14 @@ def draw_confusion(table: pd.DataFrame, title: str) -> "Figure":
     axes.set_yticks(range(table.shape[0]), [f"{name}  ({n:,.0f})" for name, n in rows])
     axes.set(xlabel="predicted", ylabel="true (cells)")
     axes.set_title(title, loc="left")
-    axes.tick_params(length=0, labelsize=9 if numbered else 8)
+    axes.tick_params(length=0, labelsize=8 if many else 9)
     axes.spines[:].set_visible(False)
     axes.set_xticks(np.arange(table.shape[1] + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(table.shape[0] + 1) - 0.5, minor=True)
     axes.grid(which="minor", color=_GRID, linewidth=0.6)
     axes.tick_params(which="minor", length=0)
-    if numbered:
-        _write_shares(axes, shares)
+    if max(table.shape) <= _MOST_NUMBERED_CLASSES:
+        _write_shares(axes, shares, least=0.05 if many else 0.005, size=6.5 if many else 9)
     bar = figure.colorbar(image, ax=axes, fraction=0.035, pad=0.03, format="{x:.0%}",
                           ticks=[0, 0.5, 1])  # fmt: skip
     bar.outline.set_visible(False)
@@ -91,7 +94,7 @@ def draw_confusion(table: pd.DataFrame, title: str) -> "Figure":
 def draw_reliability(
     tables: Mapping[str, pd.DataFrame], errors: Mapping[str, float], methods: Sequence[str]
 ) -> "Figure":
-    """Accuracy of predictions by their confidence, and how many cells are how confident.
+    """Accuracy of predictions by their confidence, with intervals of 95%, and how many cells.
 
     Parameters
     ----------
@@ -113,14 +116,15 @@ def draw_reliability(
         label = f"{method} (error {errors[method]:.3f})"
         curve.plot(filled["confidence"], filled["accuracy"], color=colour, marker=marker,
                    markersize=6, linewidth=1.6, label=label, clip_on=False)  # fmt: skip
+        curve.vlines(filled["confidence"], *_wilson_interval(filled), color=colour, alpha=0.5,
+                     linewidth=1)  # fmt: skip
         step = float(bins["highest"].iloc[0] - bins["lowest"].iloc[0])
         left = bins["lowest"] + step * (0.1 + place * width)
         shares = bins["n_cells"] / bins["n_cells"].sum()
         histogram.bar(left, shares, step * width, align="edge", color=colour)
     curve.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of predictions that are right")
     curve.tick_params(labelbottom=False)
-    curve.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, 1.0))
-    curve.set_title("Calibration", loc="left")
+    figure.legend(loc="outside upper left", frameon=False)
     histogram.set(xlim=(0, 1), xlabel="confidence of the prediction", ylabel="share of cells")
     _lighten(curve)
     _lighten(histogram)
@@ -164,6 +168,16 @@ def _draw_values(
 def _mark(axes: "Axes", value: float, height: float, place: int, methods: Sequence[str]) -> None:
     colour, marker = _style(methods[place], methods)
     axes.scatter([value], [height], marker=marker, s=42, color=colour, zorder=4, clip_on=False)
+
+
+def _wilson_interval(bins: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lower and upper bounds of 95% of each bin's accuracy (Wilson 1927)."""
+    n = bins["n_cells"].to_numpy(dtype=np.float64)
+    share = bins["accuracy"].to_numpy(dtype=np.float64)
+    z = _NORMAL_QUANTILE
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return centre - half, centre + half
 
 
 def _place(row: int, place: int, methods: Sequence[str]) -> float:
@@ -234,14 +248,12 @@ def _lighten(axes: "Axes") -> None:
     axes.tick_params(length=0, colors=_INK)
 
 
-def _write_shares(
-    axes: "Axes", shares: "np.ndarray[tuple[int, int], np.dtype[np.float64]]"
-) -> None:
+def _write_shares(axes: "Axes", shares: NDArray[np.float64], *, least: float, size: float) -> None:
     for (row, column), share in np.ndenumerate(shares):
-        if share >= 0.005:
+        if share >= least:
             colour = "white" if share > 0.55 else _INK
             axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=colour,
-                      fontsize=9)  # fmt: skip
+                      fontsize=size)  # fmt: skip
 
 
 def _clean(names: pd.Index) -> list[str]:
