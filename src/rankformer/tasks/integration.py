@@ -19,7 +19,7 @@ _PACKAGES = {HARMONY: "harmonypy", SCVI: "scvi-tools"}
 _MODULES = {HARMONY: "harmonypy", SCVI: "scvi"}
 
 
-def check_methods(methods: tuple[str, ...], batches: NDArray[np.object_] | None) -> None:
+def check_methods(methods: tuple[str, ...], batch: str | None) -> None:
     """Refuse, before any work, methods that cannot be run.
 
     Raises
@@ -34,17 +34,17 @@ def check_methods(methods: tuple[str, ...], batches: NDArray[np.object_] | None)
                 f"One of {', '.join(METHODS)}; HVG + PCA is always there.",
                 "Correct beside (--beside).",
             )
+        if batch is None:
+            raise SettingsError(
+                f"{method} was asked for beside, and no batch was given.",
+                "A column of obs with the batches that it integrates.",
+                "Name it with batch (--batch).",
+            )
         if find_spec(_MODULES[method]) is None:
             raise SettingsError(
                 f"{_PACKAGES[method]} is not installed.",
                 f"{_PACKAGES[method]}, which runs {method}.",
                 f'Run: pip install "rankformer[{method}]", or leave out --beside {method}.',
-            )
-        if batches is None:
-            raise SettingsError(
-                f"{method} was asked for beside, and no batch was given.",
-                "A column of obs with the batches that it integrates.",
-                "Name it with batch (--batch).",
             )
 
 
