@@ -154,9 +154,7 @@ def predicted():
 
 
 def test_predictions_in_obs(predicted):
-    found = rankformer.evaluate_predictions(
-        predicted, "guess", label="cell_type", group="donor"
-    )
+    found = rankformer.evaluate_predictions(predicted, "guess", label="cell_type", group="donor")
     figures = found.figures["guess"]
     assert figures["accuracy"] == pytest.approx(0.9)
     assert figures["calibration_error"] == pytest.approx(0.1 * 0.4 + 0.9 * 0.1)
