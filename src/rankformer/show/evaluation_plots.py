@@ -77,11 +77,7 @@ def draw_confusion(table: pd.DataFrame, title: str) -> "Figure":
     axes.set(xlabel="predicted", ylabel="true (cells)")
     axes.set_title(title, loc="left")
     axes.tick_params(length=0, labelsize=8 if many else 9)
-    axes.spines[:].set_visible(False)
-    axes.set_xticks(np.arange(table.shape[1] + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(table.shape[0] + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color=_GRID, linewidth=0.6)
-    axes.tick_params(which="minor", length=0)
+    _rule_cells(axes, table.shape)
     if max(table.shape) <= _MOST_NUMBERED_CLASSES:
         _write_shares(axes, shares, least=0.05 if many else 0.005, size=6.5 if many else 9)
     bar = figure.colorbar(image, ax=axes, fraction=0.035, pad=0.03, format="{x:.0%}",
@@ -157,8 +153,8 @@ def _draw_values(
     axes: "Axes", values: pd.DataFrame, height: float, place: int, methods: Sequence[str]
 ) -> None:
     colour, _ = _style(methods[place], methods)
-    folds = values[values["fold"] != WHOLE].groupby("fold")["value"].mean()
-    axes.scatter(folds, np.full(len(folds), height), marker="|", s=28, color=colour, alpha=0.45,
+    folds = values.loc[values["fold"] != WHOLE, "value"]
+    axes.scatter(folds, np.full(len(folds), height), marker="|", s=28, color=colour, alpha=0.4,
                  linewidths=1, zorder=2)  # fmt: skip
     whole = values.loc[values["fold"] == WHOLE, "value"]
     axes.plot([whole.min(), whole.max()], [height, height], color=colour, linewidth=2, zorder=3)
@@ -246,6 +242,14 @@ def _lighten(axes: "Axes") -> None:
     axes.grid(color=_GRID, linewidth=0.8)
     axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
     axes.tick_params(length=0, colors=_INK)
+
+
+def _rule_cells(axes: "Axes", shape: tuple[int, int]) -> None:
+    axes.spines[:].set_visible(False)
+    axes.set_xticks(np.arange(shape[1] + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(shape[0] + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color=_GRID, linewidth=0.6)
+    axes.tick_params(which="minor", length=0)
 
 
 def _write_shares(axes: "Axes", shares: NDArray[np.float64], *, least: float, size: float) -> None:
