@@ -129,7 +129,7 @@ CASES = (
     ),
     BadInput(
         "one group", of_one_donor,
-        ("lies in one donor alone", "--group"),
+        ("All 300 cells are of one group (D1)", "--group"),
         f"{KEY} --group donor",
     ),
     BadInput(

@@ -166,6 +166,26 @@ def test_predictions_in_obs(predicted):
     assert "another donor" in found.notes[0]
 
 
+@pytest.mark.parametrize("suffix", ["", ".h5ad", ".zarr"])
+def test_probabilities_that_predict_has_written(predicted, tmp_path, suffix):
+    """``rankformer predict`` writes those of all classes into obsm, and the classes into uns."""
+    source = predicted[20:].copy()
+    share = np.random.default_rng(0).uniform(0.5, 1, source.n_obs)
+    is_b = (source.obs["guess"] == "B").to_numpy()
+    values = np.where(is_b[:, None], np.c_[1 - share, share], np.c_[share, 1 - share])
+    source.obsm["guess_probabilities"] = values.astype(np.float32)
+    source.obs["guess_probability"] = share
+    source.uns["rankformer"] = {"guess": {"classes": ["T", "B"]}}
+    if suffix:
+        path = tmp_path / f"cells{suffix}"
+        (source.write_h5ad if suffix == ".h5ad" else source.write_zarr)(path)
+        source = path
+    found = rankformer.evaluate_predictions(source, "guess", label="cell_type", baseline=False)
+    assert found.figures.loc["roc_auc", "guess"] == 1
+    expected = -np.log(share).mean()
+    assert found.figures.loc["log_loss", "guess"] == pytest.approx(expected, rel=1e-5)
+
+
 def test_predictions_without_counts(predicted):
     bare = ad.AnnData(obs=predicted.obs)
     found = rankformer.evaluate_predictions(bare, "guess", label="cell_type", baseline=False)

@@ -24,6 +24,10 @@ from rankformer.tasks.evaluation_folds import draw_folds
 from rankformer.tasks.expression_baselines import choose_variable_genes, log_normalise
 
 N_CELLS, N_CLASSES = 240, 3
+SETTINGS = {
+    "keys": ["X_perfect", "X_shuffled"], "label": "cell_type", "batch": "donor", "group": "donor",
+    "n_seeds": 2,
+}  # fmt: skip
 F1 = ["knn_macro_f1", "linear_macro_f1"]
 
 
@@ -48,9 +52,7 @@ def adata():
 
 @pytest.fixture(scope="module")
 def evaluation(adata):
-    return rankformer.evaluate_embeddings(
-        adata, ["X_perfect", "X_shuffled"], label="cell_type", batch="donor", group="donor"
-    )
+    return rankformer.evaluate_embeddings(adata, **SETTINGS)
 
 
 def test_a_perfect_embedding_and_a_shuffled_one(evaluation):
@@ -131,9 +133,7 @@ def test_without_groups_it_is_said_what_may_leak(adata, caplog):
 def test_a_file_is_evaluated_as_what_it_holds(adata, evaluation, tmp_path, suffix):
     path = tmp_path / f"cells{suffix}"
     (adata.write_h5ad if suffix == ".h5ad" else adata.write_zarr)(path)
-    found = rankformer.evaluate_embeddings(
-        path, ["X_perfect", "X_shuffled"], label="cell_type", batch="donor", group="donor"
-    )
+    found = rankformer.evaluate_embeddings(path, **SETTINGS)
     pd.testing.assert_frame_equal(found.scores, evaluation.scores)
 
 

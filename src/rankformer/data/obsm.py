@@ -1,4 +1,4 @@
-"""Vectors of cells that lie in ``obsm``: of AnnData in memory or on disk."""
+"""Vectors and probabilities of cells that lie in ``obsm``: of AnnData in memory or on disk."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,8 +45,8 @@ def read_obsm(
     CountsError
         If one is no table of numbers, or has another number of rows.
     """
-    name = str(source) if isinstance(source, str | os.PathLike) else IN_MEMORY
-    with _open_obsm(source) as obsm:
+    name = _name(source)
+    with _open_parts(source) as (obsm, _):
         _check_keys(name, keys, obsm)
         vectors = {}
         for key in keys:
@@ -56,10 +56,42 @@ def read_obsm(
     return vectors
 
 
+def read_class_probabilities(
+    source: "AnnData | str | os.PathLike[str]", key: str, n_cells: int
+) -> tuple[tuple[str, ...], NDArray[np.float32]] | None:
+    """Read the probabilities of classes that `rankformer predict` wrote beside ``obs[key]``.
+
+    They lie in ``obsm[key + "_probabilities"]``, and the classes in
+    ``uns["rankformer"][key]["classes"]``.
+
+    Returns
+    -------
+    The classes and (n_cells, n_classes) float32, or None where they are not there.
+
+    Raises
+    ------
+    CountsError
+        If they cannot be read or do not fit the cells.
+    """
+    place, name = f"{key}_probabilities", _name(source)
+    with _open_parts(source) as (obsm, uns), reading(name, f"obsm[{place!r}]"):
+        own = uns.get("rankformer", {}).get(key, {})
+        if place not in obsm or "classes" not in own:
+            return None
+        values = _as_vectors(obsm[place])
+        names = tuple(map(str, _as_element(own["classes"])))
+    _check_shape(name, place, values, n_cells)
+    return (names, values) if len(names) == values.shape[1] else None
+
+
+_Parts = tuple[Mapping[str, Any], Mapping[str, Any]]
+
+
 @contextmanager
-def _open_obsm(source: "AnnData | str | os.PathLike[str]") -> "Iterator[Mapping[str, Any]]":
+def _open_parts(source: "AnnData | str | os.PathLike[str]") -> "Iterator[_Parts]":
+    """The ``obsm`` and the ``uns`` of a source."""
     if not isinstance(source, str | os.PathLike):
-        yield source.obsm
+        yield source.obsm, source.uns
         return
     path = Path(source)
     kind = identify(path)
@@ -67,19 +99,23 @@ def _open_obsm(source: "AnnData | str | os.PathLike[str]") -> "Iterator[Mapping[
         import h5py
 
         with h5py.File(path, "r") as file:
-            yield file.get("obsm", {})
+            yield file.get("obsm", {}), file.get("uns", {})
     elif kind is FileKind.ZARR:
         import zarr
 
         with reading(str(path)):
             group: Any = zarr.open_group(str(path), mode="r")
-        yield group.get("obsm", {})
+        yield group.get("obsm", {}), group.get("uns", {})
     else:
         raise SettingsError(
             f"{path} is a file of counts alone (10x), which has no obsm.",
             "A .h5ad or .zarr with embeddings in obsm.",
             "Embed it first: rankformer embed FILE -o embedded.h5ad --model NAME.",
         )
+
+
+def _name(source: "AnnData | str | os.PathLike[str]") -> str:
+    return str(source) if isinstance(source, str | os.PathLike) else IN_MEMORY
 
 
 def _check_keys(name: str, keys: Iterable[str], obsm: Mapping[str, Any]) -> None:
@@ -93,17 +129,19 @@ def _check_keys(name: str, keys: Iterable[str], obsm: Mapping[str, Any]) -> None
 
 
 def _as_vectors(element: Any) -> NDArray[np.float32]:
-    if (
-        hasattr(element, "attrs")
-        and hasattr(element, "name")
-        and not isinstance(element, pd.DataFrame)
-    ):
-        from anndata.io import read_elem
-
-        element = read_elem(element)
+    element = _as_element(element)
     if issparse(element):
         element = element.toarray()
     return np.asarray(element, dtype=np.float32)
+
+
+def _as_element(element: Any) -> Any:
+    """An element in memory; DataFrames have attributes too, but no file behind them."""
+    if hasattr(element, "attrs") and not isinstance(element, pd.DataFrame):
+        from anndata.io import read_elem
+
+        return read_elem(element)
+    return element
 
 
 def _check_shape(name: str, key: str, vectors: NDArray[np.float32], n_cells: int) -> None:

@@ -278,12 +278,13 @@ def _score_labels(true: NDArray[np.str_], predicted: NDArray[np.str_]) -> dict[s
 
 
 def _log_loss(true: NDArray[np.str_], given: Predictions) -> float:
-    """Mean of -ln of the probability that the true label was given, at least the least float32."""
+    """Mean of -ln of the true label's probability, at least the least float32; NaN without one."""
     assert given.probabilities is not None  # noqa: S101
-    places = np.searchsorted(np.sort(given.classes), true)
-    columns = np.argsort(given.classes)[np.minimum(places, len(given.classes) - 1)]
-    found = np.asarray(given.classes)[columns] == true
-    values = np.where(found, given.probabilities[np.arange(len(true)), columns], 0)
+    place = {name: column for column, name in enumerate(given.classes)}
+    if not set(true) <= place.keys():
+        return float("nan")
+    columns = [place[each] for each in true]
+    values = given.probabilities[np.arange(len(true)), columns]
     return float(-np.log(np.maximum(values, np.finfo(np.float32).tiny)).mean())
 
 

@@ -20,9 +20,9 @@ from rankformer.tasks.embedding_scores import (
     score_clusters,
     score_silhouettes,
 )
+from rankformer.tasks.evaluation_cells import EvaluationCells
 from rankformer.tasks.evaluation_folds import Folds
 from rankformer.tasks.integration import score_by_scib
-from rankformer.tasks.labelled_cells import LabelledCells
 
 MAJORITY = "majority class"
 WHOLE = "all"
@@ -93,7 +93,7 @@ class EmbeddingScores:
         Beginnings of clusters, and draws of cells where silhouettes are of some.
     """
 
-    def __init__(self, cells: LabelledCells, folds: Folds, n_seeds: int) -> None:
+    def __init__(self, cells: EvaluationCells, folds: Folds, n_seeds: int) -> None:
         self._cells, self._folds, self._n_seeds = cells, folds, n_seeds
         self._batches = None if cells.batches is None else pd.factorize(cells.batches)[0]
         self._scores: list[dict[str, Any]] = []

@@ -12,6 +12,7 @@ import numpy as np
 from rankformer.errors import SettingsError
 from rankformer.tasks.embedding_report import MAJORITY, EmbeddingEvaluation, EmbeddingScores
 from rankformer.tasks.embedding_scores import ExpressionSpace, FixedSpace, Space
+from rankformer.tasks.evaluation_cells import EvaluationCells, WhatToRead, gather_evaluation_cells
 from rankformer.tasks.evaluation_folds import Folds, draw_folds
 from rankformer.tasks.expression_baselines import choose_variable_genes, log_normalise
 from rankformer.tasks.integration import (
@@ -21,7 +22,6 @@ from rankformer.tasks.integration import (
     integrate_harmony,
     integrate_scvi,
 )
-from rankformer.tasks.labelled_cells import LabelledCells, WhatToRead, gather_labelled_cells
 from rankformer.tasks.tokenize import ReadingOptions
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def evaluate_embeddings(
     beside = tuple(dict.fromkeys(beside))
     check_methods(beside, batch)
     what = WhatToRead(label, keys, batch, group, ignored=tuple(ignored))
-    cells = gather_labelled_cells(source, what, options)
+    cells = gather_evaluation_cells(source, what, options)
     _check_batches(cells, batch)
     folds = draw_folds(cells.codes, cells.groups, n_folds=n_folds, n_seeds=n_seeds, label=label)
     run = EmbeddingScores(cells, folds, n_seeds)
@@ -138,7 +138,7 @@ def require_evaluation() -> None:
         )
 
 
-def _spaces(cells: LabelledCells, beside: tuple[str, ...]) -> Iterator[tuple[str, Space]]:
+def _spaces(cells: EvaluationCells, beside: tuple[str, ...]) -> Iterator[tuple[str, Space]]:
     for key, vectors in cells.vectors.items():
         yield key, FixedSpace(vectors)
     assert cells.counts is not None  # noqa: S101  # they were asked for
@@ -164,7 +164,7 @@ def _check_keys(keys: tuple[str, ...]) -> None:
         )
 
 
-def _check_batches(cells: LabelledCells, batch: str | None) -> None:
+def _check_batches(cells: EvaluationCells, batch: str | None) -> None:
     if cells.batches is not None and len(set(cells.batches)) < 2:
         raise SettingsError(
             f"All {len(cells):,} cells are of one {batch} ({cells.batches[0]}).",
@@ -174,26 +174,14 @@ def _check_batches(cells: LabelledCells, batch: str | None) -> None:
 
 
 def _notes(
-    cells: LabelledCells,
+    cells: EvaluationCells,
     folds: Folds,
     label: str,
     group: str | None,
     beside: tuple[str, ...],
 ) -> tuple[str, ...]:
-    if group is None:
-        how = (
-            f"Cells were drawn into {folds.n_folds} folds: cells of one donor or batch lie in "
-            "training and in test, so the figures do not say how well new ones are labelled."
-        )
-    elif len(folds.draws) == 1:
-        how = (
-            f"Each {group} was tested by probes trained on the others: nothing is drawn, so the "
-            "probes have no spread over seeds; the spread over groups is in the folds."
-        )
-    else:
-        how = f"No {group} was both trained on and tested; {folds.n_folds} folds a draw."
     notes = [
-        how,
+        _note_folds(folds, group),
         "HVG + PCA was learned from the training cells of each fold.",
         (
             "Embeddings are taken as they lie: a model pretrained or fine-tuned on these cells has "
@@ -214,7 +202,21 @@ def _notes(
     return tuple(notes)
 
 
-def _count_unseen(cells: LabelledCells, folds: Folds) -> int:
+def _note_folds(folds: Folds, group: str | None) -> str:
+    if group is None:
+        return (
+            f"Cells were drawn into {folds.n_folds} folds: cells of one donor or batch lie in "
+            "training and in test, so the figures do not say how well new ones are labelled."
+        )
+    if len(folds.draws) == 1:
+        return (
+            f"Each {group} was tested by probes trained on the others: nothing is drawn, so the "
+            "probes have no spread over seeds; the spread over groups is in the folds."
+        )
+    return f"No {group} was both trained on and tested; {folds.n_folds} folds a draw."
+
+
+def _count_unseen(cells: EvaluationCells, folds: Folds) -> int:
     n_unseen = [
         int((~np.isin(cells.codes[test], cells.codes[train])).sum())
         for draw in folds.draws

@@ -15,9 +15,9 @@ from rankformer.tasks.classifier_report import (
     report_predictions,
 )
 from rankformer.tasks.evaluate_embeddings import require_evaluation
+from rankformer.tasks.evaluation_cells import EvaluationCells, WhatToRead, gather_evaluation_cells
 from rankformer.tasks.evaluation_folds import draw_folds
 from rankformer.tasks.expression_baselines import fit_baseline
-from rankformer.tasks.labelled_cells import LabelledCells, WhatToRead, gather_labelled_cells
 from rankformer.tasks.tokenize import ReadingOptions
 
 if TYPE_CHECKING:
@@ -40,9 +40,10 @@ def evaluate_predictions(
     """Evaluate the labels in ``obs[predicted]`` against those in ``obs[label]``.
 
     Where they are there, ``obs[predicted + "_probability"]`` (of the predicted label, 0 to 1) gives
-    the calibration, and ``obs[predicted + "_uncertain"]`` (true or false) the figures of the cells
-    that the method stands by. A predicted label that is never true, such as ``"unknown"``, counts
-    as wrong.
+    the calibration, the probabilities of all classes that ``rankformer predict`` writes (see
+    `read_class_probabilities`) log loss and ROC, and ``obs[predicted + "_uncertain"]`` (true or
+    false) the figures of the cells that the method stands by. A predicted label that is never true,
+    such as ``"unknown"``, counts as wrong.
 
     Parameters
     ----------
@@ -78,10 +79,10 @@ def evaluate_predictions(
     """
     require_evaluation()
     what = WhatToRead(
-        label, group=group if baseline else None, columns=(predicted,), ignored=ignored,
+        label, group=group if baseline else None, predicted=predicted, ignored=ignored,
         counts=baseline,
     )  # fmt: skip
-    cells = gather_labelled_cells(source, what, options)
+    cells = gather_evaluation_cells(source, what, options)
     true = np.array(cells.classes)[cells.codes]
     methods = {predicted: _read_predictions(cells, predicted)}
     notes: tuple[str, ...] = ()
@@ -97,7 +98,7 @@ def evaluate_predictions(
     )
 
 
-def _read_predictions(cells: LabelledCells, predicted: str) -> Predictions:
+def _read_predictions(cells: EvaluationCells, predicted: str) -> Predictions:
     obs = cells.obs
     confidence = uncertain = None
     if predicted + PROBABILITY in obs:
@@ -105,7 +106,12 @@ def _read_predictions(cells: LabelledCells, predicted: str) -> Predictions:
     if predicted + UNCERTAIN in obs:
         uncertain = _read_marks(obs[predicted + UNCERTAIN], cells.name)
     labels = obs[predicted].astype(str).to_numpy(dtype=str)
-    return Predictions(labels, confidence, uncertain=uncertain)
+    if cells.probabilities is None:
+        return Predictions(labels, confidence, uncertain=uncertain)
+    classes, probabilities = cells.probabilities
+    if confidence is None:
+        confidence = probabilities.max(axis=1).astype(np.float64)
+    return Predictions(labels, confidence, probabilities.astype(np.float64), classes, uncertain)
 
 
 def _read_confidence(column: "pd.Series[Any]", name: str) -> NDArray[np.float64]:
@@ -131,7 +137,7 @@ def _read_marks(column: "pd.Series[Any]", name: str) -> NDArray[np.bool_]:
     return marks.to_numpy(dtype=bool)
 
 
-def _predict_by_baseline(cells: LabelledCells, label: str, n_folds: int) -> Predictions:
+def _predict_by_baseline(cells: EvaluationCells, label: str, n_folds: int) -> Predictions:
     assert cells.counts is not None  # noqa: S101  # they were asked for
     folds = draw_folds(cells.codes, cells.groups, n_folds=n_folds, n_seeds=1, label=label)
     labels = np.array(cells.classes)[cells.codes]

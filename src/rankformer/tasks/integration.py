@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from rankformer.errors import SettingsError
+from rankformer.errors import CountsError, SettingsError
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,18 @@ def integrate_scvi(
     Returns
     -------
     (n_cells, 10) float32: their means.
+
+    Raises
+    ------
+    CountsError
+        If the counts are not whole numbers.
     """
+    if np.any(counts.data % 1):
+        raise CountsError(
+            "scVI was asked for beside, and the counts were scaled per cell.",
+            "Whole numbers, which it models.",
+            "Take the file with the raw counts, or leave out --beside scvi.",
+        )
     import pandas as pd
     import scvi
     from anndata import AnnData

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
 from rankformer.data.cells import CellSource
-from rankformer.data.obsm import read_obsm
+from rankformer.data.obsm import read_class_probabilities, read_obsm
 from rankformer.data.sources import open_source
 from rankformer.errors import SettingsError
 from rankformer.tasks.tokenize import ReadingOptions, open_counts
@@ -27,7 +28,7 @@ _MOST_CLASSES_TOLD = 5
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledCells:
+class EvaluationCells:
     """The cells that have all that an evaluation needs.
 
     Attributes
@@ -46,6 +47,8 @@ class LabelledCells:
         Embeddings by key: (n_cells, width) float32, finite.
     counts
         (n_cells, n_vars) CSR float32, or None where they were not asked for.
+    probabilities
+        Of the predictions asked for: classes, and (n_cells, n_classes) float32; or None.
     left_out
         Cells left out, by reason.
     """
@@ -58,6 +61,7 @@ class LabelledCells:
     batches: NDArray[np.object_] | None
     vectors: Mapping[str, NDArray[np.float32]]
     counts: csr_matrix | None
+    probabilities: tuple[tuple[str, ...], NDArray[np.float32]] | None
     left_out: Mapping[str, int]
 
     def __len__(self) -> int:
@@ -76,8 +80,8 @@ class WhatToRead:
         Names in obsm.
     batch, group
         Columns of obs, or None.
-    columns
-        Further columns of obs that must have a value.
+    predicted
+        Column of obs with predicted labels, or None.
     ignored
         Labels whose cells are left out, such as ``"unassigned"``.
     counts
@@ -88,16 +92,16 @@ class WhatToRead:
     keys: tuple[str, ...] = ()
     batch: str | None = None
     group: str | None = None
-    columns: tuple[str, ...] = ()
+    predicted: str | None = None
     ignored: tuple[str, ...] = ()
     counts: bool = True
 
 
-def gather_labelled_cells(
+def gather_evaluation_cells(
     source: "AnnData | str | os.PathLike[str]",
     what: WhatToRead,
     options: ReadingOptions | None = None,
-) -> LabelledCells:
+) -> EvaluationCells:
     """Read what is evaluated, without the cells that lack any of it; how many, and why, is logged.
 
     A label that lies in one group alone cannot be tested on a group that was not trained on: its
@@ -114,13 +118,14 @@ def gather_labelled_cells(
     with closing(open_counts(source, options) if what.counts else open_source(source)) as cells:
         _check_columns(cells.name, cells.obs, what)
         vectors = read_obsm(source, what.keys, len(cells.obs)) if what.keys else {}
+        probabilities = _read_probabilities(source, what, len(cells.obs))
         reasons = _find_reasons(cells.obs, vectors, what)
         kept = pd.isna(reasons)
-        left_out = {str(key): int(n) for key, n in pd.Series(reasons).value_counts().items()}
+        left_out = _count_reasons(reasons)
         codes, classes = _encode_labels(cells.name, cells.obs.loc[kept, what.label], left_out)
         counts = _read_counts(cells, kept, options) if isinstance(cells, CellSource) else None
     _tell_left_out(left_out, len(kept))
-    return LabelledCells(
+    return EvaluationCells(
         cells.name,
         cells.obs.loc[kept],
         codes,
@@ -129,13 +134,15 @@ def gather_labelled_cells(
         _texts(cells.obs, what.batch, kept),
         {key: each[kept] for key, each in vectors.items()},
         counts,
+        None if probabilities is None else (probabilities[0], probabilities[1][kept]),
         left_out,
     )
 
 
 def _check_columns(name: str, obs: pd.DataFrame, what: WhatToRead) -> None:
-    asked = {"label": what.label, "batch": what.batch, "group": what.group}
-    for argument, column in [*asked.items(), *(("predicted", each) for each in what.columns)]:
+    asked = {"label": what.label, "batch": what.batch, "group": what.group,
+             "predicted": what.predicted}  # fmt: skip
+    for argument, column in asked.items():
         if column is not None and column not in obs:
             raise SettingsError(
                 f"{name} has no column {column!r} in obs.",
@@ -158,19 +165,45 @@ def _find_reasons(
     reasons = np.full(len(obs), None, dtype=object)
     for key, values in vectors.items():
         _mark(reasons, ~np.all(np.isfinite(values), axis=1), f"no embedding in {key}")
-    for column in (what.label, what.group, what.batch, *what.columns):
+    for column in (what.label, what.group, what.batch, what.predicted):
         if column is not None:
             _mark(reasons, obs[column].isna().to_numpy(), f"no {column}")
     labels = obs[what.label].astype(str)
     for label in what.ignored:
         _mark(reasons, (labels == label).to_numpy(), f"{what.label} is {label}")
     if what.group is not None:
-        free = pd.isna(reasons)
-        n_groups = obs.loc[free, what.group].astype(str).groupby(labels[free]).nunique()
-        for label in n_groups.index[n_groups == 1]:
-            reason = f"{what.label} {label} lies in one {what.group} alone"
-            _mark(reasons, (labels == label).to_numpy(), reason)
+        _mark_untestable(reasons, labels, obs[what.group], what)
     return reasons
+
+
+def _mark_untestable(
+    reasons: NDArray[np.object_],
+    labels: "pd.Series[Any]",
+    groups: "pd.Series[Any]",
+    what: WhatToRead,
+) -> None:
+    """Mark labels of one group alone; where all cells are of one, that is another complaint."""
+    free = pd.isna(reasons)
+    groups = groups[free].astype(str)
+    if len(groups.unique()) < 2:
+        return
+    n_groups = groups.groupby(labels[free]).nunique()
+    for label in n_groups.index[n_groups == 1]:
+        reason = f"{what.label} {label} lies in one {what.group} alone"
+        _mark(reasons, (labels == label).to_numpy(), reason)
+
+
+def _read_probabilities(
+    source: "AnnData | str | os.PathLike[str]", what: WhatToRead, n_cells: int
+) -> tuple[tuple[str, ...], NDArray[np.float32]] | None:
+    if what.predicted is None:
+        return None
+    return read_class_probabilities(source, what.predicted, n_cells)
+
+
+def _count_reasons(reasons: NDArray[np.object_]) -> dict[str, int]:
+    counts = Counter(str(each) for each in reasons if each is not None)
+    return dict(sorted(counts.items()))
 
 
 def _mark(reasons: NDArray[np.object_], mask: NDArray[np.bool_], reason: str) -> None:
