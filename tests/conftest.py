@@ -95,7 +95,6 @@ def small_adata(vocabulary):
     adata = ad.AnnData(small_counts(30, len(names), seed=1), var=pd.DataFrame(index=names))
     adata.obs_names = [f"cell{i}" for i in range(30)]
     adata.obs["cell_type"] = pd.Categorical(np.where(np.arange(30) % 2, "B", "T"))
-    adata.obs["donor"] = pd.Categorical(np.array(["D1", "D2", "D3"])[np.arange(30) // 10])
     return adata
 
 
