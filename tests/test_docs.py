@@ -25,6 +25,7 @@ def blocks(page, language):
 def desk(tmp_path, monkeypatch, small_adata):
     """A folder with cells and a small model, where a reader follows the page."""
     monkeypatch.chdir(tmp_path)
+    small_adata.obs["donor"] = [f"D{1 + cell // 10}" for cell in range(30)]
     small_adata.write_h5ad("pbmc.h5ad")
     return save_small_checkpoint(tmp_path / "model", small_vocabulary())
 

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from rankformer.model.finetuned import FineTunedModel
     from rankformer.model.spec import EncoderSpec
     from rankformer.tasks.build_vocabulary import build_vocabulary
+    from rankformer.tasks.classifier_report import ClassifierEvaluation, evaluate_classifier
     from rankformer.tasks.embed import CellEmbeddings, embed_cells
+    from rankformer.tasks.embedding_report import EmbeddingEvaluation
+    from rankformer.tasks.evaluate_embeddings import evaluate_embeddings
+    from rankformer.tasks.evaluate_predictions import evaluate_predictions
+    from rankformer.tasks.expression_baselines import fit_baseline
     from rankformer.tasks.finetune import (
         FineTuningSettings,
         cross_validate,
@@ -66,6 +71,8 @@ _HOMES = {
     "FineTunedModel": "model.finetuned",
     "EncoderSpec": "model.spec",
     "build_vocabulary": "tasks.build_vocabulary",
+    "ClassifierEvaluation": "tasks.classifier_report",
+    "evaluate_classifier": "tasks.classifier_report",
     "CellEmbeddings": "tasks.embed",
     "embed_cells": "tasks.embed",
     "FineTuningSettings": "tasks.finetune",
@@ -74,6 +81,10 @@ _HOMES = {
     "search_recipe": "tasks.finetune",
     "CellTask": "tasks.finetuning_material",
     "GeneTask": "tasks.finetuning_material",
+    "EmbeddingEvaluation": "tasks.embedding_report",
+    "evaluate_embeddings": "tasks.evaluate_embeddings",
+    "evaluate_predictions": "tasks.evaluate_predictions",
+    "fit_baseline": "tasks.expression_baselines",
     "GeneSummary": "tasks.gene_summary",
     "summarize_genes": "tasks.gene_summary",
     "continue_model": "tasks.pretrain",
@@ -94,8 +105,10 @@ __all__ = [
     "CellSource",
     "CellTask",
     "Checkpoint",
+    "ClassifierEvaluation",
     "CountChunk",
     "Embedder",
+    "EmbeddingEvaluation",
     "Encoder",
     "EncoderSpec",
     "ExpressionSketch",
@@ -124,7 +137,11 @@ __all__ = [
     "draw_model",
     "embed_cells",
     "encode_rank_values",
+    "evaluate_classifier",
+    "evaluate_embeddings",
+    "evaluate_predictions",
     "finetune",
+    "fit_baseline",
     "map_genes",
     "open_cells",
     "open_tokens",

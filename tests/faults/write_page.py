@@ -7,6 +7,7 @@ from pathlib import Path
 from unittest import mock
 
 from tests.faults import (
+    evaluate_cases,
     file_cases,
     finetune_cases,
     gene_cases,
@@ -31,6 +32,7 @@ CATEGORIES: Mapping[str, tuple[BadInput, ...]] = {
     "Vocabularies": vocabulary_cases.CASES,
     "Pretraining": pretrain_cases.CASES,
     "Fine-tuning and prediction": finetune_cases.CASES,
+    "Evaluation": evaluate_cases.CASES,
     "From Python": python_cases.CASES,
 }
 INTRODUCTION = """\

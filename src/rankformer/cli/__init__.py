@@ -12,6 +12,7 @@ import typer
 
 from rankformer.cli.bench import bench
 from rankformer.cli.embed import embed
+from rankformer.cli.evaluate import evaluate
 from rankformer.cli.finetune import finetune
 from rankformer.cli.inspect import inspect
 from rankformer.cli.models import models_app
@@ -39,6 +40,7 @@ app.command()(inspect)
 app.command()(pretrain)
 app.command()(finetune)
 app.command()(predict)
+app.command()(evaluate)
 app.command()(bench)
 app.add_typer(models_app, name="models")
 app.add_typer(vocabulary_app, name="vocabulary")

@@ -31,20 +31,25 @@ def check_target(path: str | os.PathLike[str], formats: Iterable[str], overwrite
             f"{' or '.join(formats)}: the ending chooses the format.",
             f"Name it {(path.parent / path.stem).name}{formats[0]}, for example.",
         )
-    if not path.parent.is_dir():
+    _check_place(path, overwrite)
+    return path
+
+
+def check_folder_target(path: str | os.PathLike[str], overwrite: bool) -> Path:
+    """As `check_target`, for a folder of results, which may have any name.
+
+    Raises
+    ------
+    OutputError
+        If the folder above it is missing or not writable, a file is there, or a folder is there
+        already and `overwrite` is not given.
+    """
+    path = Path(path)
+    if path.is_file():
         raise OutputError(
-            f"The folder {path.parent} does not exist.",
-            "A folder that exists.",
-            "Make it, or choose another output.",
+            f"{path} is a file.", "A name for a folder.", "Choose another name (--output)."
         )
-    if not os.access(path.parent, os.W_OK):
-        raise OutputError(
-            f"The folder {path.parent} cannot be written to.",
-            "A folder with write permission.",
-            "Choose another output.",
-        )
-    _check_free(path, overwrite)
-    tell_leftovers(path)
+    _check_place(path, overwrite)
     return path
 
 
@@ -61,6 +66,23 @@ def check_cell_target(
 def provenance_file(path: Path) -> Path:
     """Where the provenance of a ``.npy`` or ``.csv`` stands."""
     return path.with_name(path.name + ".json")
+
+
+def _check_place(path: Path, overwrite: bool) -> None:
+    if not path.parent.is_dir():
+        raise OutputError(
+            f"The folder {path.parent} does not exist.",
+            "A folder that exists.",
+            "Make it, or choose another output.",
+        )
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(
+            f"The folder {path.parent} cannot be written to.",
+            "A folder with write permission.",
+            "Choose another output.",
+        )
+    _check_free(path, overwrite)
+    tell_leftovers(path)
 
 
 def _check_free(path: Path, overwrite: bool) -> None:

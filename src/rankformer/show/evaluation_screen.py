@@ -1,0 +1,85 @@
+"""An evaluation on a terminal: a row a figure, a column a method."""
+
+import math
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from rankformer.show.figure_names import CLASSIFIER_FIGURES, EMBEDDING_FIGURES, in_order
+from rankformer.tasks.classifier_report import ClassifierEvaluation
+from rankformer.tasks.embedding_report import EmbeddingEvaluation
+
+_MOST_CLASSES = 30
+_SMALLEST_SPREAD = 0.0005
+
+
+def render_embeddings(evaluation: EmbeddingEvaluation, console: Console | None = None) -> None:
+    """Print the mean of each figure, its spread over seeds, and the lowest fold."""
+    console = console or Console(highlight=False)
+    summary = evaluation.summary()
+    methods = list(evaluation.scores["method"].unique())
+    table = _table(f"{evaluation.n_cells:,} cells, {len(evaluation.settings['classes'])} labels",
+                   methods)  # fmt: skip
+    for figure in in_order(evaluation.scores["figure"], EMBEDDING_FIGURES):
+        rows = {method: summary.loc[(method, figure)] for method in methods
+                if (method, figure) in summary.index}  # fmt: skip
+        cells = [_show(*rows[each][["mean", "spread"]]) if each in rows else "" for each in methods]
+        table.add_row(EMBEDDING_FIGURES[figure], *cells)
+        if any(pd.notna(each["lowest_fold"]) for each in rows.values()):
+            lowest = [_show(rows[each]["lowest_fold"]) if each in rows else "" for each in methods]
+            table.add_row("  lowest fold", *lowest, style="dim")
+    console.print(table)
+    _print_notes(evaluation.notes, console)
+
+
+def render_classifier(evaluation: ClassifierEvaluation, console: Console | None = None) -> None:
+    """Print figures and the table of classes of the first method."""
+    console = console or Console(highlight=False)
+    figures = evaluation.figures
+    title = f"{evaluation.n_cells:,} cells, {len(evaluation.classes)} labels"
+    table = _table(title, list(figures.columns))
+    for figure in in_order(figures.index, CLASSIFIER_FIGURES):
+        table.add_row(CLASSIFIER_FIGURES[figure], *map(_show, figures.loc[figure].to_numpy()))
+    console.print(table)
+    console.print()
+    _print_classes(evaluation, console)
+    _print_notes(evaluation.notes, console)
+
+
+def _print_classes(evaluation: ClassifierEvaluation, console: Console) -> None:
+    method = evaluation.figures.columns[0]
+    rows = evaluation.per_class[evaluation.per_class["method"] == method]
+    table = _table(method, ["precision", "recall", "F1", "cells"])
+    for _, row in rows.head(_MOST_CLASSES).iterrows():
+        scores = (_show(row[each]) for each in ("precision", "recall", "f1"))
+        table.add_row(escape(row["class"]), *scores, f"{row['n_cells']:,}")
+    console.print(table)
+    if len(rows) > _MOST_CLASSES:
+        console.print(f"and {len(rows) - _MOST_CLASSES} more, in per_class.csv", style="dim")
+
+
+def _table(title: str, columns: list[str]) -> Table:
+    table = Table(
+        title=escape(title), title_justify="left", header_style="bold", box=None, pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )  # fmt: skip
+    table.add_column("", overflow="fold")
+    for column in columns:
+        table.add_column(escape(column), justify="right", overflow="fold")
+    return table
+
+
+def _show(mean: float, spread: float = math.nan) -> str:
+    if math.isnan(mean):
+        return "-"
+    if math.isnan(spread) or spread < _SMALLEST_SPREAD:
+        return f"{mean:.3f}"
+    return f"{mean:.3f} ± {spread:.3f}"
+
+
+def _print_notes(notes: tuple[str, ...], console: Console) -> None:
+    console.print()
+    for note in notes:
+        console.print(escape(note), style="dim")
