@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rankformer.tasks.embed import CellEmbeddings, embed_cells
     from rankformer.tasks.embedding_report import EmbeddingEvaluation
     from rankformer.tasks.evaluate_embeddings import evaluate_embeddings
+    from rankformer.tasks.evaluate_finetuned import evaluate_finetuned
     from rankformer.tasks.evaluate_predictions import evaluate_predictions
     from rankformer.tasks.expression_baselines import fit_baseline
     from rankformer.tasks.finetune import (
@@ -83,6 +84,7 @@ _HOMES = {
     "GeneTask": "tasks.finetuning_material",
     "EmbeddingEvaluation": "tasks.embedding_report",
     "evaluate_embeddings": "tasks.evaluate_embeddings",
+    "evaluate_finetuned": "tasks.evaluate_finetuned",
     "evaluate_predictions": "tasks.evaluate_predictions",
     "fit_baseline": "tasks.expression_baselines",
     "GeneSummary": "tasks.gene_summary",
@@ -139,6 +141,7 @@ __all__ = [
     "encode_rank_values",
     "evaluate_classifier",
     "evaluate_embeddings",
+    "evaluate_finetuned",
     "evaluate_predictions",
     "finetune",
     "fit_baseline",

@@ -86,15 +86,26 @@ def baseline_of_one_class(_: Path) -> None:
     rankformer.fit_baseline(counts(20), ["B"] * 20, counts(5))
 
 
+CLASSIFIER = "evaluate pbmc.h5ad --label cell_type -o figures --classifier"
 CASES = (
     BadInput(
+        "a classifier that is no fine-tuned model", write,
+        ("model is no fine-tuned model", "rankformer finetune"),
+        f"{CLASSIFIER} model",
+    ),
+    BadInput(
+        "`--classifier` with `--group`", write,
+        ("--group was given with --classifier", "Leave it out"),
+        f"{CLASSIFIER} model --group donor",
+    ),
+    BadInput(
         "`evaluate` with neither embeddings nor predictions", write,
-        ("Neither --key nor --predicted", "--predicted"),
+        ("None of --key, --predicted, --classifier was given", "--predicted"),
         "evaluate pbmc.h5ad --label cell_type -o figures",
     ),
     BadInput(
         "`evaluate` with both", write,
-        ("Both --key and --predicted",),
+        ("--key and --predicted were given",),
         f"{KEY} --predicted guess",
     ),
     BadInput(

@@ -179,3 +179,26 @@ def test_a_model_of_other_hands_is_read_by_its_files_alone(tuned, tmp_path):
     heads = json.loads((tuned / "model" / "heads.json").read_text())
     assert [each["name"] for each in heads["heads"]] == ["kind", "depth"]
     assert FineTunedModel.open(tuned / "model").heads[1].scale > 1
+
+
+def test_it_is_evaluated_on_its_test_part_alone(tuned):
+    evaluation = rankformer.evaluate_finetuned(tuned / "cells.h5ad", tuned / "model", label="kind")
+    saved = pd.read_parquet(tuned / "model" / "predictions.parquet").query("part == 'test'")
+    assert evaluation.n_cells == len(saved)
+    is_right = saved["true_kind"] == saved["predicted_kind"]
+    assert evaluation.figures.loc["accuracy", "model"] == pytest.approx(is_right.mean())
+    scores = json.loads((tuned / "model" / "scores.json").read_text())["test"]["kind"]
+    found = evaluation.figures["model"]
+    assert found["macro_f1"] == pytest.approx(scores["macro_f1"])
+    assert found["roc_auc"] == pytest.approx(scores["auc"])
+    assert found["log_loss"] == pytest.approx(scores["log_loss"], rel=1e-4)
+    assert evaluation.figures.loc["accuracy", "logistic regression"] > 0.9
+
+
+def test_other_cells_are_not_taken_for_those_of_the_split(tuned):
+    adata = make_cells(seed=5)
+    adata.obs_names = [f"other{i}" for i in range(adata.n_obs)]
+    with pytest.raises(SettingsError, match="0 of 120 labelled cells"):
+        rankformer.evaluate_finetuned(adata, tuned / "model", label="kind")
+    with pytest.raises(SettingsError, match="no classes of 'depth'"):
+        rankformer.evaluate_finetuned(adata, tuned / "model", label="depth")

@@ -1,13 +1,17 @@
 """``rankformer evaluate``."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rankformer.cli.options import Check, Layer, Overwrite, UndoLog1p, UseRaw, say
 from rankformer.errors import SettingsError
+
+if TYPE_CHECKING:
+    from rankformer.tasks.classifier_report import ClassifierEvaluation
 
 
 class Beside(StrEnum):  # noqa: D101
@@ -31,6 +35,12 @@ def evaluate(
         typer.Option(
             help="Instead: a column of obs with predicted labels; NAME_probability and "
             "NAME_uncertain are taken where they are."
+        ),
+    ] = None,
+    classifier: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead: a model that was fine-tuned on FILE; it is evaluated on its test part."
         ),
     ] = None,
     batch: Annotated[
@@ -61,16 +71,21 @@ def evaluate(
     undo_log1p: UndoLog1p = False,
     check: Check = True,
 ) -> None:
-    """Evaluate embeddings, or predicted labels, beside baselines on the same cells."""
+    """Evaluate embeddings, labels or a fine-tuned model, beside baselines on the same cells."""
     from rankformer.tasks.targets import check_folder_target
     from rankformer.tasks.tokenize import ReadingOptions
 
-    _check_what(key, predicted, batch, beside)
+    _check_what(
+        {"--key": key, "--predicted": predicted, "--classifier": classifier},
+        {"--batch": batch, "--beside": beside, "--group": classifier and group},
+    )
     check_folder_target(output, overwrite)
     options = ReadingOptions(layer=layer, use_raw=use_raw, undo_log1p=undo_log1p, check=check)
-    same: dict[str, Any] = {"label": label, "group": group, "ignored": tuple(ignore or ()),
-                            "n_folds": folds, "options": options}  # fmt: skip
-    if key:
+    common: dict[str, Any] = {"label": label, "ignored": tuple(ignore or ()), "options": options}
+    same = {**common, "group": group, "n_folds": folds}
+    if classifier is not None:
+        _evaluate_classifier(file, classifier, output, overwrite, **common)
+    elif key:
         more = {"batch": batch, "beside": [each.value for each in beside or ()], "n_seeds": seeds}
         _evaluate_embeddings(file, key, output, overwrite, **same, **more)
     else:
@@ -93,29 +108,42 @@ def _evaluate_embeddings(
 def _evaluate_predictions(
     file: Path, predicted: str, output: Path, overwrite: bool, **settings: Any
 ) -> None:
-    from rankformer.show.evaluation_folder import write_classifier
-    from rankformer.show.evaluation_screen import render_classifier
     from rankformer.tasks.evaluate_predictions import evaluate_predictions
 
-    evaluation = evaluate_predictions(file, predicted, **settings)
+    _show_classifier(evaluate_predictions(file, predicted, **settings), output, overwrite)
+
+
+def _evaluate_classifier(
+    file: Path, model: Path, output: Path, overwrite: bool, **settings: Any
+) -> None:
+    from rankformer.tasks.evaluate_finetuned import evaluate_finetuned
+
+    _show_classifier(evaluate_finetuned(file, model, **settings), output, overwrite)
+
+
+def _show_classifier(evaluation: "ClassifierEvaluation", output: Path, overwrite: bool) -> None:
+    from rankformer.show.evaluation_folder import write_classifier
+    from rankformer.show.evaluation_screen import render_classifier
+
     write_classifier(output, evaluation, overwrite=overwrite)
     render_classifier(evaluation)
 
 
-def _check_what(
-    key: list[str] | None, predicted: str | None, batch: str | None, beside: list[Beside] | None
-) -> None:
-    if bool(key) == bool(predicted):
+def _check_what(what: Mapping[str, Any], of_embeddings: Mapping[str, Any]) -> None:
+    """Refuse none or several of the three, and options that the one chosen would not read."""
+    given = [name for name, value in what.items() if value]
+    if len(given) != 1:
+        told = f"{' and '.join(given)} were" if given else f"None of {', '.join(what)} was"
         raise SettingsError(
-            f"{'Both' if key else 'Neither'} --key {'and' if key else 'nor'} --predicted "
-            f"{'were' if key else 'was'} given.",
-            "Embeddings in obsm (--key), or predicted labels in obs (--predicted).",
+            f"{told} given.",
+            "Embeddings in obsm (--key), predicted labels in obs (--predicted), or a fine-tuned "
+            "model (--classifier).",
             "Name one of them; `rankformer inspect FILE` tells the columns of obs.",
         )
-    unread = [name for name, value in {"--batch": batch, "--beside": beside}.items() if value]
-    if predicted and unread:
+    unread = [name for name, value in of_embeddings.items() if value]
+    if given != ["--key"] and unread:
         raise SettingsError(
-            f"{' and '.join(unread)} was given with --predicted.",
-            "An option that bears on predicted labels.",
-            "Leave it out; it is for embeddings (--key).",
+            f"{' and '.join(unread)} was given with {given[0]}.",
+            f"An option that bears on {given[0]}.",
+            "Leave it out.",
         )
