@@ -22,6 +22,7 @@ from rankformer.tasks.integration import (
     integrate_harmony,
     integrate_scvi,
 )
+from rankformer.tasks.requirements import require_packages
 from rankformer.tasks.tokenize import ReadingOptions
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def evaluate_embeddings(
     CountsError
         If there are no counts for HVG + PCA.
     """
-    require_evaluation()
+    require_packages("scanpy", "sklearn", "matplotlib", extra="evaluate")
     keys = (keys,) if isinstance(keys, str) else tuple(dict.fromkeys(keys))
     _check_keys(keys)
     beside = tuple(dict.fromkeys(beside))
@@ -118,24 +119,6 @@ def evaluate_embeddings(
         "seeds": n_seeds, "classes": list(cells.classes), "versions": _versions(),
     }  # fmt: skip
     return run.result(settings, _notes(cells, folds, label, group, beside))
-
-
-def require_evaluation() -> None:
-    """Refuse where what evaluates is not installed.
-
-    Raises
-    ------
-    SettingsError
-        If it is not.
-    """
-    packages = {"scanpy": "scanpy", "sklearn": "scikit-learn", "matplotlib": "matplotlib"}
-    missing = [name for module, name in packages.items() if find_spec(module) is None]
-    if missing:
-        raise SettingsError(
-            f"{' and '.join(missing)} is not installed.",
-            "scanpy, scikit-learn and matplotlib, which evaluate and draw.",
-            'Run: pip install "rankformer[evaluate]"',
-        )
 
 
 def _spaces(cells: EvaluationCells, beside: tuple[str, ...]) -> Iterator[tuple[str, Space]]:

@@ -12,10 +12,10 @@ from rankformer.errors import CheckpointError, SettingsError
 from rankformer.model.finetuned import FineTunedModel
 from rankformer.model.heads import Head
 from rankformer.tasks.classifier_report import ClassifierEvaluation, evaluate_classifier
-from rankformer.tasks.evaluate_embeddings import require_evaluation
 from rankformer.tasks.evaluation_cells import EvaluationCells, WhatToRead, gather_evaluation_cells
 from rankformer.tasks.expression_baselines import fit_baseline
 from rankformer.tasks.finetuning_result import PREDICTIONS_FILE, SPLIT_FILE
+from rankformer.tasks.requirements import require_packages
 from rankformer.tasks.tokenize import ReadingOptions
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def evaluate_finetuned(
     CountsError
         If there are no counts for the baseline.
     """
-    require_evaluation()
+    require_packages("scanpy", "sklearn", "matplotlib", extra="evaluate")
     tuned = FineTunedModel.open(model)
     head = _find_head(tuned, label)
     split = _read_table(tuned.checkpoint.folder / SPLIT_FILE).set_index("cell")["part"]

@@ -14,10 +14,10 @@ from rankformer.tasks.classifier_report import (
     Predictions,
     report_predictions,
 )
-from rankformer.tasks.evaluate_embeddings import require_evaluation
 from rankformer.tasks.evaluation_cells import EvaluationCells, WhatToRead, gather_evaluation_cells
 from rankformer.tasks.evaluation_folds import draw_folds
 from rankformer.tasks.expression_baselines import fit_baseline
+from rankformer.tasks.requirements import require_packages
 from rankformer.tasks.tokenize import ReadingOptions
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def evaluate_predictions(
     CountsError
         If there are no counts for the baseline.
     """
-    require_evaluation()
+    require_packages("scanpy", "sklearn", "matplotlib", extra="evaluate")
     what = WhatToRead(
         label, group=group if baseline else None, predicted=predicted, ignored=ignored,
         counts=baseline,
