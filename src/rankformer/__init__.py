@@ -21,11 +21,15 @@ if TYPE_CHECKING:
     from rankformer.model.embedder import Embedder, GeneVectors
     from rankformer.model.encoder import Encoder, MaskedLanguageModel, PackedBatch
     from rankformer.model.spec import EncoderSpec
+    from rankformer.tasks.annotate import NeighbourVote, annotate_cells
     from rankformer.tasks.build_vocabulary import build_vocabulary
+    from rankformer.tasks.cell_labels import CellLabels, LabelledCells, write_cell_labels
     from rankformer.tasks.embed import CellEmbeddings, embed_cells
     from rankformer.tasks.gene_summary import GeneSummary, summarize_genes
     from rankformer.tasks.pretrain import continue_model, draw_model, pretrain
     from rankformer.tasks.recipes import Recipe
+    from rankformer.tasks.reference import Reference, build_reference
+    from rankformer.tasks.reference_files import open_reference, save_reference
     from rankformer.tasks.sketch_expression import sketch_expression
     from rankformer.tasks.tokenize import ReadingOptions, open_tokens, tokenize_cells
     from rankformer.vocabulary import Vocabulary
@@ -53,7 +57,12 @@ _HOMES = {
     "MaskedLanguageModel": "model.encoder",
     "PackedBatch": "model.encoder",
     "EncoderSpec": "model.spec",
+    "NeighbourVote": "tasks.annotate",
+    "annotate_cells": "tasks.annotate",
     "build_vocabulary": "tasks.build_vocabulary",
+    "CellLabels": "tasks.cell_labels",
+    "LabelledCells": "tasks.cell_labels",
+    "write_cell_labels": "tasks.cell_labels",
     "CellEmbeddings": "tasks.embed",
     "embed_cells": "tasks.embed",
     "GeneSummary": "tasks.gene_summary",
@@ -62,6 +71,10 @@ _HOMES = {
     "draw_model": "tasks.pretrain",
     "pretrain": "tasks.pretrain",
     "Recipe": "tasks.recipes",
+    "Reference": "tasks.reference",
+    "build_reference": "tasks.reference",
+    "open_reference": "tasks.reference_files",
+    "save_reference": "tasks.reference_files",
     "sketch_expression": "tasks.sketch_expression",
     "ReadingOptions": "tasks.tokenize",
     "open_tokens": "tasks.tokenize",
@@ -71,6 +84,7 @@ _HOMES = {
 
 __all__ = [
     "CellEmbeddings",
+    "CellLabels",
     "CellSource",
     "Checkpoint",
     "CountChunk",
@@ -84,13 +98,18 @@ __all__ = [
     "GeneVectors",
     "Geneformer",
     "GeneformerConfig",
+    "LabelledCells",
     "MaskedLanguageModel",
+    "NeighbourVote",
     "PackedBatch",
     "RankformerError",
     "ReadingOptions",
     "Recipe",
+    "Reference",
     "TokenizedCells",
     "Vocabulary",
+    "annotate_cells",
+    "build_reference",
     "build_vocabulary",
     "continue_model",
     "draw_model",
@@ -98,15 +117,18 @@ __all__ = [
     "encode_rank_values",
     "map_genes",
     "open_cells",
+    "open_reference",
     "open_tokens",
     "pretrain",
     "read_gene_table",
     "save_checkpoint",
+    "save_reference",
     "save_tokens",
     "sketch_expression",
     "summarize_genes",
     "tl",
     "tokenize_cells",
+    "write_cell_labels",
 ]
 
 

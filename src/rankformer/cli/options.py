@@ -22,6 +22,11 @@ class Mode(StrEnum):
     gene = "gene"
 
 
+class VectorOfCell(StrEnum):
+    cell = "cell"
+    cls = "cls"
+
+
 class Summary(StrEnum):
     mean = "mean"
     median = "median"
@@ -142,6 +147,22 @@ Threads = Annotated[
     int | None,
     typer.Option(
         min=1, help="At most the cores; all unless given.", rich_help_panel=HOW_THE_MODEL_RUNS
+    ),
+]
+EmbLayer = Annotated[
+    int, typer.Option(help="The model's layer.", rich_help_panel=HOW_THE_MODEL_RUNS)
+]
+LayerNumbering = Annotated[
+    Numbering,
+    typer.Option(
+        help="hidden_states: 0 embeddings, -1 last. published: 0 last, -1 second to last.",
+        rich_help_panel=HOW_THE_MODEL_RUNS,
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        help="The most cells at once; by memory unless given.", rich_help_panel=HOW_THE_MODEL_RUNS
     ),
 ]
 Device = Annotated[
