@@ -7,6 +7,7 @@ from pathlib import Path
 from unittest import mock
 
 from tests.faults import (
+    annotate_cases,
     file_cases,
     gene_cases,
     model_cases,
@@ -29,6 +30,7 @@ CATEGORIES: Mapping[str, tuple[BadInput, ...]] = {
     "Tokens": token_cases.CASES,
     "Vocabularies": vocabulary_cases.CASES,
     "Pretraining": pretrain_cases.CASES,
+    "Annotation": annotate_cases.CASES,
     "From Python": python_cases.CASES,
 }
 INTRODUCTION = """\

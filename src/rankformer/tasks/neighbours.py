@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 EXACT_UP_TO = 50_000
 _DISTANCES_AT_ONCE = 2**24
 _ROWS_AT_ONCE = 8192
+_QUERIES_AT_ONCE = 1024
 # Of HNSW; wider than usearch's own, for a recall that annotation does not notice.
 _CONNECTIVITY, _EXPANSION = 32, 256
 
@@ -68,7 +69,7 @@ class NeighbourIndex:
         """
         rows = np.empty((len(queries), k), np.int64)
         distances = np.empty((len(queries), k), np.float32)
-        step = _ROWS_AT_ONCE if self.graph else max(1, _DISTANCES_AT_ONCE // len(self.vectors))
+        step = _QUERIES_AT_ONCE if self.graph else max(1, _DISTANCES_AT_ONCE // len(self.vectors))
         for start in range(0, len(queries), step):
             block = np.ascontiguousarray(queries[start : start + step])
             found = self._by_graph(block, k) if self.graph else self._exact(block, k)
@@ -91,9 +92,10 @@ class NeighbourIndex:
     def _by_graph(self, queries: NDArray[np.float32], k: int) -> Neighbours:
         """Neighbours by the graph; their distances anew, in full precision."""
         assert self.graph is not None  # noqa: S101
-        matches: Any = self.graph.search(queries, k)
-        whole = np.atleast_1d(matches.counts) == k
-        nearest = np.where(whole[:, None], matches.keys.reshape(-1, k), 0).astype(np.int64)
+        # For a single query usearch answers in another shape.
+        matches: Any = self.graph.search(np.concatenate([queries, queries[-1:]]), k)
+        whole = (matches.counts == k)[:-1]
+        nearest = np.where(whole[:, None], matches.keys[:-1], 0).astype(np.int64)
         distances = 1 - np.einsum("nd,nkd->nk", queries, self.vectors[nearest])
         if not whole.all():
             nearest[~whole], distances[~whole] = self._exact(queries[~whole], k)
