@@ -142,7 +142,7 @@ CASES = (
     BadInput(
         "a query whose genes do not map",
         query_of_no_genes,
-        ("query.h5ad", "--gene-ids"),
+        ("None of 120 identifiers", "human genes", "--gene-ids"),
         f"{ANNOTATE} --label cell_type",
     ),
     BadInput(
