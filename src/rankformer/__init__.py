@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from rankformer.model.encoder import Encoder, MaskedLanguageModel, PackedBatch
     from rankformer.model.finetuned import FineTunedModel
     from rankformer.model.spec import EncoderSpec
+    from rankformer.tasks.annotate import NeighbourVote, annotate_cells
     from rankformer.tasks.build_vocabulary import build_vocabulary
+    from rankformer.tasks.cell_labels import CellLabels, LabelledCells, write_cell_labels
     from rankformer.tasks.classifier_report import ClassifierEvaluation, evaluate_classifier
     from rankformer.tasks.embed import CellEmbeddings, embed_cells
     from rankformer.tasks.embedding_report import EmbeddingEvaluation
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from rankformer.tasks.gene_summary import GeneSummary, summarize_genes
     from rankformer.tasks.pretrain import continue_model, draw_model, pretrain
     from rankformer.tasks.recipes import FineTuningRecipe, Recipe
+    from rankformer.tasks.reference import Reference, build_reference
+    from rankformer.tasks.reference_files import open_reference, save_reference
     from rankformer.tasks.sketch_expression import sketch_expression
     from rankformer.tasks.splits import SplitPlan
     from rankformer.tasks.tokenize import ReadingOptions, open_tokens, tokenize_cells
@@ -71,9 +75,14 @@ _HOMES = {
     "PackedBatch": "model.encoder",
     "FineTunedModel": "model.finetuned",
     "EncoderSpec": "model.spec",
+    "NeighbourVote": "tasks.annotate",
+    "annotate_cells": "tasks.annotate",
     "build_vocabulary": "tasks.build_vocabulary",
     "ClassifierEvaluation": "tasks.classifier_report",
     "evaluate_classifier": "tasks.classifier_report",
+    "CellLabels": "tasks.cell_labels",
+    "LabelledCells": "tasks.cell_labels",
+    "write_cell_labels": "tasks.cell_labels",
     "CellEmbeddings": "tasks.embed",
     "embed_cells": "tasks.embed",
     "FineTuningSettings": "tasks.finetune",
@@ -94,6 +103,10 @@ _HOMES = {
     "pretrain": "tasks.pretrain",
     "FineTuningRecipe": "tasks.recipes",
     "Recipe": "tasks.recipes",
+    "Reference": "tasks.reference",
+    "build_reference": "tasks.reference",
+    "open_reference": "tasks.reference_files",
+    "save_reference": "tasks.reference_files",
     "sketch_expression": "tasks.sketch_expression",
     "SplitPlan": "tasks.splits",
     "ReadingOptions": "tasks.tokenize",
@@ -104,6 +117,7 @@ _HOMES = {
 
 __all__ = [
     "CellEmbeddings",
+    "CellLabels",
     "CellSource",
     "CellTask",
     "Checkpoint",
@@ -125,14 +139,19 @@ __all__ = [
     "Geneformer",
     "GeneformerConfig",
     "GeneformerFineTuningModel",
+    "LabelledCells",
     "MaskedLanguageModel",
+    "NeighbourVote",
     "PackedBatch",
     "RankformerError",
     "ReadingOptions",
     "Recipe",
+    "Reference",
     "SplitPlan",
     "TokenizedCells",
     "Vocabulary",
+    "annotate_cells",
+    "build_reference",
     "build_vocabulary",
     "continue_model",
     "cross_validate",
@@ -147,16 +166,19 @@ __all__ = [
     "fit_baseline",
     "map_genes",
     "open_cells",
+    "open_reference",
     "open_tokens",
     "pretrain",
     "read_gene_table",
     "save_checkpoint",
+    "save_reference",
     "save_tokens",
     "search_recipe",
     "sketch_expression",
     "summarize_genes",
     "tl",
     "tokenize_cells",
+    "write_cell_labels",
 ]
 
 

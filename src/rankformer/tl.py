@@ -1,6 +1,7 @@
 """Tools in scanpy's manner: AnnData in, results in ``obsm``, ``obs`` and ``uns``."""
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rankformer.model.checkpoint import Checkpoint
@@ -8,11 +9,14 @@ from rankformer.model.embedder import Embedder, Pooling
 from rankformer.model.finetuned import FineTunedModel
 from rankformer.model.spec import LayerNumbering
 from rankformer.tasks.anndata_output import add_to
+from rankformer.tasks.annotate import NeighbourVote, annotate_cells
+from rankformer.tasks.annotate_files import find_reference, name_keys
 from rankformer.tasks.cell_labels import store_labels_in
 from rankformer.tasks.embed import embed_cells, make_embedder
 from rankformer.tasks.output import add_vectors
 from rankformer.tasks.predict import predict_in_memory
 from rankformer.tasks.progress import show_progress
+from rankformer.tasks.reference import Reference, build_reference
 from rankformer.tasks.targets import check_key
 from rankformer.tasks.tokenize import ReadingOptions
 
@@ -82,6 +86,94 @@ def embed(
     with show_progress(adata.n_obs, "Embedding cells") as progress:
         embeddings = embed_cells(adata, embedder, pooling=mode, options=options, progress=progress)
     add_to(adata, add_vectors(embeddings, key_added))
+    return adata if copy else None
+
+
+def annotate(
+    adata: "AnnData",
+    *,
+    reference: "AnnData | str | os.PathLike[str] | Reference | Sequence[AnnData | str]",
+    model: str | os.PathLike[str] | Checkpoint | Embedder,
+    label: str | Sequence[str] | None = None,
+    key_added: str | Sequence[str] | None = None,
+    mode: Pooling = "cell",
+    n_neighbors: int = 15,
+    min_share: float = 0.5,
+    distance_quantile: float = 0.95,
+    allow_shift: bool = True,
+    unlabelled: Sequence[str] = (),
+    emb_layer: int = -1,
+    layer_numbering: LayerNumbering = "hidden_states",
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_size: int | None = None,
+    copy: bool = False,
+    **reading: Any,
+) -> "AnnData | None":
+    """Give cells the labels of a reference, by nearest neighbours in embedding space.
+
+    Parameters
+    ----------
+    adata
+        Cells by genes, with raw counts in ``X``, ``raw`` or a layer.
+    reference
+        Labelled cells: AnnData, a file of counts, several of them, a folder that
+        `save_reference` made, or a `Reference`. Build it once for several queries.
+    model
+        As in `embed`; the one that made the reference, where it is ready.
+    label
+        Columns of the reference's ``obs``; all that a ready reference has unless given.
+    key_added
+        Names in ``obs``, as many as labels; ``predicted_LABEL`` unless given.
+    mode
+        As in `embed`.
+    n_neighbors, min_share, distance_quantile, allow_shift
+        How labels are decided, and when a cell is unknown; see `NeighbourVote`.
+    unlabelled
+        Values of the reference that mean no label, such as ``["unassigned"]``.
+    emb_layer, layer_numbering, device, dtype, batch_size, copy
+        As in `embed`.
+    **reading
+        Fields of `ReadingOptions`, for the query and for a reference of counts.
+
+    Returns
+    -------
+    None, or the copy. Adds to ``obs``, for each key: ``key``, the label, or ``"unknown"``;
+    ``key_best``, the label that got most votes in any case; ``key_probability``, its share of
+    the weighted votes; ``key_uncertain``, whether the cell is unknown, and ``key_why``;
+    ``key_distance``, its mean cosine distance to the neighbours; ``key_missing`` where cells have
+    no embedding; and ``uns["rankformer"][key]`` with where it came from.
+
+    Raises
+    ------
+    RankformerError
+        If query, reference, model and settings do not go together.
+    """
+    vote = NeighbourVote(n_neighbors, min_share, distance_quantile, allow_shift)
+    labels = [label] if isinstance(label, str) else list(label or ())
+    keys = [key_added] if isinstance(key_added, str) else list(key_added or ())
+    found = find_reference(reference)
+    embedder = make_embedder(
+        model,
+        emb_layer=emb_layer,
+        numbering=layer_numbering,
+        device=device,
+        dtype=dtype,
+        max_cells=batch_size,
+    )
+    options = ReadingOptions(**reading)
+    if not isinstance(found, Reference):
+        found = build_reference(
+            found, embedder, labels, pooling=mode, options=options, unlabelled=unlabelled
+        )
+    names = name_keys(labels or list(found.codes), keys)
+    adata = adata.copy() if copy else adata
+    with show_progress(adata.n_obs, "Embedding cells") as progress:
+        cells = annotate_cells(
+            adata, found, embedder, names,
+            pooling=mode, vote=vote, options=options, progress=progress,
+        )  # fmt: skip
+    store_labels_in(adata, cells)
     return adata if copy else None
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from unittest import mock
 
 from tests.faults import (
+    annotate_cases,
     evaluate_cases,
     file_cases,
     finetune_cases,
@@ -33,6 +34,7 @@ CATEGORIES: Mapping[str, tuple[BadInput, ...]] = {
     "Pretraining": pretrain_cases.CASES,
     "Fine-tuning and prediction": finetune_cases.CASES,
     "Evaluation": evaluate_cases.CASES,
+    "Annotation": annotate_cases.CASES,
     "From Python": python_cases.CASES,
 }
 INTRODUCTION = """\

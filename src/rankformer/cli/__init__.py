@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from rankformer.cli.annotate import annotate
 from rankformer.cli.bench import bench
 from rankformer.cli.embed import embed
 from rankformer.cli.evaluate import evaluate
@@ -35,6 +36,7 @@ app = typer.Typer(
     help="Geneformer embeddings of single cells, from raw counts.",
 )
 app.command()(embed)
+app.command()(annotate)
 app.command()(tokenize)
 app.command()(inspect)
 app.command()(pretrain)

@@ -6,16 +6,18 @@ from typing import Annotated
 import typer
 
 from rankformer.cli.options import (
-    HOW_THE_MODEL_RUNS,
+    BatchSize,
     Check,
     Device,
     Dtype,
     DtypeOption,
+    EmbLayer,
     EnsemblRelease,
     GeneIds,
     GeneReport,
     GeneTableFile,
     Layer,
+    LayerNumbering,
     MinRecognised,
     Mode,
     Model,
@@ -62,25 +64,11 @@ def embed(
     ensembl_release: EnsemblRelease = None,
     min_recognised: MinRecognised = 0.5,
     gene_report: GeneReport = None,
-    emb_layer: Annotated[
-        int, typer.Option(help="The model's layer.", rich_help_panel=HOW_THE_MODEL_RUNS)
-    ] = -1,
-    layer_numbering: Annotated[
-        Numbering,
-        typer.Option(
-            help="hidden_states: 0 embeddings, -1 last. published: 0 last, -1 second to last.",
-            rich_help_panel=HOW_THE_MODEL_RUNS,
-        ),
-    ] = Numbering.hidden_states,
+    emb_layer: EmbLayer = -1,
+    layer_numbering: LayerNumbering = Numbering.hidden_states,
     device: Device = "auto",
     dtype: DtypeOption = Dtype.auto,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            help="The most cells at once; by memory unless given.",
-            rich_help_panel=HOW_THE_MODEL_RUNS,
-        ),
-    ] = None,
+    batch_size: BatchSize = None,
     threads: Threads = None,
 ) -> None:
     """Embed cells or genes."""

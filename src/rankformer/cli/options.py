@@ -155,6 +155,22 @@ Threads = Annotated[
         min=1, help="At most the cores; all unless given.", rich_help_panel=HOW_THE_MODEL_RUNS
     ),
 ]
+EmbLayer = Annotated[
+    int, typer.Option(help="The model's layer.", rich_help_panel=HOW_THE_MODEL_RUNS)
+]
+LayerNumbering = Annotated[
+    Numbering,
+    typer.Option(
+        help="hidden_states: 0 embeddings, -1 last. published: 0 last, -1 second to last.",
+        rich_help_panel=HOW_THE_MODEL_RUNS,
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        help="The most cells at once; by memory unless given.", rich_help_panel=HOW_THE_MODEL_RUNS
+    ),
+]
 Device = Annotated[
     str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=HOW_THE_MODEL_RUNS)
 ]

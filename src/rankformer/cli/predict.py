@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from rankformer.cli.options import (
-    HOW_THE_MODEL_RUNS,
+    BatchSize,
     Check,
     Device,
     Dtype,
@@ -55,13 +55,7 @@ def predict(
     min_recognised: MinRecognised = 0.5,
     device: Device = "auto",
     dtype: DtypeOption = Dtype.auto,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            help="The most cells at once; by memory unless given.",
-            rich_help_panel=HOW_THE_MODEL_RUNS,
-        ),
-    ] = None,
+    batch_size: BatchSize = None,
     threads: Threads = None,
 ) -> None:
     """Write what a fine-tuned model says of cells, or of genes, and how sure it is."""

@@ -38,7 +38,7 @@ class CellLabels:
     class_probabilities
         (n_cells, n_classes) float32, NaN where a cell has none; or None.
     further
-        More columns of labels: what stands behind the key → (n_cells,) object.
+        More columns: what stands behind the key → (n_cells,) labels or numbers, as `values`.
     provenance
         What is to be said of this name alone; nested plain values.
     """
@@ -48,7 +48,7 @@ class CellLabels:
     uncertain: NDArray[np.bool_] | None = None
     classes: tuple[str, ...] = ()
     class_probabilities: NDArray[np.float32] | None = None
-    further: Mapping[str, NDArray[np.object_]] = field(default_factory=dict)
+    further: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 

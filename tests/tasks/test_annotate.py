@@ -1,0 +1,242 @@
+"""Label transfer: votes as a plain loop counts them, unknowns where a kind is missing, files."""
+
+import json
+import logging
+import shutil
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from tests.conftest import shared_path
+
+import rankformer
+from rankformer.tasks.annotate import NeighbourVote, count_votes, own_distances, transfer_labels
+from rankformer.tasks.neighbours import NeighbourIndex, scale_to_unit
+from rankformer.tasks.reference import Reference
+
+# Labels of ifnb → those of pbmc3k that name the same cells.
+SAME = {
+    "CD14 Mono": "CD14+ Monocytes",
+    "CD16 Mono": "FCGR3A+ Monocytes",
+    "CD4 Naive T": "CD4 T cells",
+    "CD4 Memory T": "CD4 T cells",
+    "CD8 T": "CD8 T cells",
+    "B": "B cells",
+}
+
+
+def test_votes_are_those_of_a_plain_loop():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 4, (20, 7)).astype(np.int32)
+    distances = np.sort(rng.uniform(0, 1, (20, 7)), axis=1).astype(np.float32)
+    distances[0] = 0
+    found = count_votes(codes, distances, 4)
+    for cell in range(20):
+        votes = dict.fromkeys(range(4), 0.0)
+        for code, distance in zip(codes[cell], distances[cell], strict=True):
+            farthest = float(distances[cell, -1])
+            votes[code] += np.exp(-((distance / farthest) ** 2)) if farthest else 1.0
+        expected = [votes[code] / sum(votes.values()) for code in range(4)]
+        np.testing.assert_allclose(found[cell], expected, rtol=1e-5)
+
+
+def clouds(centres, n_each, rng, width=0.3):
+    vectors = np.concatenate([c + width * rng.normal(size=(n_each, len(c))) for c in centres])
+    vectors = vectors.astype(np.float32)
+    scale_to_unit(vectors)
+    return vectors
+
+
+def reference_of(vectors, labels):
+    classes, codes = np.unique(labels, return_inverse=True)
+    return Reference(
+        NeighbourIndex.build(vectors), {"kind": codes.astype(np.int32)},
+        {"kind": tuple(classes.tolist())}, {},
+    )  # fmt: skip
+
+
+def transfer(reference, vectors, **vote):
+    missing = np.full(len(vectors), None, dtype=object)
+    vote = NeighbourVote(**vote)
+    return transfer_labels(vectors.copy(), missing, reference, {"kind": "kind"}, vote)["kind"]
+
+
+def test_limits_are_quantiles_of_distances_each_cell_left_out():
+    rng = np.random.default_rng(1)
+    vectors = clouds(np.eye(6)[:2], 60, rng)
+    reference = reference_of(vectors, ["a"] * 60 + ["b"] * 60)
+    middle, limit = own_distances(reference, "kind", NeighbourVote(n_neighbors=5))
+    between = 1 - vectors.astype(float) @ vectors.T.astype(float)
+    np.fill_diagonal(between, np.inf)
+    mean = np.sort(between, axis=1)[:, :5].mean(axis=1)
+    np.testing.assert_allclose(middle, [np.median(mean[:60]), np.median(mean[60:])], rtol=1e-4)
+    np.testing.assert_allclose(
+        limit, [np.quantile(mean[:60], 0.95), np.quantile(mean[60:], 0.95)], rtol=1e-4
+    )
+
+
+def test_a_kind_that_the_reference_has_not_is_unknown_and_the_others_are_named():
+    rng = np.random.default_rng(2)
+    reference = reference_of(clouds(np.eye(8)[:3], 100, rng), np.repeat(["a", "b", "c"], 100))
+    query = clouds(np.eye(8)[:4], 50, rng)
+    found = transfer(reference, query)
+    known, absent = slice(0, 150), slice(150, 200)
+    assert (found.values[absent] == "unknown").mean() > 0.9
+    assert (found.values[known] == "unknown").mean() < 0.15
+    assert (found.further["best"][known] == np.repeat(["a", "b", "c"], 50)).mean() > 0.95
+    np.testing.assert_array_equal(found.uncertain, found.values == "unknown")
+    assert set(found.further["why"][found.uncertain]) <= {
+        "far from the reference",
+        "votes are divided",
+    }
+
+
+def test_a_query_that_lies_farther_off_as_a_whole_is_named_only_with_a_shift():
+    rng = np.random.default_rng(3)
+    narrow = clouds(np.eye(8)[:3], 100, rng, width=0.1)
+    reference = reference_of(narrow, np.repeat(["a", "b", "c"], 100))
+    query = clouds(np.eye(8)[:3] + 0.6 * np.eye(8)[6], 50, rng, width=0.1)
+    moved, strict = transfer(reference, query), transfer(reference, query, allow_shift=False)
+    assert strict.provenance["shift"] == 0
+    assert moved.provenance["shift"] > 0
+    assert moved.uncertain.mean() < 0.3 < 0.6 < strict.uncertain.mean()
+
+
+def test_divided_votes_are_unknown_below_the_share_asked_for():
+    rng = np.random.default_rng(4)
+    vectors = clouds(np.eye(8)[:1], 200, rng)
+    reference = reference_of(vectors, np.tile(["a", "b"], 100))
+    query = clouds(np.eye(8)[:1], 60, rng)
+    lenient = transfer(reference, query, distance_quantile=1, min_share=0)
+    strict = transfer(reference, query, distance_quantile=1, min_share=0.9)
+    near = lenient.further["why"] != "far from the reference"
+    np.testing.assert_array_equal(
+        (strict.values == "unknown")[near], (lenient.probability < 0.9)[near]
+    )
+    np.testing.assert_array_equal(strict.further["best"], lenient.further["best"])
+
+
+@pytest.fixture
+def pair(checkpoint_folder, small_adata, tmp_path):
+    """Two files of one kind of cells: a reference, of whose cells one has no label, and a query."""
+    query = small_adata[:10].copy()
+    del query.obs["cell_type"]
+    counts = query.X.toarray()
+    counts[4] = 0
+    query.X = counts
+    reference = small_adata.copy()
+    reference.obs["cell_type"] = reference.obs["cell_type"].astype(object)
+    reference.obs.iloc[29, 0] = np.nan
+    reference.obs["donor"] = np.arange(30) % 3
+    reference.write_h5ad(tmp_path / "reference.h5ad")
+    query.write_h5ad(tmp_path / "query.h5ad")
+    return tmp_path / "query.h5ad", tmp_path / "reference.h5ad"
+
+
+def test_a_file_is_annotated_and_the_reference_used_again(
+    command, pair, checkpoint_folder, tmp_path
+):
+    query, reference = pair
+    model = ("--model", checkpoint_folder, "--dtype", "float32", "--n-neighbors", 3)
+    status, _, said = command(
+        "annotate", query, "--reference", reference, "--label", "cell_type", "--label", "donor",
+        "-o", tmp_path / "out.h5ad", "--save-reference", tmp_path / "saved", *model,
+    )  # fmt: skip
+    assert status == 0, said
+    assert "1 of 30 cells of the reference lack cell_type or donor" in said
+    assert "of 10 cells are unknown" in said
+    found = ad.read_h5ad(tmp_path / "out.h5ad")
+    # The query's cells are in the reference: each is its own nearest neighbour.
+    nearest = found.obs["predicted_cell_type_distance"]
+    assert nearest.isna().tolist() == [i == 4 for i in range(10)]
+    assert found.obs["predicted_cell_type_missing"].iloc[4].startswith("no counts")
+    assert set(found.obs["predicted_donor_best"].dropna()) <= {"0", "1", "2"}
+    assert found.X.shape == (10, 170)
+
+    status, _, said = command(
+        "annotate", query, "--reference", tmp_path / "saved", "-o", tmp_path / "out.csv", *model
+    )
+    assert status == 0, said
+    again = pd.read_csv(tmp_path / "out.csv", dtype={"predicted_donor_best": str})
+    for name in ("predicted_cell_type", "predicted_donor_best"):
+        assert again[name].fillna("").tolist() == found.obs[name].astype(object).fillna("").tolist()
+    np.testing.assert_allclose(
+        again["predicted_cell_type_probability"], found.obs["predicted_cell_type_probability"],
+        rtol=1e-5,
+    )  # fmt: skip
+    said = json.loads((tmp_path / "out.csv.json").read_text())["predicted_cell_type"]
+    assert said["reference_cells"] == 29
+    assert said["weights_sha256"] == said["reference"]["weights_sha256"]
+
+
+def test_in_scanpys_manner_as_on_the_command_line(pair, checkpoint_folder, tmp_path):
+    query, reference = (ad.read_h5ad(each) for each in pair)
+    settings = {"model": checkpoint_folder, "dtype": "float32", "n_neighbors": 3}
+    copied = rankformer.tl.annotate(
+        query, reference=reference, label="cell_type", key_added="kind", copy=True, **settings
+    )
+    assert "kind" not in query.obs
+    embedder = rankformer.Embedder(rankformer.Checkpoint.open(checkpoint_folder), dtype="float32")
+    built = rankformer.build_reference([reference], embedder, ["cell_type"])
+    rankformer.save_reference(built, tmp_path / "saved")
+    rankformer.tl.annotate(query, reference=tmp_path / "saved", **settings)
+    assert query.obs["predicted_cell_type"].tolist()[:4] == copied.obs["kind"].tolist()[:4]
+    opened = rankformer.open_reference(tmp_path / "saved")
+    assert isinstance(opened.index.vectors, np.memmap)
+    np.testing.assert_array_equal(opened.index.vectors, built.index.vectors)
+    np.testing.assert_array_equal(opened.codes["cell_type"], built.codes["cell_type"])
+    expected = reference.obs["cell_type"].tolist()[:29]
+    named = np.array(opened.classes["cell_type"])[opened.codes["cell_type"]]
+    assert named.tolist() == expected
+
+
+def test_a_saved_graph_finds_what_it_found_before(tmp_path):
+    rng = np.random.default_rng(5)
+    vectors = clouds(np.eye(8)[:3], 400, rng)
+    index = NeighbourIndex.build(vectors, exact_up_to=100)
+    codes = np.repeat(np.arange(3, dtype=np.int32), 400)
+    reference = Reference(index, {"kind": codes}, {"kind": ("a", "b", "c")}, {"model": "small"})
+    rankformer.save_reference(reference, tmp_path / "saved")
+    # A copy elsewhere is as good as the original.
+    shutil.move(tmp_path / "saved", tmp_path / "moved")
+    opened = rankformer.open_reference(tmp_path / "moved")
+    assert opened.index.graph is not None
+    for before, after in zip(index.search(vectors[:50], 9), opened.index.search(vectors[:50], 9),
+                             strict=True):  # fmt: skip
+        np.testing.assert_array_equal(after, before)
+
+
+def test_blood_cells_of_another_laboratory_get_their_labels():
+    pbmc = ad.read_h5ad(shared_path("cells", "pbmc3k.h5ad"))[::9].copy()
+    ifnb = ad.read_h5ad(shared_path("cells", "ifnb.h5ad"))
+    ifnb = ifnb[(ifnb.obs["stim"] == "CTRL").to_numpy()][::4].copy()
+    rankformer.tl.annotate(
+        ifnb, reference=pbmc, label="cell_type", unlabelled=["unassigned"],
+        model="rankformer-mini", dtype="float32", gene_ids="ensembl_id",
+    )  # fmt: skip
+    truth = ifnb.obs["cell_type"].map(SAME).to_numpy(str)
+    best = ifnb.obs["predicted_cell_type_best"].to_numpy(str)
+    assert "unassigned" not in best
+    majority = max(np.mean(truth == each) for each in set(truth))
+    assert np.mean(best == truth) > majority + 0.25
+
+
+def test_a_cell_line_that_the_reference_has_not_comes_out_unknown(caplog):
+    cells = ad.read_h5ad(shared_path("cells", "sc_mixology.h5ad"))
+    cells = cells[(cells.obs["demuxlet_cls"] == "SNG").to_numpy()]
+    batch = cells.obs["batch"].to_numpy(str)
+    query = cells[batch == "sc_celseq2_5cl_p1"][::3].copy()
+    reference = cells[(batch == "sc_celseq2_5cl_p2") & (cells.obs["cell_line"] != "HCC827")].copy()
+    with caplog.at_level(logging.INFO):
+        rankformer.tl.annotate(
+            query, reference=reference, label="cell_line", model="rankformer-mini", dtype="float32"
+        )
+    absent = (query.obs["cell_line"] == "HCC827").to_numpy()
+    unknown = query.obs["predicted_cell_line_uncertain"].to_numpy(bool)
+    assert unknown[absent].mean() > 0.8
+    assert unknown[~absent].mean() < 0.3
+    assert "cells are unknown" in caplog.text
+    named = ~absent & ~unknown
+    right = query.obs["predicted_cell_line"].astype(str) == query.obs["cell_line"].astype(str)
+    assert right[named].mean() > 0.95

@@ -1,0 +1,105 @@
+"""Labels of cells in each format: the same content, the input kept, nothing made up."""
+
+import json
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from rankformer.tasks.cell_labels import (
+    CellLabels,
+    LabelledCells,
+    store_labels_in,
+    write_cell_labels,
+)
+
+
+@pytest.fixture
+def labelled(small_adata):
+    """30 cells with a label and a number; the fourth was given nothing."""
+    missing = np.full(30, None, dtype=object)
+    missing[3] = "no counts in genes of the vocabulary"
+    values = np.array(["B", "T"] * 15, dtype=object)
+    values[3] = None
+    probability = np.linspace(0, 1, 30, dtype=np.float32)
+    probability[3] = np.nan
+    shares = np.stack([probability, 1 - probability], axis=1)
+    number = np.arange(30, dtype=np.float32)
+    number[3] = np.nan
+    labels = {
+        "kind": CellLabels(
+            values, probability, probability < 0.5, ("B", "T"), shares,
+            {"best": values}, {"task": "classify"},
+        ),
+        "age": CellLabels(number),
+    }  # fmt: skip
+    return LabelledCells(labels, missing, small_adata.obs, {"model": "small"})
+
+
+def check_columns(obs, labelled):
+    kind = labelled.labels["kind"]
+    assert obs["kind"].isna().tolist() == [i == 3 for i in range(30)]
+    assert obs["kind"].dropna().tolist() == [each for each in kind.values if each]
+    assert obs["kind_best"].dropna().tolist() == obs["kind"].dropna().tolist()
+    np.testing.assert_allclose(obs["kind_probability"], kind.probability, rtol=1e-6)
+    assert obs["kind_uncertain"].isna().tolist() == [i == 3 for i in range(30)]
+    assert obs["kind_uncertain"].iloc[29] in (False, "False")
+    assert obs["kind_missing"].iloc[3] == "no counts in genes of the vocabulary"
+    np.testing.assert_array_equal(obs["age"], labelled.labels["age"].values)
+    assert "age_probability" not in obs
+    assert "age_uncertain" not in obs
+
+
+@pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
+def test_a_copy_of_the_input_with_columns_added(suffix, small_adata, labelled, tmp_path):
+    source = tmp_path / f"cells{suffix}"
+    small_adata.obs["kind_missing"] = "of an earlier run"
+    getattr(small_adata, f"write_{suffix[1:]}")(source)
+    out = tmp_path / f"out{suffix}"
+    write_cell_labels(out, labelled, copy_of=source)
+    found = ad.read_h5ad(out) if suffix == ".h5ad" else ad.read_zarr(out)
+    assert (found.X != small_adata.X).nnz == 0
+    assert found.obs["cell_type"].tolist() == small_adata.obs["cell_type"].tolist()
+    check_columns(found.obs, labelled)
+    np.testing.assert_array_equal(
+        found.obsm["kind_probabilities"], labelled.labels["kind"].class_probabilities
+    )
+    said = found.uns["rankformer"]
+    assert said["kind"]["model"] == said["age"]["model"] == "small"
+    assert list(said["kind"]["classes"]) == ["B", "T"]
+    assert said["kind"]["task"] == "classify"
+
+
+def test_in_memory_as_on_disk(small_adata, labelled):
+    store_labels_in(small_adata, labelled)
+    check_columns(small_adata.obs, labelled)
+    assert small_adata.uns["rankformer"]["kind"]["task"] == "classify"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_tables_have_a_row_a_cell(suffix, labelled, tmp_path):
+    out = tmp_path / f"out{suffix}"
+    write_cell_labels(out, labelled)
+    if suffix == ".csv":
+        table = pd.read_csv(out)
+        said = json.loads((tmp_path / "out.csv.json").read_text())
+    else:
+        table = pd.read_parquet(out)
+        said = json.loads(pq.read_schema(out).metadata[b"rankformer"])
+    assert table["cell"].tolist() == labelled.obs.index.tolist()
+    check_columns(table, labelled)
+    np.testing.assert_allclose(
+        table["kind_probability_T"], labelled.labels["kind"].class_probabilities[:, 1], rtol=1e-6
+    )
+    assert said["kind"]["classes"] == ["B", "T"]
+
+
+def test_marks_are_plain_where_every_cell_has_a_label(small_adata):
+    values = np.array(["B"] * 30, dtype=object)
+    labels = {"kind": CellLabels(values, np.ones(30, np.float32), np.zeros(30, bool))}
+    cells = LabelledCells(labels, np.full(30, None, dtype=object), small_adata.obs, {})
+    store_labels_in(small_adata, cells)
+    assert small_adata.obs["kind_uncertain"].dtype == bool
+    assert "kind_missing" not in small_adata.obs

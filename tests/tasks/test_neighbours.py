@@ -1,0 +1,57 @@
+"""Neighbours: exact ones as scikit-learn finds them, and nearly all of them by the graph."""
+
+import numpy as np
+import pytest
+from sklearn.neighbors import NearestNeighbors
+
+from rankformer.tasks.neighbours import NeighbourIndex, scale_to_unit
+
+
+@pytest.fixture(scope="module")
+def clusters():
+    """3,000 vectors of length 1 around 12 centres."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(12, 24))
+    vectors = (centres[rng.integers(0, 12, 3000)] + rng.normal(size=(3000, 24))).astype(np.float32)
+    scale_to_unit(vectors)
+    np.testing.assert_allclose((vectors**2).sum(axis=1), 1, rtol=1e-5)
+    return vectors
+
+
+def sklearn_neighbours(vectors, queries, k):
+    return NearestNeighbors(n_neighbors=k, metric="cosine").fit(vectors).kneighbors(queries)
+
+
+def test_exact_neighbours_are_those_of_scikit_learn(clusters):
+    rows, distances = NeighbourIndex.build(clusters[200:]).search(clusters[:200], 9)
+    expected, expected_rows = sklearn_neighbours(clusters[200:], clusters[:200], 9)
+    np.testing.assert_allclose(distances, expected, atol=1e-6)
+    assert (rows == expected_rows).mean() > 0.999
+
+
+def test_a_cell_is_not_its_own_neighbour_even_among_copies(clusters):
+    doubled = np.concatenate([clusters[:50], clusters[:50]])
+    rows = np.arange(0, 100, 7)
+    found, distances = NeighbourIndex.build(doubled).search_others(rows, 4)
+    assert not (found == rows[:, None]).any()
+    np.testing.assert_array_equal(found[:, 0], (rows + 50) % 100)
+    np.testing.assert_allclose(distances[:, 0], 0, atol=1e-6)
+
+
+def test_the_graph_finds_nearly_all_of_them_with_exact_distances(clusters):
+    index = NeighbourIndex.build(clusters[500:], exact_up_to=1000)
+    assert index.graph is not None
+    rows, distances = index.search(clusters[:500], 15)
+    expected, expected_rows = sklearn_neighbours(clusters[500:], clusters[:500], 15)
+    shared = [len(np.intersect1d(a, b)) for a, b in zip(rows, expected_rows, strict=True)]
+    assert np.mean(shared) / 15 > 0.98
+    own = 1 - np.einsum("nd,nkd->nk", clusters[:500], clusters[500:][rows])
+    np.testing.assert_allclose(distances, own, atol=1e-6)
+    assert (np.diff(distances, axis=1) >= 0).all()
+    np.testing.assert_allclose(distances[:, 0], expected[:, 0], atol=1e-2)
+
+
+def test_the_graph_gives_as_many_as_asked_for_up_to_all(clusters):
+    index = NeighbourIndex.build(clusters[:40], exact_up_to=10)
+    rows, _ = index.search(clusters[:1], 40)
+    assert sorted(rows[0].tolist()) == list(range(40))
