@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,8 @@ from scipy.sparse import csr_matrix, vstack
 
 BUSY_HEADER = ("cells", "model's pace, cells/s", "reading", "model busy, %", "cells/s")
 MEMORY_HEADER = ("output", "cells", "obs, MB", "peak, MB", "more than the fewest, MB", "cells/s")
-TARGETS = ("cells.npy", "cells.h5ad", "genes.parquet", "tokens")
-# Vectors of genes take 4 bytes for each dimension of each token: of a tenth of the cells only.
-SHARE = {"genes.parquet": 10}
+TARGETS = ("cells.npy", "cells.h5ad", "cells.parquet", "genes.parquet", "tokens")
+PARTS = ("overlap", "memory")
 
 
 def repeat_with_noise(path: Path, n_cells: int, out: Path) -> Path:
@@ -44,14 +44,16 @@ def repeat_with_noise(path: Path, n_cells: int, out: Path) -> Path:
     return out
 
 
-def save_small_model(dictionaries: Path, folder: Path, d_model: int) -> Path:
-    """Random weights of one layer, with a published vocabulary."""
+def save_small_model(arguments: argparse.Namespace, folder: Path) -> Path:
+    """Random weights of one layer, with a published vocabulary but for the input length."""
     from rankformer.model.checkpoint import save_checkpoint
     from rankformer.model.encoder import Encoder, MaskedLanguageModel
     from rankformer.model.spec import EncoderSpec
     from rankformer.vocabulary import Vocabulary
 
-    vocabulary = Vocabulary.load(dictionaries)
+    published = Vocabulary.load(arguments.dictionaries)
+    vocabulary = replace(published, input_length=arguments.input_length or published.input_length)
+    d_model = arguments.d_model
     spec = EncoderSpec(
         vocab_size=vocabulary.size, n_layers=1, d_model=d_model, n_heads=d_model // 64,
         d_ff=64, max_positions=vocabulary.input_length,
@@ -60,9 +62,10 @@ def save_small_model(dictionaries: Path, folder: Path, d_model: int) -> Path:
 
 
 def measure_overlap(
-    arguments: argparse.Namespace, common: list[Any], cells: Path
+    arguments: argparse.Namespace, common: list[Any], folder: Path
 ) -> list[dict[str, Any]]:
     """Each pace, with reading ahead and without, taking turns."""
+    cells = repeat_with_noise(arguments.cells, arguments.n_cells, folder / "overlap.h5ad")
     results = []
     for _ in range(arguments.rounds):
         for rate in arguments.rates:
@@ -78,12 +81,9 @@ def measure_memory(
 ) -> list[dict[str, Any]]:
     """Each output from few cells and from many."""
     results = []
-    for number in arguments.memory_cells:
+    for n_cells in arguments.memory_cells:
+        cells = repeat_with_noise(arguments.cells, n_cells, folder / f"cells{n_cells}.h5ad")
         for target in arguments.targets:
-            n_cells = max(number // SHARE.get(target, 1), min(arguments.memory_cells))
-            cells = folder / f"cells{n_cells}.h5ad"
-            if not cells.exists():
-                repeat_with_noise(arguments.cells, n_cells, cells)
             print(f"{n_cells:,} cells to {target} …", file=sys.stderr, flush=True)
             with tempfile.TemporaryDirectory(dir=folder) as place:
                 command = [*common, "--cells", cells, "--target", Path(place) / target]
@@ -126,11 +126,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dictionaries", type=Path, required=True, help="pickles of one release")
     parser.add_argument("--n-cells", type=int, default=20_000, help="for the overlap")
     parser.add_argument("--rates", type=float, nargs="+", default=[2500])
-    parser.add_argument("--memory-cells", type=int, nargs="+", default=[1000, 100_000])
+    parser.add_argument("--memory-cells", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--targets", nargs="+", default=list(TARGETS), choices=TARGETS)
     parser.add_argument("--dtype", default="float32", help="of the model for memory")
     parser.add_argument("--layer", type=int, default=-1, help="0 runs none: the rest alone")
-    parser.add_argument("--d-model", type=int, default=128, help="of the model for memory")
+    parser.add_argument("--d-model", type=int, default=512, help="of the model for memory")
+    parser.add_argument("--input-length", type=int, help="tokens of a cell, at most")
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True, help="JSON of all figures")
@@ -143,19 +145,18 @@ def main() -> None:
     machine = describe_machine()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = save_small_model(arguments.dictionaries, folder / "model", arguments.d_model)
+        model = save_small_model(arguments, folder / "model")
         common = [sys.executable, RUNNERS / "pipeline_runner.py", "--checkpoint", model]
         common += ["--threads", str(arguments.threads)]
-        cells = repeat_with_noise(arguments.cells, arguments.n_cells, folder / "overlap.h5ad")
-        overlap = measure_overlap(arguments, common, cells)
-        memory = measure_memory(arguments, common, folder)
-    names = ("threads", "d_model", "dtype", "layer")
+        measures = {"overlap": measure_overlap, "memory": measure_memory}
+        results = {part: measures[part](arguments, common, folder) for part in arguments.parts}
+    names = ("threads", "d_model", "input_length", "dtype", "layer")
     settings = {name: getattr(arguments, name) for name in names}
-    write_json(
-        arguments.out, {"machine": machine, **settings, "overlap": overlap, "memory": memory}
-    )
-    print(markdown_table(BUSY_HEADER, busy_rows(overlap)), end="\n\n")
-    print(markdown_table(MEMORY_HEADER, memory_rows(memory)))
+    write_json(arguments.out, {"machine": machine, **settings, **results})
+    if "overlap" in results:
+        print(markdown_table(BUSY_HEADER, busy_rows(results["overlap"])), end="\n\n")
+    if "memory" in results:
+        print(markdown_table(MEMORY_HEADER, memory_rows(results["memory"])))
 
 
 if __name__ == "__main__":

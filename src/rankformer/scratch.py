@@ -9,12 +9,14 @@ never meet: ``NAME.xxxxxxxx.part``. Only a run that is killed leaves one.
 
 import errno
 import logging
+import mmap
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,6 +111,35 @@ def scratch_array(file: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
             "Free space, or choose another output.",
         ) from error
     return np.memmap(file, np.float32, "r+", shape=(max(shape[0], 1), shape[1]))[: shape[0]]
+
+
+def release_pages(array: NDArray[Any]) -> None:
+    """Give back the memory of all pages of the file that `array` is mapped from.
+
+    The file holds what was written to them; but once touched, they count as this process's memory
+    for as long as they are mapped. Nothing is done where the system has no such call, with an
+    array in memory, and with copy-on-write, whose changes no file holds.
+    """
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        if isinstance(owner, np.memmap) and owner.mode == "c":
+            return
+        owner = owner.base
+    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        owner.madvise(mmap.MADV_DONTNEED)
+
+
+def blocks_of_rows(
+    array: NDArray[Any], multiple_of: int = 1, n_rows: int = 8192
+) -> Generator[slice, None, None]:
+    """Slices of about `n_rows` rows, to be written one by one; pages of each are then given back.
+
+    All but the last hold a multiple of `multiple_of` rows, such as the chunks of a file have.
+    """
+    n_rows = max(n_rows // multiple_of, 1) * multiple_of
+    for start in range(0, len(array), n_rows):
+        yield slice(start, min(start + n_rows, len(array)))
+        release_pages(array)
 
 
 def take_disk(file: Path, n_bytes: int) -> None:

@@ -160,7 +160,7 @@ def test_a_full_disk_met_by_hdf5(folder, output):
     [
         (arguments("out.h5ad"), 20_000),
         (arguments("out.h5ad", "--overwrite"), 100_000),
-        (arguments("out.parquet", "--overwrite"), 39_000),
+        (arguments("out.parquet", "--overwrite"), 38_450),
         (arguments("out.npy", "--overwrite"), 38_450),
         (arguments("genes.parquet", "--mode", "gene", "--overwrite"), 100_000),
         (arguments("genes.parquet", "--mode", "gene", "--summary", "median"), 100_000),

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Container, Iterable, Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from rankformer.data.gene_tables import GeneTable, Names
@@ -74,6 +75,7 @@ _LookUp = Callable[[str, str], tuple[str, ...]]
 _WITH_VERSION = re.compile(r"(ENSGR\d{10})(?:\.\d+)?(?:_PAR_Y|_\d+)?")
 _ANY_ID = re.compile(r"(?<![A-Z0-9])(ENS(?:[A-Z]{3,4})?G\d{11})(?!\d)")
 _MADE_UNIQUE = re.compile(r"(.+)[-.]\d{1,2}")
+_REMEMBERED = 2**17
 # What str() makes of a missing value. NAN and NA are aliases of genes.
 _MISSING = frozenset(("", "nan", "NaN", "None", "<NA>", "NaT"))
 
@@ -115,6 +117,9 @@ class GeneResolver:
             (GeneRule.ALIAS, self._alias),
             *(self._pyensembl_rules(pyensembl_table) if pyensembl_table is not None else ()),
         ]
+        # Files of one reference have the same identifiers.
+        self._by_itself = lru_cache(_REMEMBERED)(self._resolve_by_itself)
+        self._unresolved = lru_cache(_REMEMBERED)(self._say_unresolved)
 
     def resolve(self, identifier: str, neighbours: Container[str] = ()) -> GeneMatch:
         """Find the gene of one identifier.
@@ -130,10 +135,17 @@ class GeneResolver:
         if text in _MISSING:
             return GeneMatch(None, None, GeneFate.UNKNOWN)
         return (
+            self._by_itself(text)
+            or self._by_made_unique(text, neighbours)
+            or self._unresolved(text)
+        )
+
+    def _resolve_by_itself(self, text: str) -> GeneMatch | None:
+        """Rules 1 to 12, which look at nothing but the identifier."""
+        return (
             self._by_ensembl_id(text.upper())
             or self._by_name(text)
-            or self._by_shortened(text, neighbours)
-            or self._unresolved(text)
+            or self._by_genome_removed(text)
         )
 
     def _by_ensembl_id(self, upper: str) -> GeneMatch | None:
@@ -181,16 +193,18 @@ class GeneResolver:
                 return self._match(found, rule)
         return None
 
-    def _by_shortened(self, text: str, neighbours: Container[str]) -> GeneMatch | None:
-        """Rules 12 and 13: less the genome's prefix, or less the suffix of a duplicate."""
+    def _by_genome_removed(self, text: str) -> GeneMatch | None:
         rest = remove_genome(text, self.species)
-        if rest is not None:
-            return self.resolve(rest)._replace(rule=GeneRule.GENOME_REMOVED)
+        if rest is None:
+            return None
+        return self.resolve(rest)._replace(rule=GeneRule.GENOME_REMOVED)
+
+    def _by_made_unique(self, text: str, neighbours: Container[str]) -> GeneMatch | None:
         base = base_of_made_unique(text, neighbours)
         match = self.resolve(base) if base else None
         return match._replace(rule=GeneRule.MADE_UNIQUE) if match and match.rule else None
 
-    def _unresolved(self, text: str) -> GeneMatch:
+    def _say_unresolved(self, text: str) -> GeneMatch:
         plain = self._own_id(text)
         if plain is not None:
             return GeneMatch(plain, _rule_of_id(text.upper(), plain), GeneFate.OUTSIDE)

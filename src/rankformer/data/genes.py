@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -217,7 +217,7 @@ def map_genes(
     check_share(min_recognised)
     columns = [named_column(var, gene_ids)] if gene_ids is not None else candidate_columns(var)
     more = None if pyensembl_genome is None else gene_table_from_pyensembl(pyensembl_genome)
-    resolver = GeneResolver(vocabulary, gene_table, more)
+    resolver = _make_resolver(vocabulary, gene_table, more)
     tried = _resolve_all(columns, resolver)
     chosen = _choose(tried)
     _expect_species(tried, chosen, resolver.species)
@@ -238,6 +238,10 @@ def check_share(min_recognised: float) -> None:
     )
 
 
+# Its tables and what it has resolved serve the next file too.
+_make_resolver = lru_cache(maxsize=2)(GeneResolver)
+
+
 @dataclass(frozen=True)
 class _Resolved:
     column: GeneColumn
@@ -247,7 +251,7 @@ class _Resolved:
 
     @cached_property
     def n_mapped(self) -> int:
-        return sum(match.fate is GeneFate.MAPPED for match in self.matches)
+        return [match.fate for match in self.matches].count(GeneFate.MAPPED)
 
     @cached_property
     def holds_ensembl_ids(self) -> bool:
@@ -301,28 +305,26 @@ def _expect_species(tried: Sequence[_Resolved], chosen: _Resolved, own: str) -> 
 
 
 def _account(chosen: _Resolved, vocabulary: Vocabulary, species: str) -> GeneMapping:
-    ensembl_ids = _column_of(chosen.matches, "ensembl_id")
     token_of, symbol_of = vocabulary.token_of, vocabulary.symbol_of
-    symbols = np.empty(len(ensembl_ids), dtype=object)
-    symbols[:] = [symbol_of.get(each) for each in ensembl_ids]
+    ensembl_ids: list[Any] = [match.ensembl_id for match in chosen.matches]
     return GeneMapping(
         column=chosen.column.name,
         identifiers=np.array(chosen.texts, dtype=object)[chosen.codes],
-        ensembl_ids=ensembl_ids,
+        ensembl_ids=_objects(ensembl_ids),
         tokens=np.array([token_of.get(each, -1) for each in ensembl_ids], dtype=np.int32),
-        rules=_column_of(chosen.matches, "rule"),
-        fates=_column_of(chosen.matches, "fate"),
-        symbols=symbols,
+        rules=_objects([match.rule for match in chosen.matches]),
+        fates=_objects([match.fate for match in chosen.matches]),
+        symbols=_objects([symbol_of.get(each) for each in ensembl_ids]),
         vocabulary_name=vocabulary.name,
         vocabulary_sha256=vocabulary.sha256,
         species=species,
     )
 
 
-def _column_of(matches: Sequence[GeneMatch], field: str) -> NDArray[np.object_]:
-    values = np.empty(len(matches), dtype=object)
-    values[:] = [getattr(match, field) for match in matches]
-    return values
+def _objects(values: list[Any]) -> NDArray[np.object_]:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
 
 
 def _text_or_empty(values: NDArray[np.object_]) -> list[str]:

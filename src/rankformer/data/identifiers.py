@@ -44,7 +44,7 @@ _KINDS: Mapping[str, str] = MappingProxyType(
 _SPECIES_CODE = r"ENS(?:[A-Z]{3,4})?"
 _GENE_ID = rf"{_SPECIES_CODE}G(?:R\d{{10}}|\d{{11}})"
 _VERSIONED, _PLAIN = rf"{_GENE_ID}\.\d+(?:_PAR_Y|_\d+)?", rf"{_GENE_ID}(?:_PAR_Y)?"
-_ENSEMBL = re.compile(f"{_VERSIONED}|{_PLAIN}", re.IGNORECASE)
+_ENSEMBL = re.compile(rf"{_GENE_ID}(?:\.\d+(?:_PAR_Y|_\d+)?|_PAR_Y)?", re.IGNORECASE)
 _KIND = re.compile(
     rf"(?P<versioned>{_VERSIONED})"
     rf"|(?P<ensembl>{_PLAIN})"

@@ -84,10 +84,28 @@ _MARKS = (
     (re.compile(r"\d{7}[A-P]\d\dRIK\d*"), "mouse"),
 )
 
+_GENOMES_OF: Mapping[str, tuple[re.Pattern[str], ...]] = MappingProxyType(
+    {
+        HUMAN: (_HUMAN_GENOME,),
+        **{name: (pattern,) for pattern, name in _OTHER_GENOMES},
+    }
+)
+
+
+def _any_of(patterns: Iterable[re.Pattern[str]]) -> re.Pattern[str]:
+    """Matches where one of `patterns` may: a quick look, as most identifiers tell no species."""
+    return re.compile("|".join(f"(?:{each.pattern})" for each in patterns), re.IGNORECASE)
+
+
+_MAY_BE_OF_DATABASE = _any_of(pattern for pattern, _ in _OTHER_DATABASES)
+_MAY_TELL_SPECIES = _any_of(
+    pattern for pattern, _ in _OTHER_GENOMES + _OTHER_DATABASES + _MARKS + _SERIES
+)
+
 
 def species_of_ensembl_id(identifier: str) -> str | None:
     """Name the species of the Ensembl id in `identifier` (upper case); None without one."""
-    match = _ENSEMBL.search(identifier)
+    match = _ENSEMBL.search(identifier) if "ENS" in identifier else None
     if match is None:
         return None
     return _ENSEMBL_SPECIES.get(match[1], f"another species (ENS{match[1]})")
@@ -98,8 +116,8 @@ def remove_genome(identifier: str, own: str = HUMAN) -> str | None:
 
     Only prefixes of genomes of the species `own` are removed.
     """
-    for pattern, species in ((_HUMAN_GENOME, HUMAN), *_OTHER_GENOMES):
-        match = pattern.match(identifier) if species == own else None
+    for pattern in _GENOMES_OF.get(own, ()):
+        match = pattern.match(identifier)
         if match and match.end() < len(identifier):
             return identifier[match.end() :].lstrip("_-")
     return None
@@ -168,21 +186,21 @@ def _species_of(identifier: str) -> str | None:
     species = species_of_ensembl_id(identifier.upper())
     if species is not None:
         return species
-    for pattern, name in _OTHER_GENOMES:
-        if pattern.match(identifier):
-            return name
-    species = _species_of_database_id(identifier)
-    if species is not None:
-        return species
-    for pattern, name in _MARKS + _SERIES:
-        if pattern.fullmatch(identifier):
-            return name
+    if _MAY_TELL_SPECIES.match(identifier):
+        for pattern, name in _OTHER_GENOMES:
+            if pattern.match(identifier):
+                return name
+        for pattern, name in _OTHER_DATABASES + _MARKS + _SERIES:
+            if pattern.fullmatch(identifier):
+                return name
     if is_rodent_symbol(identifier):
         return RODENT
     return HUMAN if _HUMAN_GENOME.match(identifier) else None
 
 
 def _species_of_database_id(identifier: str) -> str | None:
+    if not _MAY_BE_OF_DATABASE.match(identifier):
+        return None
     for pattern, name in _OTHER_DATABASES:
         if pattern.fullmatch(identifier):
             return name

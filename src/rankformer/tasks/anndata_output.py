@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rankformer.scratch import take_disk
+from rankformer.scratch import blocks_of_rows, take_disk
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,46 +64,45 @@ def write_anndata(
     part: Path, suffix: str, addition: Addition, obs: "pd.DataFrame", copy_of: Path | None
 ) -> None:
     """Write a result as ``.h5ad`` or ``.zarr``: added to a copy, or to AnnData of `obs` alone."""
+    n_bytes = _added_bytes(addition, obs)
     if copy_of is None:
-        _write_new(part, suffix, addition, obs)
-    else:
-        _write_copy(part, suffix, addition, obs, copy_of)
-
-
-def _write_copy(
-    part: Path, suffix: str, addition: Addition, obs: "pd.DataFrame", copy_of: Path
-) -> None:
-    if suffix == ".h5ad":
-        import h5py
-
+        _write_obs(part, suffix, obs, n_bytes)
+    elif suffix == ".h5ad":
         shutil.copyfile(copy_of, part)
-        take_disk(part, _added_bytes(addition, obs))
-        with h5py.File(part, "r+") as file:
-            _add_elements(file, addition)
     else:
-        import zarr
-
         _copy_folder(copy_of, part)
-        group = zarr.open_group(part, mode="r+", use_consolidated=False)
-        _add_elements(group, addition)
-        if (copy_of / ".zmetadata").exists():
-            zarr.consolidate_metadata(group.store)
+    _add_to_file(part, suffix, addition, n_bytes)
 
 
-def _write_new(part: Path, suffix: str, addition: Addition, obs: "pd.DataFrame") -> None:
+def _write_obs(part: Path, suffix: str, obs: "pd.DataFrame", n_bytes: int) -> None:
     from anndata import AnnData
 
     adata = AnnData(obs=obs.copy())
-    add_to(adata, addition)
     if suffix == ".h5ad":
         part.write_bytes(b"")
-        take_disk(part, _added_bytes(addition, obs))
+        take_disk(part, n_bytes)
         adata.write_h5ad(part)
         return
     with warnings.catch_warnings():
         # anndata announces its next default format at each write.
         warnings.filterwarnings("ignore", message="Writing zarr v2 data")
         adata.write_zarr(part)
+
+
+def _add_to_file(part: Path, suffix: str, addition: Addition, n_bytes: int) -> None:
+    if suffix == ".h5ad":
+        import h5py
+
+        take_disk(part, n_bytes)
+        with h5py.File(part, "r+") as file:
+            _add_elements(file, addition)
+    else:
+        import zarr
+
+        group = zarr.open_group(part, mode="r+", use_consolidated=False)
+        _add_elements(group, addition)
+        if (part / ".zmetadata").exists():
+            zarr.consolidate_metadata(group.store)
 
 
 def _copy_folder(source: Path, target: Path) -> None:
@@ -133,7 +132,7 @@ def _add_elements(file: Any, addition: Addition) -> None:
         if group not in file:
             write_elem(file, group, {})
     for key, values in addition.obsm.items():
-        write_elem(file, f"obsm/{key}", np.asarray(values))
+        _add_array(file["obsm"], key, values)
     for key, provenance in addition.provenance.items():
         write_elem(file, f"uns/{UNS_KEY}/{key}", provenance)
     present = file["obs"]
@@ -141,6 +140,17 @@ def _add_elements(file: Any, addition: Addition) -> None:
         obs = read_elem(present)
         _set_columns(obs, addition)
         write_elem(file, "obs", obs)
+
+
+def _add_array(group: Any, key: str, values: NDArray[Any]) -> None:
+    """As anndata writes an array, but some rows at a time."""
+    if key in group:
+        del group[key]
+    create = group.create_array if hasattr(group, "create_array") else group.create_dataset
+    array = create(key, shape=values.shape, dtype=values.dtype)
+    array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    for rows in blocks_of_rows(values, multiple_of=array.chunks[0] if array.chunks else 1):
+        array[rows] = values[rows]
 
 
 def _set_columns(obs: "pd.DataFrame", addition: Addition) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rankformer.scratch import whole_or_nothing
 from rankformer.tasks.anndata_output import Addition, add_to, column_of_reasons, write_anndata
-from rankformer.tasks.output import name_cells, schema_metadata
+from rankformer.tasks.parquet_output import name_cells, schema_metadata
 from rankformer.tasks.targets import provenance_file
 
 if TYPE_CHECKING:

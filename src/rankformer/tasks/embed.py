@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rankformer.errors import TokensError
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.embedder import Embedder, GeneVectors, Pooling
+from rankformer.scratch import release_pages
 from rankformer.tasks.progress import Progress
 from rankformer.tasks.read_ahead import read_ahead
 from rankformer.tasks.tokenize import FILTERED, NO_GENES, ReadingOptions, TokenSource, open_tokens
@@ -136,6 +137,7 @@ def _fill_own(
                 missing[rows[np.isnan(pooled[:, 0])]] = NO_GENES
                 if progress:
                     progress(stop - start)
+            release_pages(vectors)
     return missing
 
 

@@ -28,13 +28,8 @@ from rankformer.tasks.joined_sources import (
     join_obs,
     name_sources,
 )
-from rankformer.tasks.output import (
-    name_cells,
-    vectors_beside,
-    write_cell_vectors,
-    write_gene_summary,
-    write_gene_vectors,
-)
+from rankformer.tasks.output import vectors_beside, write_cell_vectors
+from rankformer.tasks.parquet_output import name_cells, write_gene_summary, write_gene_vectors
 from rankformer.tasks.progress import show_progress
 from rankformer.tasks.targets import check_cell_target, check_key, check_target
 from rankformer.tasks.tokenize import ReadingOptions, TokenSource, open_sources
@@ -169,8 +164,8 @@ def _embed_genes(job: EmbedJob, streams: Sequence[TokenSource], embedder: Embedd
         provenance = describe_run(embedder, "gene", streams)
         with closing(blocks):
             write_gene_vectors(
-                job.output, blocks, cells, embedder.checkpoint.vocabulary, provenance,
-                overwrite=job.overwrite,
+                job.output, blocks, cells, embedder.checkpoint.vocabulary, embedder.d_model,
+                provenance, overwrite=job.overwrite,
             )  # fmt: skip
 
 

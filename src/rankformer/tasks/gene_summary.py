@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rankformer.errors import OutputError, SettingsError
 from rankformer.model.embedder import Embedder, GeneVectors
-from rankformer.scratch import scratch_array
+from rankformer.scratch import release_pages, scratch_array
 from rankformer.tasks.embed import check_fits, iterate_gene_vectors
 from rankformer.tasks.progress import Progress
 from rankformer.tasks.tokenize import TokenSource
@@ -136,9 +136,11 @@ def _median(
     at = starts[:-1].copy()
     for genes in _gene_vectors(streams, embedder, progress):
         _lay_out(genes, by_gene, at)
+        release_pages(by_gene)
     medians = np.zeros((len(n_cells), embedder.d_model), np.float32)
     for token in np.flatnonzero(n_cells):
         medians[token] = _median_of_rows(by_gene[starts[token] : starts[token + 1]])
+        release_pages(by_gene)
     return medians
 
 
