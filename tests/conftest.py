@@ -1,6 +1,7 @@
 """A small vocabulary, model and cells that everyone has; the shared data where it is."""
 
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -29,6 +30,15 @@ def _own_home(tmp_path_factory):
         os.environ.pop(name, None)
         if value is not None:
             os.environ[name] = value
+
+
+@pytest.fixture(autouse=True)
+def _own_logging():
+    """A command of the command line sets up the log; the next test finds it as it was."""
+    logger = logging.getLogger("rankformer")
+    before = logger.handlers, logger.level, logger.propagate
+    yield
+    logger.handlers, logger.level, logger.propagate = before
 
 
 def shared_path(*parts: str) -> Path:

@@ -48,7 +48,7 @@ def test_the_graph_finds_nearly_all_of_them_with_exact_distances(clusters):
     own = 1 - np.einsum("nd,nkd->nk", clusters[:500], clusters[500:][rows])
     np.testing.assert_allclose(distances, own, atol=1e-6)
     assert (np.diff(distances, axis=1) >= 0).all()
-    np.testing.assert_allclose(distances[:, 0], expected[:, 0], atol=1e-2)
+    assert np.isclose(distances[:, 0], expected[:, 0], atol=1e-5).mean() > 0.98
 
 
 def test_the_graph_gives_as_many_as_asked_for_up_to_all(clusters):
