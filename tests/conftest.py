@@ -11,6 +11,9 @@ import pytest
 
 from rankformer.vocabulary import Vocabulary
 
+# Workers share the cores: threads that wait busily would hinder each other. Read as torch loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 CELL_FILES = ("pbmc3k", "pbmc_1k_v2", "pbmc_1k_5prime", "ifnb", "sc_mixology")
 

@@ -20,7 +20,7 @@ from rankformer.cli.models import models_app
 from rankformer.cli.options import Verbosity
 from rankformer.cli.predict import predict
 from rankformer.cli.pretrain import pretrain
-from rankformer.cli.process import Stopped, set_up_logging, stopped_by_signals
+from rankformer.cli.process import Stopped, set_up_logging, stopped_by_signals, wait_idly
 from rankformer.cli.tokenize import tokenize
 from rankformer.cli.vocabulary import vocabulary_app
 from rankformer.errors import RankformerError
@@ -50,6 +50,7 @@ app.add_typer(vocabulary_app, name="vocabulary")
 
 def main() -> None:
     """Run the command line; bad input ends with exit status 2 and a sentence, not a traceback."""
+    wait_idly()
     try:
         with stopped_by_signals():
             app()

@@ -1,6 +1,7 @@
 """A command as a process: logging, and an end by a signal."""
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -16,6 +17,15 @@ def set_up_logging(level: int) -> None:
     logger.handlers = [handler]
     logger.setLevel(level)
     logger.propagate = False
+
+
+def wait_idly() -> None:
+    """Let torch's threads sleep while they wait for each other, unless the user says otherwise.
+
+    Threads that wait busily take the cores from other programs and, where there are such, from each
+    other. It is read when torch is loaded.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 class Stopped(BaseException):
