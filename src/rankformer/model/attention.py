@@ -95,7 +95,7 @@ def attend_each(
     """A cell at a time, by torch's own choice for the device and dtype (flash on CPU)."""
     lengths = [stop - start for start, stop in pairwise(segments.offsets)]
     # Split, not sliced: backward through a slice makes zeros of all tokens, for each cell anew.
-    parts = (each.split(lengths) for each in (query_THK, key_THK, value_THK))
+    parts = (torch.split(each, lengths) for each in (query_THK, key_THK, value_THK))
     mixed = []
     for cell in zip(*parts, strict=True):
         query, key, value = (each.transpose(0, 1).unsqueeze(0) for each in cell)
