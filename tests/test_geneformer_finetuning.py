@@ -85,10 +85,7 @@ def test_a_head_of_ones_own(config, dataset):
     train, validation = parts(dataset)
     head = torch.nn.Sequential(torch.nn.Linear(32, 16), torch.nn.Tanh(), torch.nn.Linear(16, 2))
     model = GeneformerFineTuningModel(config, head)
-    model.train(
-        train, epochs=6, freeze_layers=0, optimizer_params={"lr": 3e-3},
-        loss_function=torch.nn.CrossEntropyLoss(),
-    )  # fmt: skip
+    model.train(train, epochs=6, freeze_layers=0, optimizer_params={"lr": 3e-3})
     outputs = model.get_outputs(validation)
     assert (outputs.argmax(axis=1) == validation["cell_types"]).mean() > 0.9
 
@@ -109,7 +106,9 @@ def test_it_trains_in_train_mode_and_shuffles(config, dataset, monkeypatch):
     """What Helical's does not do."""
     model = GeneformerFineTuningModel(config, output_size=2)
     seen = []
-    hook = model._head.register_forward_pre_hook(lambda module, _: seen.append(module.training))
+    hook = model._head.register_forward_pre_hook(
+        lambda module, _: seen.append(module.training) if torch.is_grad_enabled() else None
+    )
     orders = []
     make = LabelledBatches.__call__
     monkeypatch.setattr(
@@ -119,6 +118,7 @@ def test_it_trains_in_train_mode_and_shuffles(config, dataset, monkeypatch):
     )
     model.train(dataset, epochs=1)
     hook.remove()
+    assert seen
     assert all(seen)
     rows = np.array(orders) % 200
     assert sorted(rows) == list(range(200))
@@ -163,6 +163,20 @@ def test_labels_that_cannot_be_trained_on(config, dataset, label, sentence):
     odd = dataset.add_column("three", [0, 1, 2, 1] * 50).add_column("names", ["T", "B"] * 100)
     with pytest.raises(SettingsError, match=sentence):
         GeneformerFineTuningModel(config, output_size=2).train(odd, label=label)
+
+
+def test_embedding_in_half_precision_leaves_what_is_trained_alone(config, dataset):
+    half = GeneformerConfig(model_name=config.model_name, batch_size=16, dtype="bfloat16")
+    model = GeneformerFineTuningModel(half, output_size=2)
+    model.train(dataset, epochs=1, freeze_layers=0)
+    model.get_outputs(dataset)
+    assert model._trained.embeddings.token.weight.dtype == torch.float32
+
+
+def test_another_layer_than_the_head_is_trained_on(config):
+    other = GeneformerConfig(model_name=config.model_name, emb_layer=1)
+    with pytest.raises(SettingsError, match="emb_layer is 1"):
+        GeneformerFineTuningModel(other, output_size=2)
 
 
 def test_genes_have_no_cell_head(config):

@@ -4,6 +4,7 @@ import inspect
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -63,7 +64,13 @@ class GeneformerFineTuningModel(Geneformer):
                 "Correct GeneformerConfig(emb_mode=…). Classes of genes: `rankformer finetune "
                 "--genes`.",
             )
-        self._is_regression = fine_tuning_head == "regression"
+        n_layers = self.checkpoint.spec.n_layers
+        if self.config.emb_layer not in (-1, n_layers):
+            raise SettingsError(
+                f"emb_layer is {self.config.emb_layer}, and a head is trained on the last layer.",
+                f"-1, or {n_layers}.",
+                "Leave out GeneformerConfig(emb_layer=…).",
+            )
         self._head = self._make_head(fine_tuning_head, output_size)
         self._trained: Encoder | None = None
 
@@ -208,6 +215,7 @@ class GeneformerFineTuningModel(Geneformer):
                 "Correct output_size.",
             )
         spec = self.checkpoint.spec
+        torch.manual_seed(0)
         return draw_head(spec.d_model, n_outputs, spec.initializer_range)
 
     def _recipe(
@@ -261,10 +269,15 @@ class GeneformerFineTuningModel(Geneformer):
         return Labels(head, numbers.truth)
 
     def _describe_head(self) -> "Head":
+        import torch
+
         from rankformer.model.heads import Head
 
-        n_outputs = getattr(self._head, "out_features", 1)
-        if self._is_regression or n_outputs == 1:
+        device = next((each.device for each in self._head.parameters()), torch.device("cpu"))
+        vectors = torch.zeros(2, self.checkpoint.spec.d_model, device=device)
+        with torch.no_grad():
+            n_outputs = int(deepcopy(self._head).eval()(vectors).shape[1])
+        if n_outputs == 1:
             return Head("label")
         return Head("label", tuple(map(str, range(n_outputs))))
 

@@ -14,7 +14,7 @@ from rankformer.tasks.annotate_files import find_reference, name_keys
 from rankformer.tasks.cell_labels import store_labels_in
 from rankformer.tasks.embed import embed_cells, make_embedder
 from rankformer.tasks.output import add_vectors
-from rankformer.tasks.predict import predict_in_memory
+from rankformer.tasks.predict import check_prefix, predict_in_memory
 from rankformer.tasks.progress import show_progress
 from rankformer.tasks.reference import Reference, build_reference
 from rankformer.tasks.targets import check_key
@@ -217,6 +217,7 @@ def predict(
     """
     adata = adata.copy() if copy else adata
     tuned = model if isinstance(model, FineTunedModel) else FineTunedModel.open(model)
+    check_prefix(prefix)
     for head in tuned.heads:
         check_key(prefix + head.name, "obs", "predicted_cell_type")
     embedder = Embedder(tuned.checkpoint, device=device, dtype=dtype, max_cells=batch_size)

@@ -101,6 +101,24 @@ CASES = (
         "finetune pbmc.h5ad -o mine -m model-v1 --device cpu --label cell_type --pooling cls",
     ),
     BadInput(
+        "LoRA with frozen layers",
+        labelled,
+        ("LoRA and frozen layers", "--lora-rank"),
+        f"{BEGIN} --label cell_type --lora-rank 2 --freeze-layers 1",
+    ),
+    BadInput(
+        "a search for a recipe together with folds",
+        labelled,
+        ("A search and folds", "--folds"),
+        f"{BEGIN} --label cell_type --search 2 --folds 2",
+    ),
+    BadInput(
+        "no prefix for predictions",
+        tuned,
+        ("The prefix is empty", "--prefix"),
+        f"{PREDICT} --prefix ''",
+    ),
+    BadInput(
         "two weights for one label",
         labelled,
         ("2 weight(s) were given for 1", "--label-weight"),

@@ -198,7 +198,7 @@ def test_it_is_evaluated_on_its_test_part_alone(tuned):
 def test_other_cells_are_not_taken_for_those_of_the_split(tuned):
     adata = make_cells(seed=5)
     adata.obs_names = [f"other{i}" for i in range(adata.n_obs)]
-    with pytest.raises(SettingsError, match="0 of 120 labelled cells"):
+    with pytest.raises(SettingsError, match="0 of the 120 cells of the model's split"):
         rankformer.evaluate_finetuned(adata, tuned / "model", label="kind")
     with pytest.raises(SettingsError, match="no classes of 'depth'"):
         rankformer.evaluate_finetuned(adata, tuned / "model", label="depth")

@@ -7,9 +7,13 @@ from rankformer.tasks.scores import fit_temperature, score_classes, score_number
 
 
 def log_loss(logits, truth, temperature):
+    """Of labels of which 1 / (n + 2) is spread over all classes."""
+    n_units, n_classes = logits.shape
     probabilities = np.exp(logits / temperature)
     probabilities /= probabilities.sum(axis=1, keepdims=True)
-    return -np.log(probabilities[np.arange(len(truth)), truth]).mean()
+    targets = np.full((n_units, n_classes), 1 / (n_units + 2) / n_classes)
+    targets[np.arange(n_units), truth] += 1 - 1 / (n_units + 2)
+    return -(targets * np.log(probabilities)).sum(axis=1).mean()
 
 
 def test_the_temperature_is_the_best_of_a_grid():
@@ -23,9 +27,13 @@ def test_the_temperature_is_the_best_of_a_grid():
         assert fit_temperature(sharpness * logits, truth) == pytest.approx(best, rel=0.01)
 
 
-def test_units_that_are_all_right_give_no_certainty():
-    logits = np.eye(3) * 0.5
-    assert softmax(logits, fit_temperature(logits, np.arange(3))).max() < 1 - 1e-5
+@pytest.mark.parametrize("n_units", [3, 30, 300])
+def test_units_that_are_all_right_give_no_certainty(n_units):
+    """Of n units that are all right, one more in n + 2 could be wrong: Laplace's rule."""
+    truth = np.arange(n_units) % 3
+    logits = 0.5 * np.eye(3)[truth]
+    own = softmax(logits, fit_temperature(logits, truth)).max()
+    assert own == pytest.approx(1 - 2 / 3 / (n_units + 2), rel=1e-3)
 
 
 def test_probabilities_add_up_and_huge_logits_do_not_overflow():

@@ -67,6 +67,26 @@ def test_the_seed_decides():
     assert found[0] != found[2]
 
 
+def test_groups_of_unlike_size():
+    """One donor of 1,000 cells and 20 of 50: a tenth is tested on, drawn by the seed."""
+    groups = pd.Series(np.repeat(np.arange(21), [1000] + [50] * 20))
+    classes = np.array(["x", "y"] * 1000, dtype=object)
+    tested = set()
+    for seed in range(6):
+        (split,) = split_units(classes, groups, SplitPlan(0.1, 0.1, seed=seed))
+        assert len(split.test) == 200
+        assert 150 <= len(split.validation) <= 250
+        tested.add(frozenset(groups[split.test]))
+    assert len(tested) > 3
+
+
+def test_where_all_groups_are_large_a_small_one_is_tested_on():
+    groups = pd.Series(np.repeat([0, 1, 2], [500, 300, 400]))
+    classes = np.array(["x", "y"] * 600, dtype=object)
+    splits = [next(split_units(classes, groups, SplitPlan(0.1, 0.1, seed=i))) for i in range(12)]
+    assert {tuple(set(groups[split.test])) for split in splits} == {(1,), (2,)}
+
+
 def test_no_test_part_where_none_is_asked_for():
     classes = np.array(["a", "b"] * 10, dtype=object)
     (split,) = split_units(classes, None, SplitPlan(test_share=0.0))

@@ -4,6 +4,7 @@ Shapes: T packed tokens, C cells, D hidden, H heads, L tokens of one cell.
 """
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -96,7 +97,9 @@ class Embedder:
         self.layer = checkpoint.spec.hidden_state_index(emb_layer, numbering)
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device, checkpoint.spec)
-        self.encoder = (encoder or checkpoint.encoder()).to(self.device, self.dtype).eval()
+        # A copy: what is being trained keeps its dtype and device.
+        own = deepcopy(encoder) if encoder is not None else checkpoint.encoder()
+        self.encoder = own.to(self.device, self.dtype).eval()
         n_at_once = torch.get_num_threads() if self.device.type == "cpu" else 1
         self.budget = TokenBudget.for_memory(
             checkpoint.spec, self.device, self.dtype, max_cells, n_at_once

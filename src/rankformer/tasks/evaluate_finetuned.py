@@ -68,7 +68,11 @@ def evaluate_finetuned(
     said = _read_table(tuned.checkpoint.folder / PREDICTIONS_FILE).set_index("cell")
     cells = gather_evaluation_cells(source, WhatToRead(label, ignored=ignored), options)
     parts = _parts_of(cells, split)
-    is_test, labels = parts == "test", np.array(cells.classes)[cells.codes]
+    columns = [f"predicted_{label}_probability_{each}" for each in head.classes]
+    probabilities = said.reindex(cells.obs.index.astype(str))[columns].to_numpy(np.float64)
+    is_test = (parts == "test") & ~np.isnan(probabilities[:, 0])
+    is_known = np.isin(parts, ("train", "validation"))
+    labels = np.array(cells.classes)[cells.codes]
     if not is_test.any():
         raise SettingsError(
             f"{model} has no test part among these cells.",
@@ -77,14 +81,12 @@ def evaluate_finetuned(
             "`rankformer predict`, then `rankformer evaluate --predicted`.",
         )
     assert cells.counts is not None  # noqa: S101  # they were asked for
-    names = cells.obs.index[is_test].astype(str)
-    columns = [f"predicted_{label}_probability_{each}" for each in head.classes]
-    probabilities = said.loc[names, columns].to_numpy(np.float64)
     baseline = fit_baseline(
-        cells.counts[~is_test], labels[~is_test], cells.counts[is_test], classes=head.classes
+        cells.counts[is_known], labels[is_known], cells.counts[is_test], classes=head.classes
     )
+    own = probabilities[is_test]
     return evaluate_classifier(
-        labels[is_test], probabilities / probabilities.sum(axis=1, keepdims=True), head.classes,
+        labels[is_test], own / own.sum(axis=1, keepdims=True), head.classes,
         baseline=baseline, name=tuned.checkpoint.name,
     )  # fmt: skip
 
@@ -113,15 +115,15 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def _parts_of(cells: EvaluationCells, split: "pd.Series[str]") -> NDArray[np.object_]:
-    """The part of each cell; the cells must be those that were split."""
+    """The part of each cell, None for one without a label; those that were split must be there."""
     names = cells.obs.index.astype(str)
-    found = names.isin(split.index)
-    if not found.all() or not names.is_unique or not split.index.is_unique:
+    n_found = int(split.index.isin(names).sum())
+    if n_found < len(split) or not names.is_unique or not split.index.is_unique:
+        twice = "" if names.is_unique and split.index.is_unique else ", and names come twice"
         raise SettingsError(
-            f"{int(found.sum()):,} of {len(names):,} labelled cells of {cells.name} are among "
-            f"the {len(split):,} cells of the model's split"
-            f"{'' if names.is_unique and split.index.is_unique else ', whose names come twice'}.",
+            f"{n_found:,} of the {len(split):,} cells of the model's split are among the "
+            f"{len(names):,} labelled cells of {cells.name}{twice}.",
             "The file that the model was fine-tuned on, whose cells have names of their own.",
             "For other cells: `rankformer predict`, then `rankformer evaluate --predicted`.",
         )
-    return split.loc[names].to_numpy(object)
+    return split.reindex(names).to_numpy(object)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pandas as pd
 
 from rankformer.data.tokens import check_free
-from rankformer.errors import SettingsError
+from rankformer.errors import OutputError, SettingsError
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.device import choose_device
 from rankformer.model.finetuned import FineTunedModel
 from rankformer.model.precision import choose_dtype
+from rankformer.model.spec import CONFIG_FILE
 from rankformer.scratch import make_folder, whole_or_nothing
 from rankformer.tasks.finetuning_card import SCORES_FILE
 from rankformer.tasks.finetuning_material import (
@@ -27,11 +28,11 @@ from rankformer.tasks.finetuning_material import (
     gather_material,
     hash_split,
 )
-from rankformer.tasks.finetuning_result import finish, write_finished
+from rankformer.tasks.finetuning_result import FinishedModel, finish, write_finished
 from rankformer.tasks.model_card import describe_data, describe_training
 from rankformer.tasks.recipes import FineTuningRecipe
 from rankformer.tasks.requirements import require_packages
-from rankformer.tasks.splits import PartSplit, SplitPlan
+from rankformer.tasks.splits import PARTS, PartSplit, SplitPlan
 from rankformer.tasks.tokenize import ReadingOptions, open_sources
 from rankformer.tasks.training_cells import gather_training_cells
 from rankformer.tasks.training_run import TrainingRun
@@ -152,6 +153,7 @@ def cross_validate(
     if not settings.resume:
         check_free(output)
     with _opened(sources, model, task, settings) as (material, data):
+        _check_folds(output)
         splits, models = list(material.splits(settings.plan)), []
         make_folder(output)
         for fold, split in enumerate(splits, 1):
@@ -184,6 +186,12 @@ def search_recipe(
     -------
     The recipe of `settings` with what was found.
     """
+    if settings.plan.n_folds is not None:
+        raise SettingsError(
+            "A search and folds were asked for together.",
+            "One of the two: a recipe found on one fold has seen what the other folds test on.",
+            "Search first without folds (--folds), on other cells if figures are to be reported.",
+        )
     require_packages(backend, extra="search")
     from rankformer.tasks.recipe_search import search_with_trainer
 
@@ -234,7 +242,8 @@ def _fold(
         return _finetune_on(material, split, output, model, replace(settings, resume=False), data)
     if not output.exists():
         return _finetune_on(material, split, output, model, settings, data)
-    run.expect_same(_describe_run(material.scaled(split.train), split, model, settings, data))
+    own = _cut_warmup(settings, len(material.cells_of(split.train)))
+    run.expect_same(_describe_run(material.scaled(split.train), split, model, own, data))
     return FineTunedModel.open(output)
 
 
@@ -250,7 +259,9 @@ def _finetune_on(
     from rankformer.tasks.packed_trainer import begin_run, training_arguments
 
     check_trained_classes(material, split)
-    material, recipe = material.scaled(split.train), settings.recipe
+    material = material.scaled(split.train)
+    settings = _cut_warmup(settings, len(material.cells_of(split.train)))
+    recipe = settings.recipe
     described = _describe_run(material, split, model, settings, data)
     run, place = TrainingRun(output), choose_device(settings.device)
     objective = draw_objective(model, material.labels, split.train, recipe, material.unit)
@@ -269,8 +280,42 @@ def _finetune_on(
             log=trainer.state.log_history,
         )  # fmt: skip
         write_finished(output, finished, material, split, model, recipe, record, settings.words)
+        _tell(finished, split)
     trainer.accelerator.wait_for_everyone()
     return FineTunedModel.open(output)
+
+
+def _cut_warmup(settings: FineTuningSettings, n_cells: int) -> FineTuningSettings:
+    """At most a tenth of the steps: the published 500 are more than all steps of few cells."""
+    recipe = settings.recipe
+    a_step = recipe.batch_size * recipe.accumulation
+    n_steps = recipe.max_steps or int(recipe.epochs * -(-n_cells // a_step))
+    most = max(n_steps // 10, 1)
+    if recipe.warmup_steps <= most:
+        return settings
+    logger.info(
+        "Warm-up takes %s steps in place of %s: a tenth of the %s in all.",
+        f"{most:,}", f"{recipe.warmup_steps:,}", f"{n_steps:,}",
+    )  # fmt: skip
+    return replace(settings, recipe=replace(recipe, warmup_steps=most))
+
+
+def _check_folds(output: Path) -> None:
+    if (output / CONFIG_FILE).exists():
+        raise OutputError(
+            f"{output} holds one model, not those of folds.",
+            "A folder that is not there yet, or one of folds to go on with.",
+            "Choose another output.",
+        )
+
+
+def _tell(finished: FinishedModel, split: PartSplit) -> None:
+    parts = ", ".join(f"{len(getattr(split, part)):,} {part}" for part in PARTS)
+    logger.info("Split: %s.", parts)
+    for part, heads in finished.scores.items():
+        for name, figures in heads.items():
+            told = ", ".join(f"{key} {value:.3f}" for key, value in figures.items())
+            logger.info("%s, %s: %s.", part.capitalize(), name, told)
 
 
 def _describe_run(
@@ -287,7 +332,7 @@ def _describe_run(
         "begun_from": model.provenance(),
         "heads": [asdict(each.head) for each in material.labels],
         "data": data(len(material.cells_of(split.train)), n_held_out),
-        "split_sha256": hash_split(material.split_table(split)),
+        "split_sha256": hash_split(material.labelled_split(split)),
     }
 
 

@@ -48,6 +48,15 @@ class CellTask:
     unlabelled: tuple[str, ...] = ()
     group: str | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("labels", "numbers", "unlabelled"):
+            if isinstance(getattr(self, name), str):
+                raise SettingsError(
+                    f"{name} is the text {getattr(self, name)!r}.",
+                    "A tuple of texts.",
+                    f"Write {name}=({getattr(self, name)!r},).",
+                )
+
 
 @dataclass(frozen=True)
 class GeneTask:
@@ -155,6 +164,11 @@ class Material:
             table["source"] = np.repeat(np.array(names, object), lengths)[units]
         return table
 
+    def labelled_split(self, split: PartSplit) -> pd.DataFrame:
+        """As `split_table`, with the labels: what must be the same for a run to be gone on with."""
+        truth = {f"label {i}": each.truth[self.units] for i, each in enumerate(self.labels)}
+        return self.split_table(split).assign(**truth)
+
     def split_table(self, split: PartSplit) -> pd.DataFrame:
         """The units with their part and, where there are groups, their group."""
         parts = {unit: part for part in PARTS for unit in getattr(split, part)}
@@ -211,6 +225,7 @@ def check_trained_classes(material: Material, split: PartSplit) -> None:
     """
     for each in material.labels:
         if not each.head.classes:
+            _check_trained_numbers(each.truth[split.train], each.head.name)
             continue
         trained = each.truth[split.train][each.known[split.train]].astype(np.int64)
         counts = np.bincount(trained, minlength=len(each.head.classes))
@@ -226,3 +241,13 @@ def check_trained_classes(material: Material, split: PartSplit) -> None:
             logger.warning(
                 "No cell of %s is trained on, so they will not be predicted.", ", ".join(without)
             )
+
+
+def _check_trained_numbers(truth: NDArray[np.float32], name: str) -> None:
+    own = truth[~np.isnan(truth)]
+    if len(np.unique(own)) < 2:
+        raise SettingsError(
+            f"The part to train on has {len(np.unique(own))} number(s) of {name!r}.",
+            "Numbers that differ between the units that are trained on.",
+            "Choose another seed or group, or pass more cells.",
+        )

@@ -129,7 +129,10 @@ def draw_cells(
         return Draws(rows, n_cells, recipe.seed)
     codes = np.where(labels.known[rows], labels.truth[rows], -1).astype(np.int64)
     _, own, counts = np.unique(codes, return_inverse=True, return_counts=True)
-    return Draws(rows, n_cells, recipe.seed, 1.0 / counts[own])
+    chances = 1.0 / counts[own]
+    # Cells without this label are drawn in proportion: they may have others.
+    chances[codes < 0] = len(labels.head.classes) / len(rows)
+    return Draws(rows, n_cells, recipe.seed, chances)
 
 
 def measure_in(batches: LabelledBatches, rows: NDArray[np.int64], labels: Sequence[Labels]) -> Any:
@@ -158,6 +161,12 @@ def _measure(
     joined = [torch.cat(parts) for parts in zip(*outputs, strict=True)]
     all_truth = torch.cat(truth, dim=1)
     scores = {"loss": float(objective.loss(joined, all_truth))}
+    if not np.isfinite(scores["loss"]):
+        raise SettingsError(
+            f"The loss on the validation part is {scores['loss']}: the training has diverged.",
+            "A finite loss.",
+            "Lower learning_rate (--learning-rate), and remove the run's folder to begin anew.",
+        )
     for each, output, own in zip(labels, joined, all_truth, strict=True):
         scores.update(_score(each, output.cpu().numpy(), own.cpu().numpy(), len(labels) > 1))
     return scores
@@ -187,7 +196,7 @@ def _loss(labels: Labels, rows: NDArray[np.int64], recipe: FineTuningRecipe) -> 
         own = labels.truth[rows][labels.known[rows]].astype(np.int64)
         counts = np.bincount(own, minlength=len(labels.head.classes))
         inverse = len(own) / (np.maximum(counts, 1) * np.count_nonzero(counts))
-        weights = torch.from_numpy(np.where(counts > 0, inverse, 0.0).astype(np.float32))
+        weights = torch.from_numpy(np.where(counts > 0, inverse, 1.0).astype(np.float32))
     return cross_entropy(weights, recipe.label_smoothing)
 
 

@@ -153,13 +153,14 @@ def read_cell_labels(
             "Name columns with label (--label) or regress (--regress).",
         )
     for name in names:
+        _check_name(name)
         require_column(obs, name, "label (--label) or regress (--regress)")
     if weights is None:
         weights = [1.0] * len(names)
-    if len(weights) != len(names) or min(weights) <= 0:
+    if len(weights) != len(names) or not all(0 < weight < np.inf for weight in weights):
         raise SettingsError(
             f"{len(weights)} weight(s) were given for {len(names)} label(s): {list(weights)}.",
-            "One above 0 for each label, in the order of labels, then of numbers.",
+            "A number above 0 for each label, in the order of labels, then of numbers.",
             "Correct weights (--label-weight), or leave them out for 1 each.",
         )
     own = dict(zip(names, weights, strict=True))
@@ -223,6 +224,16 @@ def read_gene_labels(
     labels = read_classes(column, label, unlabelled=unlabelled)
     tokens = column.index.to_numpy(np.int64)[labels.known]
     return tokens, Labels(labels.head, labels.truth[labels.known])
+
+
+def _check_name(name: str) -> None:
+    """Predictions get this name in obs, where a slash would be a folder."""
+    if not name or "/" in name or name.startswith("."):
+        raise SettingsError(
+            f"The label {name!r} cannot be the name of a column of predictions.",
+            "A name without a slash and without a dot at its beginning.",
+            "Rename the column of obs.",
+        )
 
 
 def require_column(table: pd.DataFrame, name: str, option: str, what: str = "obs") -> None:

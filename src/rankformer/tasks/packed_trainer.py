@@ -265,6 +265,7 @@ def training_arguments(
         load_best_model_at_end=keeps_best,
         metric_for_best_model="loss" if keeps_best else None,
         greater_is_better=False if keeps_best else None,
+        restore_callback_states_from_checkpoint=keeps_best,
         logging_steps=recipe.log_steps,
         eval_strategy=_when(recipe.evaluate_steps) if evaluates else "no",
         eval_steps=recipe.evaluate_steps,

@@ -93,6 +93,7 @@ def predict_files(
     """
     tuned = FineTunedModel.open(model)
     _check_threshold(job.threshold)
+    check_prefix(job.prefix)
     for head in tuned.heads:
         check_key(job.prefix + head.name, "obs", "predicted_cell_type")
     if tuned.unit == "gene":
@@ -256,6 +257,16 @@ def _blocks(stream: TokenSource, progress: Progress) -> Any:
         for part in parts:
             yield part.cells.ragged(0, len(part.rows))
             progress(len(part.rows))
+
+
+def check_prefix(prefix: str) -> None:
+    """Refuse an empty prefix, with which predictions would replace the labels themselves."""
+    if not prefix:
+        raise SettingsError(
+            "The prefix is empty.",
+            "Some text before the label's name, so that labels in obs are not replaced.",
+            "Leave prefix (--prefix) out for predicted_.",
+        )
 
 
 def _check_threshold(threshold: float) -> None:

@@ -208,3 +208,18 @@ class FineTuningRecipe(TrainingRecipe):
             ("dropout", "label_smoothing"),
         ),
     )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pooling not in ("cell", "cls"):
+            raise SettingsError(
+                f"The pooling is {self.pooling!r}.",
+                '"cell" or "cls".',
+                "Correct pooling (--pooling).",
+            )
+        if self.lora_rank is not None and self.freeze_layers:
+            raise SettingsError(
+                "LoRA and frozen layers were asked for together.",
+                "One of the two: LoRA leaves all weights as they are and trains differences.",
+                "Leave out lora_rank (--lora-rank) or freeze_layers (--freeze-layers).",
+            )

@@ -16,8 +16,8 @@ def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[n
 def fit_temperature(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> float:
     """The temperature with which probabilities have the least log loss on held-out units.
 
-    Guo et al., ICML 2017. Between 0.05 and 20, so that a few units that are all right or all wrong
-    do not make certainty or chance of all others.
+    Guo et al., ICML 2017. As Platt's targets do, each label gives a share of 1 / (n + 2) to all
+    classes alike, so that a few units that are all right make no certainty of all others.
 
     Parameters
     ----------
@@ -28,11 +28,14 @@ def fit_temperature(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> f
     """
     from scipy.optimize import minimize_scalar
 
+    spread = 1 / (len(truth) + 2)
+
     def log_loss(log_temperature: float) -> float:
         scaled = logits.astype(np.float64) / np.exp(log_temperature)
         scaled -= scaled.max(axis=1, keepdims=True)
         own = scaled[np.arange(len(truth)), truth]
-        return float(np.mean(np.log(np.exp(scaled).sum(axis=1)) - own))
+        target = (1 - spread) * own + spread * scaled.mean(axis=1)
+        return float(np.mean(np.log(np.exp(scaled).sum(axis=1)) - target))
 
     found = minimize_scalar(log_loss, bounds=(np.log(0.05), np.log(20)), method="bounded")
     return float(np.exp(found.x))
@@ -41,7 +44,7 @@ def fit_temperature(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> f
 def score_classes(
     probabilities: NDArray[np.floating], truth: NDArray[np.int64], classes: Sequence[str]
 ) -> dict[str, float]:
-    """Accuracy, macro-F1 over the classes that are there or predicted, log loss; of two, AUC.
+    """Accuracy, macro-F1 over the classes that are there, log loss; of two, AUC.
 
     Parameters
     ----------
@@ -58,7 +61,7 @@ def score_classes(
     labels = np.arange(len(classes))
     scores = {
         "accuracy": float((found == truth).mean()),
-        "macro_f1": float(f1_score(truth, found, average="macro")),
+        "macro_f1": float(f1_score(truth, found, labels=np.unique(truth), average="macro")),
         "log_loss": float(log_loss(truth, probabilities, labels=labels)),
     }
     if len(classes) == 2 and len(np.unique(truth)) == 2:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from rankformer.errors import SettingsError
 
 logger = logging.getLogger(__name__)
+# Groups that make a part larger than so many times what was asked for are left to be trained on.
+_TOO_MUCH = 1.5
 PARTS = ("train", "validation", "test")
 
 
@@ -53,7 +55,7 @@ class SplitPlan:
     Attributes
     ----------
     validation_share, test_share
-        Shares of the units; of groups, at least so much of the units.
+        Shares of the units; of groups about so much, by whole groups.
     n_folds
         Test each unit once: so many splits, each with another test part, in place of `test_share`.
     seed
@@ -165,10 +167,32 @@ def _part(
         return units, units[:0]
     if groups is None:
         return _stratified_part(units, classes, share, seed)
-    # The fold of so many whose size is nearest to the share, and whose classes are balanced best.
-    n_groups = len(np.unique(groups[units]))
-    n_folds = min(max(round(1 / share), 2), n_groups)
-    return next(_folds(units, classes, groups, n_folds, seed))
+    return _grouped_part(units, groups, share, seed)
+
+
+def _grouped_part(
+    units: NDArray[np.int64], groups: NDArray[np.int64], share: float, seed: int
+) -> Pair:
+    """Groups in a random order until the share is there, without those that would be far too much.
+
+    Where all are, one is taken that is not much larger than the smallest.
+    """
+    names, own, sizes = np.unique(groups[units], return_inverse=True, return_counts=True)
+    if len(names) < 2:
+        raise SettingsError(
+            f"All {len(units):,} labelled units are of one group.",
+            "At least two groups, so that one can be tested that was not trained on.",
+            "Name a column with more groups (--group), or leave it out.",
+        )
+    wanted, taken = share * len(units), np.zeros(len(names), bool)
+    order = np.random.default_rng(seed).permutation(len(names))
+    for group in order:
+        if sizes[taken].sum() < wanted and sizes[taken].sum() + sizes[group] <= _TOO_MUCH * wanted:
+            taken[group] = True
+    if not taken.any():
+        small = order[sizes[order] <= _TOO_MUCH * sizes.min()]
+        taken[small[0]] = True
+    return units[~taken[own]], units[taken[own]]
 
 
 def _stratified_part(
