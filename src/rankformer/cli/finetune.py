@@ -148,6 +148,7 @@ def finetune(
     """Teach a model labels of cells or genes, tested on what it has not seen."""
     from dataclasses import replace
 
+    from rankformer.data.tokens import check_free
     from rankformer.model.checkpoint import Checkpoint
     from rankformer.tasks.finetune import FineTuningSettings, cross_validate, search_recipe
     from rankformer.tasks.finetune import finetune as train
@@ -179,6 +180,8 @@ def finetune(
     )  # fmt: skip
     limit_threads(threads)
     checkpoint = Checkpoint.open(model)
+    if not resume:
+        check_free(output)
     if search is not None:
         found = search_recipe(files, checkpoint, task, settings, n_trials=search)
         settings = replace(settings, recipe=found)

@@ -279,6 +279,7 @@ def _finetune_on(
             **described["data"], recipe=asdict(recipe), begun_from=model.name,
             log=trainer.state.log_history,
         )  # fmt: skip
+        record = {**record, "plan": asdict(settings.plan), "grouped": material.groups is not None}
         write_finished(output, finished, material, split, model, recipe, record, settings.words)
         _tell(finished, split)
     trainer.accelerator.wait_for_everyone()
@@ -368,7 +369,7 @@ def _write_fold_scores(output: Path, models: Sequence[FineTunedModel]) -> None:
     summary: dict[str, Any] = {}
     for name in scores[0]:
         rows = pd.DataFrame([each[name] for each in scores if name in each])
-        summary[name] = {"mean": rows.mean().to_dict(), "sd": rows.std().to_dict()}
+        summary[name] = {"mean": rows.mean().to_dict(), "sd": rows.std(ddof=0).to_dict()}
         told = ", ".join(f"{key} {value:.3f}" for key, value in summary[name]["mean"].items())
         logger.info("%s, mean over %s folds: %s", name, len(rows), told)
     text = json.dumps({"folds": scores, "test": summary}, indent=2) + "\n"

@@ -31,6 +31,7 @@ def write_finetuning_documents(
     heads = markdown_table(
         ("label", "kind", "weight"), [_head_row(each) for each in record["heads"]]
     )
+    how = "whole groups" if record["grouped"] else f"{unit}s, whatever their group"
     parts = ", ".join(f"{n:,} {part}" for part, n in record["split"].items())
     documents = write_documents(
         name, spec, record,
@@ -38,7 +39,7 @@ def write_finetuning_documents(
         objective=_describe_objective(record["recipe"]),
         sections=[
             ("Labels", heads),
-            ("Split", f"{parts} ({unit}s). `split.parquet` says which is which."),
+            ("Split", f"{parts} ({unit}s), drawn as {how}. `split.parquet` says which is which."),
             ("Scores", _scores(record["scores"])),
         ],
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """What is fine-tuned on: cells with labels, or cells with labels on their genes."""
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,11 +18,13 @@ from rankformer.model.heads import Unit
 from rankformer.tasks.finetuning_batches import LabelledBatches
 from rankformer.tasks.head_outputs import cell_outputs, gene_outputs, in_blocks
 from rankformer.tasks.labels import Labels, read_cell_labels, read_gene_labels, require_column
-from rankformer.tasks.splits import PARTS, PartSplit, SplitPlan, logger, split_units
+from rankformer.tasks.splits import PARTS, PartSplit, SplitPlan, split_units
 from rankformer.tasks.training_cells import CountedCells, TokenCells
 
 if TYPE_CHECKING:
     from torch import nn
+
+logger = logging.getLogger(__name__)
 
 _GENES_VALIDATED_IN = 512
 
@@ -171,8 +174,10 @@ class Material:
 
     def split_table(self, split: PartSplit) -> pd.DataFrame:
         """The units with their part and, where there are groups, their group."""
-        parts = {unit: part for part in PARTS for unit in getattr(split, part)}
-        table = self.table(self.units).assign(part=[parts[unit] for unit in self.units])
+        parts = np.empty(len(self.units), dtype=object)
+        for part in PARTS:
+            parts[np.searchsorted(self.units, getattr(split, part))] = part
+        table = self.table(self.units).assign(part=parts)
         return table if self.groups is None else table.assign(group=self.groups.to_numpy(str))
 
 
@@ -239,7 +244,10 @@ def check_trained_classes(material: Material, split: PartSplit) -> None:
             )
         if without:
             logger.warning(
-                "No cell of %s is trained on, so they will not be predicted.", ", ".join(without)
+                "Of %s, no %s of %s is trained on: it cannot be learned.",
+                each.head.name,
+                material.unit,
+                ", ".join(without),
             )
 
 

@@ -18,7 +18,7 @@ from rankformer.tasks.finetuning_trainer import (
     make_trainer,
     measure_in,
 )
-from rankformer.tasks.packed_trainer import training_arguments
+from rankformer.tasks.packed_trainer import is_distributed, training_arguments
 from rankformer.tasks.recipes import FineTuningRecipe
 from rankformer.tasks.splits import PartSplit
 
@@ -43,6 +43,12 @@ def search_with_trainer(
             f"{n_trials} trials with {backend!r} were asked for.",
             'At least one, with "optuna" or "ray".',
             "Correct n_trials (--search) or backend.",
+        )
+    if is_distributed():
+        raise SettingsError(
+            "A search for a recipe was asked for under torchrun.",
+            "One process: each trial is a run of its own.",
+            "Search without torchrun, then train with what was found.",
         )
     rows = material.cells_of(split.train)
     with tempfile.TemporaryDirectory() as folder:

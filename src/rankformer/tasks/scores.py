@@ -1,5 +1,6 @@
 """How good predictions are, and how sure they may be."""
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -82,8 +83,12 @@ def score_numbers(found: NDArray[np.floating], truth: NDArray[np.floating]) -> d
 
     if len(truth) < 2:
         return {"mae": float(mean_absolute_error(truth, found))}
+    with warnings.catch_warnings():
+        # That all numbers are alike: there is no correlation then.
+        warnings.simplefilter("ignore")
+        correlation = spearmanr(truth, found).statistic
     return {
         "r2": float(r2_score(truth, found)),
         "mae": float(mean_absolute_error(truth, found)),
-        "spearman": float(spearmanr(truth, found).statistic),
+        **({"spearman": float(correlation)} if np.isfinite(correlation) else {}),
     }

@@ -40,13 +40,6 @@ class PartSplit:
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
 
-    def column(self, n_units: int) -> NDArray[np.object_]:
-        """(n_units,) the part of each unit, or None."""
-        parts = np.full(n_units, None, dtype=object)
-        for name in PARTS:
-            parts[getattr(self, name)] = name
-        return parts
-
 
 @dataclass(frozen=True)
 class SplitPlan:
