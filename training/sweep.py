@@ -1,4 +1,4 @@
-"""Compare settings of rankformer-mini on cells held out: what it is trained with was chosen so.
+"""Compare settings of rankformer-mini on cells held out.
 
     python training/sweep.py --cells FOLDER --out training/results/sweep.json
 

@@ -194,6 +194,13 @@ def test_the_best_checkpoint_is_kept_not_the_last(cells, model, tmp_path):
     assert torch.equal(saved["0.weight"], kept["model.heads.0.weight"])
 
 
+def test_the_last_step_is_judged_too(cells, model, tmp_path):
+    recipe = replace(RECIPE, max_steps=7, evaluate_steps=5, save_steps=5)
+    finetune([cells], tmp_path / "tuned", model, TASK, replace(SETTINGS, recipe=recipe))
+    log = json.loads((tmp_path / "tuned" / "training.json").read_text())["log"]
+    assert [entry["step"] for entry in log if "eval_loss" in entry] == [5, 7]
+
+
 def test_weights_of_classes_are_those_of_scikit_learn(model):
     column = pd.Series(["a"] * 6 + ["b"] * 3 + ["c"])
     labels = read_classes(column, "kind")

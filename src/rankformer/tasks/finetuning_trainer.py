@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from transformers import EarlyStoppingCallback, TrainingArguments
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
 
 from rankformer.errors import SettingsError
 from rankformer.model.checkpoint import Checkpoint
@@ -25,7 +25,7 @@ from rankformer.model.heads import (
 from rankformer.model.lora import add_lora
 from rankformer.tasks.finetuning_batches import LabelledBatches
 from rankformer.tasks.labels import Labels
-from rankformer.tasks.packed_trainer import Draws, PackedTrainer
+from rankformer.tasks.packed_trainer import Draws, JudgeLastStep, PackedTrainer
 from rankformer.tasks.recipes import FineTuningRecipe
 from rankformer.tasks.scores import score_classes, score_numbers, softmax
 from rankformer.vocabulary import Vocabulary
@@ -114,7 +114,9 @@ def make_trainer(
     **more
         Further arguments of the `Trainer`.
     """
-    callbacks = [] if patience is None else [EarlyStoppingCallback(patience)]
+    callbacks: list[TrainerCallback] = [JudgeLastStep()]
+    if patience is not None:
+        callbacks.append(EarlyStoppingCallback(patience))
     return PackedTrainer(
         objective, arguments, draws=draws, make_batch=batches, measure=validation,
         callbacks=callbacks, drop_last=False, **more,

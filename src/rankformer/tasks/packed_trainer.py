@@ -184,6 +184,17 @@ class WriteCheckpoints(TrainerCallback):
             self._write(folder, state.log_history)
 
 
+class JudgeLastStep(TrainerCallback):
+    """Evaluates and keeps the last step too, where it is no multiple of the steps between."""
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = args.eval_strategy != "no"
+            control.should_save = args.save_strategy != "no"
+
+
 class LogProgress(TrainerCallback):
     """Says the loss, the rate and the time left, in the log."""
 
