@@ -107,6 +107,24 @@ CASES = (
         f"{BEGIN} --label cell_type --lora-rank 2 --freeze-layers 1",
     ),
     BadInput(
+        "`--lora-alpha` without a rank",
+        labelled,
+        ("lora_alpha is 8, and no lora_rank", "--lora-rank"),
+        f"{BEGIN} --label cell_type --lora-alpha 8",
+    ),
+    BadInput(
+        "`--gene-column` without `--genes`",
+        labelled,
+        ("--gene-column was given without --genes", "--gene-ids"),
+        f"{BEGIN} --label cell_type --gene-column gene",
+    ),
+    BadInput(
+        "`--class-weights` with numbers alone",
+        labelled,
+        ("class_weights was given, and only numbers", "--class-weights"),
+        f"{BEGIN} --regress sex --class-weights",
+    ),
+    BadInput(
         "a search for a recipe together with folds",
         labelled,
         ("A search and folds", "--folds"),

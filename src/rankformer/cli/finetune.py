@@ -6,24 +6,36 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rankformer.cli.options import (
-    HOW_THE_MODEL_RUNS,
+    HOW_IT_IS_TRAINED,
+    Accumulation,
+    CellsAStep,
     Check,
     Device,
     Dtype,
     EnsemblRelease,
+    Epochs,
     GeneIds,
     GeneTableFile,
     Layer,
+    LearningRate,
+    LogSteps,
+    MaxSteps,
     MinRecognised,
     Model,
     Pooling,
-    Schedule,
+    Recompute,
+    Resume,
+    ScheduleOption,
     Sources,
     TableEnsembl,
     TableIdentifier,
     Threads,
+    TrainingDtype,
     UndoLog1p,
     UseRaw,
+    WarmupSteps,
+    WeightDecay,
+    Workers,
     limit_threads,
     reading_options,
     say,
@@ -35,7 +47,6 @@ if TYPE_CHECKING:
 
 _WHAT = "What is learned"
 _SPLIT = "What it is tested on"
-_RECIPE = "How it is trained"
 
 
 def _what(text: str, *names: str) -> Any:
@@ -47,7 +58,7 @@ def _split(text: str, *names: str) -> Any:
 
 
 def _recipe(text: str, *names: str) -> Any:
-    return typer.Option(*names, help=text, rich_help_panel=_RECIPE)
+    return typer.Option(*names, help=text, rich_help_panel=HOW_IT_IS_TRAINED)
 
 
 def finetune(
@@ -69,7 +80,9 @@ def finetune(
     genes: Annotated[
         Path | None, _what("Learn classes of genes: a CSV or TSV with a row a gene.")
     ] = None,
-    gene_column: Annotated[str, _what("Beside --genes: its column of genes.")] = "ensembl_id",
+    gene_column: Annotated[
+        str | None, _what("Beside --genes: its column of genes; ensembl_id unless given.")
+    ] = None,
     group: Annotated[
         str | None, _split("A column of obs, such as donor, whose groups are never torn.")
     ] = None,
@@ -102,26 +115,22 @@ def finetune(
     search: Annotated[
         int | None, _recipe("First try so many recipes (needs optuna), and take the best.")
     ] = None,
-    epochs: Annotated[float | None, _recipe("Times that each cell is seen.")] = None,
-    max_steps: Annotated[int | None, _recipe("Steps, in the place of epochs.")] = None,
-    batch_size: Annotated[int | None, _recipe("Cells a step and process.")] = None,
-    accumulation: Annotated[int | None, _recipe("Batches whose gradients are added.")] = None,
-    learning_rate: Annotated[float | None, _recipe("Its peak.")] = None,
-    schedule: Annotated[Schedule | None, _recipe("Its course after the warm-up.")] = None,
-    warmup_steps: Annotated[int | None, _recipe("Steps of the warm-up.")] = None,
-    weight_decay: Annotated[float | None, _recipe("Of AdamW.")] = None,
+    epochs: Epochs = None,
+    max_steps: MaxSteps = None,
+    batch_size: CellsAStep = None,
+    accumulation: Accumulation = None,
+    learning_rate: LearningRate = None,
+    schedule: ScheduleOption = None,
+    warmup_steps: WarmupSteps = None,
+    weight_decay: WeightDecay = None,
     evaluate_steps: Annotated[
         int | None,
         _recipe("Steps between evaluations and checkpoints; once an epoch unless given."),
     ] = None,
-    log_steps: Annotated[int | None, _recipe("Steps between lines of the log.")] = None,
-    recompute: Annotated[
-        bool, _recipe("Less memory, more time (gradient checkpointing).", "--recompute")
-    ] = False,
+    log_steps: LogSteps = None,
+    recompute: Recompute = False,
     seed: Annotated[int, _recipe("Of heads, order and split.")] = 0,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run that was begun for this output.")
-    ] = False,
+    resume: Resume = False,
     layer: Layer = None,
     use_raw: UseRaw = None,
     undo_log1p: UndoLog1p = False,
@@ -133,16 +142,8 @@ def finetune(
     ensembl_release: EnsemblRelease = None,
     min_recognised: MinRecognised = 0.5,
     device: Device = "auto",
-    dtype: Annotated[
-        Dtype,
-        typer.Option(help="Of products; weights are float32.", rich_help_panel=HOW_THE_MODEL_RUNS),
-    ] = Dtype.float32,
-    workers: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Processes that make batches.", rich_help_panel=HOW_THE_MODEL_RUNS
-        ),
-    ] = 0,
+    dtype: TrainingDtype = Dtype.float32,
+    workers: Workers = 0,
     threads: Threads = None,
 ) -> None:
     """Teach a model labels of cells or genes, tested on what it has not seen."""
@@ -198,12 +199,18 @@ def _task(
     label_weight: list[float] | None,
     unlabelled: list[str] | None,
     genes: Path | None,
-    gene_column: str,
+    gene_column: str | None,
     group: str | None,
 ) -> "CellTask | GeneTask":
     from rankformer.tasks.finetuning_material import CellTask, GeneTask
 
     without = tuple(unlabelled or ())
+    if genes is None and gene_column is not None:
+        raise SettingsError(
+            "--gene-column was given without --genes.",
+            "It names a column of the table with labels of genes.",
+            "Add --genes, or leave --gene-column out; --gene-ids names a column of var.",
+        )
     if genes is None:
         weights = tuple(label_weight) if label_weight else None
         return CellTask(tuple(label or ()), tuple(regress or ()), weights, without, group)
@@ -215,4 +222,4 @@ def _task(
             "One --label: a column of the table with the classes of genes.",
             "Leave the others out.",
         )
-    return GeneTask(genes, gene_column, names[0], without)
+    return GeneTask(genes, gene_column or "ensembl_id", names[0], without)

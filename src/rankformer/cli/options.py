@@ -53,6 +53,7 @@ class Schedule(StrEnum):
 WHERE_THE_COUNTS_ARE = "Where the counts are"
 WHICH_GENES_THEY_ARE = "Which genes they are"
 HOW_THE_MODEL_RUNS = "How the model runs"
+HOW_IT_IS_TRAINED = "How it is trained (as published unless given)"
 
 Sources = Annotated[
     list[Path],
@@ -177,6 +178,61 @@ Device = Annotated[
 DtypeOption = Annotated[
     Dtype,
     typer.Option(help="auto: bfloat16 where faster.", rich_help_panel=HOW_THE_MODEL_RUNS),
+]
+Epochs = Annotated[
+    float | None,
+    typer.Option(help="Times that each cell is seen.", rich_help_panel=HOW_IT_IS_TRAINED),
+]
+MaxSteps = Annotated[
+    int | None,
+    typer.Option(help="Steps, in the place of epochs.", rich_help_panel=HOW_IT_IS_TRAINED),
+]
+CellsAStep = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size", help="Cells a step and process.", rich_help_panel=HOW_IT_IS_TRAINED
+    ),
+]
+Accumulation = Annotated[
+    int | None,
+    typer.Option(help="Batches whose gradients are added.", rich_help_panel=HOW_IT_IS_TRAINED),
+]
+LearningRate = Annotated[
+    float | None, typer.Option(help="Its peak.", rich_help_panel=HOW_IT_IS_TRAINED)
+]
+ScheduleOption = Annotated[
+    Schedule | None,
+    typer.Option(help="Its course after the warm-up.", rich_help_panel=HOW_IT_IS_TRAINED),
+]
+WarmupSteps = Annotated[
+    int | None, typer.Option(help="Steps of the warm-up.", rich_help_panel=HOW_IT_IS_TRAINED)
+]
+WeightDecay = Annotated[
+    float | None, typer.Option(help="Of AdamW.", rich_help_panel=HOW_IT_IS_TRAINED)
+]
+LogSteps = Annotated[
+    int | None,
+    typer.Option(help="Steps between lines of the log.", rich_help_panel=HOW_IT_IS_TRAINED),
+]
+Recompute = Annotated[
+    bool,
+    typer.Option(
+        "--recompute",
+        help="Less memory, more time (gradient checkpointing).",
+        rich_help_panel=HOW_IT_IS_TRAINED,
+    ),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run that was begun for this output.")
+]
+TrainingDtype = Annotated[
+    Dtype,
+    typer.Option(
+        "--dtype", help="Of products; weights are float32.", rich_help_panel=HOW_THE_MODEL_RUNS
+    ),
+]
+Workers = Annotated[
+    int, typer.Option(help="Processes that make batches.", rich_help_panel=HOW_THE_MODEL_RUNS)
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output.")]
 Verbosity = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")]

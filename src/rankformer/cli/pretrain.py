@@ -7,21 +7,34 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rankformer.cli.options import (
+    HOW_IT_IS_TRAINED,
     HOW_THE_MODEL_RUNS,
+    Accumulation,
+    CellsAStep,
     Check,
     Dtype,
     EnsemblRelease,
+    Epochs,
     GeneIds,
     GeneTableFile,
     Layer,
+    LearningRate,
+    LogSteps,
+    MaxSteps,
     MinRecognised,
-    Schedule,
+    Recompute,
+    Resume,
+    ScheduleOption,
     Sources,
     TableEnsembl,
     TableIdentifier,
     Threads,
+    TrainingDtype,
     UndoLog1p,
     UseRaw,
+    WarmupSteps,
+    WeightDecay,
+    Workers,
     limit_threads,
     reading_options,
     say,
@@ -34,7 +47,6 @@ if TYPE_CHECKING:
     from rankformer.vocabulary import Vocabulary
 
 _WHAT = "What is trained"
-_RECIPE = "How it is trained (the published recipe unless given)"
 
 
 class Objective(StrEnum):  # noqa: D101
@@ -47,7 +59,7 @@ def _what(text: str) -> Any:
 
 
 def _recipe(text: str) -> Any:
-    return typer.Option(help=text, rich_help_panel=_RECIPE)
+    return typer.Option(help=text, rich_help_panel=HOW_IT_IS_TRAINED)
 
 
 def pretrain(
@@ -82,33 +94,24 @@ def pretrain(
     thinnest_view: Annotated[
         float | None, _recipe("mlm+contrastive: least share of molecules a view has, to 0.5.")
     ] = None,
-    epochs: Annotated[float | None, _recipe("Times that each cell is seen.")] = None,
-    max_steps: Annotated[int | None, _recipe("Steps, in the place of epochs.")] = None,
-    batch_size: Annotated[int | None, _recipe("Cells a step and process.")] = None,
-    accumulation: Annotated[int | None, _recipe("Batches whose gradients are added.")] = None,
-    learning_rate: Annotated[float | None, _recipe("Its peak.")] = None,
-    schedule: Annotated[Schedule | None, _recipe("Its course after the warm-up.")] = None,
-    warmup_steps: Annotated[int | None, _recipe("Steps of the warm-up.")] = None,
-    weight_decay: Annotated[float | None, _recipe("Of AdamW.")] = None,
+    epochs: Epochs = None,
+    max_steps: MaxSteps = None,
+    batch_size: CellsAStep = None,
+    accumulation: Accumulation = None,
+    learning_rate: LearningRate = None,
+    schedule: ScheduleOption = None,
+    warmup_steps: WarmupSteps = None,
+    weight_decay: WeightDecay = None,
     held_out_share: Annotated[float | None, _recipe("Share of the cells to evaluate on.")] = None,
     held_out_by: Annotated[
         str | None, _recipe("Hold out whole groups of this column of obs, such as donors.")
     ] = None,
     save_steps: Annotated[int | None, _recipe("Steps between checkpoints.")] = None,
     evaluate_steps: Annotated[int | None, _recipe("Steps between evaluations.")] = None,
-    log_steps: Annotated[int | None, _recipe("Steps between lines of the log.")] = None,
-    recompute: Annotated[
-        bool,
-        typer.Option(
-            "--recompute",
-            help="Less memory, more time (gradient checkpointing).",
-            rich_help_panel=_RECIPE,
-        ),
-    ] = False,
+    log_steps: LogSteps = None,
+    recompute: Recompute = False,
     seed: Annotated[int | None, _recipe("Of weights, order, masks and views.")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run that was begun for this output.")
-    ] = False,
+    resume: Resume = False,
     layer: Layer = None,
     use_raw: UseRaw = None,
     undo_log1p: UndoLog1p = False,
@@ -122,13 +125,8 @@ def pretrain(
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda, mps.", rich_help_panel=HOW_THE_MODEL_RUNS)
     ] = "auto",
-    dtype: Annotated[
-        Dtype,
-        typer.Option(help="Of products; weights are float32.", rich_help_panel=HOW_THE_MODEL_RUNS),
-    ] = Dtype.float32,
-    workers: Annotated[
-        int, typer.Option(help="Processes that make batches.", rich_help_panel=HOW_THE_MODEL_RUNS)
-    ] = 0,
+    dtype: TrainingDtype = Dtype.float32,
+    workers: Workers = 0,
     threads: Threads = None,
 ) -> None:
     """Train a model on cells: from scratch, or on from a checkpoint. See also torchrun."""

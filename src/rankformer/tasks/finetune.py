@@ -218,7 +218,7 @@ def _opened(
     require_packages("transformers", "accelerate", "sklearn", extra="train")
     if settings.recipe.lora_rank is not None:
         require_packages("peft", extra="train")
-    _check_sampling(task, settings.recipe)
+    _check_recipe(task, settings.recipe)
     with ExitStack() as stack:
         opened = [
             stack.enter_context(closing(source))
@@ -377,7 +377,9 @@ def _write_fold_scores(output: Path, models: Sequence[FineTunedModel]) -> None:
         part.write_text(text, encoding="utf-8")
 
 
-def _check_sampling(task: CellTask | GeneTask, recipe: FineTuningRecipe) -> None:
+def _check_recipe(task: CellTask | GeneTask, recipe: FineTuningRecipe) -> None:
+    if isinstance(task, CellTask) and not task.labels:
+        _refuse_options_of_classes(recipe)
     if not recipe.balanced_sampling:
         return
     if isinstance(task, GeneTask) or not task.labels:
@@ -387,3 +389,15 @@ def _check_sampling(task: CellTask | GeneTask, recipe: FineTuningRecipe) -> None
             "Leave balanced_sampling (--balanced-sampling) out; --class-weights weighs classes of "
             "genes.",
         )
+
+
+def _refuse_options_of_classes(recipe: FineTuningRecipe) -> None:
+    """Refuse what would do nothing, where only numbers are learned."""
+    given = {"class_weights": recipe.class_weights, "label_smoothing": recipe.label_smoothing}
+    for name, value in given.items():
+        if value:
+            raise SettingsError(
+                f"{name} was given, and only numbers are learned.",
+                "Classes, which it is for.",
+                f"Leave {name} (--{name.replace('_', '-')}) out.",
+            )

@@ -26,7 +26,7 @@ from rankformer.model.lora import add_lora
 from rankformer.tasks.finetuning_batches import LabelledBatches
 from rankformer.tasks.labels import Labels
 from rankformer.tasks.packed_trainer import Draws, JudgeLastStep, PackedTrainer
-from rankformer.tasks.recipes import FineTuningRecipe
+from rankformer.tasks.recipes import LORA_ALPHA, FineTuningRecipe
 from rankformer.tasks.scores import score_classes, score_numbers, softmax
 from rankformer.vocabulary import Vocabulary
 
@@ -52,7 +52,9 @@ def make_model(
     _freeze(encoder, recipe.freeze_layers)
     trained: nn.Module = encoder
     if recipe.lora_rank is not None:
-        trained = add_lora(encoder, recipe.lora_rank, recipe.lora_alpha, recipe.dropout)
+        trained = add_lora(
+            encoder, recipe.lora_rank, recipe.lora_alpha or LORA_ALPHA, recipe.dropout
+        )
     return HeadedEncoder(
         trained, modules, unit=unit, pooling=recipe.pooling, dropout=recipe.dropout,
         special_tokens=list(vocabulary.special_tokens.values()),

@@ -1,5 +1,7 @@
 """Cells that are kept out of training, to evaluate on."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -46,12 +48,7 @@ def hold_out_groups(rows: NDArray[np.int64], groups: pd.Series, share: float, se
     SettingsError
         If cells have no group, or nothing would be left to train on.
     """
-    if groups.isna().any():
-        raise SettingsError(
-            f"{int(groups.isna().sum()):,} of {len(groups):,} cells have no {groups.name}.",
-            "A group for each cell, so that none is both trained on and held out.",
-            "Fill the column, or name another one (--held-out-by).",
-        )
+    require_groups(groups, "--held-out-by")
     codes, names = pd.factorize(groups)
     order = np.random.default_rng(seed).permutation(len(names))
     sizes = np.bincount(codes)[order].cumsum()
@@ -65,3 +62,26 @@ def hold_out_groups(rows: NDArray[np.int64], groups: pd.Series, share: float, se
         )
     held = np.isin(codes, order[:n_groups])
     return rows[~held], rows[held]
+
+
+def require_groups(groups: "pd.Series[Any]", option: str) -> None:
+    """Refuse cells without a group, which could be both trained on and held out.
+
+    Parameters
+    ----------
+    groups
+        (n,) the group of each cell, named after its column.
+    option
+        The command line's, that names the column.
+
+    Raises
+    ------
+    SettingsError
+        If one is missing.
+    """
+    if groups.isna().any():
+        raise SettingsError(
+            f"{int(groups.isna().sum()):,} of {len(groups):,} cells have no {groups.name}.",
+            "A group for each cell, so that none is both trained on and held out.",
+            f"Fill the column, or name another one ({option}).",
+        )

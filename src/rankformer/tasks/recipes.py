@@ -11,6 +11,7 @@ from rankformer.tasks.pretraining_batches import THINNEST_VIEW
 from rankformer.vocabulary import Vocabulary
 
 Objective = Literal["mlm", "mlm+contrastive"]
+LORA_ALPHA = 16
 Rule = tuple[str, Callable[[float], bool], tuple[str, ...]]
 """What is expected, whether a value is so, and the settings that it holds for."""
 
@@ -167,7 +168,7 @@ class FineTuningRecipe(TrainingRecipe):
         Train differences of this rank in place of the weights of the layers (LoRA: Hu et al.,
         ICLR 2022); they are added to the weights when the model is saved. None trains the weights.
     lora_alpha
-        The differences are scaled by ``lora_alpha / lora_rank``.
+        The differences are scaled by ``lora_alpha / lora_rank``; 16 unless given.
     dropout
         Of vectors before the heads.
     class_weights
@@ -189,7 +190,7 @@ class FineTuningRecipe(TrainingRecipe):
     pooling: Literal["cell", "cls"] = "cell"
     freeze_layers: int = 0
     lora_rank: int | None = None
-    lora_alpha: int = 16
+    lora_alpha: int | None = None
     dropout: float = 0.02
     class_weights: bool = False
     balanced_sampling: bool = False
@@ -216,6 +217,12 @@ class FineTuningRecipe(TrainingRecipe):
                 f"The pooling is {self.pooling!r}.",
                 '"cell" or "cls".',
                 "Correct pooling (--pooling).",
+            )
+        if self.lora_rank is None and self.lora_alpha is not None:
+            raise SettingsError(
+                f"lora_alpha is {self.lora_alpha}, and no lora_rank was given.",
+                "A rank of the differences that it scales.",
+                "Add lora_rank (--lora-rank), or leave lora_alpha (--lora-alpha) out.",
             )
         if self.lora_rank is not None and self.freeze_layers:
             raise SettingsError(

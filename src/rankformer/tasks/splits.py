@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rankformer.errors import SettingsError
+from rankformer.tasks.held_out import require_groups
 
 logger = logging.getLogger(__name__)
 # Groups that make a part larger than so many times what was asked for are left to be trained on.
@@ -101,7 +102,7 @@ def split_units(
     SettingsError
         If there are too few units, or groups, to do so.
     """
-    codes = _group_codes(classes, groups)
+    codes = _group_codes(groups)
     units = np.arange(len(classes))
     if plan.n_folds is not None:
         for rest, test in _folds(units, classes, codes, plan.n_folds, plan.seed):
@@ -114,17 +115,10 @@ def split_units(
     yield PartSplit(train, validation, test)
 
 
-def _group_codes(
-    classes: NDArray[np.object_], groups: "pd.Series[Any] | None"
-) -> NDArray[np.int64] | None:
+def _group_codes(groups: "pd.Series[Any] | None") -> NDArray[np.int64] | None:
     if groups is None:
         return None
-    if groups.isna().any():
-        raise SettingsError(
-            f"{int(groups.isna().sum()):,} of {len(classes):,} cells have no {groups.name}.",
-            "A group for each labelled cell, so that none is both trained and tested on.",
-            "Fill the column, or name another one (--group).",
-        )
+    require_groups(groups, "--group")
     return pd.factorize(groups)[0].astype(np.int64)
 
 
