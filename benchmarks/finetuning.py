@@ -56,7 +56,8 @@ RECIPE = FineTuningRecipe(
     weight_decay=0.01, log_steps=50,
 )  # fmt: skip
 GENE_RECIPE = replace(RECIPE, epochs=1, learning_rate=2e-4, class_weights=True, freeze_layers=0)
-GENE_CELLS = 400
+GENE_FILES = ("pbmc3k", "ifnb", "sc_mixology", "pbmc_1k_v2")
+GENE_CELLS = 100
 SHARE = "predicted_class_probability_yes"
 Figures = dict[str, float]
 
@@ -136,12 +137,8 @@ def gene_sets(folders: argparse.Namespace, seed: int) -> Figures:
                 GeneTask(table, "gene", "class"), settings_of(seed, GENE_RECIPE, n_folds=5),
             )  # fmt: skip
             splits = [pd.read_parquet(m.checkpoint.folder / "split.parquet") for m in models]
-            tested = pd.concat(map(read_tested, models)).dropna(
-                subset="predicted_class_probability_yes"
-            )
-        found[f"{name}: fine-tuned"] = auc(
-            tested["true_class"], tested["predicted_class_probability_yes"]
-        )
+            tested = pd.concat(map(read_tested, models)).dropna(subset=SHARE)
+        found[f"{name}: fine-tuned"] = auc(tested["true_class"], tested[SHARE])
         found[f"{name}: genes"] = float(len(tested))
         expected = expression_baseline(adata, table, splits, set(tested["gene"]))
         found[f"{name}: regression, expression"] = auc(*expected)
@@ -157,7 +154,6 @@ def expression_baseline(
 ) -> tuple[pd.Series[Any], NDArray[np.float64]]:
     """Logistic regression on 30 components of the genes' log expression in the same cells."""
     scaled = sc.pp.log1p(sc.pp.normalize_total(adata, target_sum=1e4, copy=True), copy=True)
-    scaled.var_names = scaled.var["ensembl_id"].astype(str)
     classes = table.set_index("gene")["class"]
     truth, shares = [], []
     for split in splits:
@@ -220,10 +216,20 @@ def read_mixology(folders: argparse.Namespace) -> ad.AnnData:
 
 
 def read_gene_cells(folders: argparse.Namespace, seed: int) -> ad.AnnData:
-    """Cells of the mixture, which have the most genes, drawn anew with each seed."""
-    adata = read_mixology(folders)
-    rows = np.random.default_rng(seed).permutation(adata.n_obs)[:GENE_CELLS]
-    return adata[np.sort(rows)].copy()
+    """Some cells of each file, drawn anew with each seed, so that more genes are among the inputs.
+
+    A gene that a file lacks counts as 0 there.
+    """
+    rng, parts = np.random.default_rng(seed), []
+    for name in GENE_FILES:
+        adata = ad.read_h5ad(folders.cells / f"{name}.h5ad")
+        adata.var_names = adata.var["ensembl_id"].astype(str)
+        once = ~adata.var_names.duplicated() & adata.var_names.str.startswith("ENSG")
+        rows = np.sort(rng.permutation(adata.n_obs)[:GENE_CELLS])
+        parts.append(adata[rows, once].copy())
+    joined = ad.concat(parts, join="outer", fill_value=0, keys=GENE_FILES, index_unique=" ")
+    joined.var["ensembl_id"] = joined.var_names
+    return joined
 
 
 def read_gene_sets(folder: Path) -> Iterator[tuple[str, pd.DataFrame]]:

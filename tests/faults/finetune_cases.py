@@ -79,7 +79,7 @@ CASES = (
     BadInput(
         "more folds than donors",
         labelled,
-        ("There are 2 groups to make 5 parts", "--folds"),
+        ("There are 2 groups to make 5 folds", "--folds"),
         f"{BEGIN} --label cell_type --group donor --folds 5",
     ),
     BadInput(

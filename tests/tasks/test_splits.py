@@ -118,7 +118,7 @@ def test_plans_that_there_are_not(change, sentence):
 def test_more_folds_than_groups():
     groups = pd.Series(["a"] * 5 + ["b"] * 5)
     classes = np.array(["x", "y"] * 5, dtype=object)
-    with pytest.raises(SettingsError, match="There are 2 groups to make 3 parts"):
+    with pytest.raises(SettingsError, match="There are 2 groups to make 3 folds"):
         list(split_units(classes, groups, SplitPlan(n_folds=3)))
 
 

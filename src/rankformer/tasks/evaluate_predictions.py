@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rankformer.data.class_names import read_class_names
 from rankformer.errors import SettingsError
 from rankformer.tasks.classifier_report import (
     LOGISTIC,
@@ -105,7 +106,7 @@ def _read_predictions(cells: EvaluationCells, predicted: str) -> Predictions:
         confidence = _read_confidence(obs[predicted + PROBABILITY], cells.name)
     if predicted + UNCERTAIN in obs:
         uncertain = _read_marks(obs[predicted + UNCERTAIN], cells.name)
-    labels = obs[predicted].astype(str).to_numpy(dtype=str)
+    labels = read_class_names(obs[predicted], f"obs[{predicted!r}] of {cells.name}").astype(str)
     if cells.probabilities is None:
         return Predictions(labels, confidence, uncertain=uncertain)
     classes, probabilities = cells.probabilities

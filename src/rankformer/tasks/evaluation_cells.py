@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
 from rankformer.data.cells import CellSource
+from rankformer.data.class_names import read_class_names, tell_unmatched
 from rankformer.data.obsm import read_class_probabilities, read_obsm
 from rankformer.data.sources import open_source
 from rankformer.errors import SettingsError
@@ -119,10 +120,11 @@ def gather_evaluation_cells(
         _check_columns(cells.name, cells.obs, what)
         vectors = read_obsm(source, what.keys, len(cells.obs)) if what.keys else {}
         probabilities = _read_probabilities(source, what, len(cells.obs))
-        reasons = _find_reasons(cells.obs, vectors, what)
+        labels = _read_labels(cells.name, cells.obs, what)
+        reasons = _find_reasons(cells.obs, labels, vectors, what)
         kept = pd.isna(reasons)
         left_out = _count_reasons(reasons)
-        codes, classes = _encode_labels(cells.name, cells.obs.loc[kept, what.label], left_out)
+        codes, classes = _encode_labels(cells.name, labels[kept], left_out)
         counts = _read_counts(cells, kept, options) if isinstance(cells, CellSource) else None
     _tell_left_out(left_out, len(kept))
     return EvaluationCells(
@@ -149,17 +151,19 @@ def _check_columns(name: str, obs: pd.DataFrame, what: WhatToRead) -> None:
                 f"One of {', '.join(map(str, obs.columns)) or '(none)'}.",
                 f"Correct {argument} (--{argument}).",
             )
-    labels = obs[what.label].dropna()
-    if pd.api.types.is_float_dtype(labels) and (labels != labels.round()).any():
-        raise SettingsError(
-            f"obs[{what.label!r}] of {name} holds numbers such as {labels.iloc[0]:g}.",
-            "Labels: names of classes, or whole numbers that stand for them.",
-            "Name another column (--label).",
-        )
+
+
+def _read_labels(name: str, obs: pd.DataFrame, what: WhatToRead) -> "pd.Series[Any]":
+    names = read_class_names(obs[what.label], f"obs[{what.label!r}] of {name}")
+    tell_unmatched(names, what.ignored, f"obs[{what.label!r}] of {name}")
+    return pd.Series(names, obs.index, dtype=object, name=what.label)
 
 
 def _find_reasons(
-    obs: pd.DataFrame, vectors: Mapping[str, NDArray[np.float32]], what: WhatToRead
+    obs: pd.DataFrame,
+    labels: "pd.Series[Any]",
+    vectors: Mapping[str, NDArray[np.float32]],
+    what: WhatToRead,
 ) -> NDArray[np.object_]:
     """Why a cell cannot be evaluated, or None; the first reason that holds."""
     reasons = np.full(len(obs), None, dtype=object)
@@ -168,7 +172,6 @@ def _find_reasons(
     for column in (what.label, what.group, what.batch, what.predicted):
         if column is not None:
             _mark(reasons, obs[column].isna().to_numpy(), f"no {column}")
-    labels = obs[what.label].astype(str)
     for label in what.ignored:
         _mark(reasons, (labels == label).to_numpy(), f"{what.label} is {label}")
     if what.group is not None:
@@ -213,7 +216,7 @@ def _mark(reasons: NDArray[np.object_], mask: NDArray[np.bool_], reason: str) ->
 def _encode_labels(
     name: str, labels: "pd.Series[Any]", left_out: Mapping[str, int]
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    codes, classes = pd.factorize(labels.astype(str), sort=True)
+    codes, classes = pd.factorize(labels, sort=True)
     if len(classes) < 2:
         why = "; ".join(f"{n:,} left out: {reason}" for reason, n in left_out.items())
         raise SettingsError(

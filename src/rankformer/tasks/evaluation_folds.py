@@ -1,13 +1,13 @@
 """Which cells are trained on and which are tested: by whole groups, or by cells."""
 
 import logging
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rankformer.errors import SettingsError
+from rankformer.tasks.splits import draw_stratified_folds
 
 logger = logging.getLogger(__name__)
 
@@ -74,38 +74,17 @@ def draw_folds(
             "No group was given: cells of one donor or batch lie in training and in test. The "
             "figures say how well %s is learned within these, not how well on a new one.", label,
         )  # fmt: skip
-        draws = [_draw_cells(codes, n_folds, seed) for seed in range(n_seeds)]
-        return Folds(tuple(draws), tuple(_numbers(each) for each in draws), grouped=False)
-    n_groups = len(set(groups))
-    if n_groups <= n_folds:
+    elif len(set(groups)) <= n_folds:
         names = tuple(sorted(set(groups)))
         rows = np.arange(len(codes))
         folds = tuple((rows[groups != each], rows[groups == each]) for each in names)
         return Folds((folds,), (names,), grouped=True)
-    draws = [_draw_groups(codes, groups, n_folds, seed) for seed in range(n_seeds)]
-    return Folds(tuple(draws), tuple(_numbers(each) for each in draws), grouped=True)
-
-
-def _draw_cells(codes: NDArray[np.int64], n_folds: int, seed: int) -> tuple[Fold, ...]:
-    from sklearn.model_selection import StratifiedKFold
-
-    folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        # Of classes with fewer cells than folds, some folds have none: each cell is tested once.
-        warnings.filterwarnings("ignore", message="The least populated class")
-        return tuple(folds.split(np.zeros(len(codes)), codes))
-
-
-def _draw_groups(
-    codes: NDArray[np.int64], groups: NDArray[np.object_], n_folds: int, seed: int
-) -> tuple[Fold, ...]:
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The least populated class")
-        parts = folds.split(np.zeros(len(codes)), codes, groups)
-        return tuple((train, test) for train, test in parts if len(test))
+    draws = [
+        tuple(draw_stratified_folds(codes, groups, n_folds=n_folds, seed=seed))
+        for seed in range(n_seeds)
+    ]
+    names = tuple(_numbers(each) for each in draws)
+    return Folds(tuple(draws), names, grouped=groups is not None)
 
 
 def _numbers(folds: tuple[Fold, ...]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rankformer.data.class_names import read_class_names, tell_unmatched
 from rankformer.data.genes import map_genes
 from rankformer.errors import SettingsError
 from rankformer.model.heads import Head
@@ -64,7 +65,7 @@ def read_classes(
     Parameters
     ----------
     column
-        Of any type; values are read as text, and missing ones are no label.
+        See `read_class_names`.
     name
         Of the label.
     weight
@@ -75,9 +76,11 @@ def read_classes(
     Raises
     ------
     SettingsError
-        If there are not two classes.
+        If there are not two classes, or numbers that are not whole.
     """
-    texts = column.astype(object).where(column.notna(), None).map(str, na_action="ignore")
+    where = f"The label {name!r}"
+    texts = pd.Series(read_class_names(column, where), dtype=object)
+    tell_unmatched(texts.to_numpy(), unlabelled, where)
     texts = texts.where(~texts.isin(list(unlabelled)), None)
     classes = tuple(sorted(texts.dropna().unique()))
     if len(classes) < 2:
@@ -103,8 +106,9 @@ def read_numbers(column: "pd.Series[Any]", name: str, *, weight: float = 1.0) ->
     try:
         truth = column.astype(object).where(column.notna(), np.nan).astype(np.float32).to_numpy()
     except (TypeError, ValueError) as error:
+        odd = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
         raise SettingsError(
-            f"The label {name!r} holds {column.dropna().iloc[0]!r}.",
+            f"The label {name!r} holds {odd.iloc[0]!r}.",
             "Numbers, to be predicted as such.",
             "Name it as classes instead (--label), or name another column (--regress).",
         ) from error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rankformer.data.class_names import read_class_names, tell_unmatched
 from rankformer.errors import CheckpointError, SettingsError
 from rankformer.model.embedder import Embedder, Pooling
 from rankformer.tasks.embed import describe_run, fill_vectors, tell_missing
@@ -158,12 +159,13 @@ def read_labels(
             "At least one column of obs of the reference.",
             "Name it as label (--label cell_type).",
         )
-    none = {UNKNOWN, *unlabelled}
     named = {
-        label: np.concatenate([_own_labels(stream, label, none) for stream in streams])
+        label: np.concatenate([_own_labels(stream, label) for stream in streams])
         for label in labels
     }
     for label, values in named.items():
+        tell_unmatched(values, unlabelled, f"The label {label} of the reference")
+        values[np.isin(values.astype(str), [UNKNOWN, *unlabelled])] = None
         _check_classes(label, {each for each in values if each is not None})
     return named
 
@@ -204,18 +206,14 @@ def index_cells(
     return Reference(NeighbourIndex.build(kept), codes, classes, provenance)
 
 
-def _own_labels(stream: TokenSource, label: str, none: set[str]) -> NDArray[np.object_]:
+def _own_labels(stream: TokenSource, label: str) -> NDArray[np.object_]:
     if label not in stream.obs:
         raise SettingsError(
             f"obs of the reference {stream.name} has no column {label!r}.",
             f"Columns of obs: {', '.join(map(str, stream.obs.columns)) or '(none)'}.",
             "Correct label (--label).",
         )
-    column = stream.obs[label]
-    texts = column.astype(object).where(column.notna(), None)
-    return np.array(
-        [None if each is None or str(each) in none else str(each) for each in texts], dtype=object
-    )
+    return read_class_names(stream.obs[label], f"obs[{label!r}] of the reference {stream.name}")
 
 
 def _check_classes(label: str, classes: set[str]) -> None:

@@ -209,26 +209,55 @@ def _folds(
     n_folds: int,
     seed: int,
 ) -> Iterator[Pair]:
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-
     own = classes[units].astype(str)
     n_available = len(units) if groups is None else len(np.unique(groups[units]))
-    if n_available < max(n_folds, 2):
+    if n_available < n_folds:
         what = "labelled units" if groups is None else "groups"
         raise SettingsError(
-            f"There are {n_available} {what} to make {max(n_folds, 2)} parts of.",
-            "At least one for each part.",
-            "Lower n_folds (--folds) or the shares, or name a column with more groups (--group).",
+            f"There are {n_available} {what} to make {n_folds} folds of.",
+            "At least one for each fold.",
+            "Lower n_folds (--folds)"
+            + ("." if groups is None else ", or name a column with more groups (--group)."),
         )
     # Where no class has a member for each fold there is nothing to stratify by.
     if pd.Series(own).value_counts().iloc[0] < n_folds:
         own = np.full(len(units), "")
+    found = draw_stratified_folds(
+        own, None if groups is None else groups[units], n_folds=n_folds, seed=seed
+    )
+    if len(found) < n_folds:
+        logger.warning(
+            "%s folds were asked for, and %s are made: the groups are too unlike in size for more.",
+            n_folds, len(found),
+        )  # fmt: skip
+    for rest, part in found:
+        yield units[rest], units[part]
+
+
+def draw_stratified_folds(
+    classes: NDArray[Any], groups: NDArray[Any] | None, *, n_folds: int, seed: int
+) -> list[Pair]:
+    """Folds with classes in like shares; groups are never torn, and no fold is empty.
+
+    Parameters
+    ----------
+    classes
+        (n,) of any type, of which the largest has a member for each fold.
+    groups
+        (n,) of any type, or None.
+    n_folds, seed
+        How many, and how they are drawn. Of groups that are unlike in size there may be fewer.
+
+    Returns
+    -------
+    For each fold the ascending positions of the others, and of its own; int64.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
     kind = StratifiedKFold if groups is None else StratifiedGroupKFold
     splitter: Any = kind(n_folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        # That another class has fewer members than there are folds.
+        # Of classes with fewer members than folds, some folds have none.
         warnings.filterwarnings("ignore", message="The least populated class")
-        found = list(splitter.split(units, own, None if groups is None else groups[units]))
-    for rest, part in found:
-        if len(rest) and len(part):
-            yield units[rest], units[part]
+        found = list(splitter.split(np.zeros(len(classes)), classes, groups))
+    return [(rest, part) for rest, part in found if len(part)]
