@@ -2,10 +2,12 @@
 
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -29,10 +31,13 @@ from rankformer.tasks.finetune import (
     finetune,
     search_recipe,
 )
+from rankformer.tasks.finetuning_material import gather_material
 from rankformer.tasks.finetuning_trainer import draw_cells, draw_objective
 from rankformer.tasks.labels import read_classes
 from rankformer.tasks.recipes import FineTuningRecipe
 from rankformer.tasks.splits import SplitPlan
+from rankformer.tasks.tokenize import open_sources
+from rankformer.tasks.training_cells import gather_training_cells
 
 RECIPE = FineTuningRecipe(
     max_steps=60, batch_size=16, warmup_steps=2, learning_rate=3e-3, save_steps=30,
@@ -180,6 +185,32 @@ def test_genes_are_told_apart_by_the_cells_they_are_in(cells, model, tmp_path):
     assert summary["test"]["marks"]["mean"]["auc"] > 0.9
 
 
+def test_genes_are_validated_as_they_are_tested(cells, model, tmp_path):
+    """Each gene once, by its mean over cells, however many cells it is in."""
+    symbols = list(model.vocabulary.symbols)
+    table = pd.DataFrame({"gene": symbols[:120], "class": ["T"] * 60 + ["B"] * 60})
+    recipe = replace(RECIPE, max_steps=8, evaluate_steps=4, save_steps=4, label_smoothing=0.0)
+    plan = SplitPlan(validation_share=0.3)
+    finetune([cells], tmp_path / "tuned", model, GeneTask(table, "gene", "class"),
+             replace(SETTINGS, recipe=recipe, plan=plan))  # fmt: skip
+    record = json.loads((tmp_path / "tuned" / "training.json").read_text())
+    evaluations = [entry for entry in record["log"] if "eval_loss" in entry]
+    best = min(evaluations, key=lambda entry: entry["eval_loss"])
+    last = scores(tmp_path / "tuned")["validation"]["class"]
+    assert best["eval_macro_f1"] == pytest.approx(last["macro_f1"], abs=1e-6)
+    assert best["eval_accuracy"] == pytest.approx(last["accuracy"], abs=1e-6)
+
+
+def test_cells_without_genes_teach_nothing(cells, model):
+    adata = ad.read_h5ad(cells)[:8].copy()
+    adata.obs["kind"] = ["T", "B"] * 4
+    adata.X = csr_matrix(adata.X.toarray() * (np.arange(8) != 3)[:, None])
+    opened = open_sources([adata], model.vocabulary)
+    material = gather_material(gather_training_cells(opened), CellTask(("kind",)))
+    inputs = material.batches(material.units)(np.arange(8))
+    assert torch.isnan(inputs["truth"][0]).nonzero().flatten().tolist() == [3]
+
+
 def test_the_best_checkpoint_is_kept_not_the_last(cells, model, tmp_path):
     """A rate that ruins the model after it has learned."""
     recipe = replace(RECIPE, schedule="constant_with_warmup", max_steps=60, evaluate_steps=10,
@@ -269,15 +300,7 @@ def command(cells, model, output, *more):
 def test_killed_and_resumed(cells, model, tmp_path):
     """Kill -9 costs the steps since the last checkpoint, and changes not a bit of the result."""
     subprocess.run(command(cells, model, tmp_path / "whole"), check=True, capture_output=True)
-    process = subprocess.Popen(
-        command(cells, model, tmp_path / "killed"), stderr=subprocess.PIPE, text=True
-    )
-    for line in process.stderr:
-        if line.startswith("Step 14 of"):
-            process.send_signal(signal.SIGKILL)
-            break
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    kill_in_step_14(command(cells, model, tmp_path / "killed"))
     assert not (tmp_path / "killed").exists()
     words = command(cells, model, tmp_path / "killed", "--resume")
     # Another seed is another split: what was tested on would have been trained on.
@@ -292,6 +315,35 @@ def test_killed_and_resumed(cells, model, tmp_path):
             assert torch.equal(tensor, killed[name]), name
     tables = [pd.read_parquet(tmp_path / name / "split.parquet") for name in ("whole", "killed")]
     pd.testing.assert_frame_equal(*tables)
+
+
+def kill_in_step_14(words):
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.startswith("Step 14 of"):
+            process.send_signal(signal.SIGKILL)
+            break
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_run_that_was_moved_finds_its_best_checkpoint(cells, model, tmp_path, monkeypatch):
+    """Its path was relative to a folder that is another one now."""
+    for name in ("before", "after"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "before")
+    kill_in_step_14(command(cells, model, "tuned"))
+    run = (tmp_path / "before" / "tuned.run").rename(tmp_path / "after" / "tuned.run")
+    state_file = run / "checkpoint-12" / "trainer_state.json"
+    state = json.loads(state_file.read_text())
+    best = run / Path(state["best_model_checkpoint"]).name
+    state_file.write_text(json.dumps({**state, "best_metric": 0.0}))
+    kept = load_file(best / "model.safetensors")["model.heads.0.weight"]
+    monkeypatch.chdir(tmp_path)
+    words = command(cells, model, Path("after", "tuned"), "--resume")
+    subprocess.run(words, check=True, capture_output=True)
+    saved = load_file(tmp_path / "after" / "tuned" / "heads.safetensors")["0.weight"]
+    assert torch.equal(saved, kept)
 
 
 def test_folds_that_are_done_are_not_done_again(cells, model, tmp_path):
@@ -315,6 +367,8 @@ def test_a_search_finds_a_recipe(cells, model):
     recipe = replace(RECIPE, max_steps=3)
     found = search_recipe([cells], model, TASK, replace(SETTINGS, recipe=recipe), n_trials=2)
     assert found != recipe
+    again = search_recipe([cells], model, TASK, replace(SETTINGS, recipe=recipe), n_trials=2)
+    assert again == found
     assert 1e-5 <= found.learning_rate <= 3e-3
     assert replace(found, learning_rate=0.003, weight_decay=0.001, warmup_steps=2,
                    epochs=3.0) == recipe  # fmt: skip
@@ -357,3 +411,42 @@ def test_what_does_not_go_together(cells, model, tmp_path, task, recipe, sentenc
     with pytest.raises(SettingsError, match=sentence):
         finetune([cells], tmp_path / "tuned", model, task, settings)
     assert not list(tmp_path.iterdir())
+
+
+# Several processes.
+
+
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
+def test_two_processes_tune_as_one_that_adds_up_two_batches(cells, model, tmp_path):
+    """Same draws, gradients averaged: equal but for rounding. One of them writes, also of folds."""
+    script = tmp_path / "tune.py"
+    script.write_text(
+        "import sys, torch\n"
+        "from rankformer import (CellTask, FineTuningRecipe, FineTuningSettings, SplitPlan,\n"
+        "                        cross_validate, finetune)\n"
+        "torch.set_num_threads(1)\n"
+        "cells, model, output, accumulation = sys.argv[1:]\n"
+        "recipe = FineTuningRecipe(max_steps=6, batch_size=4, accumulation=int(accumulation),\n"
+        "                          warmup_steps=0, learning_rate=1e-3, dropout=0.0)\n"
+        "task = CellTask(('kind',), group='donor')\n"
+        "settings = FineTuningSettings(recipe=recipe, device='cpu')\n"
+        "finetune([cells], output, model, task, settings)\n"
+        "settings = FineTuningSettings(recipe=recipe, device='cpu', plan=SplitPlan(n_folds=2))\n"
+        "cross_validate([cells], output + '-folds', model, task, settings)\n"
+    )
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+                "--standalone"]  # fmt: skip
+    for name, launcher, accumulation in (("one", [sys.executable], 2), ("two", torchrun, 1)):
+        words = [*launcher, script, cells, model.folder, tmp_path / name, accumulation]
+        done = subprocess.run(
+            list(map(str, words)), capture_output=True, text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    for folder in ("{}", "{}-folds/fold-2"):
+        for file in ("model.safetensors", "heads.safetensors"):
+            one, two = (load_file(tmp_path / folder.format(name) / file) for name in ("one", "two"))
+            for key, tensor in one.items():
+                torch.testing.assert_close(two[key], tensor, atol=2e-5, rtol=1e-4)
+    one, two = (scores(tmp_path / f"{name}-folds")["test"]["kind"] for name in ("one", "two"))
+    assert one["mean"] == pytest.approx(two["mean"], abs=1e-3)

@@ -151,7 +151,12 @@ def finetune(
 
     from rankformer.data.tokens import check_free
     from rankformer.model.checkpoint import Checkpoint
-    from rankformer.tasks.finetune import FineTuningSettings, cross_validate, search_recipe
+    from rankformer.tasks.finetune import (
+        FineTuningSettings,
+        begun_recipe,
+        cross_validate,
+        search_recipe,
+    )
     from rankformer.tasks.finetune import finetune as train
     from rankformer.tasks.recipes import FineTuningRecipe
     from rankformer.tasks.splits import SplitPlan
@@ -183,7 +188,9 @@ def finetune(
     checkpoint = Checkpoint.open(model)
     if not resume:
         check_free(output)
-    if search is not None:
+    if search is not None and resume:
+        settings = replace(settings, recipe=begun_recipe(output))
+    elif search is not None:
         found = search_recipe(files, checkpoint, task, settings, n_trials=search)
         settings = replace(settings, recipe=found)
     if folds is None:

@@ -39,10 +39,12 @@ def read_class_names(
     SettingsError
         If it holds numbers that are not whole.
     """
-    from pandas.api.types import is_float_dtype
+    import pandas as pd
 
     known = column.dropna()
-    if is_float_dtype(known):
+    if isinstance(known.dtype, pd.CategoricalDtype):
+        known = known.astype(known.cat.categories.dtype)
+    if pd.api.types.is_float_dtype(known):
         odd = known[known != known.round()]
         if len(odd):
             raise SettingsError(

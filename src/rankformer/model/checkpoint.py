@@ -56,7 +56,7 @@ class Checkpoint:
     published: PublishedModel | None = None
 
     @classmethod
-    def open(cls, model: str | os.PathLike[str]) -> "Checkpoint":
+    def open(cls, model: "str | os.PathLike[str] | Checkpoint") -> "Checkpoint":
         """Find a model on this machine; nothing is downloaded.
 
         Parameters
@@ -65,7 +65,7 @@ class Checkpoint:
             A folder, ``rankformer-mini``, which ships with rankformer, or a published name in any
             of its forms. Published names are looked for in
             ``$RANKFORMER_MODELS`` (or ``~/.cache/rankformer/models``), in the Hugging Face cache
-            and in Helical's cache.
+            and in Helical's cache. A checkpoint is given back as it is.
 
         Raises
         ------
@@ -74,6 +74,8 @@ class Checkpoint:
         VocabularyError
             If its vocabulary is missing, damaged, or another model's.
         """
+        if isinstance(model, Checkpoint):
+            return model
         folder = Path(model)
         if folder.is_dir():
             return _open_folder(folder, find_model(folder.resolve().name))

@@ -213,5 +213,4 @@ def make_embedder(
     """An `Embedder` of a model's name, folder or checkpoint; `settings` are the embedder's."""
     if isinstance(model, Embedder):
         return model
-    checkpoint = model if isinstance(model, Checkpoint) else Checkpoint.open(model)
-    return Embedder(checkpoint, **settings)
+    return Embedder(Checkpoint.open(model), **settings)

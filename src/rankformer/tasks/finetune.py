@@ -30,6 +30,7 @@ from rankformer.tasks.finetuning_material import (
 )
 from rankformer.tasks.finetuning_result import FinishedModel, finish, write_finished
 from rankformer.tasks.model_card import describe_data, describe_training
+from rankformer.tasks.processes import is_first_process
 from rankformer.tasks.recipes import FineTuningRecipe
 from rankformer.tasks.requirements import require_packages
 from rankformer.tasks.splits import PARTS, PartSplit, SplitPlan
@@ -48,6 +49,7 @@ logger = logging.getLogger(__name__)
 Data: TypeAlias = Callable[[int, int], dict[str, Any]]
 """Describes the sources, given the cells trained on and held out."""
 Sources: TypeAlias = "Sequence[AnnData | str | os.PathLike[str]]"
+Model: TypeAlias = "Checkpoint | str | os.PathLike[str]"
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class FineTuningSettings:
 def finetune(
     sources: Sources,
     output: str | os.PathLike[str],
-    model: Checkpoint,
+    model: Model,
     task: CellTask | GeneTask,
     settings: FineTuningSettings | None = None,
 ) -> FineTunedModel:
@@ -99,7 +101,7 @@ def finetune(
         A folder that is not there yet; it appears whole when training is done. The run keeps its
         checkpoints in ``OUTPUT.run`` beside it.
     model
-        Where the encoder begins.
+        Where the encoder begins: a checkpoint, a folder or a name, as of `Checkpoint.open`.
     task
         What is to be learned.
     settings
@@ -115,7 +117,7 @@ def finetune(
     RankformerError
         If sources, labels, model, settings and output do not go together.
     """
-    settings = settings or FineTuningSettings()
+    settings, model = settings or FineTuningSettings(), Checkpoint.open(model)
     if settings.plan.n_folds is not None:
         raise SettingsError(
             "Folds were asked for, of which each makes a model of its own.",
@@ -130,7 +132,7 @@ def finetune(
 def cross_validate(
     sources: Sources,
     output: str | os.PathLike[str],
-    model: Checkpoint,
+    model: Model,
     task: CellTask | GeneTask,
     settings: FineTuningSettings,
 ) -> list[FineTunedModel]:
@@ -145,12 +147,12 @@ def cross_validate(
     sources, model, task, settings
         As for `finetune`; ``settings.plan.n_folds`` says how many.
     """
-    output = Path(output)
+    output, model = Path(output), Checkpoint.open(model)
     if settings.plan.n_folds is None:
         raise SettingsError(
             "No number of folds was given.", "At least two.", "Set n_folds (--folds)."
         )
-    if not settings.resume:
+    if is_first_process() and not settings.resume:
         check_free(output)
     with _opened(sources, model, task, settings) as (material, data):
         _check_folds(output)
@@ -158,13 +160,14 @@ def cross_validate(
         make_folder(output)
         for fold, split in enumerate(splits, 1):
             models.append(_fold(material, split, output / f"fold-{fold}", model, settings, data))
-    _write_fold_scores(output, models)
+    if is_first_process():
+        _write_fold_scores(output, models)
     return models
 
 
 def search_recipe(
     sources: Sources,
-    model: Checkpoint,
+    model: Model,
     task: CellTask | GeneTask,
     settings: FineTuningSettings,
     *,
@@ -192,6 +195,7 @@ def search_recipe(
             "One of the two: a recipe found on one fold has seen what the other folds test on.",
             "Search first without folds (--folds), on other cells if figures are to be reported.",
         )
+    model = Checkpoint.open(model)
     require_packages(backend, extra="search")
     from rankformer.tasks.recipe_search import search_with_trainer
 
@@ -205,6 +209,17 @@ def search_recipe(
             scaled, split, model, settings.recipe,
             device=place, dtype=dtype, n_trials=n_trials, backend=backend,
         )  # fmt: skip
+
+
+def begun_recipe(output: str | os.PathLike[str]) -> FineTuningRecipe:
+    """The recipe of a run that was begun, such as one that a search found.
+
+    Raises
+    ------
+    OutputError
+        If there is none.
+    """
+    return FineTuningRecipe(**TrainingRun(Path(output)).settings()["recipe"])
 
 
 @contextmanager

@@ -36,7 +36,11 @@ class LabelledBatches:
         values, offsets = self.cells.take(rows)
         batch = PackedBatch.pack((values, offsets), 0, len(rows))
         places = self._labelled_places(values)
-        truth = self.truth[:, values[places] if self.of_genes else rows]
+        truth = self.truth[:, values[places]] if self.of_genes else self.truth[:, rows]
+        if not self.of_genes:
+            # Of a cell without genes there is nothing to learn from.
+            n_genes = np.diff(offsets) - self.cells.vocabulary.n_frame_tokens
+            truth = np.where(n_genes > 0, truth, np.float32(np.nan))
         return {
             "tokens": batch.tokens_T,
             "positions": batch.positions_T,

@@ -1,6 +1,6 @@
 """Fine-tuning in the hands of `PackedTrainer`: what is trained, which losses, when it ends."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -152,18 +152,14 @@ def _measure(
     labels: Sequence[Labels],
 ) -> dict[str, float]:
     """Loss over all heads, and scores of each."""
-    device, was_training = next(objective.parameters()).device, objective.training
+    was_training = objective.training
     objective.eval()
-    outputs: list[list[torch.Tensor]] = []
-    truth: list[torch.Tensor] = []
-    for start in range(0, len(rows), _CELLS_AT_ONCE):
-        inputs = batches(rows[start : start + _CELLS_AT_ONCE])
-        on_device = {name: tensor.to(device) for name, tensor in inputs.items()}
-        outputs.append(objective.outputs(**on_device))
-        truth.append(on_device["truth"])
+    if batches.of_genes:
+        n_outputs = labels[0].head.n_outputs
+        joined, all_truth = _gene_outputs(objective, batches, rows, n_outputs)
+    else:
+        joined, all_truth = _cell_outputs(objective, batches, rows)
     objective.train(was_training)
-    joined = [torch.cat(parts) for parts in zip(*outputs, strict=True)]
-    all_truth = torch.cat(truth, dim=1)
     scores = {"loss": float(objective.loss(joined, all_truth))}
     if not np.isfinite(scores["loss"]):
         raise SettingsError(
@@ -174,6 +170,46 @@ def _measure(
     for each, output, own in zip(labels, joined, all_truth, strict=True):
         scores.update(_score(each, output.cpu().numpy(), own.cpu().numpy(), len(labels) > 1))
     return scores
+
+
+def _in_batches(
+    objective: FineTuningObjective, batches: LabelledBatches, rows: NDArray[np.int64]
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Inputs of the objective, on its device."""
+    device = next(objective.parameters()).device
+    for start in range(0, len(rows), _CELLS_AT_ONCE):
+        inputs = batches(rows[start : start + _CELLS_AT_ONCE])
+        yield {name: tensor.to(device) for name, tensor in inputs.items()}
+
+
+def _cell_outputs(
+    objective: FineTuningObjective, batches: LabelledBatches, rows: NDArray[np.int64]
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Outputs of each head for each cell, and its labels."""
+    outputs: list[list[torch.Tensor]] = []
+    truth: list[torch.Tensor] = []
+    for inputs in _in_batches(objective, batches, rows):
+        outputs.append(objective.outputs(**inputs))
+        truth.append(inputs["truth"])
+    return [torch.cat(parts) for parts in zip(*outputs, strict=True)], torch.cat(truth, dim=1)
+
+
+def _gene_outputs(
+    objective: FineTuningObjective,
+    batches: LabelledBatches,
+    rows: NDArray[np.int64],
+    n_outputs: int,
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Mean outputs for each gene over the cells that have it, as it is tested; and its label."""
+    truth = torch.from_numpy(batches.truth)
+    sums, n_places = torch.zeros(truth.shape[1], n_outputs), torch.zeros(truth.shape[1])
+    for inputs in _in_batches(objective, batches, rows):
+        (output,) = objective.outputs(**inputs)
+        tokens = inputs["tokens"][inputs["places"]].cpu()
+        sums.index_add_(0, tokens, output.cpu())
+        n_places += torch.bincount(tokens, minlength=truth.shape[1])
+    seen = n_places > 0
+    return [sums[seen] / n_places[seen, None]], truth[:, seen]
 
 
 def _score(

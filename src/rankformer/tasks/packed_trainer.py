@@ -5,7 +5,6 @@ is ours to write with each checkpoint is written by a callback.
 """
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
@@ -27,10 +26,14 @@ from transformers import (
 )
 
 from rankformer.data.block_shuffle import shuffle_in_blocks
+from rankformer.tasks.processes import is_distributed
 from rankformer.tasks.recipes import TrainingRecipe
 from rankformer.tasks.training_run import TrainingRun
 
 logger = logging.getLogger(__name__)
+# What the first process does alone while others wait, such as predicting what is held out, takes as
+# long as it takes; where it fails, torchrun ends the others.
+_PATIENCE_S = 7 * 24 * 3600
 WriteModel = Callable[[Path, Sequence[dict[str, Any]]], object]
 """Writes the model as it is to a folder; given the log of the run so far."""
 MakeBatch = Callable[[Sequence[int]], dict[str, Tensor]]
@@ -285,6 +288,7 @@ def training_arguments(
         remove_unused_columns=False,
         disable_tqdm=True,
         ddp_find_unused_parameters=False,
+        ddp_timeout=_PATIENCE_S,
         ddp_backend="gloo" if is_distributed() and device.type == "cpu" else None,
         report_to=["tensorboard"] if saves and find_spec("tensorboard") is not None else [],
     )
@@ -295,11 +299,6 @@ def training_arguments(
 
 def _when(steps: int | None) -> str:
     return "epoch" if steps is None else "steps"
-
-
-def is_distributed() -> bool:
-    """Whether torchrun started this process beside others."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def begin_run(

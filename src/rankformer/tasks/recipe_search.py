@@ -18,7 +18,8 @@ from rankformer.tasks.finetuning_trainer import (
     make_trainer,
     measure_in,
 )
-from rankformer.tasks.packed_trainer import is_distributed, training_arguments
+from rankformer.tasks.packed_trainer import training_arguments
+from rankformer.tasks.processes import is_distributed
 from rankformer.tasks.recipes import FineTuningRecipe
 from rankformer.tasks.splits import PartSplit
 
@@ -69,7 +70,7 @@ def search_with_trainer(
         )  # fmt: skip
         best: Any = trainer.hyperparameter_search(
             hp_space=_space(backend), n_trials=n_trials, backend=backend, direction="minimize",
-            compute_objective=lambda figures: figures["eval_loss"],
+            compute_objective=lambda figures: figures["eval_loss"], **_seeded(backend, recipe.seed),
         )  # fmt: skip
     found = dict(best.hyperparameters)
     logger.info("Least loss %.4f with %s.", best.objective, found)
@@ -80,6 +81,15 @@ def search_with_trainer(
         warmup_steps=int(found["warmup_steps"]),
         epochs=float(found["num_train_epochs"]),
     )
+
+
+def _seeded(backend: str, seed: int) -> dict[str, Any]:
+    """Arguments that draw the trials by the seed; ray takes NumPy's, which the Trainer sets."""
+    if backend == "ray":
+        return {}
+    from optuna.samplers import TPESampler
+
+    return {"sampler": TPESampler(seed=seed)}
 
 
 def _space(backend: str) -> Callable[[Any], dict[str, Any]]:

@@ -62,7 +62,7 @@ class TrainingRun:
         SettingsError
             If they differ.
         """
-        _expect_same(self._read_settings(), json.loads(json.dumps(settings)), self.folder)
+        _expect_same(self.settings(), json.loads(json.dumps(settings)), self.folder)
 
     def last_checkpoint(self) -> Path | None:
         """The newest whole checkpoint; those that a kill cut short are removed."""
@@ -84,7 +84,14 @@ class TrainingRun:
             text = json.dumps(settings, indent=2) + "\n"
             (part / _SETTINGS_FILE).write_text(text, encoding="utf-8")
 
-    def _read_settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
+        """The settings that the run was begun with.
+
+        Raises
+        ------
+        OutputError
+            If there is no run.
+        """
         try:
             settings: dict[str, Any] = json.loads((self.folder / _SETTINGS_FILE).read_text("utf-8"))
         except (OSError, ValueError) as error:
