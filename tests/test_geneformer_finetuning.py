@@ -157,10 +157,12 @@ def test_heads_that_there_are_not(config, arguments, sentence):
         ("celltypes", "dataset has no column 'celltypes'"),
         ("three", r"'three' holds 2, and the head has 2 outputs"),
         ("names", "'names' holds 'T'"),
+        ("none", "No cell of train_dataset has a label"),
     ],
 )
 def test_labels_that_cannot_be_trained_on(config, dataset, label, sentence):
     odd = dataset.add_column("three", [0, 1, 2, 1] * 50).add_column("names", ["T", "B"] * 100)
+    odd = odd.add_column("none", [float("nan")] * 200)
     with pytest.raises(SettingsError, match=sentence):
         GeneformerFineTuningModel(config, output_size=2).train(odd, label=label)
 
@@ -183,3 +185,25 @@ def test_genes_have_no_cell_head(config):
     genes = GeneformerConfig(model_name=config.model_name, emb_mode="gene")
     with pytest.raises(SettingsError, match="emb_mode is 'gene'"):
         GeneformerFineTuningModel(genes, output_size=2)
+
+
+def test_a_validation_set_of_one_kind(config, dataset, caplog):
+    """A donor of whom there are only T cells is a fair one to validate on."""
+    rows = np.flatnonzero(np.array(dataset["cell_types"]) == 1)[:20]
+    with caplog.at_level(logging.INFO, "rankformer"):
+        GeneformerFineTuningModel(config, output_size=2).train(dataset, dataset.select(rows))
+    assert "held out: loss" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"optimizer_params": {"learning_rate": 1e-3}}, "optimizer_params has 'learning_rate'"),
+        ({"lr_scheduler_params": {"warmup": 3}}, "lr_scheduler_params has 'warmup'"),
+        ({"lr_scheduler_params": {"name": "polynom"}}, "The schedule is 'polynom'"),
+    ],
+    ids=str,
+)
+def test_parameters_that_there_are_not(config, dataset, arguments, sentence):
+    with pytest.raises(SettingsError, match=sentence):
+        GeneformerFineTuningModel(config, output_size=2).train(dataset, **arguments)

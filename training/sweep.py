@@ -72,10 +72,12 @@ SETTINGS = {
     "30 % masked": Setting(recipe={"masked_share": 0.3}),
     "256 inputs": Setting(input_length=256),
     "another seed": Setting(recipe={"seed": 1}),
-    "no co-expression": Setting(recipe={"coexpression": False}),
     "1,024 inputs": Setting(input_length=1024),
-    "width 96": Setting(shape={"d_model": 96, "d_ff": 192}),
-    "48 cells, 75 steps": Setting(recipe={"batch_size": 48, "max_steps": N_STEPS // 2}),
+    "30 % masked, contrast 1.0": Setting(recipe={"masked_share": 0.3, "contrast_weight": 1.0}),
+    "30 % masked, views of 10 to 90 %": Setting(
+        recipe={"masked_share": 0.3, "thinnest_view": 0.1}
+    ),
+    "no co-expression": Setting(recipe={"coexpression": False}),
 }
 
 

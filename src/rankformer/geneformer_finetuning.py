@@ -123,7 +123,8 @@ class GeneformerFineTuningModel(Geneformer):
             given. A head of your own with several outputs gets labels as int64, with one as
             float32.
         lr_scheduler_params
-            ``{"name": "linear", "num_warmup_steps": 0}`` and the like; constant unless given.
+            ``{"name": "linear", "num_warmup_steps": 0}``, or ``"cosine"`` or
+            ``"constant_with_warmup"``; constant unless given.
 
         Raises
         ------
@@ -141,6 +142,12 @@ class GeneformerFineTuningModel(Geneformer):
         params = {"lr": 1e-4, **(optimizer_params or {})}
         recipe = self._recipe(epochs, freeze_layers, optimizer, params, lr_scheduler_params)
         batches, labels = self._batches(train_dataset, label)
+        if not labels.known.any():
+            raise SettingsError(
+                f"No cell of train_dataset has a label {label!r}.",
+                "Labels to learn.",
+                "Name another column (label=…), or another dataset.",
+            )
         validation = None
         if validation_dataset is not None:
             held, held_labels = self._batches(validation_dataset, label)
@@ -230,6 +237,8 @@ class GeneformerFineTuningModel(Geneformer):
         from rankformer.tasks.requirements import require_packages
 
         require_packages("transformers", "accelerate", "sklearn", extra="train")
+        _check_names("optimizer_params", params, list(inspect.signature(optimizer).parameters))
+        _check_names("lr_scheduler_params", scheduler or {}, ["name", "num_warmup_steps"])
         decay = inspect.signature(optimizer).parameters.get("weight_decay")
         default = 0.0 if decay is None or decay.default is decay.empty else decay.default
         scheduler = scheduler or {}
@@ -258,15 +267,15 @@ class GeneformerFineTuningModel(Geneformer):
         return LabelledBatches(TokenCells([source]), labels.truth[None]), labels
 
     def _labels(self, cells: "TokenizedCells", name: str) -> "Labels":
-        from rankformer.tasks.labels import Labels, read_numbers, require_column
+        from rankformer.tasks.labels import Labels, as_numbers, require_column
 
         table = cells.table.drop_columns(["input_ids"]).to_pandas()
         require_column(table, name, "label", "The dataset")
-        numbers = read_numbers(table[name], name)
+        numbers = as_numbers(table[name], name)
         head = self._describe_head()
         if head.classes:
-            _check_classes(numbers.truth, len(head.classes), name)
-        return Labels(head, numbers.truth)
+            _check_classes(numbers, len(head.classes), name)
+        return Labels(head, numbers)
 
     def _describe_head(self) -> "Head":
         import torch
@@ -293,6 +302,16 @@ class GeneformerFineTuningModel(Geneformer):
             return given(outputs.squeeze(1) if outputs.shape[1] == 1 else outputs, truth)
 
         return loss
+
+
+def _check_names(argument: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
+    odd = [name for name in given if name not in known]
+    if odd:
+        raise SettingsError(
+            f"{argument} has {odd[0]!r}.",
+            f"Of {', '.join(known)}.",
+            f"Correct {argument}; the number of steps follows from epochs.",
+        )
 
 
 def _check_classes(truth: NDArray[np.float32], n_classes: int, name: str) -> None:

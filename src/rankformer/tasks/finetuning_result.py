@@ -1,5 +1,6 @@
 """What comes of a fine-tuning run: a calibrated model, and what it says of the held-out units."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from rankformer.model.checkpoint import Checkpoint, new_checkpoint
 from rankformer.model.embedder import Embedder
 from rankformer.model.encoder import Encoder
 from rankformer.model.finetuned import write_finetuned
-from rankformer.model.heads import FineTuningObjective, Head
+from rankformer.model.heads import FineTuningObjective, Head, Unit
 from rankformer.model.lora import merge_lora
 from rankformer.tasks.finetuning_card import write_finetuning_documents
 from rankformer.tasks.finetuning_material import Material
@@ -23,6 +24,7 @@ from rankformer.tasks.recipes import FineTuningRecipe
 from rankformer.tasks.scores import fit_temperature, score_classes, score_numbers, softmax
 from rankformer.tasks.splits import PARTS, PartSplit
 
+logger = logging.getLogger(__name__)
 SPLIT_FILE, PREDICTIONS_FILE = "split.parquet", "predictions.parquet"
 
 
@@ -76,6 +78,7 @@ def finish(
     units = np.concatenate([split.validation, split.test])
     outputs = material.outputs(embedder, modules, recipe.pooling, units)
     is_test = np.arange(len(units)) >= len(split.validation)
+    _tell_without_output(outputs[0], material.unit)
     table = material.table(units).assign(part=np.where(is_test, "test", "validation"))
     heads: list[Head] = []
     scores: dict[str, dict[str, dict[str, float]]] = {"validation": {}, "test": {}}
@@ -89,6 +92,16 @@ def finish(
                 scores[part][head.name] = _score(head, output[own], truth[own])
         heads.append(head)
     return FinishedModel(encoder, modules, heads, table, scores)
+
+
+def _tell_without_output(output: NDArray[Any], unit: Unit) -> None:
+    n_without = int(np.isnan(output[:, 0]).sum())
+    if n_without:
+        why = "in no cell's input" if unit == "gene" else "without a gene of the vocabulary"
+        logger.warning(
+            "%s of %s %ss to validate or test on are %s: they have no prediction and no part in "
+            "the scores.", f"{n_without:,}", f"{len(output):,}", unit, why,
+        )  # fmt: skip
 
 
 def _calibrate(

@@ -96,23 +96,14 @@ def read_classes(
 
 
 def read_numbers(column: "pd.Series[Any]", name: str, *, weight: float = 1.0) -> Labels:
-    """Numbers from a column; missing and infinite ones are no label.
+    """Numbers to learn from a column; missing and infinite ones are no label.
 
     Raises
     ------
     SettingsError
         If it holds anything but numbers, or always the same one.
     """
-    try:
-        truth = column.astype(object).where(column.notna(), np.nan).astype(np.float32).to_numpy()
-    except (TypeError, ValueError) as error:
-        odd = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
-        raise SettingsError(
-            f"The label {name!r} holds {odd.iloc[0]!r}.",
-            "Numbers, to be predicted as such.",
-            "Name it as classes instead (--label), or name another column (--regress).",
-        ) from error
-    truth = np.where(np.isfinite(truth), truth, np.nan).astype(np.float32)
+    truth = as_numbers(column, name)
     if not np.nanstd(truth) > 0:
         raise SettingsError(
             f"The label {name!r} holds {len(np.unique(truth[~np.isnan(truth)]))} number(s).",
@@ -121,6 +112,26 @@ def read_numbers(column: "pd.Series[Any]", name: str, *, weight: float = 1.0) ->
         )
     _tell_unlabelled(name, truth)
     return Labels(Head(name, (), weight), truth)
+
+
+def as_numbers(column: "pd.Series[Any]", name: str) -> NDArray[np.float32]:
+    """(n,) float32 of a column, NaN where it is missing or infinite.
+
+    Raises
+    ------
+    SettingsError
+        If it holds anything but numbers.
+    """
+    try:
+        values = column.astype(object).where(column.notna(), np.nan).astype(np.float32).to_numpy()
+    except (TypeError, ValueError) as error:
+        odd = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
+        raise SettingsError(
+            f"The label {name!r} holds {odd.iloc[0]!r}.",
+            "Numbers, to be predicted as such.",
+            "Name it as classes instead (--label), or name another column (--regress).",
+        ) from error
+    return np.where(np.isfinite(values), values, np.nan).astype(np.float32)
 
 
 def read_cell_labels(
@@ -212,8 +223,8 @@ def read_gene_labels(
     require_column(table, gene, "--gene-column", "The table of genes")
     require_column(table, label, "--label", "The table of genes")
     known = table[[gene, label]].dropna()
-    var = pd.DataFrame(index=known[gene].astype(str))
-    own = known[label].set_axis(map_genes(var, vocabulary, gene_ids="index").tokens)
+    var = pd.DataFrame({gene: known[gene].astype(str).to_numpy()})
+    own = known[label].set_axis(map_genes(var, vocabulary, gene_ids=gene).tokens)
     own = own[own.index >= 0].map(str)
     classes_of = own.groupby(level=0).agg(set)
     twofold = classes_of[classes_of.map(len) > 1]

@@ -12,6 +12,7 @@ from rankformer.vocabulary import Vocabulary
 
 Objective = Literal["mlm", "mlm+contrastive"]
 LORA_ALPHA = 16
+SCHEDULES = ("linear", "cosine", "constant_with_warmup")
 Rule = tuple[str, Callable[[float], bool], tuple[str, ...]]
 """What is expected, whether a value is so, and the settings that it holds for."""
 
@@ -72,6 +73,12 @@ class TrainingRecipe:
     )  # fmt: skip
 
     def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise SettingsError(
+                f"The schedule is {self.schedule!r}.",
+                f"One of {', '.join(SCHEDULES)}.",
+                "Correct schedule (--schedule).",
+            )
         for expected, is_right, names in self._rules:
             self._expect(names, expected, is_right)
 

@@ -7,7 +7,7 @@ their number.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -53,7 +53,7 @@ class TrainingCells(ABC, Generic[S]):
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    @property
+    @cached_property
     def obs(self) -> pd.DataFrame:
         """The columns that all sources have."""
         tables: list[pd.DataFrame] = [source.obs for source in self.sources]
@@ -164,7 +164,7 @@ def gather_training_cells(sources: Sequence[TokenSource]) -> CountedCells | Toke
     if counted and saved:
         raise SettingsError(
             f"{counted[0].name} holds counts, and {saved[0].name} tokens.",
-            "Counts in all inputs, or tokens in all: views of a cell are made of either alike.",
+            "Counts in all inputs, or tokens in all, so that all cells are treated alike.",
             "Tokenize the counts first: rankformer tokenize FILE -o FOLDER --model MODEL.",
         )
     return CountedCells(counted) if counted else TokenCells(saved)
