@@ -154,7 +154,7 @@ def test_our_layout_and_bin_weights(small, vocabulary):
     assert own.weights_file.name == "model.safetensors"
 
     before = own.encoder().state_dict()
-    torch.save(read_tensors(small / "model.safetensors"), small / "pytorch_model.bin")
+    torch.save(dict(read_tensors(small / "model.safetensors")), small / "pytorch_model.bin")
     (small / "model.safetensors").unlink()
     again = Checkpoint.open(small)
     assert again.weights_file.name == "pytorch_model.bin"

@@ -137,7 +137,7 @@ def repository(v1, v2, tmp_path_factory) -> Path:
         root / NAME, v2, max_positions=4096, n_layers=1, d_model=128, d_ff=4
     )
     old = save_small_checkpoint(root / OLD_FOLDER, v1, max_positions=2048, **shape)
-    torch.save(read_tensors(old / "model.safetensors"), old / "pytorch_model.bin")
+    torch.save(dict(read_tensors(old / "model.safetensors")), old / "pytorch_model.bin")
     (old / "model.safetensors").unlink()
     for folder in (new, old):
         (folder / "vocabulary.parquet").unlink()

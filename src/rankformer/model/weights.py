@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -83,7 +84,10 @@ def _fill(
 ) -> M:
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     state: dict[str, Tensor] = {}
-    for ours, theirs in names:
+    # `BertModel` saves without the prefix that models with heads give it.
+    prefix = "bert." if "embeddings.word_embeddings.weight" in tensors else ""
+    for ours, prefixed in names:
+        theirs = tuple(name.removeprefix(prefix) for name in prefixed)
         parts = [tensors[name] for name in theirs if name in tensors]
         # Ours stacks theirs, which have equal shapes, along the first axis.
         n_rows, *rest = expected[ours]
@@ -110,8 +114,36 @@ def _misfit(
     )
 
 
-def read_tensors(file: Path) -> dict[str, Tensor]:
-    """Tensors of a weights file, under names that begin with ``bert.`` or ``cls.``.
+class _OneByOne(Mapping[str, Tensor]):
+    """Tensors of a safetensors file, each mapped into memory for as long as it is held.
+
+    All of them in one mapping would count as memory beside the copy that the encoder keeps.
+    """
+
+    def __init__(self, file: Path) -> None:
+        from safetensors import safe_open
+
+        self._open = partial(safe_open, file, framework="pt")
+        with self._open() as tensors:
+            self._names = list(tensors.keys())
+
+    def __getitem__(self, name: str) -> Tensor:
+        with self._open() as tensors:
+            tensor: Tensor = tensors.get_tensor(name)
+        return tensor
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def read_tensors(file: Path) -> Mapping[str, Tensor]:
+    """Tensors of a weights file, by the names that they have there.
 
     Raises
     ------
@@ -127,8 +159,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
             "Weights as safetensors, or as a PyTorch file of tensors only; no code is run.",
             "Fetch the checkpoint again: the file may be cut short or be a Git LFS pointer.",
         ) from error
-    bare = "embeddings.word_embeddings.weight" in tensors
-    return {f"bert.{key}" if bare else key: tensor for key, tensor in tensors.items()}
+    return tensors
 
 
 def _reason(error: Exception) -> str:
@@ -139,11 +170,9 @@ def _reason(error: Exception) -> str:
     return lines[0].rstrip(".") if lines else type(error).__name__
 
 
-def _read(file: Path) -> dict[str, Tensor]:
+def _read(file: Path) -> Mapping[str, Tensor]:
     if file.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(file)
+        return _OneByOne(file)
     tensors = torch.load(file, map_location="cpu", weights_only=True, mmap=False)
     if not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise TypeError("it holds more than tensors")
