@@ -19,6 +19,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from cells import thin_cells
 from machine import describe_machine
 from processes import RUNNERS, run_measured
 from reporting import markdown_table, spread, write_json
@@ -90,7 +91,11 @@ def make_inputs(
 ) -> tuple[Path, tuple[str | Path, ...]]:
     """The folder of weights, and how a runner is told its cells."""
     if arguments.cells:
-        cells = ("--cells", arguments.cells, "--n-cells", str(arguments.n_cells))
+        file = arguments.cells
+        if arguments.n_genes:
+            file = folder / "thinned.h5ad"
+            thin_cells(arguments.cells, arguments.n_genes, file)
+        cells = ("--cells", file, "--n-cells", str(arguments.n_cells))
         return fill_cache(arguments, model, folder / "home"), cells
     checkpoint = save_random_checkpoint(arguments.configs / f"{model}.json", folder / model)
     from rankformer import Checkpoint, Embedder
@@ -292,6 +297,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dictionaries", type=Path, help="published pickles; needed with cells")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--models", nargs="+", default=["gf-6L-30M-i2048", "gf-12L-95M-i4096"])
+    parser.add_argument("--n-genes", type=int, help="thin cells to so many genes on average")
     parser.add_argument("--n-cells", type=int, default=48, help="the first of the file")
     parser.add_argument("--batch-size", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=2)
@@ -303,7 +309,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Measure all models, write the JSON after each, print the tables."""
     arguments = parse_arguments()
-    names = ("n_cells", "batch_size", "threads", "device")
+    names = ("n_cells", "n_genes", "batch_size", "threads", "device")
     settings = {name: getattr(arguments, name) for name in names}
     results: list[dict[str, Any]] = []
     report = {

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import anndata
-import numpy as np
+from cells import repeat_cells, thin_cells
 from encoder import fill_cache
 from machine import describe_machine, load_average
 from processes import RUNNERS, run_measured, timed
 from reporting import markdown_table, spread, write_json
-from scipy.sparse import csr_matrix
 
 MODEL = "gf-6L-30M-i2048"
 MODELS = {"V1": MODEL, "V2": "gf-12L-95M-i4096"}
@@ -34,32 +33,6 @@ COMMAND_HEADER = (
     "cells/s",
     "kernel compiled before",
 )
-
-
-def repeat_cells(path: Path, n_cells: int, out: Path) -> None:
-    """Write the cells of a file over and over, `n_cells` in all, with what tokenizing needs."""
-    adata = anndata.read_h5ad(path)
-    times = -(-n_cells // adata.n_obs)
-    many = anndata.concat([adata] * times, merge="same")[:n_cells].copy()
-    many.obs_names = [f"cell{index}" for index in range(many.n_obs)]
-    if many.var["ensembl_id"].duplicated().any():
-        sys.exit(f"{path.name} has an Ensembl id twice, on which Helical 2.2.0 fails.")
-    many.write_h5ad(out, compression="gzip")
-
-
-def thin_cells(path: Path, n_genes: int, out: Path) -> None:
-    """Write a file's cells with a share of their molecules: `n_genes` genes each on average."""
-    adata, rng = anndata.read_h5ad(path), np.random.default_rng(0)
-    counts = csr_matrix(adata.X).astype(np.int64)
-    low, high = 0.0, 1.0
-    for _ in range(12):
-        share = (low + high) / 2
-        thinned = counts.copy()
-        thinned.data = rng.binomial(counts.data, share)
-        thinned.eliminate_zeros()
-        low, high = (share, high) if thinned.nnz < n_genes * len(adata) else (low, share)
-    adata.X = thinned.astype(np.float32)
-    adata.write_h5ad(out)
 
 
 def make_commands(arguments: argparse.Namespace, home: Path, checkpoint: Path) -> dict[str, Any]:
