@@ -77,7 +77,7 @@ def make_sides(arguments: argparse.Namespace, model: str, home: Path, folder: Pa
         Side("BertModel, sorted by length", own, "transformers_runner.py", (*here, "--sort")),
         *(
             Side(f"rankformer {dtype}", own, "rankformer_runner.py", (*here, "--dtype", dtype))
-            for dtype in ("float32", "bfloat16")
+            for dtype in ("float32", "bfloat16", *(["int8"] if arguments.device == "cpu" else []))
         ),
     ]
     if arguments.helical_python:

@@ -99,7 +99,7 @@ def embedding_layers_attention(_: Path) -> None:
 
 
 def unknown_dtype(_: Path) -> None:
-    rankformer.Embedder(rankformer.Checkpoint.open("model"), device="cpu", dtype="int8")
+    rankformer.Embedder(rankformer.Checkpoint.open("model"), device="cpu", dtype="int4")
 
 
 CASES = (
@@ -200,9 +200,9 @@ CASES = (
         call=embedding_layers_attention,
     ),
     BadInput(
-        '`Embedder(dtype="int8")`',
+        '`Embedder(dtype="int4")`',
         nothing,
-        ("'int8'", "auto, float32, bfloat16, float16"),
+        ("'int4'", "auto, float32, bfloat16, float16"),
         call=unknown_dtype,
     ),
 )

@@ -37,6 +37,14 @@ class Dtype(StrEnum):
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
+    int8 = "int8"
+
+
+class TrainedIn(StrEnum):
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
 
 
 class Pooling(StrEnum):
@@ -177,7 +185,9 @@ Device = Annotated[
 ]
 DtypeOption = Annotated[
     Dtype,
-    typer.Option(help="auto: bfloat16 where faster.", rich_help_panel=HOW_THE_MODEL_RUNS),
+    typer.Option(
+        help="auto: bfloat16 where faster. int8: CPUs.", rich_help_panel=HOW_THE_MODEL_RUNS
+    ),
 ]
 Epochs = Annotated[
     float | None,
@@ -226,7 +236,7 @@ Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the run that was begun for this output.")
 ]
 TrainingDtype = Annotated[
-    Dtype,
+    TrainedIn,
     typer.Option(
         "--dtype", help="Of products; weights are float32.", rich_help_panel=HOW_THE_MODEL_RUNS
     ),

@@ -12,7 +12,6 @@ from rankformer.cli.options import (
     Accumulation,
     CellsAStep,
     Check,
-    Dtype,
     EnsemblRelease,
     Epochs,
     GeneIds,
@@ -29,6 +28,7 @@ from rankformer.cli.options import (
     TableEnsembl,
     TableIdentifier,
     Threads,
+    TrainedIn,
     TrainingDtype,
     UndoLog1p,
     UseRaw,
@@ -125,7 +125,7 @@ def pretrain(
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda, mps.", rich_help_panel=HOW_THE_MODEL_RUNS)
     ] = "auto",
-    dtype: TrainingDtype = Dtype.float32,
+    dtype: TrainingDtype = TrainedIn.float32,
     workers: Workers = 0,
     threads: Threads = None,
 ) -> None:

@@ -37,7 +37,7 @@ def choose_dtype(dtype: str, device: torch.device, spec: EncoderSpec) -> torch.d
     Raises
     ------
     SettingsError
-        If the dtype is none of auto, float32, bfloat16, float16.
+        If the dtype is none of these.
     """
     if dtype == "auto":
         is_faster = _bfloat16_is_faster(device, spec.d_model, spec.n_heads)
@@ -45,7 +45,7 @@ def choose_dtype(dtype: str, device: torch.device, spec: EncoderSpec) -> torch.d
     if dtype not in _DTYPES:
         raise SettingsError(
             f"The dtype {dtype!r} was asked for.",
-            f"One of auto, {', '.join(_DTYPES)}.",
+            f"One of auto, {', '.join(_DTYPES)}; to embed on a CPU also int8.",
             "Pass one of these as dtype (--dtype).",
         )
     return _DTYPES[dtype]

@@ -13,7 +13,7 @@ def render_bench(result: BenchResult, console: Console | None = None) -> None:
     """Print the encoder's figures, and its parts' alone."""
     console = console or Console()
     embedder = result.embedder
-    where = f"{embedder.device}, {str(embedder.dtype).removeprefix('torch.')}"
+    where = f"{embedder.device}, {embedder.precision}"
     if embedder.device.type == "cpu":
         where += f", {torch.get_num_threads()} threads"
     title = f"{embedder.checkpoint.name} on {where}"

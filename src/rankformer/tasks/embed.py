@@ -200,7 +200,7 @@ def describe_run(embedder: Embedder, mode: str, streams: Iterable[TokenSource]) 
         **embedder.checkpoint.provenance(),
         "mode": mode,
         "layer": embedder.layer,
-        "dtype": str(embedder.dtype).removeprefix("torch."),
+        "dtype": embedder.precision,
         "device": embedder.device.type,
         "versions": {name: version(name) for name in ("rankformer", "torch", "numpy", "anndata")},
         "sources": {str(i): stream.provenance() for i, stream in enumerate(streams)},
