@@ -2,7 +2,7 @@
 
     python training/sweep.py --cells FOLDER --out training/results/sweep.json
 
-Each setting differs from the first one in one thing and is trained for 150 steps. A fifth
+Each setting differs from the first one in one thing or two and is trained for 150 steps. A fifth
 of the cells are held out. On them: the loss of masked genes, and how well cells trained on name
 their labels (neighbours, linear probe) and clusters tell them apart, the mean over pbmc3k, ifnb and
 sc_mixology. Settings that were measured are not measured again. Some five minutes a setting on two
@@ -46,7 +46,7 @@ from rankformer.tasks.recipes import Recipe
 from rankformer.tasks.tokenize import ReadingOptions
 
 N_STEPS = 150
-SHORT = {"max_steps": N_STEPS, "warmup_steps": 15, "save_steps": N_STEPS, "evaluate_steps": N_STEPS,
+SHORT = {"masked_share": 0.15, "max_steps": N_STEPS, "warmup_steps": 15, "save_steps": N_STEPS, "evaluate_steps": N_STEPS,
          "held_out_share": 0.2}  # fmt: skip
 LABELS = {"pbmc3k": "cell_type", "ifnb": "cell_type", "sc_mixology": "cell_line"}
 FIGURES = ("loss", "accuracy", "kNN macro-F1", "probe macro-F1", "NMI")
@@ -54,7 +54,10 @@ FIGURES = ("loss", "accuracy", "kNN macro-F1", "probe macro-F1", "NMI")
 
 @dataclass(frozen=True)
 class Setting:
-    """What a model is trained with, where it differs from rankformer-mini as it was."""
+    """What a model is trained with, where it differs from the first setting.
+
+    That is rankformer-mini's before this comparison, with 15 % of the genes masked.
+    """
 
     shape: dict[str, int] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
@@ -74,10 +77,6 @@ SETTINGS = {
     "another seed": Setting(recipe={"seed": 1}),
     "1,024 inputs": Setting(input_length=1024),
     "30 % masked, contrast 1.0": Setting(recipe={"masked_share": 0.3, "contrast_weight": 1.0}),
-    "30 % masked, views of 10 to 90 %": Setting(
-        recipe={"masked_share": 0.3, "thinnest_view": 0.1}
-    ),
-    "no co-expression": Setting(recipe={"coexpression": False}),
 }
 
 
