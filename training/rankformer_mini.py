@@ -32,7 +32,8 @@ SHAPE = {"n_layers": 3, "d_model": 128, "n_heads": 2, "d_ff": 256, "attention_dr
 RECIPE = Recipe(
     objective="mlm+contrastive", contrast_weight=0.5, coexpression=True,
     max_steps=1000, batch_size=24, learning_rate=2e-3, schedule="cosine", warmup_steps=50,
-    masked_share=0.3, weight_decay=0.01, held_out_share=0.1, save_steps=100, evaluate_steps=100, log_steps=20,
+    masked_share=0.3, weight_decay=0.01, held_out_share=0.1, save_steps=100, evaluate_steps=100,
+    log_steps=20,
 )  # fmt: skip
 WORDS = """\
 A small Geneformer for offline use, tests and teaching: it makes every command of rankformer work on

@@ -46,8 +46,10 @@ from rankformer.tasks.recipes import Recipe
 from rankformer.tasks.tokenize import ReadingOptions
 
 N_STEPS = 150
-SHORT = {"masked_share": 0.15, "max_steps": N_STEPS, "warmup_steps": 15, "save_steps": N_STEPS, "evaluate_steps": N_STEPS,
-         "held_out_share": 0.2}  # fmt: skip
+SHORT = {
+    "masked_share": 0.15, "max_steps": N_STEPS, "warmup_steps": 15, "save_steps": N_STEPS,
+    "evaluate_steps": N_STEPS, "held_out_share": 0.2,
+}  # fmt: skip
 LABELS = {"pbmc3k": "cell_type", "ifnb": "cell_type", "sc_mixology": "cell_line"}
 FIGURES = ("loss", "accuracy", "kNN macro-F1", "probe macro-F1", "NMI")
 
