@@ -207,3 +207,16 @@ def test_a_validation_set_of_one_kind(config, dataset, caplog):
 def test_parameters_that_there_are_not(config, dataset, arguments, sentence):
     with pytest.raises(SettingsError, match=sentence):
         GeneformerFineTuningModel(config, output_size=2).train(dataset, **arguments)
+
+
+class _Wrapped(torch.optim.AdamW):
+    """An optimizer whose arguments cannot be known."""
+
+    def __init__(self, params, **more):
+        super().__init__(params, **more)
+
+
+def test_an_optimizer_that_takes_anything(config, dataset):
+    model = GeneformerFineTuningModel(config, output_size=2)
+    model.train(dataset, optimizer=_Wrapped, optimizer_params={"betas": (0.8, 0.9)})
+    assert np.isfinite(model.get_outputs(dataset)).all()

@@ -55,7 +55,8 @@ class GeneformerConfig:
     output_attentions
         Give attention weights too, unless the call of `get_embeddings` says otherwise.
     dtype
-        ``"auto"``: bfloat16 where the hardware multiplies it natively, else float32.
+        ``"auto"``: bfloat16 where the hardware multiplies it natively, else float32; or a name as
+        of `Embedder`.
     """
 
     model_name: str | os.PathLike[str] = "gf-12L-30M-i2048"

@@ -237,9 +237,11 @@ class GeneformerFineTuningModel(Geneformer):
         from rankformer.tasks.requirements import require_packages
 
         require_packages("transformers", "accelerate", "sklearn", extra="train")
-        _check_names("optimizer_params", params, list(inspect.signature(optimizer).parameters))
+        takes = inspect.signature(optimizer).parameters
+        if not any(each.kind == each.VAR_KEYWORD for each in takes.values()):
+            _check_names("optimizer_params", params, [name for name in takes if name != "params"])
         _check_names("lr_scheduler_params", scheduler or {}, ["name", "num_warmup_steps"])
-        decay = inspect.signature(optimizer).parameters.get("weight_decay")
+        decay = takes.get("weight_decay")
         default = 0.0 if decay is None or decay.default is decay.empty else decay.default
         scheduler = scheduler or {}
         return FineTuningRecipe(
@@ -310,7 +312,7 @@ def _check_names(argument: str, given: Mapping[str, Any], known: Sequence[str]) 
         raise SettingsError(
             f"{argument} has {odd[0]!r}.",
             f"Of {', '.join(known)}.",
-            f"Correct {argument}; the number of steps follows from epochs.",
+            f"Correct {argument}.",
         )
 
 

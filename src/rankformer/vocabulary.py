@@ -6,10 +6,11 @@
 import hashlib
 import os
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,12 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         _verify(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process: mappings that cannot be changed do not go there as they are."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        plain = {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
+        return _remake, (plain,)
 
     @classmethod
     def from_tables(
@@ -280,6 +287,13 @@ class Vocabulary:
 
         path = Path(path)
         return write_vocabulary(self, path / VOCABULARY_FILE if path.is_dir() else path)
+
+
+def _remake(values: Mapping[str, Any]) -> Vocabulary:
+    own: dict[str, Any] = {
+        k: MappingProxyType(v) if isinstance(v, dict) else v for k, v in values.items()
+    }
+    return Vocabulary(**own)
 
 
 def _whole_numbers(tokens: Mapping[str, int], name: str) -> dict[str, int]:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rankformer.data.class_names import read_class_names, tell_unmatched
+from rankformer.data.class_names import leave_out, read_class_names
 from rankformer.errors import SettingsError
 
 
@@ -16,23 +16,25 @@ from rankformer.errors import SettingsError
         pd.Series(["2", "10", None]),
         pd.Series(pd.Categorical([2, 10, None])),
         pd.Series(pd.Categorical([2.0, 10.0, None])),
-        pd.Series(["2", "10", "unassigned"]),
+        pd.concat([pd.Series([2.0]), pd.Series(["10", None], dtype="category")]),
     ],
-    ids=["float", "nullable", "text", "categorical", "categorical of floats", "a name for none"],
+    ids=["float", "nullable", "text", "categorical", "categorical of floats", "two files"],
 )
 def test_clusters_by_number_are_one_label_however_they_are_stored(column):
-    names = read_class_names(column, "the column", none=["unassigned"])
-    assert names.tolist() == ["2", "10", None]
+    assert read_class_names(column, "the column").tolist() == ["2", "10", None]
 
 
-def test_numbers_that_are_not_whole_are_no_classes():
-    with pytest.raises(SettingsError, match=r"the score holds numbers such as 0\.25"):
-        read_class_names(pd.Series([1.0, 0.25, np.nan]), "the score")
+@pytest.mark.parametrize("odd", [0.25, np.inf, 1e20], ids=str)
+@pytest.mark.parametrize("dtype", ["float64", object])
+def test_numbers_that_are_not_whole_are_no_classes(odd, dtype):
+    with pytest.raises(SettingsError, match="the score holds numbers such as"):
+        read_class_names(pd.Series([1.0, odd, np.nan], dtype=dtype), "the score")
 
 
-def test_a_name_for_none_that_is_not_there_is_told(caplog):
-    names = read_class_names(pd.Series(["T", "B", "unassigned"]), "cell_type")
-    tell_unmatched(names, ["unassigned"], "cell_type")
+def test_names_for_none(caplog):
+    names = read_class_names(pd.Series([0, 1, -1]), "cluster")
+    leave_out(names, [-1], "cluster")
+    assert names.tolist() == ["0", "1", None]
     assert not caplog.records
-    tell_unmatched(names, ["unassinged", "unassigned"], "cell_type")
-    assert "cell_type has no unassinged, which was said to be no label" in caplog.text
+    leave_out(names, ["unassinged"], "cluster")
+    assert "cluster has no unassinged, which was said to be no label" in caplog.text

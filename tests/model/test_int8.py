@@ -9,7 +9,14 @@ from tests.conftest import save_small_checkpoint, small_vocabulary
 
 from rankformer import Checkpoint, Embedder
 from rankformer.errors import SettingsError
-from rankformer.model.int8 import Int8Linear, with_int8_products
+from rankformer.model import int8
+from rankformer.model.int8 import Int8Linear, check_int8
+from rankformer.model.precision import cpu_flags
+from rankformer.tasks.embed import describe_run
+
+pytestmark = pytest.mark.skipif(
+    "avx512_vnni" not in cpu_flags(), reason="needs a CPU with AVX512-VNNI"
+)
 
 
 def linear(weight, bias):
@@ -92,11 +99,16 @@ def test_a_trained_model_says_nearly_the_same():
     assert np.abs(full - few).max() > 0
 
 
-def test_it_is_for_cpus(checkpoint):
+def test_it_is_for_cpus_that_multiply_so(monkeypatch):
+    check_int8(torch.device("cpu"))
     with pytest.raises(SettingsError, match="int8 was asked for on cuda"):
-        with_int8_products(checkpoint.encoder(), torch.device("cuda"))
+        check_int8(torch.device("cuda"))
+    monkeypatch.setattr(int8, "cpu_flags", lambda: {"avx2", "avx_vnni"})
+    with pytest.raises(SettingsError, match="a CPU without AVX512-VNNI"):
+        check_int8(torch.device("cpu"))
 
 
-def test_provenance_tells_it(checkpoint):
-    assert Embedder(checkpoint, device="cpu", dtype="int8").precision == "int8"
-    assert Embedder(checkpoint, device="cpu", dtype="float32").precision == "float32"
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+def test_results_tell_it(checkpoint, dtype):
+    embedder = Embedder(checkpoint, device="cpu", dtype=dtype)
+    assert describe_run(embedder, "cell", [])["dtype"] == dtype

@@ -27,7 +27,7 @@ def _nothing_remembered():
     ],
 )
 def test_cpus_that_need_no_measurement(monkeypatch, flags, dtype):
-    monkeypatch.setattr(precision, "_cpu_flags", lambda: flags)
+    monkeypatch.setattr(precision, "cpu_flags", lambda: flags)
     monkeypatch.setattr(precision, "_measure_gain", None)
     assert choose_dtype("auto", CPU, SPEC) is dtype
 
@@ -41,7 +41,7 @@ def test_the_measurement_finds_the_slower_dtype_and_puts_the_threads_back(monkey
         return (lambda: [work() for _ in range(3)]) if dtype is torch.bfloat16 else work
 
     monkeypatch.setattr(precision, "_layer_work", slow_bfloat16)
-    monkeypatch.setattr(precision, "_cpu_flags", lambda: {"avx512_bf16"})
+    monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx512_bf16"})
     before = torch.get_num_threads()
     assert choose_dtype("auto", CPU, SPEC) is torch.float32
     assert torch.get_num_threads() == before

@@ -278,6 +278,17 @@ def test_a_bin_file_of_something_else_is_told(tmp_path, content):
         read_tensors(path)
 
 
+def test_a_file_that_goes_away_while_it_is_read(bert, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file({name: each.contiguous() for name, each in bert.bert.state_dict().items()}, path)
+    tensors = read_tensors(path)
+    with pytest.raises(KeyError):
+        tensors["none of them"]
+    path.unlink()
+    with pytest.raises(CheckpointError, match="could not be read"):
+        tensors[next(iter(tensors))]
+
+
 def test_a_whole_pickled_model_is_refused(bert, tmp_path):
     path = tmp_path / "pytorch_model.bin"
     torch.save(bert, path)

@@ -245,3 +245,9 @@ def silhouette_scores(vectors, codes):
         to_other = distances[cell, ~own].mean()
         scores.append((to_other - within) / max(within, to_other))
     return np.array(scores)
+
+
+def test_small_classes_of_many_groups_are_folded_all_the_same():
+    codes, groups = np.array([0, 0, 1, 1, 2, 2]), np.array(list("abcdef"), object)
+    (draw,) = draw_folds(codes, groups, n_folds=5, n_seeds=1).draws
+    assert sorted(np.concatenate([test for _, test in draw])) == list(range(6))

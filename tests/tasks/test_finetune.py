@@ -29,6 +29,7 @@ from rankformer.tasks.finetune import (
     GeneTask,
     cross_validate,
     finetune,
+    found_recipe,
     search_recipe,
 )
 from rankformer.tasks.finetuning_material import gather_material
@@ -317,10 +318,12 @@ def test_killed_and_resumed(cells, model, tmp_path):
     pd.testing.assert_frame_equal(*tables)
 
 
-def kill_in_step_14(words):
+def kill_in_step_14(words, *, of_run=1):
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    n_runs = 0
     for line in process.stderr:
-        if line.startswith("Step 14 of"):
+        n_runs += line.startswith("Step 14 of")
+        if n_runs == of_run:
             process.send_signal(signal.SIGKILL)
             break
     process.communicate()
@@ -372,6 +375,60 @@ def test_a_search_finds_a_recipe(cells, model):
     assert 1e-5 <= found.learning_rate <= 3e-3
     assert replace(found, learning_rate=0.003, weight_decay=0.001, warmup_steps=2,
                    epochs=3.0) == recipe  # fmt: skip
+
+
+def test_a_search_is_taken_up_when_its_run_is_resumed(cells, model, tmp_path):
+    pytest.importorskip("optuna")
+    words = command(cells, model, tmp_path / "tuned", "--search", 2)
+    kill_in_step_14(words, of_run=3)  # after two trials
+    begun = json.loads((tmp_path / "tuned.run" / "settings.json").read_text())["recipe"]
+    other = subprocess.run([*words, "--resume", "--dropout", "0.1"], capture_output=True, text=True)
+    assert other.returncode == 2
+    assert "recipe.dropout was 0.3, is 0.1" in other.stderr
+    done = subprocess.run([*words, "--resume"], check=True, capture_output=True, text=True)
+    assert "Trial" not in done.stderr
+    record = json.loads((tmp_path / "tuned" / "training.json").read_text())
+    assert record["recipe"] == begun
+    assert begun["learning_rate"] != 1e-3
+
+
+def test_a_search_by_ray(cells, model):
+    """Its trials are processes, to which the cells go, also those of a file."""
+    pytest.importorskip("ray")
+    recipe = replace(RECIPE, max_steps=3)
+    settings = replace(SETTINGS, recipe=recipe)
+    found = search_recipe([cells], model, TASK, settings, n_trials=2, backend="ray")
+    assert 1e-5 <= found.learning_rate <= 3e-3
+
+
+def test_damaged_settings_of_a_run(tmp_path):
+    (tmp_path / "tuned.run").mkdir()
+    (tmp_path / "tuned.run" / "settings.json").write_text("[]")
+    with pytest.raises(OutputError, match="its settings are damaged"):
+        found_recipe(RECIPE, tmp_path / "tuned")
+
+
+def test_genes_to_validate_on_that_no_cell_has(cells, model, tmp_path):
+    """A loss of nothing would be the least of all."""
+    adata = ad.read_h5ad(cells)
+    symbols = list(adata.var_names)
+    table = pd.DataFrame({"gene": symbols[:40], "class": ["T", "B"] * 20})
+    opened = open_sources([adata], model.vocabulary)
+    material = gather_material(gather_training_cells(opened), GeneTask(table, "gene", "class"))
+    (split,) = material.splits(SplitPlan())
+    ids = model.vocabulary.ensembl_id_of[split.validation]
+    symbol_of = model.vocabulary.symbol_of
+    without = adata[:, ~adata.var_names.isin([symbol_of[each] for each in ids])].copy()
+    with pytest.raises(SettingsError, match="None of the genes to validate on is in the 240 cells"):
+        finetune([without], tmp_path / "tuned", model, GeneTask(table, "gene", "class"), SETTINGS)
+
+
+def test_cells_without_a_prediction_are_told(cells, model, tmp_path, caplog):
+    adata = ad.read_h5ad(cells)
+    adata.X = csr_matrix(adata.X.toarray() * (adata.obs["donor"] != "donor0").to_numpy()[:, None])
+    settings = replace(SETTINGS, recipe=replace(RECIPE, max_steps=2), plan=SplitPlan(n_folds=5))
+    cross_validate([adata], tmp_path / "folds", model, TASK, settings)
+    assert "are without a gene of the vocabulary: they have no prediction" in caplog.text
 
 
 def test_a_rate_that_is_too_high_is_told(cells, model, tmp_path):

@@ -55,6 +55,14 @@ def test_labels_that_cannot_be_learned(classes, numbers, weights, sentence):
         read_cell_labels(obs, classes, numbers, weights=weights)
 
 
+@pytest.mark.parametrize(
+    "values", [pd.date_range("2020", periods=3), np.array([1j, 2, 3])], ids=str
+)
+def test_what_is_no_number(values):
+    with pytest.raises(SettingsError, match="The label 'age' holds"):
+        read_numbers(pd.Series(values), "age")
+
+
 @pytest.fixture
 def genes():
     vocabulary = small_vocabulary()
@@ -73,6 +81,14 @@ def test_genes_by_any_identifier_from_a_file(genes, tmp_path):
         tokens, labels = read_gene_labels(tmp_path / name, vocabulary, gene="gene", label="kind")
         found = dict(zip(vocabulary.ensembl_id_of[tokens], labels.names, strict=True))
         assert found == {ids[0]: "x", ids[2]: "y", ids[5]: "x", ids[7]: "y"}
+
+
+def test_classes_of_genes_by_number_in_a_column_of_any_name(genes):
+    """``index`` is what the index of var is called elsewhere; a gap makes numbers floats."""
+    vocabulary, table = genes
+    table = table.assign(kind=[1.0, 0.0, 1.0, 1.0, np.nan]).rename(columns={"gene": "index"})
+    _, labels = read_gene_labels(table, vocabulary, gene="index", label="kind")
+    assert labels.head.classes == ("0", "1")
 
 
 def test_a_gene_with_two_classes(genes):

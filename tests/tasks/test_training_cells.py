@@ -1,5 +1,7 @@
 """Cells in any order: the tokens are those of tokenizing, wherever the cells lie."""
 
+import pickle
+
 import anndata as ad
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from tests.conftest import small_counts
 
 from rankformer.errors import SettingsError
 from rankformer.tasks.tokenize import open_sources, tokenize_cells
-from rankformer.tasks.training_cells import gather_training_cells
+from rankformer.tasks.training_cells import gather_training_cells, tokens_in_memory
 
 N_CELLS = (150, 1, 90)
 
@@ -50,6 +52,14 @@ def test_any_cells_in_any_order(files, vocabulary, expected, tmp_path, saved):
     rows = np.random.default_rng(0).permutation(len(cells))[:200]
     for row, found in zip(rows, cells_of(cells.take(rows)), strict=True):
         assert found.tolist() == expected[row].tolist()
+
+
+def test_as_tokens_they_go_to_another_process(files, vocabulary, expected):
+    cells = gather_training_cells(list(open_sources(files, vocabulary)))
+    cells.take(np.array([0]))
+    sent = pickle.loads(pickle.dumps(tokens_in_memory(cells)))
+    found = cells_of(sent.take(np.arange(len(cells))))
+    assert [each.tolist() for each in found] == [each.tolist() for each in expected]
 
 
 def test_parts_are_cells_of_their_own(files, vocabulary, expected):

@@ -82,5 +82,7 @@ def _main(
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     # Of the processes that torchrun starts, one tells.
-    quiet = quiet or os.environ.get("RANK", "0") != "0"
+    from rankformer.tasks.processes import is_first_process
+
+    quiet = quiet or not is_first_process()
     set_up_logging(logging.WARNING if quiet else logging.INFO)

@@ -29,8 +29,8 @@ from rankformer.cli.options import (
     TableEnsembl,
     TableIdentifier,
     Threads,
-    TrainedIn,
     TrainingDtype,
+    TrainingPrecision,
     UndoLog1p,
     UseRaw,
     WarmupSteps,
@@ -142,7 +142,7 @@ def finetune(
     ensembl_release: EnsemblRelease = None,
     min_recognised: MinRecognised = 0.5,
     device: Device = "auto",
-    dtype: TrainingDtype = TrainedIn.float32,
+    dtype: TrainingDtype = TrainingPrecision.float32,
     workers: Workers = 0,
     threads: Threads = None,
 ) -> None:
@@ -153,8 +153,9 @@ def finetune(
     from rankformer.model.checkpoint import Checkpoint
     from rankformer.tasks.finetune import (
         FineTuningSettings,
-        begun_recipe,
+        check_searched,
         cross_validate,
+        found_recipe,
         search_recipe,
     )
     from rankformer.tasks.finetune import finetune as train
@@ -186,12 +187,13 @@ def finetune(
     )  # fmt: skip
     limit_threads(threads)
     checkpoint = Checkpoint.open(model)
-    if not resume:
-        check_free(output)
-    if search is not None and resume:
-        settings = replace(settings, recipe=begun_recipe(output))
-    elif search is not None:
-        found = search_recipe(files, checkpoint, task, settings, n_trials=search)
+    if search is not None:
+        check_searched(settings)
+        if resume:
+            found = found_recipe(settings.recipe, output)
+        else:
+            check_free(output)
+            found = search_recipe(files, checkpoint, task, settings, n_trials=search)
         settings = replace(settings, recipe=found)
     if folds is None:
         train(files, output, checkpoint, task, settings)

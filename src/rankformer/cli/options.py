@@ -40,7 +40,7 @@ class Dtype(StrEnum):
     int8 = "int8"
 
 
-class TrainedIn(StrEnum):
+class TrainingPrecision(StrEnum):
     auto = "auto"
     float32 = "float32"
     bfloat16 = "bfloat16"
@@ -236,7 +236,7 @@ Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the run that was begun for this output.")
 ]
 TrainingDtype = Annotated[
-    TrainedIn,
+    TrainingPrecision,
     typer.Option(
         "--dtype", help="Of products; weights are float32.", rich_help_panel=HOW_THE_MODEL_RUNS
     ),

@@ -28,8 +28,8 @@ from rankformer.cli.options import (
     TableEnsembl,
     TableIdentifier,
     Threads,
-    TrainedIn,
     TrainingDtype,
+    TrainingPrecision,
     UndoLog1p,
     UseRaw,
     WarmupSteps,
@@ -125,7 +125,7 @@ def pretrain(
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda, mps.", rich_help_panel=HOW_THE_MODEL_RUNS)
     ] = "auto",
-    dtype: TrainingDtype = TrainedIn.float32,
+    dtype: TrainingDtype = TrainingPrecision.float32,
     workers: Workers = 0,
     threads: Threads = None,
 ) -> None:

@@ -1,7 +1,7 @@
 """Names of classes from a column: the one way in which labels are read, wherever they are."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 logger = logging.getLogger(__name__)
+_FIX = "Name another column (--label); finetune learns numbers as such (--regress)."
+# From here on floats stand for several whole numbers.
+_TOO_LARGE = 2.0**53
 
 
 def read_class_names(
-    column: "pd.Series[Any]", where: str, *, none: Collection[str] = ()
+    column: "pd.Series[Any]", where: str, *, fix: str = _FIX
 ) -> NDArray[np.object_]:
     """Names of classes as text.
 
@@ -25,44 +28,53 @@ def read_class_names(
     column
         Of any type. Whole numbers are written without a point: a missing value makes floats of a
         column of integers.
-    where
-        What a message calls the column.
-    none
-        Names that are no class, such as ``"unassigned"``.
+    where, fix
+        What a message calls the column, and what it says to do.
 
     Returns
     -------
-    (n,) object: texts, None where a value is missing or one of `none`.
+    (n,) object: texts, None where a value is missing.
 
     Raises
     ------
     SettingsError
         If it holds numbers that are not whole.
     """
-    import pandas as pd
-
-    known = column.dropna()
-    if isinstance(known.dtype, pd.CategoricalDtype):
-        known = known.astype(known.cat.categories.dtype)
-    if pd.api.types.is_float_dtype(known):
-        odd = known[known != known.round()]
-        if len(odd):
-            raise SettingsError(
-                f"{where} holds numbers such as {odd.iloc[0]:g}.",
-                "Labels: names of classes, or whole numbers that stand for them.",
-                "Name another column (--label); finetune learns numbers as such (--regress).",
-            )
-        known = known.astype(np.int64)
     names = np.full(len(column), None, dtype=object)
-    names[column.notna().to_numpy()] = known.astype(str).to_numpy(dtype=object)
-    names[np.isin(names.astype(str), list(none))] = None
+    known = column.notna().to_numpy()
+    try:
+        names[known] = [_name(value) for value in column[known]]
+    except ValueError as error:
+        raise SettingsError(
+            f"{where} holds numbers such as {error}.",
+            "Labels: names of classes, or whole numbers that stand for them.",
+            fix,
+        ) from error
     return names
 
 
-def tell_unmatched(names: NDArray[np.object_], none: Collection[str], where: str) -> None:
-    """Warn of names that were said to be no class and are not there; given names without them."""
-    absent = sorted(set(none) - set(names.tolist()))
+def leave_out(names: NDArray[np.object_], none: Iterable[object], where: str) -> None:
+    """Put None in the place of names that are no class, such as ``unassigned``; in place.
+
+    One that is not there is told: it may be misspelt.
+    """
+    tell_unmatched(names, none, where)
+    names[np.isin(names.astype(str), [str(each) for each in none])] = None
+
+
+def tell_unmatched(names: NDArray[np.object_], none: Iterable[object], where: str) -> None:
+    """Warn of names that were said to be no class, and are not there."""
+    absent = sorted({str(each) for each in none} - set(names.tolist()))
     if absent:
         logger.warning(
             "%s has no %s, which was said to be no label.", where, " and no ".join(absent)
         )
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, float | np.floating):
+        return str(value)
+    number = float(value)
+    if not number.is_integer() or abs(number) >= _TOO_LARGE:
+        raise ValueError(f"{number:g}")
+    return str(int(number))

@@ -18,7 +18,7 @@ from rankformer.model.batching import TokenBudget, run_batches
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.device import choose_device
 from rankformer.model.encoder import Encoder, PackedBatch
-from rankformer.model.int8 import with_int8_products
+from rankformer.model.int8 import check_int8, put_int8_products
 from rankformer.model.pooling import GenePlaces, cls_of_cells, mean_of_genes
 from rankformer.model.precision import choose_dtype
 from rankformer.model.spec import LayerNumbering
@@ -65,8 +65,8 @@ class Embedder:
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     dtype
         ``"auto"`` (bfloat16 where that is faster, see `choose_dtype`), ``"float32"``,
-        ``"bfloat16"``, ``"float16"``; ``"int8"``, on CPUs, where products take 8 bits and all else
-        is float32 (see `Int8Linear`). Results are float32 in any case.
+        ``"bfloat16"``, ``"float16"``; ``"int8"``, on CPUs with AVX512-VNNI, where products take 8
+        bits and all else is float32 (see `Int8Linear`). Results are float32 in any case.
     max_cells
         The most cells of one batch; as many as the memory allows unless given.
     encoder
@@ -99,13 +99,15 @@ class Embedder:
         self.layer = checkpoint.spec.hidden_state_index(emb_layer, numbering)
         self.device = choose_device(device)
         takes_int8 = dtype == "int8"
+        if takes_int8:
+            check_int8(self.device)
         self.dtype = choose_dtype("float32" if takes_int8 else dtype, self.device, checkpoint.spec)
         self.precision = "int8" if takes_int8 else str(self.dtype).removeprefix("torch.")
         # A copy: what is being trained keeps its dtype and device.
         own = deepcopy(encoder) if encoder is not None else checkpoint.encoder()
         self.encoder = own.to(self.device, self.dtype).eval()
         if takes_int8:
-            with_int8_products(self.encoder, self.device)
+            put_int8_products(self.encoder)
         n_at_once = torch.get_num_threads() if self.device.type == "cpu" else 1
         self.budget = TokenBudget.for_memory(
             checkpoint.spec, self.device, self.dtype, max_cells, n_at_once

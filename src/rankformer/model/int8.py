@@ -1,4 +1,4 @@
-"""Products of whole numbers of 8 bits, for CPUs: less time, a quarter of the memory for weights.
+"""Products of whole numbers of 8 bits, for CPUs: less time, a quarter of the layers' weights.
 
 Shapes: T tokens, I inputs, O outputs of a product.
 """
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from rankformer.data.kernels import compile_kernel
 from rankformer.errors import SettingsError
 from rankformer.model.encoder import Encoder
+from rankformer.model.precision import cpu_flags
+
+_NEEDED = "avx512_vnni"
 
 
 class Int8Linear(nn.Module):
@@ -17,7 +20,8 @@ class Int8Linear(nn.Module):
 
     Each output has a scale for its weights, and each token one for its inputs, taken anew from
     their largest value (Yao et al., ZeroQuant, NeurIPS 2022), so that what a cell gives does not
-    depend on the cells beside it. Sums are exact. Gradients do not pass.
+    depend on the cells beside it. Sums are exact. Gradients do not pass, and there is no way back
+    to weights that could be saved.
 
     Parameters
     ----------
@@ -33,35 +37,39 @@ class Int8Linear(nn.Module):
         self.bias: Tensor
         self.register_buffer("weight_OI", weight_OI)
         self.register_buffer("scale_O", scale_O)
-        self.register_buffer("bias", linear.bias.detach())
+        self.register_buffer("bias", linear.bias.detach().clone())
 
     def forward(self, inputs_TI: Tensor) -> Tensor:
         """(T, O) float32 of (T, I) float32."""
-        rounded_TI, scale_T = _quantize(inputs_TI)
+        rounded_TI, scale_T = _quantize(inputs_TI.detach())
         sums_TO: Tensor = torch._int_mm(rounded_TI, self.weight_OI.t())
         _scale_sums(sums_TO.numpy(), scale_T.numpy(), self.scale_O.numpy(), self.bias.numpy())
         return sums_TO.view(torch.float32)
 
 
-def with_int8_products(encoder: Encoder, device: torch.device) -> Encoder:
-    """Put `Int8Linear` into the layers of an encoder, in place.
+def check_int8(device: torch.device) -> None:
+    """Refuse int8 where it would be slow or, with older versions of torch, overflow.
 
     Raises
     ------
     SettingsError
-        On another device than a CPU.
+        On anything but a CPU that Linux says has AVX512-VNNI.
     """
-    if device.type != "cpu":
+    if device.type != "cpu" or _NEEDED not in cpu_flags():
+        where = "a CPU without AVX512-VNNI" if device.type == "cpu" else str(device)
         raise SettingsError(
-            f"int8 was asked for on {device}.",
-            "A CPU, for which it is made.",
-            "Use bfloat16 there (--dtype bfloat16), or the CPU (--device cpu).",
+            f"int8 was asked for on {where}.",
+            "A CPU with AVX512-VNNI under Linux, for which it is made.",
+            "Leave dtype (--dtype) out to have what suits the machine.",
         )
+
+
+def put_int8_products(encoder: Encoder) -> None:
+    """Put `Int8Linear` into the layers of an encoder on a CPU, in place."""
     for layer in encoder.layers:
         for name, module in list(layer.named_children()):
             if isinstance(module, nn.Linear):
                 setattr(layer, name, Int8Linear(module))
-    return encoder
 
 
 def _quantize(rows: Tensor) -> tuple[Tensor, Tensor]:

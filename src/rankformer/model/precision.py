@@ -55,7 +55,7 @@ def choose_dtype(dtype: str, device: torch.device, spec: EncoderSpec) -> torch.d
 def _bfloat16_is_faster(device: torch.device, d_model: int, n_heads: int) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    flags = _cpu_flags() if device.type == "cpu" else set()
+    flags = cpu_flags() if device.type == "cpu" else set()
     if not flags & {"avx512_bf16", "bf16"} or "amx_bf16" in flags:
         return "amx_bf16" in flags
     gain = _measure_gain(d_model, n_heads)
@@ -105,7 +105,7 @@ def _cpu_seconds(work: Callable[[], object]) -> float:
     return time.thread_time() - began
 
 
-def _cpu_flags() -> set[str]:
+def cpu_flags() -> set[str]:
     """What the CPU can do, as Linux tells it; empty elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

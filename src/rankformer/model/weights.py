@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -123,12 +124,14 @@ class _OneByOne(Mapping[str, Tensor]):
     def __init__(self, file: Path) -> None:
         from safetensors import safe_open
 
-        self._open = partial(safe_open, file, framework="pt")
+        self._file, self._open = file, partial(safe_open, file, framework="pt")
         with self._open() as tensors:
             self._names = list(tensors.keys())
 
     def __getitem__(self, name: str) -> Tensor:
-        with self._open() as tensors:
+        if name not in self:
+            raise KeyError(name)
+        with _reading(self._file), self._open() as tensors:
             tensor: Tensor = tensors.get_tensor(name)
         return tensor
 
@@ -150,8 +153,14 @@ def read_tensors(file: Path) -> Mapping[str, Tensor]:
     CheckpointError
         If the file is damaged or holds anything but tensors.
     """
+    with _reading(file):
+        return _read(file)
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
     try:
-        tensors = _read(file)
+        yield
     # torch and safetensors raise many kinds of errors on damaged files, depending on the bytes.
     except Exception as error:
         raise CheckpointError(
@@ -159,7 +168,6 @@ def read_tensors(file: Path) -> Mapping[str, Tensor]:
             "Weights as safetensors, or as a PyTorch file of tensors only; no code is run.",
             "Fetch the checkpoint again: the file may be cut short or be a Git LFS pointer.",
         ) from error
-    return tensors
 
 
 def _reason(error: Exception) -> str:

@@ -106,7 +106,10 @@ def _read_predictions(cells: EvaluationCells, predicted: str) -> Predictions:
         confidence = _read_confidence(obs[predicted + PROBABILITY], cells.name)
     if predicted + UNCERTAIN in obs:
         uncertain = _read_marks(obs[predicted + UNCERTAIN], cells.name)
-    labels = read_class_names(obs[predicted], f"obs[{predicted!r}] of {cells.name}").astype(str)
+    labels = read_class_names(
+        obs[predicted], f"obs[{predicted!r}] of {cells.name}",
+        fix="Name another column (--predicted).",
+    ).astype(str)  # fmt: skip
     if cells.probabilities is None:
         return Predictions(labels, confidence, uncertain=uncertain)
     classes, probabilities = cells.probabilities

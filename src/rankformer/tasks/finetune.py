@@ -30,8 +30,8 @@ from rankformer.tasks.finetuning_material import (
 )
 from rankformer.tasks.finetuning_result import FinishedModel, finish, write_finished
 from rankformer.tasks.model_card import describe_data, describe_training
-from rankformer.tasks.processes import is_first_process
-from rankformer.tasks.recipes import FineTuningRecipe
+from rankformer.tasks.processes import is_first_process, wait_for
+from rankformer.tasks.recipes import SEARCHED, FineTuningRecipe
 from rankformer.tasks.requirements import require_packages
 from rankformer.tasks.splits import PARTS, PartSplit, SplitPlan
 from rankformer.tasks.tokenize import ReadingOptions, open_sources
@@ -189,12 +189,7 @@ def search_recipe(
     -------
     The recipe of `settings` with what was found.
     """
-    if settings.plan.n_folds is not None:
-        raise SettingsError(
-            "A search and folds were asked for together.",
-            "One of the two: a recipe found on one fold has seen what the other folds test on.",
-            "Search first without folds (--folds), on other cells if figures are to be reported.",
-        )
+    check_searched(settings)
     model = Checkpoint.open(model)
     require_packages(backend, extra="search")
     from rankformer.tasks.recipe_search import search_with_trainer
@@ -211,15 +206,32 @@ def search_recipe(
         )  # fmt: skip
 
 
-def begun_recipe(output: str | os.PathLike[str]) -> FineTuningRecipe:
-    """The recipe of a run that was begun, such as one that a search found.
+def check_searched(settings: FineTuningSettings) -> None:
+    """Refuse a search together with folds.
+
+    Raises
+    ------
+    SettingsError
+        If folds are asked for.
+    """
+    if settings.plan.n_folds is not None:
+        raise SettingsError(
+            "A search and folds were asked for together.",
+            "One of the two: a recipe found on one fold has seen what the other folds test on.",
+            "Search first without folds (--folds), on other cells if figures are to be reported.",
+        )
+
+
+def found_recipe(recipe: FineTuningRecipe, output: str | os.PathLike[str]) -> FineTuningRecipe:
+    """A recipe with what `search_recipe` found for a run that was begun.
 
     Raises
     ------
     OutputError
-        If there is none.
+        If none was begun for this output.
     """
-    return FineTuningRecipe(**TrainingRun(Path(output)).settings()["recipe"])
+    begun = TrainingRun(Path(output)).settings().get("recipe", {})
+    return replace(recipe, **{name: begun[name] for name in SEARCHED if name in begun})
 
 
 @contextmanager
@@ -297,7 +309,7 @@ def _finetune_on(
         record = {**record, "plan": asdict(settings.plan), "grouped": material.groups is not None}
         write_finished(output, finished, material, split, model, recipe, record, settings.words)
         _tell(finished, split)
-    trainer.accelerator.wait_for_everyone()
+    wait_for(output)
     return FineTunedModel.open(output)
 
 

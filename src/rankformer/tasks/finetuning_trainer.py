@@ -200,7 +200,7 @@ def _gene_outputs(
     rows: NDArray[np.int64],
     n_outputs: int,
 ) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Mean outputs for each gene over the cells that have it, as it is tested; and its label."""
+    """Mean outputs for each gene over those of the cells that have it, and its label."""
     truth = torch.from_numpy(batches.truth)
     sums, n_places = torch.zeros(truth.shape[1], n_outputs), torch.zeros(truth.shape[1])
     for inputs in _in_batches(objective, batches, rows):
@@ -209,6 +209,14 @@ def _gene_outputs(
         sums.index_add_(0, tokens, output.cpu())
         n_places += torch.bincount(tokens, minlength=truth.shape[1])
     seen = n_places > 0
+    if not seen.any():
+        raise SettingsError(
+            f"None of the genes to validate on is in the {len(rows):,} cells that they are "
+            "validated in.",
+            "At least one, to decide when to stop.",
+            "Pass more cells or genes, raise validation_share (--validation-share), or choose "
+            "another seed.",
+        )
     return [sums[seen] / n_places[seen, None]], truth[:, seen]
 
 

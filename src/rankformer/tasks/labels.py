@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rankformer.data.class_names import read_class_names, tell_unmatched
+from rankformer.data.class_names import leave_out, read_class_names
 from rankformer.data.genes import map_genes
 from rankformer.errors import SettingsError
 from rankformer.model.heads import Head
@@ -79,9 +79,9 @@ def read_classes(
         If there are not two classes, or numbers that are not whole.
     """
     where = f"The label {name!r}"
-    texts = pd.Series(read_class_names(column, where), dtype=object)
-    tell_unmatched(texts.to_numpy(), unlabelled, where)
-    texts = texts.where(~texts.isin(list(unlabelled)), None)
+    names = read_class_names(column, where)
+    leave_out(names, unlabelled, where)
+    texts = pd.Series(names, dtype=object)
     classes = tuple(sorted(texts.dropna().unique()))
     if len(classes) < 2:
         raise SettingsError(
@@ -126,6 +126,7 @@ def as_numbers(column: "pd.Series[Any]", name: str) -> NDArray[np.float32]:
         values = column.astype(object).where(column.notna(), np.nan).astype(np.float32).to_numpy()
     except (TypeError, ValueError) as error:
         odd = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
+        odd = odd if len(odd) else column.dropna()
         raise SettingsError(
             f"The label {name!r} holds {odd.iloc[0]!r}.",
             "Numbers, to be predicted as such.",
@@ -223,9 +224,11 @@ def read_gene_labels(
     require_column(table, gene, "--gene-column", "The table of genes")
     require_column(table, label, "--label", "The table of genes")
     known = table[[gene, label]].dropna()
-    var = pd.DataFrame({gene: known[gene].astype(str).to_numpy()})
-    own = known[label].set_axis(map_genes(var, vocabulary, gene_ids=gene).tokens)
-    own = own[own.index >= 0].map(str)
+    names = read_class_names(known[label], f"The column {label!r} of the table of genes")
+    column = f"{gene} of the table"
+    var = pd.DataFrame({column: known[gene].astype(str).to_numpy()})
+    own = pd.Series(names, map_genes(var, vocabulary, gene_ids=column).tokens)
+    own = own[own.index >= 0]
     classes_of = own.groupby(level=0).agg(set)
     twofold = classes_of[classes_of.map(len) > 1]
     if len(twofold):
@@ -235,9 +238,9 @@ def read_gene_labels(
             "One class for each gene.",
             "Remove the rows that are wrong from the table.",
         )
-    column = classes_of.map(lambda each: next(iter(each)))
-    labels = read_classes(column, label, unlabelled=unlabelled)
-    tokens = column.index.to_numpy(np.int64)[labels.known]
+    classes = classes_of.map(lambda each: next(iter(each)))
+    labels = read_classes(classes, label, unlabelled=unlabelled)
+    tokens = classes.index.to_numpy(np.int64)[labels.known]
     return tokens, Labels(labels.head, labels.truth[labels.known])
 
 

@@ -31,9 +31,6 @@ from rankformer.tasks.recipes import TrainingRecipe
 from rankformer.tasks.training_run import TrainingRun
 
 logger = logging.getLogger(__name__)
-# What the first process does alone while others wait, such as predicting what is held out, takes as
-# long as it takes; where it fails, torchrun ends the others.
-_PATIENCE_S = 7 * 24 * 3600
 WriteModel = Callable[[Path, Sequence[dict[str, Any]]], object]
 """Writes the model as it is to a folder; given the log of the run so far."""
 MakeBatch = Callable[[Sequence[int]], dict[str, Tensor]]
@@ -288,7 +285,6 @@ def training_arguments(
         remove_unused_columns=False,
         disable_tqdm=True,
         ddp_find_unused_parameters=False,
-        ddp_timeout=_PATIENCE_S,
         ddp_backend="gloo" if is_distributed() and device.type == "cpu" else None,
         report_to=["tensorboard"] if saves and find_spec("tensorboard") is not None else [],
     )

@@ -22,6 +22,7 @@ from rankformer.tasks.packed_trainer import training_arguments
 from rankformer.tasks.processes import is_distributed
 from rankformer.tasks.recipes import FineTuningRecipe
 from rankformer.tasks.splits import PartSplit
+from rankformer.tasks.training_cells import tokens_in_memory
 
 logger = logging.getLogger(__name__)
 _RATES, _DECAYS, _MOST_EPOCHS, _MOST_WARMUP = (1e-5, 3e-3), (1e-4, 1e-1), 10, 500
@@ -51,6 +52,9 @@ def search_with_trainer(
             "One process: each trial is a run of its own.",
             "Search without torchrun, then train with what was found.",
         )
+    if backend == "ray":
+        # Its trials are processes, and get the material.
+        material = replace(material, cells=tokens_in_memory(material.cells))
     rows = material.cells_of(split.train)
     with tempfile.TemporaryDirectory() as folder:
         arguments = training_arguments(
@@ -70,7 +74,8 @@ def search_with_trainer(
         )  # fmt: skip
         best: Any = trainer.hyperparameter_search(
             hp_space=_space(backend), n_trials=n_trials, backend=backend, direction="minimize",
-            compute_objective=lambda figures: figures["eval_loss"], **_seeded(backend, recipe.seed),
+            compute_objective=lambda figures: figures["eval_loss"],
+            **_arguments(backend, recipe.seed, folder),
         )  # fmt: skip
     found = dict(best.hyperparameters)
     logger.info("Least loss %.4f with %s.", best.objective, found)
@@ -83,10 +88,10 @@ def search_with_trainer(
     )
 
 
-def _seeded(backend: str, seed: int) -> dict[str, Any]:
-    """Arguments that draw the trials by the seed; ray takes NumPy's, which the Trainer sets."""
+def _arguments(backend: str, seed: int, folder: str) -> dict[str, Any]:
+    """Of the back end: draws by the seed (ray takes NumPy's, which the Trainer sets), its files."""
     if backend == "ray":
-        return {}
+        return {"storage_path": folder, "verbose": 0}
     from optuna.samplers import TPESampler
 
     return {"sampler": TPESampler(seed=seed)}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rankformer.data.class_names import read_class_names, tell_unmatched
+from rankformer.data.class_names import leave_out, read_class_names
 from rankformer.errors import CheckpointError, SettingsError
 from rankformer.model.embedder import Embedder, Pooling
 from rankformer.tasks.embed import describe_run, fill_vectors, tell_missing
@@ -164,8 +164,8 @@ def read_labels(
         for label in labels
     }
     for label, values in named.items():
-        tell_unmatched(values, unlabelled, f"The label {label} of the reference")
-        values[np.isin(values.astype(str), [UNKNOWN, *unlabelled])] = None
+        leave_out(values, unlabelled, f"The label {label} of the reference")
+        values[values == UNKNOWN] = None
         _check_classes(label, {each for each in values if each is not None})
     return named
 

@@ -219,9 +219,6 @@ def _folds(
             "Lower n_folds (--folds)"
             + ("." if groups is None else ", or name a column with more groups (--group)."),
         )
-    # Where no class has a member for each fold there is nothing to stratify by.
-    if pd.Series(own).value_counts().iloc[0] < n_folds:
-        own = np.full(len(units), "")
     found = draw_stratified_folds(
         own, None if groups is None else groups[units], n_folds=n_folds, seed=seed
     )
@@ -242,11 +239,12 @@ def draw_stratified_folds(
     Parameters
     ----------
     classes
-        (n,) of any type, of which the largest has a member for each fold.
+        (n,) of any type. Where none has a member for each fold there is nothing to stratify by.
     groups
         (n,) of any type, or None.
     n_folds, seed
-        How many, and how they are drawn. Of groups that are unlike in size there may be fewer.
+        How many, at most as many as units or groups, and how they are drawn. Of groups that are
+        unlike in size there may be fewer.
 
     Returns
     -------
@@ -254,6 +252,8 @@ def draw_stratified_folds(
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+    if pd.Series(classes).value_counts().iloc[0] < n_folds:
+        classes = np.zeros(len(classes), np.int64)
     kind = StratifiedKFold if groups is None else StratifiedGroupKFold
     splitter: Any = kind(n_folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():

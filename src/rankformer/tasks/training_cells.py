@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from scipy.sparse import csr_matrix
 from rankformer.data.block_shuffle import BLOCK_CELLS, BLOCKS_MIXED
 from rankformer.data.rank_value import encode_rank_values
 from rankformer.data.thinning import split_counts, split_genes
+from rankformer.data.tokens import TokenizedCells
 from rankformer.errors import SettingsError
 from rankformer.ragged import Ragged
 from rankformer.tasks.tokenize import SavedTokens, TokenSource, TokenStream
@@ -52,6 +54,14 @@ class TrainingCells(ABC, Generic[S]):
 
     def __len__(self) -> int:
         return int(self._ends[-1])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the blocks that were read, for another process."""
+        return {name: value for name, value in self.__dict__.items() if name != "_block"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._block = lru_cache(_BLOCKS_KEPT)(self._read_block)
 
     @cached_property
     def obs(self) -> pd.DataFrame:
@@ -168,6 +178,16 @@ def gather_training_cells(sources: Sequence[TokenSource]) -> CountedCells | Toke
             "Tokenize the counts first: rankformer tokenize FILE -o FOLDER --model MODEL.",
         )
     return CountedCells(counted) if counted else TokenCells(saved)
+
+
+def tokens_in_memory(cells: CountedCells | TokenCells) -> TokenCells:
+    """The same cells as tokens, which can go to another process; open files cannot."""
+    parts = []
+    for start in range(0, len(cells), BLOCK_CELLS):
+        ragged = cells.take(np.arange(start, min(start + BLOCK_CELLS, len(cells))))
+        parts.append(TokenizedCells.from_ragged(ragged))
+    tokens = TokenizedCells.concatenate(parts)
+    return TokenCells([SavedTokens(Path(cells.sources[0].name), tokens, cells.vocabulary)])
 
 
 def _join(parts: Sequence[_Cells]) -> _Cells:

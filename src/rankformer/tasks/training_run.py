@@ -94,6 +94,8 @@ class TrainingRun:
         """
         try:
             settings: dict[str, Any] = json.loads((self.folder / _SETTINGS_FILE).read_text("utf-8"))
+            if not isinstance(settings, dict):
+                raise ValueError("its settings are damaged")
         except (OSError, ValueError) as error:
             raise OutputError(
                 f"There is no run to resume in {self.folder}: {error}.",
