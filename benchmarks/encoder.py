@@ -303,7 +303,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True, help="JSON of all figures")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.n_genes and not arguments.cells:
+        parser.error("--n-genes thins the cells of --cells")
+    return arguments
 
 
 def main() -> None:

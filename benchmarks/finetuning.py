@@ -140,14 +140,17 @@ def gene_sets(folders: argparse.Namespace, seed: int) -> Figures:
             tested = [read_tested(model).dropna(subset=SHARE) for model in models]
         found[f"{name}: genes"] = float(sum(map(len, tested)))
         folds = [auc(each["true_class"], each[SHARE]) for each in tested]
-        found[f"{name}: fine-tuned"] = float(np.mean(folds))
+        found[f"{name}: fine-tuned"] = float(np.nanmean(folds))
         genes = {gene for each in tested for gene in each["gene"]}
         folds = [auc(*each) for each in expression_baseline(adata, table, splits, genes)]
-        found[f"{name}: regression, expression"] = float(np.mean(folds))
+        found[f"{name}: regression, expression"] = float(np.nanmean(folds))
     return found
 
 
 def auc(truth: pd.Series[Any], share: Any) -> float:
+    """NaN where a fold has genes of one class alone."""
+    if truth.nunique() < 2:
+        return float("nan")
     return float(roc_auc_score(truth == "yes", share))
 
 
