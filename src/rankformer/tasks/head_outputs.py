@@ -32,9 +32,12 @@ def cell_outputs(
     pooling: Literal["cell", "cls"],
 ) -> list[NDArray[np.float32]]:
     """Outputs of each head for all cells of all blocks: (n_cells, n_outputs), NaN without genes."""
-    vectors = [embedder.cells(ragged, pooling) for ragged in blocks]
-    joined = np.concatenate(vectors) if vectors else np.empty((0, embedder.d_model), np.float32)
-    return [apply_head(module, joined) for module in modules]
+    none = np.empty((0, embedder.d_model), np.float32)
+    parts = [[apply_head(module, none) for module in modules]]
+    for ragged in blocks:
+        vectors = embedder.cells(ragged, pooling)
+        parts.append([apply_head(module, vectors) for module in modules])
+    return [np.concatenate(own) for own in zip(*parts, strict=True)]
 
 
 def gene_outputs(
