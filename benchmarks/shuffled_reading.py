@@ -14,8 +14,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import anndata
 import numpy as np
+from cells import repeat_cells
 from machine import describe_machine
 from reporting import markdown_table, spread, write_json
 
@@ -25,15 +25,6 @@ from rankformer.tasks.tokenize import open_sources
 from rankformer.tasks.training_cells import gather_training_cells
 
 HEADER = ("from", "cells", "cells/s", "tokens/s")
-
-
-def repeat_cells(path: Path, n_cells: int, folder: Path) -> Path:
-    """Write the cells of a file over and over."""
-    adata = anndata.read_h5ad(path)
-    many = anndata.concat([adata] * -(-n_cells // adata.n_obs), merge="same")[:n_cells].copy()
-    many.obs_names = [f"cell{index}" for index in range(many.n_obs)]
-    many.write_h5ad(folder / "cells.h5ad", compression="gzip")
-    return folder / "cells.h5ad"
 
 
 def read_epoch(source: Path, vocabulary: Vocabulary, batch_size: int) -> dict[str, float]:
@@ -60,7 +51,8 @@ def main() -> None:
     arguments = parser.parse_args()
     vocabulary = Vocabulary.load(arguments.vocabulary)
     with tempfile.TemporaryDirectory() as temporary:
-        counts = repeat_cells(arguments.cells, arguments.n_cells, Path(temporary))
+        counts = Path(temporary) / "cells.h5ad"
+        repeat_cells(arguments.cells, arguments.n_cells, counts)
         options = ReadingOptions(gene_ids="ensembl_id")
         tokens = tokenize_cells(counts, vocabulary, options).save(Path(temporary) / "tokens")
         found: dict[str, list[dict[str, Any]]] = {"tokens": [], "compressed .h5ad": []}
