@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rankformer.data.kernels import compile_kernel
 from rankformer.errors import SettingsError
+from rankformer.kernels import compile_kernel
 from rankformer.model.encoder import Encoder
 from rankformer.model.precision import cpu_flags
 
