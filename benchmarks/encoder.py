@@ -242,10 +242,9 @@ def ratio_row(result: dict[str, Any], side: str) -> list[str]:
 
 
 def ceiling_row(result: dict[str, Any], side: str) -> list[str]:
-    """A side beside what the machine's products and attention reach alone in its dtype."""
+    """A side beside what products and attention reach alone; peers beside ours in float32."""
     rounds = result["rounds"][side]
-    dtype = "bfloat16" if side.endswith("bfloat16") else "float32"
-    own = result["rounds"][f"rankformer {dtype}"]
+    own = rounds if side.startswith("rankformer") else result["rounds"]["rankformer float32"]
     seconds = [each["seconds"]["embed"] for each in rounds]
     parts = [median(each["seconds_of_parts"]) for each in own]
     measured = [each for figures in own for each in figures["rounds"]]

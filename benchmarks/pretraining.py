@@ -3,13 +3,17 @@
 One step is forward, backward and AdamW. The sides take turns, step by step, on batches of the same
 cells: packed, as rankformer does; BertForMaskedLM, padded to the longest cell of a batch; and the
 same with batches grouped by length. Tokens counted are those of the cells; padding is none.
+
+Operations of a step are those of three forward passes (backward takes two), of the cells' tokens
+and masked genes alone; their rate is held against that of one large matrix product, measured in
+the same run, device and dtype.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from machine import describe_machine, load_average
-from reporting import markdown_table, spread, write_json
+from reporting import markdown_table, short, spread, write_json
 from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM
 
@@ -31,7 +35,14 @@ from rankformer.tasks.tokenize import open_tokens
 from rankformer.tasks.training_cells import gather_training_cells
 
 OURS, PADDED, GROUPED = "rankformer, packed", "BertForMaskedLM, padded", "the same, by length"
-HEADER = ("side", "tokens/s", "CPU s a step", "times padded", "loss of the first step")
+HEADER = (
+    "side", "tokens/s", "CPU s a step", "times padded", "TFLOP/s", "share of a product's",
+    "loss of the first step",
+)  # fmt: skip
+# Rows and columns of the product that stands for what the device can do.
+_PRODUCT_SIZE = {"cpu": 2_048, "cuda": 8_192}
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+Packing = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
 @dataclass
@@ -41,17 +52,26 @@ class Side:
     model: torch.nn.Module
     batches: list[dict[str, Tensor]]
     n_tokens: list[int]
+    flops: list[int] = field(default_factory=list)
+    device: str = "cpu"
+    dtype: torch.dtype = torch.float32
     seconds: list[float] = field(default_factory=list)
     cpu_seconds: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.model.to(self.device)
+        self.batches = [
+            {key: value.to(self.device) for key, value in batch.items()} for batch in self.batches
+        ]
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, weight_decay=0.001)
 
     def step(self, turn: int) -> None:
-        """Forward, backward, update."""
+        """Forward, backward, update; reading the loss waits for the device."""
         began, cpu = time.perf_counter(), time.process_time()
-        loss = self.model(**self.batches[turn])["loss"]
+        is_mixed = self.dtype != torch.float32
+        with torch.autocast(self.device, self.dtype, enabled=is_mixed):
+            loss = self.model(**self.batches[turn])["loss"]
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -79,15 +99,13 @@ def make_batches(make: MaskedBatches, orders: Iterator[np.ndarray]) -> list[dict
     return [make(rows) for rows in orders]
 
 
-def make_sides(arguments: argparse.Namespace, vocabulary: Vocabulary) -> dict[str, Side]:
+def make_sides(
+    arguments: argparse.Namespace, vocabulary: Vocabulary, spec: EncoderSpec
+) -> dict[str, Side]:
     """All sides, of equal weights, with batches of the same cells."""
     options = ReadingOptions(gene_ids="ensembl_id")
     cells = gather_training_cells([open_tokens(arguments.cells, vocabulary, options)])
     make = MaskedBatches(cells, seed=0)
-    shape = {**published_shape(arguments.model), "dropout": 0.0, "attention_dropout": 0.0}
-    if arguments.dropout:
-        shape = published_shape(arguments.model)
-    spec = EncoderSpec(vocab_size=vocabulary.size, max_positions=vocabulary.input_length, **shape)
     torch.manual_seed(0)
     ours = MaskedLanguageModel(Encoder(spec))
     n_cells = arguments.steps * arguments.batch_size
@@ -96,18 +114,43 @@ def make_sides(arguments: argparse.Namespace, vocabulary: Vocabulary) -> dict[st
     by_length = rows[np.argsort(lengths, kind="stable")]
     mixed = make_batches(make, iter(rows.reshape(arguments.steps, -1)))
     grouped = make_batches(make, iter(by_length.reshape(arguments.steps, -1)))
+
+    def make_side(model: torch.nn.Module, batches: list[dict[str, Tensor]], pack: Packing) -> Side:
+        tokens = [int(batch["offsets"][-1]) for batch in batches]
+        flops = [step_flops(spec, batch) for batch in batches]
+        dtype = _DTYPES[arguments.dtype]
+        return Side(model, list(map(pack, batches)), tokens, flops, arguments.device, dtype)
+
+    sides = {OURS: make_side(PretrainingObjective(ours, [0, 1]).train(), mixed, dict)}
     config = BertConfig(**{**spec.to_config(), "architectures": None})
-    sides = {OURS: Side(PretrainingObjective(ours, [0, 1]).train(), mixed, count(mixed))}
     for name, batches in ((PADDED, mixed), (GROUPED, grouped)):
         bert = BertForMaskedLM(config).train()
         bert.load_state_dict(hugging_face_tensors(ours), strict=False)
-        sides[name] = Side(bert, list(map(pad, batches)), count(batches))
+        sides[name] = make_side(bert, batches, pad)
     return sides
 
 
-def count(batches: list[dict[str, Tensor]]) -> list[int]:
-    """Tokens of the cells of each batch."""
-    return [int(batch["offsets"][-1]) for batch in batches]
+def step_flops(spec: EncoderSpec, batch: dict[str, Tensor]) -> int:
+    """Operations of one step on the cells' own tokens, whatever a side computes besides."""
+    offsets = batch["offsets"].tolist()
+    attention = sum(spec.attention_flops(stop - start) for start, stop in pairwise(offsets))
+    each_masked = 2 * spec.d_model * (spec.d_model + spec.vocab_size)
+    head = len(batch["places"]) * each_masked
+    return 3 * (spec.product_flops(offsets[-1]) + attention + head)
+
+
+def product_rate(device: str, dtype: torch.dtype) -> float:
+    """FLOP/s of one large matrix product: what the device can do."""
+    size = _PRODUCT_SIZE[device]
+    factors = torch.randn(2, size, size, device=device, dtype=dtype)
+
+    def seconds() -> float:
+        began = time.perf_counter()
+        # Reading a number waits for the device.
+        float((factors[0] @ factors[1])[0, 0])
+        return time.perf_counter() - began
+
+    return 2 * size**3 / min(seconds() for _ in range(6))
 
 
 def measure(sides: dict[str, Side], steps: int) -> None:
@@ -124,45 +167,64 @@ def rates(side: Side) -> list[float]:
     return [n / s for n, s in zip(side.n_tokens[1:], side.seconds[1:], strict=True)]
 
 
-def show(sides: dict[str, Side]) -> str:
-    """The table. Ratios are of the whole run: tokens over seconds, after the first step."""
-    whole = {name: sum(side.n_tokens[1:]) / sum(side.seconds[1:]) for name, side in sides.items()}
+def show(sides: dict[str, Side], product: float) -> str:
+    """The table. Rates are of the whole run, after the first step; `product` is in FLOP/s."""
+    seconds = {name: sum(side.seconds[1:]) for name, side in sides.items()}
+    whole = {name: sum(side.n_tokens[1:]) / seconds[name] for name, side in sides.items()}
+    flops = {name: sum(side.flops[1:]) / seconds[name] for name, side in sides.items()}
     rows = [
         [
             name, f"{whole[name]:,.0f}; {spread(rates(side))}", spread(side.cpu_seconds[1:]),
-            f"{whole[name] / whole[PADDED]:.2f}", f"{side.losses[0]:.4f}",
+            f"{whole[name] / whole[PADDED]:.2f}", short(flops[name] / 1e12),
+            short(flops[name] / product), f"{side.losses[0]:.4f}",
         ]
         for name, side in sides.items()
     ]  # fmt: skip
     return markdown_table(HEADER, rows)
 
 
-def main() -> None:
-    """Measure, write the JSON, print the table."""
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", type=Path, required=True, help="raw counts, var['ensembl_id']")
     parser.add_argument("--dictionaries", type=Path, required=True, help="published V1 pickles")
     parser.add_argument("--model", default="gf-6L-30M-i2048", help="whose shape to train")
+    parser.add_argument("--device", choices=_PRODUCT_SIZE, default="cpu")
+    parser.add_argument("--dtype", choices=_DTYPES, default="float32", help="bfloat16: autocast")
     parser.add_argument("--batch-size", type=int, default=12)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--dropout", action="store_true", help="train with the published dropout")
     parser.add_argument("--out", type=Path, required=True, help="JSON of all figures")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, write the JSON, print the table."""
+    arguments = parse_arguments()
     torch.set_num_threads(arguments.threads)
     report: dict[str, Any] = {"machine": describe_machine(), "load_before": load_average()}
     report["settings"] = {key: str(value) for key, value in vars(arguments).items() if key != "out"}
     report["settings"]["cells"] = arguments.cells.name
     report["settings"].pop("dictionaries")
     vocabulary = Vocabulary.load(arguments.dictionaries)
-    sides = make_sides(arguments, vocabulary)
+    shape = published_shape(arguments.model)
+    if not arguments.dropout:
+        shape |= {"dropout": 0.0, "attention_dropout": 0.0}
+    spec = EncoderSpec(vocab_size=vocabulary.size, max_positions=vocabulary.input_length, **shape)
+    sides = make_sides(arguments, vocabulary, spec)
+    product = product_rate(arguments.device, _DTYPES[arguments.dtype])
     measure(sides, arguments.steps)
+    report["product_flops_per_second"] = product
     report["sides"] = {
-        name: {"tokens": side.n_tokens, "seconds": side.seconds, "losses": side.losses}
+        name: {
+            "tokens": side.n_tokens, "flops": side.flops, "seconds": side.seconds,
+            "losses": side.losses,
+        }
         for name, side in sides.items()
-    }
+    }  # fmt: skip
     write_json(arguments.out, report)
-    print(show(sides))
+    print(show(sides, product))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from rankformer.model.device import choose_device
 from rankformer.model.encoder import Encoder, PackedBatch
 from rankformer.model.int8 import check_int8, put_int8_products
 from rankformer.model.pooling import GenePlaces, cls_of_cells, mean_of_genes
-from rankformer.model.precision import choose_dtype
+from rankformer.model.precision import choose_attention, choose_dtype
 from rankformer.model.spec import LayerNumbering
 from rankformer.model.transfer import HostCopy, move_to
 from rankformer.model.workers import share_cores, start_workers
@@ -66,7 +66,8 @@ class Embedder:
     dtype
         ``"auto"`` (bfloat16 where that is faster, see `choose_dtype`), ``"float32"``,
         ``"bfloat16"``, ``"float16"``; ``"int8"``, on CPUs with AVX512-VNNI, where products take 8
-        bits and all else is float32 (see `Int8Linear`). Results are float32 in any case.
+        bits (see `Int8Linear`), attention 13 (`attend_rounded`) and all else is float32. Results
+        are float32 in any case.
     max_cells
         The most cells of one batch; as many as the memory allows unless given.
     encoder
@@ -108,6 +109,7 @@ class Embedder:
         self.encoder = own.to(self.device, self.dtype).eval()
         if takes_int8:
             put_int8_products(self.encoder)
+        self.encoder.attend_by(choose_attention(self.precision, self.device))
         n_at_once = torch.get_num_threads() if self.device.type == "cpu" else 1
         self.budget = TokenBudget.for_memory(
             checkpoint.spec, self.device, self.dtype, max_cells, n_at_once

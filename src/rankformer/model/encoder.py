@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from rankformer.errors import SettingsError
-from rankformer.model.attention import Segments, attend, attention_weights
+from rankformer.model.attention import Backend, Segments, attend, attention_weights
 from rankformer.model.spec import EncoderSpec
 from rankformer.model.transfer import move_to
 from rankformer.ragged import Ragged
@@ -98,6 +98,7 @@ class Layer(nn.Module):
         super().__init__()
         self.n_heads = spec.n_heads
         self.activation = _ACTIVATIONS[spec.activation]
+        self.attend: Backend = attend
         self.attention_dropout = spec.attention_dropout
         self.qkv = nn.Linear(spec.d_model, 3 * spec.d_model)
         self.attention_out = nn.Linear(spec.d_model, spec.d_model)
@@ -114,7 +115,7 @@ class Layer(nn.Module):
 
     def forward(self, hidden_TD: Tensor, segments: Segments) -> Tensor:
         dropout = self.attention_dropout if self.training else 0.0
-        mixed_THK = attend(*self.project(hidden_TD), segments, dropout)
+        mixed_THK = self.attend(*self.project(hidden_TD), segments, dropout)
         attended_TD = self.dropout(self.attention_out(mixed_THK.flatten(1)))
         hidden_TD = self.attention_norm(hidden_TD + attended_TD)
         fed_TD = self.ffn_out(self.activation(self.ffn_in(hidden_TD)))
@@ -158,6 +159,11 @@ class Encoder(nn.Module):
             else:
                 hidden_TD = each(hidden_TD, batch.segments)
         return hidden_TD[: batch.offsets[-1]]  # type: ignore[no-any-return]
+
+    def attend_by(self, backend: Backend) -> None:
+        """Let all layers compute attention so; with a back end for inference, no gradients pass."""
+        for each in self.layers:
+            each.attend = backend  # type: ignore[assignment]
 
     def attention(self, batch: PackedBatch, layer: int = -1) -> list[Tensor]:
         """Attention weights of layer 1 … n_layers (or -n_layers … -1): (H, L, L) float32 a cell."""

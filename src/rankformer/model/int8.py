@@ -11,8 +11,7 @@ from rankformer.errors import SettingsError
 from rankformer.kernels import compile_kernel
 from rankformer.model.encoder import Encoder
 from rankformer.model.precision import cpu_flags
-
-_NEEDED = "avx512_vnni"
+from rankformer.model.tiles import NEEDED, as_float
 
 
 class Int8Linear(nn.Module):
@@ -55,7 +54,7 @@ def check_int8(device: torch.device) -> None:
     SettingsError
         On anything but a CPU that Linux says has AVX512-VNNI.
     """
-    if device.type != "cpu" or _NEEDED not in cpu_flags():
+    if device.type != "cpu" or NEEDED not in cpu_flags():
         where = "a CPU without AVX512-VNNI" if device.type == "cpu" else str(device)
         raise SettingsError(
             f"int8 was asked for on {where}.",
@@ -94,7 +93,7 @@ def _round_rows(rows, rounded, scales):  # type: ignore[no-untyped-def]
         largest = np.int32(0)
         for column in range(n_columns):
             largest = max(largest, bits[column] & np.int32(0x7FFFFFFF))
-        top = np.array([largest], np.int32).view(np.float32)[0]
+        top = as_float(largest)
         scales[row] = top / np.float32(127)
         factor = np.float32(127) / top if top > 0 else np.float32(0)
         for column in range(n_columns):

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import linear
 
 from rankformer.errors import SettingsError
+from rankformer.model.attention import Backend, Segments, attend
+from rankformer.model.rounded_attention import attend_rounded
 from rankformer.model.spec import EncoderSpec
+from rankformer.model.tiles import NEEDED
 
 logger = logging.getLogger(__name__)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -31,8 +34,8 @@ def choose_dtype(dtype: str, device: torch.device, spec: EncoderSpec) -> torch.d
     It is on CUDA devices of compute capability 8.0 and up, and on CPUs with AMX. CPUs that have
     bfloat16 instructions without AMX differ: some multiply it at twice the rate of float32, some
     at half of it. There a product and an attention of the model's shape are timed in both, once a
-    process and shape (about a tenth of a second), and the log says what was found. Everywhere else
-    it is float32.
+    process and shape (about a tenth of a second, with kernels compiled before), and the log says
+    what was found. Everywhere else it is float32.
 
     Raises
     ------
@@ -67,6 +70,17 @@ def _bfloat16_is_faster(device: torch.device, d_model: int, n_heads: int) -> boo
     return gain >= _WORTH
 
 
+def choose_attention(precision: str, device: torch.device) -> Backend:
+    """How attention is computed where no gradients are wanted, in float32, bfloat16, … or int8.
+
+    On CPUs with AVX512-VNNI rounded (`attend_rounded`) for int8 and bfloat16, but for bfloat16 on
+    those with AMX, which are fast at that; else `attend`.
+    """
+    flags = cpu_flags() if device.type == "cpu" else set()
+    takes = precision == "int8" or (precision == "bfloat16" and "amx_bf16" not in flags)
+    return attend_rounded if takes and NEEDED in flags else attend
+
+
 def _measure_gain(d_model: int, n_heads: int) -> float:
     """Time of a product and an attention in float32 over that in bfloat16.
 
@@ -89,12 +103,14 @@ def _layer_work(
     """A product of a layer and one cell's attention, ready to run."""
     hidden_TD = torch.ones(_TIMED_TOKENS, d_model, dtype=dtype)
     weight_DD = torch.ones(d_model, d_model, dtype=dtype)
-    heads_HLK = hidden_TD.view(1, _TIMED_TOKENS, n_heads, -1).transpose(1, 2)
+    heads_THK = hidden_TD.view(_TIMED_TOKENS, n_heads, -1)
+    run_attention = choose_attention(str(dtype).removeprefix("torch."), hidden_TD.device)
+    cell = Segments.between((0, _TIMED_TOKENS))
 
     @torch.inference_mode()
     def run() -> tuple[Tensor, Tensor]:
-        mixed_HLK = scaled_dot_product_attention(heads_HLK, heads_HLK, heads_HLK)
-        return mixed_HLK, linear(hidden_TD, weight_DD)
+        mixed_THK = run_attention(heads_THK, heads_THK, heads_THK, cell, 0.0)
+        return mixed_THK, linear(hidden_TD, weight_DD)
 
     return run
 

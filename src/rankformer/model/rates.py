@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rankformer.model.attention import Segments, attend
+from rankformer.model.attention import Segments
 from rankformer.model.embedder import Embedder
 from rankformer.model.encoder import Layer
 from rankformer.model.workers import share_cores, start_workers
@@ -25,8 +25,7 @@ Work = Callable[[], object]
 
 def product_rate(embedder: Embedder, offsets: NDArray[np.int64]) -> float:
     """FLOP/s of one layer's four products, on batches as the encoder has them."""
-    layer = embedder.encoder.layers[0]
-    assert isinstance(layer, Layer)  # noqa: S101
+    layer = _first_layer(embedder)
     spec = embedder.checkpoint.spec
     n_tokens = int(offsets[embedder.budget.next_stop(offsets, 0)])
     hidden_TD = _random(embedder, n_tokens, spec.d_model)
@@ -43,7 +42,7 @@ def product_rate(embedder: Embedder, offsets: NDArray[np.int64]) -> float:
 
 def attention_rate(embedder: Embedder, offsets: NDArray[np.int64]) -> float:
     """FLOP/s of one layer's attention, on the cells of the first batches."""
-    spec = embedder.checkpoint.spec
+    spec, attend = embedder.checkpoint.spec, _first_layer(embedder).attend
     batches: list[NDArray[np.int64]] = []
     first = 0
     while first < len(offsets) - 1 and len(batches) < _TIMED_BATCHES:
@@ -67,6 +66,12 @@ def copy_rate(device: torch.device) -> float:
     source = torch.zeros(_COPIED_BYTES // 8, dtype=torch.int64, device=device)
     target = torch.zeros_like(source)
     return 2 * _COPIED_BYTES / time_once(lambda: _synchronize(target.copy_(source).device))
+
+
+def _first_layer(embedder: Embedder) -> Layer:
+    layer = embedder.encoder.layers[0]
+    assert isinstance(layer, Layer)  # noqa: S101
+    return layer
 
 
 def _random(embedder: Embedder, *shape: int) -> Tensor:

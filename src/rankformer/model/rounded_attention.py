@@ -1,0 +1,227 @@
+"""Attention on rounded inputs, for CPUs with AVX512-VNNI, which multiply these twice as fast.
+
+Queries, keys, values and weights are rounded to whole numbers of 13 bits, sign included; bfloat16,
+the usual way to save time, keeps 8. Sums of their products are exact. Softmax runs over blocks of
+keys (Dao et al., FlashAttention, NeurIPS 2022). The mean of the keys is taken from them first,
+which changes no weight and leaves more of the bits to what differs (Zhang et al., SageAttention,
+ICLR 2025), and so with the values, whose mean is added again.
+
+Shapes: T packed tokens, H heads, K head size; L tokens of one cell, Q queries of a block.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import pairwise
+from math import isqrt, log2, sqrt
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rankformer.kernels import compile_fused_kernel
+from rankformer.model.attention import Segments
+from rankformer.model.tiles import TILE_COLUMNS, as_float, multiply_tiles
+
+# A block of scores lies in the nearest cache.
+_BLOCK_QUERIES, _BLOCK_KEYS = 32, 128
+# The largest whole number; sums of that many products of two of them stay below 2³¹.
+_LIMIT = 4095
+_FAR_BELOW = -1e30
+_LOG2_E = log2(np.e)
+
+
+def attend_rounded(
+    query_THK: Tensor,
+    key_THK: Tensor,
+    value_THK: Tensor,
+    segments: Segments,
+    dropout: float,  # noqa: ARG001  # a back end like the others; made for inference, it has none
+) -> Tensor:
+    """As `rankformer.model.attention.attend`, on a CPU with AVX512-VNNI; no gradients pass."""
+    arrays = [each.float().contiguous().numpy() for each in (query_THK, key_THK, value_THK)]
+    mixed_THK = torch.empty(query_THK.shape)
+    _, n_heads, head_size = query_THK.shape
+    # Two scores differ by less than 2³¹.
+    limit = np.float32(min(_LIMIT, isqrt(2**30 // head_size)))
+    offsets = np.array(segments.offsets)
+    run = partial(_attend_heads, *arrays, offsets, limit, mixed_THK.numpy())
+    n_threads = min(torch.get_num_threads(), n_heads)
+    if n_threads == 1:
+        run(0, n_heads)
+    else:
+        shares = pairwise(np.linspace(0, n_heads, n_threads + 1).astype(int).tolist())
+        with ThreadPoolExecutor(n_threads) as pool:
+            list(pool.map(run, *zip(*shares, strict=True)))
+    return mixed_THK.to(query_THK.dtype)
+
+
+@compile_fused_kernel
+def _attend_heads(query, key, value, offsets, limit, mixed, first_head, stop_head):  # type: ignore[no-untyped-def]
+    """Attention of the heads first_head … stop_head - 1, all cells; float32, (T, H, K)."""
+    head_size = query.shape[2]
+    n_pairs, n_wide = (head_size + 1) // 2, -(-head_size // TILE_COLUMNS)
+    longest = np.diff(offsets).max()
+    n_panels = -(-longest // TILE_COLUMNS)
+    n_rows = n_panels * TILE_COLUMNS
+    rows, means = np.empty((longest, head_size), np.float32), np.empty(head_size, np.float32)
+    rounded = np.zeros((n_rows, 2 * n_pairs), np.int16)
+    scales = np.empty(n_rows, np.float32)
+    keys = np.zeros((n_panels, n_pairs, TILE_COLUMNS), np.int32)
+    values = np.zeros((n_wide, n_rows // 2, TILE_COLUMNS), np.int32)
+    block = np.empty((_BLOCK_QUERIES, head_size), np.float32)
+    for cell in range(len(offsets) - 1):
+        begin, n_tokens = offsets[cell], offsets[cell + 1] - offsets[cell]
+        own = rows[:n_tokens]
+        for head in range(first_head, stop_head):
+            _take(key[begin:, head], own)
+            _centre(own, means)
+            key_scale = _round(own, limit, rounded)
+            _lay_out_keys(rounded[:n_tokens], keys)
+            _take(value[begin:, head], own)
+            _centre(own, means)
+            value_scale = _round(own, limit, rounded)
+            _lay_out_values(rounded[: n_tokens + n_tokens % 2], values)
+            _take(query[begin:, head], own)
+            factor = key_scale * np.float32(_LOG2_E / sqrt(head_size))
+            for token in range(n_tokens):
+                one = slice(token, token + 1)
+                scales[token] = factor * _round(own[one], limit, rounded[one])
+            for first in range(0, n_tokens, _BLOCK_QUERIES):
+                n_queries = min(_BLOCK_QUERIES, n_tokens - first)
+                found = block[:n_queries]
+                _attend_block(rounded[first:], scales[first:], keys, values, n_tokens, found)
+                for row in range(n_queries):
+                    target = mixed[begin + first + row, head]
+                    for column in range(head_size):
+                        target[column] = found[row, column] * value_scale + means[column]
+
+
+@compile_fused_kernel
+def _take(source, rows):  # type: ignore[no-untyped-def]
+    """Copy the rows of one head, which lie apart, next to each other."""
+    for row in range(len(rows)):
+        for column in range(rows.shape[1]):
+            rows[row, column] = source[row, column]
+
+
+@compile_fused_kernel
+def _centre(rows, means):  # type: ignore[no-untyped-def]
+    """Take the rows' mean from them."""
+    means[:] = 0
+    for row in range(len(rows)):
+        for column in range(len(means)):
+            means[column] += rows[row, column]
+    means /= np.float32(len(rows))
+    for row in range(len(rows)):
+        for column in range(len(means)):
+            rows[row, column] -= means[column]
+
+
+@compile_fused_kernel
+def _round(rows, limit, rounded):  # type: ignore[no-untyped-def]
+    """Round rows to whole numbers of at most `limit`; returns by what these are multiplied."""
+    largest = np.int32(0)
+    for row in range(len(rows)):
+        # Bits without the sign ascend with the absolute value, and many are compared at once.
+        bits = rows[row].view(np.int32)
+        for column in range(len(bits)):
+            largest = max(largest, bits[column] & np.int32(0x7FFFFFFF))
+    top = as_float(largest)
+    factor = limit / top if top > 0 else np.float32(0)
+    for row in range(len(rows)):
+        for column in range(rows.shape[1]):
+            rounded[row, column] = np.int16(np.rint(rows[row, column] * factor))
+    return top / limit
+
+
+@compile_fused_kernel
+def _lay_out_keys(rounded, keys):  # type: ignore[no-untyped-def]
+    """Pairs of numbers of each key, as tiles read them: (panel, pair, key of the panel)."""
+    for token in range(len(rounded)):
+        pairs = rounded[token].view(np.int32)
+        for pair in range(len(pairs)):
+            keys[token // TILE_COLUMNS, pair, token % TILE_COLUMNS] = pairs[pair]
+
+
+@compile_fused_kernel
+def _lay_out_values(rounded, values):  # type: ignore[no-untyped-def]
+    """Numbers of pairs of tokens, as tiles read them: (panel, pair, column of the panel)."""
+    for pair in range(len(rounded) // 2):
+        first, second = rounded[2 * pair], rounded[2 * pair + 1]
+        for panel in range(len(values)):
+            target, before = values[panel, pair], panel * TILE_COLUMNS
+            for column in range(min(TILE_COLUMNS, len(first) - before)):
+                low = np.int32(first[before + column]) & np.int32(0xFFFF)
+                target[column] = low | np.int32(np.int32(second[before + column]) << 16)
+
+
+@compile_fused_kernel
+def _attend_block(queries, scales, keys, values, n_tokens, mixed):  # type: ignore[no-untyped-def]
+    """Attention of some queries of one head to all tokens of their cell, before the values' scale.
+
+    `scales` turn their scores into powers of two. Rows behind the last query are computed too, as
+    tiles are whole, and not looked at.
+    """
+    n_pairs, n_wide = keys.shape[1], len(values)
+    n_queries = len(mixed)
+    scores = np.empty((_BLOCK_QUERIES, _BLOCK_KEYS), np.int32)
+    weights = np.zeros((_BLOCK_QUERIES, _BLOCK_KEYS), np.int16)
+    sums = np.empty((_BLOCK_QUERIES, n_wide * TILE_COLUMNS), np.int32)
+    tops = np.full(n_queries, _FAR_BELOW, np.float32)
+    totals = np.zeros(n_queries, np.float32)
+    shrink, weigh = np.empty(n_queries, np.float32), np.empty(n_queries, np.float32)
+    mixed[:] = 0
+    for first in range(0, n_tokens, _BLOCK_KEYS):
+        n_keys = min(_BLOCK_KEYS, n_tokens - first)
+        for column in range(0, n_keys, TILE_COLUMNS):
+            panel = keys[(first + column) // TILE_COLUMNS]
+            multiply_tiles(queries, n_queries, panel, n_pairs, scores[:, column:])
+        for row in range(n_queries):
+            top, total = _soften(scores[row, :n_keys], scales[row], weights[row])
+            if n_keys % 2:
+                weights[row, n_keys] = 0
+            own_top = np.float32(top) * scales[row]
+            new_top = max(tops[row], own_top)
+            shrink[row], weigh[row] = _power(tops[row] - new_top), _power(own_top - new_top)
+            totals[row] = totals[row] * shrink[row] + np.float32(total) * weigh[row]
+            tops[row] = new_top
+        for panel in range(n_wide):
+            own = values[panel, first // 2 :]
+            multiply_tiles(
+                weights, n_queries, own, (n_keys + 1) // 2, sums[:, panel * TILE_COLUMNS :]
+            )
+        for row in range(n_queries):
+            for column in range(mixed.shape[1]):
+                added = np.float32(sums[row, column]) * weigh[row]
+                mixed[row, column] = mixed[row, column] * shrink[row] + added
+    for row in range(n_queries):
+        mixed[row] /= totals[row]
+
+
+@compile_fused_kernel
+def _soften(scores, scale, weights):  # type: ignore[no-untyped-def]
+    """Weights of one query's scores, from 0 to 4095; returns the largest score, and their sum."""
+    top, total = scores[0], np.int32(0)
+    for key in range(len(scores)):
+        top = max(top, scores[key])
+    for key in range(len(scores)):
+        power = _power(np.float32(np.int32(scores[key] - top)) * scale)
+        weight = np.int32(power * np.float32(_LIMIT) + np.float32(0.5))
+        weights[key] = np.int16(weight)
+        total = np.int32(total + weight)
+    return top, total
+
+
+@compile_fused_kernel
+def _power(exponent):  # type: ignore[no-untyped-def]
+    """2 to a power of at most 0, within 3e-6 of it; the series of 2^x around the next integer."""
+    exponent = max(exponent, np.float32(-126))
+    whole = np.rint(exponent)
+    rest = exponent - whole
+    power = np.float32(1.3333558e-3)
+    power = power * rest + np.float32(9.6181291e-3)
+    power = power * rest + np.float32(5.5504109e-2)
+    power = power * rest + np.float32(2.4022651e-1)
+    power = power * rest + np.float32(6.9314718e-1)
+    power = power * rest + np.float32(1)
+    return power * as_float(np.int32(np.int32(np.int32(whole) + 127) << 23))
