@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import numpy as np
 from machine import describe_machine
 from numpy.typing import NDArray
 from reporting import markdown_table, write_json
+from runners.measuring import peak_rss_mb
 
 from rankformer import Checkpoint, Embedder, ReadingOptions, embed_cells
 from rankformer.tasks.neighbours import NeighbourIndex, scale_to_unit
@@ -79,7 +79,7 @@ def measure(saved: Path, n_cells: int) -> dict[str, Any]:
     built = time.perf_counter()
     found, _ = index.search(queries, K)
     searched = time.perf_counter()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_rss_mb()
     exact, _ = NeighbourIndex(reference).search(queries[:N_CHECKED], K)
     ended = time.perf_counter()
     own = found[:N_CHECKED]
