@@ -41,6 +41,15 @@ def test_votes_are_those_of_a_plain_loop():
         np.testing.assert_allclose(found[cell], expected, rtol=1e-5)
 
 
+def test_no_share_of_a_unanimous_vote_is_above_one():
+    """`rankformer evaluate` reads shares as probabilities."""
+    rng = np.random.default_rng(0)
+    distances = np.sort(rng.uniform(0, 1, (2000, 15)), axis=1).astype(np.float32)
+    shares = count_votes(np.ones((2000, 15), np.int32), distances, 3)
+    assert (shares[:, 1] == 1).all()
+    assert not shares[:, [0, 2]].any()
+
+
 def clouds(centres, n_each, rng, width=0.3):
     vectors = np.concatenate([c + width * rng.normal(size=(n_each, len(c))) for c in centres])
     vectors = vectors.astype(np.float32)
@@ -89,10 +98,11 @@ def test_a_kind_that_the_reference_has_not_is_unknown_and_the_others_are_named()
     assert set(found.further["why"][found.uncertain]) <= {
         "far from the reference",
         "votes are divided",
+        "far from the reference, and votes are divided",
     }
 
 
-def test_a_query_that_lies_farther_off_as_a_whole_is_named_only_with_a_shift():
+def test_a_query_that_lies_farther_off_as_a_whole_is_named_only_with_a_shift(caplog):
     rng = np.random.default_rng(3)
     narrow = clouds(np.eye(8)[:3], 100, rng, width=0.1)
     reference = reference_of(narrow, np.repeat(["a", "b", "c"], 100))
@@ -101,6 +111,8 @@ def test_a_query_that_lies_farther_off_as_a_whole_is_named_only_with_a_shift():
     assert strict.provenance["shift"] == 0
     assert moved.provenance["shift"] > 0
     assert moved.uncertain.mean() < 0.3 < 0.6 < strict.uncertain.mean()
+    (warned,) = (each for each in caplog.records if each.levelno == logging.WARNING)
+    assert "--no-shift" in warned.getMessage()
 
 
 def test_divided_votes_are_unknown_below_the_share_asked_for():
@@ -110,7 +122,7 @@ def test_divided_votes_are_unknown_below_the_share_asked_for():
     query = clouds(np.eye(8)[:1], 60, rng)
     lenient = transfer(reference, query, distance_quantile=1, min_share=0)
     strict = transfer(reference, query, distance_quantile=1, min_share=0.9)
-    near = lenient.further["why"] != "far from the reference"
+    near = np.array([not str(why).startswith("far") for why in lenient.further["why"]])
     np.testing.assert_array_equal(
         (strict.values == "unknown")[near], (lenient.probability < 0.9)[near]
     )

@@ -233,6 +233,21 @@ def test_the_last_step_is_judged_too(cells, model, tmp_path):
     assert [entry["step"] for entry in log if "eval_loss" in entry] == [5, 7]
 
 
+def test_the_last_epoch_is_judged_once(cells, model, tmp_path):
+    recipe = replace(RECIPE, max_steps=None, epochs=2, evaluate_steps=None, save_steps=None)
+    finetune([cells], tmp_path / "tuned", model, TASK, replace(SETTINGS, recipe=recipe))
+    log = json.loads((tmp_path / "tuned" / "training.json").read_text())["log"]
+    assert [entry["epoch"] for entry in log if "eval_loss" in entry] == [1, 2]
+
+
+@pytest.mark.parametrize(("resume", "sentence"), [(False, "exists already"), (True, "complete")])
+def test_an_output_that_is_there_is_told_before_cells_are_read(model, tmp_path, resume, sentence):
+    (tmp_path / "tuned").mkdir()
+    with pytest.raises(OutputError, match=sentence):
+        finetune([tmp_path / "none.h5ad"], tmp_path / "tuned", model, TASK,
+                 replace(SETTINGS, resume=resume))  # fmt: skip
+
+
 def test_weights_of_classes_are_those_of_scikit_learn(model):
     column = pd.Series(["a"] * 6 + ["b"] * 3 + ["c"])
     labels = read_classes(column, "kind")

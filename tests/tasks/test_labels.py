@@ -45,12 +45,13 @@ def test_several_with_weights():
         (["one"], [], None, r"'one' has 1 class\(es\): x"),
         ([], ["kind"], None, "'kind' holds 'a'"),
         ([], ["same"], None, "'same' holds 1 number"),
+        (["counts"], [], None, "'counts' has 40 numbers in 40 rows"),
         (["kind"], [], [1.0, 2.0], r"2 weight\(s\) were given for 1 label"),
         (["kind"], [], [0.0], r"1 weight\(s\) were given"),
     ],
 )
 def test_labels_that_cannot_be_learned(classes, numbers, weights, sentence):
-    obs = pd.DataFrame({"kind": ["a", "b"], "one": ["x", "x"], "same": [3.0, 3.0]})
+    obs = pd.DataFrame({"kind": ["a", "b"] * 20, "one": "x", "same": 3.0, "counts": np.arange(40)})
     with pytest.raises(SettingsError, match=sentence):
         read_cell_labels(obs, classes, numbers, weights=weights)
 

@@ -123,7 +123,7 @@ def _check_keys(name: str, keys: Iterable[str], obsm: Mapping[str, Any]) -> None
     if missing:
         raise SettingsError(
             f"{name} has no {', '.join(map(repr, missing))} in obsm.",
-            f"One of {', '.join(sorted(obsm)) or '(nothing is in obsm)'}.",
+            f"One of {', '.join(sorted(obsm))}." if len(obsm) else "An embedding in obsm.",
             "Correct keys (--key), or embed the cells first: rankformer embed.",
         )
 

@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DIVIDED, FAR = "votes are divided", "far from the reference"
+BOTH = f"{FAR}, and {DIVIDED}"
+# Said where the query is farther off than the reference's own kinds are wide.
+_SUPPOSED = (
+    " Another laboratory does that, and so do kinds of cells that the reference has not, which are "
+    "then named all the same. Where they may be more than half of the query, pass "
+    "allow_shift=False (--no-shift)."
+)
 _CELLS_OF_A_CLASS = 500
 _CELLS_AT_ONCE = 8192
 
@@ -189,6 +196,7 @@ class _Decision:
     divided: NDArray[np.bool_]
     far: NDArray[np.bool_]
     shift: float
+    middle_limit: float
 
 
 def count_votes(
@@ -205,14 +213,15 @@ def count_votes(
 
     Returns
     -------
-    (n, n_classes) float32; each row sums to 1.
+    (n, n_classes) float32; each row sums to 1, and no share is above it.
     """
     farthest = np.maximum(distances[:, -1:], np.finfo(np.float32).tiny)
-    weights = np.exp(-((distances / farthest) ** 2))
+    weights = np.exp(-((distances / farthest).astype(np.float64) ** 2))
     places = np.arange(len(codes))[:, None] * n_classes + codes
     sums = np.bincount(places.ravel(), weights.ravel(), minlength=len(codes) * n_classes)
     shares = sums.reshape(-1, n_classes) / weights.sum(axis=1, keepdims=True)
-    return np.asarray(shares, np.float32)
+    # Sums in another order differ in the last digit.
+    return np.asarray(np.minimum(shares, 1), np.float32)
 
 
 def _decide(
@@ -234,9 +243,9 @@ def _decide(
     shift = float(np.median(mean - middle[best])) if vote.allow_shift and len(best) else 0.0
     shift = max(shift, 0.0)
     names = np.array(classes, dtype=object)
-    return _Decision(
-        names[best], share, mean, share < vote.min_share, mean > limit[best] + shift, shift
-    )
+    divided, far = share < vote.min_share, mean > limit[best] + shift
+    middle_limit = float(np.median(limit[best])) if len(best) else 0.0
+    return _Decision(names[best], share, mean, divided, far, shift, middle_limit)
 
 
 def own_distances(
@@ -275,6 +284,7 @@ def _spread_out(
     why = np.full(len(cells), None, dtype=object)
     why[decided.divided] = DIVIDED
     why[decided.far] = FAR
+    why[decided.far & decided.divided] = BOTH
     values = decided.best.copy()
     values[uncertain] = UNKNOWN
     _tell(label, decided, n_cells)
@@ -308,10 +318,13 @@ def _column(values: NDArray[Any], cells: NDArray[np.int64], n_cells: int) -> NDA
 
 def _tell(label: str, decided: _Decision, n_cells: int) -> None:
     if decided.shift:
-        logger.info(
+        is_large = decided.shift > decided.middle_limit
+        logger.log(
+            logging.WARNING if is_large else logging.INFO,
             "%s: the query lies farther from the reference than its cells from one another, by "
-            "%.3f of cosine distance; the limits of distance are moved by it.",
-            label, decided.shift,
+            "%.3f of cosine distance; the limits of distance, %.3f in the middle, are moved by "
+            "it.%s",
+            label, decided.shift, decided.middle_limit, _SUPPOSED if is_large else "",
         )  # fmt: skip
     divided, far = decided.divided, decided.far
     counts = (divided | far, far & ~divided, divided & ~far, divided & far)

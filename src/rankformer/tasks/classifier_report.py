@@ -16,6 +16,10 @@ logger = logging.getLogger(__name__)
 
 LOGISTIC, MAJORITY = "logistic regression", "majority class"
 _TOLERANCE = 1e-3
+_ON_THE_MAJORITY = (
+    "The majority class is the largest of the cells evaluated, and its share of them its "
+    "probability: its calibration error is 0 for that reason."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,7 +236,7 @@ def report_predictions(
         classes=classes,
         n_cells=len(true),
         left_out=left_out or {},
-        notes=(*notes, "The majority class is the largest of the cells evaluated."),
+        notes=(*notes, _ON_THE_MAJORITY),
         settings=settings or {},
     )
 

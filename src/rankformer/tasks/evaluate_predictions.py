@@ -120,13 +120,14 @@ def _read_predictions(cells: EvaluationCells, predicted: str) -> Predictions:
 
 def _read_confidence(column: "pd.Series[Any]", name: str) -> NDArray[np.float64]:
     values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
-    if not ((values >= 0) & (values <= 1)).all():
+    # float32 of a sum of shares may end in a digit above 1.
+    if not ((values >= 0) & (values <= 1 + 1e-6)).all():
         raise SettingsError(
             f"obs[{column.name!r}] of {name} holds values that are not from 0 to 1, or none.",
             "The probability of the predicted label, for each cell that has one.",
             "Correct the column, or rename it to have it left aside.",
         )
-    return values
+    return np.asarray(np.minimum(values, 1))
 
 
 def _read_marks(column: "pd.Series[Any]", name: str) -> NDArray[np.bool_]:
@@ -154,5 +155,5 @@ def _predict_by_baseline(cells: EvaluationCells, label: str, n_folds: int) -> Pr
 
 
 def _note_baseline(group: str | None) -> str:
-    how = f"cells of another {group}" if group else "other cells, drawn whatever their donor"
-    return f"The logistic regression was trained on {how} of the same file, with their labels."
+    how = f"cells of another {group}" if group else "other cells, of any donor"
+    return f"The logistic regression was trained on {how} in the same file, with their labels."

@@ -124,6 +124,7 @@ def finetune(
             "One split, to make one model.",
             "Use cross_validate, or leave n_folds out.",
         )
+    TrainingRun(Path(output)).check_output(resume=settings.resume)
     with _opened(sources, model, task, settings) as (material, data):
         (split,) = material.splits(settings.plan)
         return _finetune_on(material, split, Path(output), model, settings, data)
@@ -322,8 +323,8 @@ def _cut_warmup(settings: FineTuningSettings, n_cells: int) -> FineTuningSetting
     if recipe.warmup_steps <= most:
         return settings
     logger.info(
-        "Warm-up takes %s steps in place of %s: a tenth of the %s in all.",
-        f"{most:,}", f"{recipe.warmup_steps:,}", f"{n_steps:,}",
+        "Warm-up takes %s in place of %s: a tenth of the %s in all.",
+        "1 step" if most == 1 else f"{most:,} steps", f"{recipe.warmup_steps:,}", f"{n_steps:,}",
     )  # fmt: skip
     return replace(settings, recipe=replace(recipe, warmup_steps=most))
 

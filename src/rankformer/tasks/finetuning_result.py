@@ -86,7 +86,8 @@ def finish(
         truth = labels.truth[units]
         known = ~np.isnan(truth) & ~np.isnan(output[:, 0])
         head = _calibrate(labels.head, output, truth, known & ~is_test)
-        table = table.assign(**_predictions(head, output, labels.names[units]))
+        columns = pd.DataFrame(_predictions(head, output, labels.names[units]), index=table.index)
+        table = pd.concat([table, columns], axis=1)
         for part, own in (("validation", known & ~is_test), ("test", known & is_test)):
             if own.any():
                 scores[part][head.name] = _score(head, output[own], truth[own])

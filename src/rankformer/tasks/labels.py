@@ -18,6 +18,8 @@ from rankformer.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
+_NUMBERS_AS_CLASSES = 20
+
 
 @dataclass(frozen=True, eq=False)
 class Labels:
@@ -76,7 +78,7 @@ def read_classes(
     Raises
     ------
     SettingsError
-        If there are not two classes, or numbers that are not whole.
+        If there are not two classes, numbers that are not whole, or hardly one number twice.
     """
     where = f"The label {name!r}"
     names = read_class_names(column, where)
@@ -88,6 +90,14 @@ def read_classes(
             f"The label {name!r} has {len(classes)} class(es): {', '.join(classes) or '(none)'}.",
             "At least two classes to tell apart.",
             "Name another column (--label), or pass more cells.",
+        )
+    n_labelled = int(texts.notna().sum())
+    is_numeric = pd.api.types.is_numeric_dtype(column)
+    if is_numeric and len(classes) > max(n_labelled / 2, _NUMBERS_AS_CLASSES):
+        raise SettingsError(
+            f"The label {name!r} has {len(classes):,} numbers in {n_labelled:,} rows.",
+            f"Classes: at most {_NUMBERS_AS_CLASSES}, or half as many as rows.",
+            "Learn it as a number: regress (--regress); or name another column.",
         )
     codes = texts.map({each: code for code, each in enumerate(classes)})
     truth = codes.to_numpy(np.float32, na_value=np.nan)

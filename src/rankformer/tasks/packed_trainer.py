@@ -185,14 +185,17 @@ class WriteCheckpoints(TrainerCallback):
 
 
 class JudgeLastStep(TrainerCallback):
-    """Evaluates and keeps the last step too, where it is no multiple of the steps between."""
+    """Evaluates and keeps the last step too, where it is no multiple of the steps between.
+
+    Where that is done by epochs, the last ends with it.
+    """
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         if state.global_step >= state.max_steps:
-            control.should_evaluate = args.eval_strategy != "no"
-            control.should_save = args.save_strategy != "no"
+            control.should_evaluate |= args.eval_strategy == "steps"
+            control.should_save |= args.save_strategy == "steps"
 
 
 class LogProgress(TrainerCallback):

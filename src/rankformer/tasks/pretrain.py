@@ -171,6 +171,7 @@ def pretrain(
 
     output, recipe = Path(output), recipe or published_recipe(vocabulary)
     run = TrainingRun(output)
+    run.check_output(resume=resume)
     with ExitStack() as stack:
         opened = [
             stack.enter_context(closing(source))

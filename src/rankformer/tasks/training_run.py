@@ -30,6 +30,22 @@ class TrainingRun:
         self.output = output
         self.folder = output.with_name(output.name + ".run")
 
+    def check_output(self, *, resume: bool) -> None:
+        """Refuse, before any work, an output that is there or has no place.
+
+        Raises
+        ------
+        OutputError
+            If it is so.
+        """
+        if resume and self.output.exists():
+            raise OutputError(
+                f"{self.output} is there already: its training is complete.",
+                "The output of a run that was ended before it was done.",
+                "Use it as it is, or train anew under another name.",
+            )
+        check_free(self.output)
+
     def begin(self, settings: Mapping[str, Any], *, resume: bool) -> Path | None:
         """Make the folder, or check that a run that was begun has the same settings.
 
@@ -45,7 +61,7 @@ class TrainingRun:
         SettingsError
             If the settings differ from those the run was begun with.
         """
-        check_free(self.output)
+        self.check_output(resume=resume)
         if not resume:
             self._make(settings)
             return None
