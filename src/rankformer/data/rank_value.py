@@ -61,7 +61,8 @@ def encode_rank_values(
     data = counts.data if counts.dtype == np.float32 else counts.data.astype(np.float64, copy=False)
     indptr = counts.indptr.astype(np.int64, copy=False)
     indices = counts.indices.astype(np.int32, copy=False)
-    genes = _code_genes(token_of_var, apart=counts.has_canonical_format)
+    shared = _find_shared(token_of_var, apart=counts.has_canonical_format)
+    medians = _medians_of_vars(token_of_var, shared, vocabulary)
     frame = np.array([_or_none(vocabulary.cls_token), _or_none(vocabulary.eos_token)], np.int32)
     room = vocabulary.input_length - vocabulary.n_frame_tokens
 
@@ -73,13 +74,13 @@ def encode_rank_values(
 
     def encode(first: int, last: int) -> None:
         _encode_cells(
-            data, indices, indptr, genes, vocabulary.median_of_token, frame, room,
-            first, last, tokens[starts[first] : starts[last]], lengths,
+            data, indices, indptr, token_of_var, medians, shared, vocabulary.median_of_token,
+            frame, room, first, last, tokens[starts[first] : starts[last]], lengths,
         )  # fmt: skip
 
     _run_blocks(encode, blocks, n_threads)
     offsets = _offsets(lengths)
-    for first, last in blocks:
+    for first, last in blocks[1:]:
         n_tokens = offsets[last] - offsets[first]
         tokens[offsets[first] :][:n_tokens] = tokens[starts[first] :][:n_tokens]
     return tokens[: offsets[-1]], offsets
@@ -127,43 +128,67 @@ def _run_blocks(
             done.result()
 
 
-def _code_genes(token_of_var: NDArray[np.int32], *, apart: bool) -> NDArray[np.int32]:
-    """Tokens as the kernel takes them: -2 - token where several entries of a cell may share one."""
+def _find_shared(token_of_var: NDArray[np.int32], *, apart: bool) -> NDArray[np.bool_]:
+    """Variables of which several entries of a cell may be of one gene; none if no variable is."""
     n_vars = np.bincount(token_of_var[token_of_var >= 0], minlength=1)
     shared = (token_of_var >= 0) & ((n_vars[token_of_var] > 1) | (not apart))
-    return np.where(shared, -2 - token_of_var, token_of_var).astype(np.int32)
+    return shared if shared.any() else shared[:0]
 
 
-# Bits of a key that one pass of the sort looks at. A key stands above the index of its value.
+def _medians_of_vars(
+    token_of_var: NDArray[np.int32], shared: NDArray[np.bool_], vocabulary: Vocabulary
+) -> NDArray[np.float64]:
+    """Infinite where a variable alone gives no value."""
+    medians = np.where(token_of_var >= 0, vocabulary.median_of_token[token_of_var], np.inf)
+    medians[: len(shared)][shared] = np.inf
+    return medians
+
+
+# What is sorted: 20 bits of a key, 24 of an index into a cell's values, 20 of a token.
+# One pass of the sort looks at half of the key.
 _DIGIT = 10
-_LOW = np.uint64(2**32 - 1)
-_HALF = np.uint64(32)
+_KEY, _INDEX = np.uint64(44), np.uint64(20)
+_INDEX_MASK, _TOKEN_MASK = np.uint64(2**24 - 1), np.uint64(2**20 - 1)
 
 
 @compile_kernel
 def _encode_cells(  # type: ignore[no-untyped-def]
-    data, indices, indptr, genes, median_of_token, frame, room, first, last, tokens, lengths
+    data, indices, indptr, token_of_var, medians, shared, median_of_token,
+    frame, room, first, last, tokens, lengths
 ):  # fmt: skip
     """Encode cells first … last - 1 into `tokens`, end to end; see `encode_rank_values`."""
     totals = np.zeros(len(median_of_token), np.float64)
-    most = max(len(genes), len(median_of_token)) + 1
+    most = 1
+    for cell in range(first, last):
+        most = max(most, indptr[cell + 1] - indptr[cell])
+    if len(shared):
+        most += len(median_of_token)
     token_of = np.empty(most, np.int32)
     values = np.empty(most, np.float64)
-    keys = np.empty((2, most), np.uint64)
-    ends = np.empty((2, 2**_DIGIT + 1), np.int32)
+    items = np.empty((2, most + 1), np.uint64)
+    ends = np.empty((2, 2**_DIGIT + 1), np.uint32)
     at = 0
     for cell in range(first, last):
         row = slice(indptr[cell], indptr[cell + 1])
-        n = _collect(data[row], indices[row], genes, median_of_token, totals, token_of, values)
-        order = _sort_by_key(values[:n], keys, ends)
-        _order_equal_keys(order, values, token_of)
+        n = len(data[row])
+        _divide(data[row], indices[row], token_of_var, medians, token_of, values)
+        if len(shared):
+            n = _add_shared(
+                data[row], indices[row], token_of_var, shared, median_of_token, totals,
+                token_of, values
+            )  # fmt: skip
+        n = _sort_positive(values[:n], token_of, items, ends)
+        order = items[0, :n]
+        _order_equal_keys(order, values)
         start = at
         if frame[0] >= 0:
             tokens[at] = frame[0]
             at += 1
-        for i in range(min(n, room)):
-            tokens[at] = token_of[np.int64(order[i] & _LOW)]
-            at += 1
+        n = min(n, room)
+        own = tokens[at : at + n]
+        for i in range(n):
+            own[i] = order[i] & _TOKEN_MASK
+        at += n
         if frame[1] >= 0:
             tokens[at] = frame[1]
             at += 1
@@ -171,96 +196,117 @@ def _encode_cells(  # type: ignore[no-untyped-def]
 
 
 @compile_kernel
-def _collect(data, indices, genes, median_of_token, totals, token_of, values):  # type: ignore[no-untyped-def]
-    """The cell's genes and their values, in any order; `totals` is zero before and after."""
-    n = 0
-    n_shared = 0
+def _divide(data, indices, token_of_var, medians, token_of, values):  # type: ignore[no-untyped-def]
+    """Values of the variables that have a gene to themselves; 0 of others."""
     for entry in range(len(indices)):
-        code = genes[indices[entry]]
-        count = np.float64(data[entry])
-        if code >= 0:
-            token_of[n] = code
-            values[n] = count / median_of_token[code]
-            n += int(count > 0)
-        elif code < -1 and count > 0:
-            token = -2 - code
-            # Shared genes are stacked from the end until their sums are known.
-            token_of[-1 - n_shared] = token
-            n_shared += totals[token] == 0
-            totals[token] += count
-    for i in range(n_shared):
-        token = token_of[-1 - i]
-        token_of[n] = token
-        values[n] = totals[token] / median_of_token[token]
-        totals[token] = 0
-        n += 1
+        values[entry] = data[entry] / medians[indices[entry]]
+        token_of[entry] = token_of_var[indices[entry]]
+
+
+@compile_kernel
+def _add_shared(  # type: ignore[no-untyped-def]
+    data, indices, token_of_var, shared, median_of_token, totals, token_of, values
+):  # fmt: skip
+    """Append genes that several entries share; `totals` is zero before and after."""
+    n = len(indices)
+    for entry in range(len(indices)):
+        if shared[indices[entry]] and data[entry] > 0:
+            token = token_of_var[indices[entry]]
+            if totals[token] == 0:
+                token_of[n] = token
+                n += 1
+            totals[token] += data[entry]
+    for i in range(len(indices), n):
+        values[i] = totals[token_of[i]] / median_of_token[token_of[i]]
+        totals[token_of[i]] = 0
     return n
 
 
 @compile_kernel
-def _sort_by_key(values, keys, ends):  # type: ignore[no-untyped-def]
+def _sort_positive(values, token_of, items, ends):  # type: ignore[no-untyped-def]
     """Radix-sort by descending value, as far as keys of two digits tell values apart.
 
     The bits of a positive float ascend with its value. A key is the distance of the bits from
     those of the largest value, cut to two digits: never does a larger value get a larger key.
 
-    Returns keys above indices into `values`.
+    Returns how many values are positive; their items are the first of ``items[0]``.
     """
     bits = values.view(np.int64)
-    largest, smallest = 0, 2**63 - 1
+    largest, smallest = np.int64(0), np.int64(2**63 - 1)
     for i in range(len(bits)):
-        largest = max(largest, bits[i])
-        smallest = min(smallest, bits[i])
+        is_positive = values[i] > 0
+        largest = max(largest, bits[i] if is_positive else np.int64(0))
+        smallest = min(smallest, bits[i] if is_positive else np.int64(2**63 - 1))
     shift = 0
     while (largest - smallest) >> shift >= 2 ** (2 * _DIGIT):
         shift += 1
 
-    ends[:] = 0
+    n = 0
+    first = items[0]
     for i in range(len(bits)):
-        key = (largest - bits[i]) >> shift
-        keys[0, i] = np.uint64(key) << _HALF | np.uint64(i)
-        ends[0, (key & (2**_DIGIT - 1)) + 1] += 1
-        ends[1, (key >> _DIGIT) + 1] += 1
+        key = np.uint64((largest - bits[i]) >> shift)
+        first[n] = key << _KEY | np.uint64(i) << _INDEX | np.uint64(np.uint32(token_of[i]))
+        n += int(values[i] > 0)
+
+    _count_digits(first[:n], ends)
     for digit in range(2):
-        for i in range(1, 2**_DIGIT):
-            ends[digit, i] += ends[digit, i - 1]
-    for digit in range(2):
-        for i in range(len(bits)):
-            shifted = np.int64(keys[digit, i] >> np.uint64(32 + _DIGIT * digit))
-            place = shifted & (2**_DIGIT - 1)
-            keys[1 - digit, ends[digit, place]] = keys[digit, i]
-            ends[digit, place] += 1
-    return keys[0, : len(bits)]
+        _pass(items[digit, :n], items[1 - digit], ends[digit], _KEY + np.uint64(_DIGIT * digit))
+    return n
 
 
 @compile_kernel
-def _order_equal_keys(order, values, token_of):  # type: ignore[no-untyped-def]
+def _count_digits(items, ends):  # type: ignore[no-untyped-def]
+    """Where each value of each digit begins."""
+    ends[:] = 0
+    for item in items:
+        key = np.int64(item >> _KEY)
+        ends[0, (key & (2**_DIGIT - 1)) + 1] += 1
+        ends[1, (key >> _DIGIT) + 1] += 1
+    for digit in range(2):
+        total = np.uint32(0)
+        for i in range(1, 2**_DIGIT):
+            total += ends[digit, i]
+            ends[digit, i] = total
+
+
+@compile_kernel
+def _pass(items, sorted_items, ends, shift):  # type: ignore[no-untyped-def]
+    for item in items:
+        digit = (item >> shift) & np.uint64(2**_DIGIT - 1)
+        place = ends[digit]
+        sorted_items[place] = item
+        ends[digit] = place + np.uint32(1)
+
+
+@compile_kernel
+def _order_equal_keys(order, values):  # type: ignore[no-untyped-def]
     """Within runs of one key, sort by exact value descending, then token ascending."""
     first = 0
     for i in range(1, len(order) + 1):
-        if i == len(order) or order[i] >> _HALF != order[first] >> _HALF:
+        if i == len(order) or (order[i] ^ order[i - 1]) >> _KEY:
             if i - first > 1:
-                _shell_sort(order[first:i], values, token_of)
+                _shell_sort(order[first:i], values)
             first = i
 
 
 @compile_kernel
-def _shell_sort(run, values, token_of):  # type: ignore[no-untyped-def]
+def _shell_sort(run, values):  # type: ignore[no-untyped-def]
     gap = 1
     while 3 * gap < len(run):
         gap = 3 * gap + 1
     while gap:
         for i in range(gap, len(run)):
-            key = run[i]
-            own = np.int64(key & _LOW)
+            item = run[i]
             j = i
-            while j >= gap:
-                other = np.int64(run[j - gap] & _LOW)
-                if values[other] > values[own] or (
-                    values[other] == values[own] and token_of[other] < token_of[own]
-                ):
-                    break
+            while j >= gap and _is_before(item, run[j - gap], values):
                 run[j] = run[j - gap]
                 j -= gap
-            run[j] = key
+            run[j] = item
         gap //= 3
+
+
+@compile_kernel
+def _is_before(item, other, values):  # type: ignore[no-untyped-def]
+    own = values[np.int64((item >> _INDEX) & _INDEX_MASK)]
+    others = values[np.int64((other >> _INDEX) & _INDEX_MASK)]
+    return own > others or (own == others and item & _TOKEN_MASK < other & _TOKEN_MASK)
