@@ -278,7 +278,7 @@ def limit_threads(threads: int | None) -> None:
     if threads:
         import torch
 
-        from rankformer.tasks.tokenize import usable_cores
+        from rankformer.cores import usable_cores
 
         torch.set_num_threads(min(threads, usable_cores()))
 

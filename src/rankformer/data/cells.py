@@ -191,6 +191,7 @@ def open_cells(
     use_raw: bool | None = None,
     undo_log1p: bool = False,
     check: bool = True,
+    n_threads: int = 1,
 ) -> CellSource:
     """Open cells, and find and check their counts.
 
@@ -209,6 +210,8 @@ def open_cells(
     check
         False uses values that are no counts as they are. NaN, infinite and negative values are
         refused all the same.
+    n_threads
+        Threads that inflate what a file holds in gzip chunks.
 
     Returns
     -------
@@ -224,6 +227,7 @@ def open_cells(
         If both `layer` and `use_raw` are given.
     """
     opened = open_source(source)
+    opened.n_threads = n_threads
     try:
         if not len(opened.obs):
             raise CountsError(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_matrix, csr_matrix
 
+from rankformer.data.inflated_array import inflate_with_threads
 from rankformer.data.row_matrices import (
     CompressedRows,
     RowMatrix,
@@ -65,6 +66,10 @@ class CompressedColumns(RowMatrix):
 
     def row_sizes(self) -> NDArray[np.int64] | None:
         return self._by_rows.row_sizes() if self._fits else None
+
+    def use_threads(self, n_threads: int) -> None:
+        self._data = inflate_with_threads(self._data, n_threads)
+        self._indices = inflate_with_threads(self._indices, n_threads)
 
     def close(self) -> None:
         if "_by_rows" in self.__dict__:

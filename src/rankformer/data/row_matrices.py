@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, issparse, vstack
 
+from rankformer.data.inflated_array import inflate_with_threads
+
 _DENSE_BLOCK_BYTES = 64 << 20
 
 
@@ -49,6 +51,9 @@ class RowMatrix(ABC):
         """Stored values of each row, where that is known without reading them."""
         return None
 
+    def use_threads(self, n_threads: int) -> None:  # noqa: B027  # most have no use for them
+        """Read with up to `n_threads` threads where that helps."""
+
     def close(self) -> None:  # noqa: B027  # most have nothing to remove
         """Remove temporary files."""
 
@@ -86,6 +91,10 @@ class CompressedRows(RowMatrix):
 
     def row_sizes(self) -> NDArray[np.int64]:
         return np.diff(self._indptr)
+
+    def use_threads(self, n_threads: int) -> None:
+        self._data = inflate_with_threads(self._data, n_threads)
+        self._indices = inflate_with_threads(self._indices, n_threads)
 
 
 class DenseRows(RowMatrix):
@@ -152,6 +161,9 @@ class SelectedRows(RowMatrix):
     def row_sizes(self) -> NDArray[np.int64] | None:
         sizes = self._matrix.row_sizes()
         return sizes if sizes is None or self._row_index is None else sizes[self._row_index]
+
+    def use_threads(self, n_threads: int) -> None:
+        self._matrix.use_threads(n_threads)
 
     def close(self) -> None:
         self._matrix.close()

@@ -63,6 +63,8 @@ class OpenSource:
         In the order X, raw.X, layers; without those that are not there.
     note
         What was left out, or nothing.
+    n_threads
+        Threads that read a matrix where that helps.
     """
 
     name: str
@@ -70,6 +72,7 @@ class OpenSource:
     obs: pd.DataFrame
     places: Mapping[str, MatrixPlace]
     note: str = ""
+    n_threads: int = 1
     resources: ExitStack = field(default_factory=ExitStack)
     _opened: dict[str, RowMatrix] = field(default_factory=dict)
 
@@ -78,6 +81,7 @@ class OpenSource:
         if location not in self._opened:
             with reading(self.name, location):
                 matrix = self.places[location].open()
+                matrix.use_threads(self.n_threads)
             self.resources.callback(matrix.close)
             self._check_shape(matrix, location)
             self._opened[location] = matrix

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from rankformer.cores import usable_cores
 from rankformer.data.cells import CellSource, each_once, find_files, open_cells
 from rankformer.data.genes import GeneMapping, map_genes
 from rankformer.data.rank_value import encode_rank_values
@@ -65,8 +66,8 @@ class ReadingOptions:
     attributes
         Columns to carry over: dataset column → column of ``obs``.
     n_threads
-        Threads that encode; as many as the cores that the process may use unless given, and at
-        most that.
+        Threads that read and encode; as many as the cores that the process may use unless given,
+        and at most that.
     chunk_cells
         Cells read at once.
     """
@@ -90,6 +91,11 @@ class ReadingOptions:
                 "A whole number, at least 1.",
                 "Leave it out for as many as there are cores.",
             )
+
+    @property
+    def threads(self) -> int:
+        """Threads to use on this machine."""
+        return min(self.n_threads or usable_cores(), usable_cores())
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,7 +249,7 @@ class TokenStream:
         with closing(read_kept(self.source, self.options)) as kept:
             for rows, counts in kept:
                 ragged = encode_rank_values(
-                    counts, self.mapping.tokens, self.vocabulary, n_threads=self._n_threads
+                    counts, self.mapping.tokens, self.vocabulary, n_threads=self.options.threads
                 )
                 yield TokenPart(rows, self._with_metadata(ragged, rows))
 
@@ -264,10 +270,6 @@ class TokenStream:
     def close(self) -> None:
         """Close the file and remove temporary ones; AnnData stays open."""
         self.source.close()
-
-    @property
-    def _n_threads(self) -> int:
-        return min(self.options.n_threads or usable_cores(), usable_cores())
 
     def _with_metadata(self, ragged: Any, rows: NDArray[np.int64]) -> TokenizedCells:
         return TokenizedCells.from_ragged(
@@ -350,6 +352,7 @@ def open_counts(source: "AnnData | str | os.PathLike[str]", options: ReadingOpti
         use_raw=options.use_raw,
         undo_log1p=options.undo_log1p,
         check=options.check,
+        n_threads=options.threads,
     )
     try:
         _check_filter(cells)
@@ -385,13 +388,6 @@ def tokenize_cells(
         closing(stream.parts()) as parts,
     ):
         return TokenizedCells.concatenate(part.cells for part in parts)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _kept(cells: CellSource) -> NDArray[np.bool_]:

@@ -1,0 +1,73 @@
+"""What is inflated by threads is what HDF5 itself reads."""
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rankformer.data.inflated_array import InflatedArray, inflate_with_threads
+
+N = 1000
+DTYPES = ("<f4", ">f4", "<i8", "<u2", "i1")
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """Datasets of every kind that is read so, and of some that are not."""
+    rng = np.random.default_rng(0)
+    with h5py.File(tmp_path_factory.mktemp("arrays") / "arrays.h5", "w") as file:
+        for dtype in DTYPES:
+            values = rng.poisson(3, N).astype(dtype)
+            for shuffle in (False, True):
+                name = f"{dtype}, shuffle {shuffle}"
+                file.create_dataset(name, data=values, chunks=(37,), compression=4, shuffle=shuffle)
+        file.create_dataset("one chunk", data=values, chunks=(N,), compression=9)
+        holes = file.create_dataset("holes", (N,), "f4", chunks=(50,), compression=1, fillvalue=7)
+        holes[120:333] = rng.random(213)
+        left_out = file.create_dataset("left out", (N,), "i4", chunks=(100,), compression=1)
+        left_out[:] = np.arange(N)
+        # A chunk may be stored without the filters of its dataset.
+        plain = np.arange(200, 300, dtype="i4").tobytes()
+        left_out.id.write_direct_chunk((200,), plain, filter_mask=1)
+        for name, options in {
+            "lzf": {"compression": "lzf"},
+            "checked": {"compression": 1, "fletcher32": True},
+            "plain": {"chunks": (37,)},
+        }.items():
+            file.create_dataset(name, data=values, **options)
+        yield file
+
+
+INFLATED = [
+    *(f"{dtype}, shuffle {on}" for dtype in DTYPES for on in (False, True)),
+    "one chunk", "holes", "left out",
+]  # fmt: skip
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    name=st.sampled_from(INFLATED),
+    start=st.integers(0, N),
+    length=st.integers(0, N + 10),
+    n_threads=st.integers(1, 3),
+)
+def test_any_slice_is_that_of_hdf5(file, name, start, length, n_threads):
+    dataset = file[name]
+    array = inflate_with_threads(dataset, n_threads)
+    assert isinstance(array, InflatedArray)
+    assert (array.shape, array.dtype) == (dataset.shape, dataset.dtype)
+    found, expected = array[start : start + length], dataset[start : start + length]
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == expected.dtype
+
+
+@pytest.mark.parametrize("name", ["lzf", "checked", "plain"])
+def test_other_filters_are_left_to_hdf5(file, name):
+    dataset = file[name]
+    assert inflate_with_threads(dataset, 2) is dataset
+
+
+def test_what_is_no_dataset_is_left_as_it_is():
+    values = np.arange(5)
+    assert inflate_with_threads(values, 2) is values
