@@ -93,17 +93,24 @@ class Checkpoint:
         with self.weights_file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
 
-    def encoder(self) -> "Encoder":
-        """Load the encoder, float32 on the CPU, not in training mode.
+    def encoder(self, dtype: "torch.dtype | None" = None) -> "Encoder":
+        """Load the encoder, on the CPU, not in training mode.
+
+        Parameters
+        ----------
+        dtype
+            float32 unless given.
 
         Raises
         ------
         CheckpointError
             If the weights are damaged or do not fit the configuration.
         """
+        import torch
+
         from rankformer.model.weights import load_encoder
 
-        return load_encoder(self.weights_file, self.spec)
+        return load_encoder(self.weights_file, self.spec, dtype or torch.float32)
 
     def masked_language_model(self) -> "MaskedLanguageModel":
         """Load the encoder with its masked-LM head; as `encoder`."""

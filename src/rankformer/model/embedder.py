@@ -105,7 +105,7 @@ class Embedder:
         self.dtype = choose_dtype("float32" if takes_int8 else dtype, self.device, checkpoint.spec)
         self.precision = "int8" if takes_int8 else str(self.dtype).removeprefix("torch.")
         # A copy: what is being trained keeps its dtype and device.
-        own = deepcopy(encoder) if encoder is not None else checkpoint.encoder()
+        own = deepcopy(encoder) if encoder is not None else checkpoint.encoder(self.dtype)
         self.encoder = own.to(self.device, self.dtype).eval()
         if takes_int8:
             put_int8_products(self.encoder)

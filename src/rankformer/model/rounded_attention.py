@@ -13,9 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 from math import isqrt, log2, sqrt
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rankformer.kernels import compile_fused_kernel
@@ -37,14 +39,17 @@ def attend_rounded(
     segments: Segments,
     dropout: float,  # noqa: ARG001  # a back end like the others; made for inference, it has none
 ) -> Tensor:
-    """As `rankformer.model.attention.attend`, on a CPU with AVX512-VNNI; no gradients pass."""
-    arrays = [each.float().contiguous().numpy() for each in (query_THK, key_THK, value_THK)]
-    mixed_THK = torch.empty(query_THK.shape)
+    """As `rankformer.model.attention.attend`, on a CPU with AVX512-VNNI; no gradients pass.
+
+    Takes float32 and bfloat16.
+    """
+    mixed_THK = torch.empty(query_THK.shape, dtype=query_THK.dtype)
     _, n_heads, head_size = query_THK.shape
     # Two scores differ by less than 2³¹.
     limit = np.float32(min(_LIMIT, isqrt(2**30 // head_size)))
     offsets = np.array(segments.offsets)
-    run = partial(_attend_heads, *arrays, offsets, limit, mixed_THK.numpy())
+    query, key, value, mixed = map(_bits, (query_THK, key_THK, value_THK, mixed_THK))
+    run = partial(_attend_heads, query, key, value, offsets, limit, mixed)
     n_threads = min(torch.get_num_threads(), n_heads)
     if n_threads == 1:
         run(0, n_heads)
@@ -52,12 +57,19 @@ def attend_rounded(
         shares = pairwise(np.linspace(0, n_heads, n_threads + 1).astype(int).tolist())
         with ThreadPoolExecutor(n_threads) as pool:
             list(pool.map(run, *zip(*shares, strict=True)))
-    return mixed_THK.to(query_THK.dtype)
+    return mixed_THK
+
+
+def _bits(values: Tensor) -> NDArray[Any]:
+    """The bits of floats, without a copy: numpy knows no bfloat16."""
+    kind = torch.int16 if values.dtype == torch.bfloat16 else torch.int32
+    bits: NDArray[Any] = values.detach().view(kind).numpy()
+    return bits
 
 
 @compile_fused_kernel
 def _attend_heads(query, key, value, offsets, limit, mixed, first_head, stop_head):  # type: ignore[no-untyped-def]
-    """Attention of the heads first_head … stop_head - 1, all cells; float32, (T, H, K)."""
+    """Attention of the heads first_head … stop_head - 1, all cells; bits of floats, (T, H, K)."""
     head_size = query.shape[2]
     n_pairs, n_wide = (head_size + 1) // 2, -(-head_size // TILE_COLUMNS)
     longest = np.diff(offsets).max()
@@ -91,17 +103,33 @@ def _attend_heads(query, key, value, offsets, limit, mixed, first_head, stop_hea
                 found = block[:n_queries]
                 _attend_block(rounded[first:], scales[first:], keys, values, n_tokens, found)
                 for row in range(n_queries):
-                    target = mixed[begin + first + row, head]
                     for column in range(head_size):
-                        target[column] = found[row, column] * value_scale + means[column]
+                        found[row, column] = found[row, column] * value_scale + means[column]
+                _put(found, mixed[begin + first :, head])
 
 
 @compile_fused_kernel
 def _take(source, rows):  # type: ignore[no-untyped-def]
-    """Copy the rows of one head, which lie apart, next to each other."""
+    """Bring the rows of one head, which lie apart and as bits, next to each other."""
+    # bfloat16 is the upper half of a float32.
+    shift = 32 - 8 * source.itemsize
     for row in range(len(rows)):
         for column in range(rows.shape[1]):
-            rows[row, column] = source[row, column]
+            rows[row, column] = as_float(np.int32(source[row, column]) << shift)
+
+
+@compile_fused_kernel
+def _put(rows, target):  # type: ignore[no-untyped-def]
+    """Write rows as bits, rounded to the nearest, to even ones at a tie."""
+    shift = 32 - 8 * target.itemsize
+    half = np.int32((1 << shift) >> 1)
+    for row in range(len(rows)):
+        bits = rows[row].view(np.int32)
+        for column in range(len(bits)):
+            own = bits[column]
+            if half:
+                own += half - 1 + ((own >> shift) & 1)
+            target[row, column] = own >> shift
 
 
 @compile_fused_kernel

@@ -37,14 +37,18 @@ _HEAD_NAMES = {
 }
 
 
-def load_encoder(file: Path, spec: EncoderSpec) -> Encoder:
-    """An encoder with the weights of `file`, float32 on the CPU, not in training mode.
+def load_encoder(file: Path, spec: EncoderSpec, dtype: torch.dtype = torch.float32) -> Encoder:
+    """An encoder with the weights of `file`, on the CPU, not in training mode.
 
     Parameters
     ----------
     file
         ``model.safetensors``, or ``pytorch_model.bin`` (read with ``weights_only=True``), with the
         names of `BertForMaskedLM`, `BertModel` or a BERT with another head.
+    spec
+        Its shape.
+    dtype
+        Of the encoder. In another than that of the file no more than one tensor is held in both.
 
     Raises
     ------
@@ -53,14 +57,14 @@ def load_encoder(file: Path, spec: EncoderSpec) -> Encoder:
     """
     with torch.device("meta"):
         encoder = Encoder(spec)
-    return _fill(encoder, _encoder_names(spec), read_tensors(file), file)
+    return _fill(encoder, _encoder_names(spec), read_tensors(file), file, dtype)
 
 
 def load_masked_language_model(file: Path, spec: EncoderSpec) -> MaskedLanguageModel:
-    """As `load_encoder`, with the masked-LM head."""
+    """As `load_encoder`, with the masked-LM head; float32."""
     with torch.device("meta"):
         model = MaskedLanguageModel(Encoder(spec))
-    return _fill(model, _model_names(spec), read_tensors(file), file)
+    return _fill(model, _model_names(spec), read_tensors(file), file, torch.float32)
 
 
 def hugging_face_tensors(model: MaskedLanguageModel | Encoder) -> dict[str, Tensor]:
@@ -82,6 +86,7 @@ def _fill(
     names: Iterator[tuple[str, tuple[str, ...]]],
     tensors: Mapping[str, Tensor],
     file: Path,
+    dtype: torch.dtype,
 ) -> M:
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     state: dict[str, Tensor] = {}
@@ -96,7 +101,7 @@ def _fill(
         misfits = [part for part in parts if part.shape != wanted or not part.is_floating_point()]
         if misfits or len(parts) < len(theirs):
             raise _misfit(file, theirs, misfits, wanted)
-        state[ours] = torch.cat(parts).float()
+        state[ours] = torch.cat([part.to(dtype) for part in parts])
     module.load_state_dict(state, assign=True)
     return module.eval()
 
