@@ -30,6 +30,7 @@ _UNITS = (1, 2, 3)  # a cell's smallest value is mostly 1 count, sometimes 2 or 
 _LEAST_TOLERANCE = 1e-3
 _MOST_TOLERANCE = 0.1
 _MOST_DECIMALS = 4
+_BLOCK = 1 << 16
 
 
 class CountKind(StrEnum):
@@ -182,7 +183,11 @@ def check_values(
 
 
 def _any_broken(values: NDArray[np.number]) -> bool:
-    return values.dtype.kind == "f" and bool((values != np.rint(values)).any())
+    if values.dtype.kind != "f":
+        return False
+    # A block at a time, whose rounded copy stays in the caches.
+    blocks = (values[start:][:_BLOCK] for start in range(0, values.size, _BLOCK))
+    return any(bool((block != np.rint(block)).any()) for block in blocks)
 
 
 def _is_soft(bad: NDArray[np.bool_], values: NDArray[np.number]) -> bool:
