@@ -1,10 +1,14 @@
 """Every back end of attention against softmax(QKᵀ/√K)V in float64, a cell at a time."""
 
+import logging
+import re
+import time
 from itertools import pairwise
 
 import pytest
 import torch
 
+from rankformer.model import attention
 from rankformer.model.attention import (
     Segments,
     attend,
@@ -12,6 +16,7 @@ from rankformer.model.attention import (
     attend_flash,
     attend_varlen,
     choose_backend,
+    pick_backend,
 )
 
 # A cell without tokens, one of one token, one longer than a block of any kernel.
@@ -42,6 +47,51 @@ def test_cells_attend_to_themselves_alone():
 def test_the_cpu_attends_a_cell_at_a_time_in_any_dtype():
     for dtype in (torch.float32, torch.bfloat16):
         assert choose_backend(torch.device("cpu"), dtype, has_dropout=False) is attend_each
+
+
+def broken(*_):
+    raise RuntimeError("no kernel image is available for execution on the device")
+
+
+def wrong(query, key, value, segments, dropout):
+    """As if all cells were one."""
+    return attend_each(query, key, value, Segments.between((0, len(query))), dropout)
+
+
+def without_gradients(*arguments):
+    return attend_each(*arguments).detach()
+
+
+def slow(*arguments):
+    time.sleep(0.2)
+    return attend_each(*arguments)
+
+
+def other(*arguments):
+    return attend_each(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        (broken, "does not run on cpu: no kernel image"),
+        (wrong, "is off by"),
+        (without_gradients, "does not run"),
+        (slow, "A try took: .* slow .* ms"),
+        (other, None),
+    ],
+)
+@pytest.mark.parametrize("inference", [True, False])
+def test_a_back_end_is_taken_only_if_it_is_right_and_fast_here(
+    monkeypatch, caplog, first, said, inference
+):
+    monkeypatch.setattr(attention, "_TIMED_LENGTHS", (30, 60))
+    state = torch.get_rng_state()
+    with caplog.at_level(logging.INFO), torch.inference_mode(inference):
+        chosen = pick_backend([first, attend_each], torch.device("cpu"), torch.bfloat16)
+    assert chosen is (attend_each if said else first)
+    assert said is None or re.search(said, caplog.text)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize("backend", [attend_each, attend_varlen, attend_flash])

@@ -5,21 +5,28 @@ Shapes: T packed tokens, S segments (cells), L tokens of one cell, H heads, K he
 
 import inspect
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from rankformer.model.device import synchronize
 from rankformer.model.transfer import move_to
 
 logger = logging.getLogger(__name__)
 # What the flash kernels compute in.
 _HALF_DTYPES = (torch.bfloat16, torch.float16)
+# Tokens of the cells with which back ends are compared, and timed.
+_COMPARED_LENGTHS, _TIMED_LENGTHS = (1, 37, 300), (2048,) * 4
+# Beyond the rounding of half precision, on values drawn from a standard normal distribution.
+_TOLERANCE = 0.1
+_TIMES, _TOLERATED_SLOWNESS = 5, 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,29 +71,113 @@ def attend(
 
 @cache
 def choose_backend(device: torch.device, dtype: torch.dtype, *, has_dropout: bool) -> Backend:
-    """The fastest back end that computes this: chosen at first use, and said in the log.
+    """The back end that computes this: chosen at first use, and said in the log.
 
     On CUDA devices of compute capability 8.0 and up, in half precision: torch's variable-length
-    attention (torch 2.10 and up), which knows no dropout; else flash-attn where it is installed.
-    Everywhere else, torch's attention a cell at a time.
+    attention (torch 2.10 and up), which knows no dropout; else flash-attn where it is installed;
+    see `pick_backend`. Everywhere else, torch's attention a cell at a time.
     """
-    chosen = _fused_backend(device, dtype, has_dropout=has_dropout) or attend_each
-    # Elsewhere there is no choice that could surprise.
-    level = logging.INFO if device.type == "cuda" else logging.DEBUG
-    logger.log(level, "Attention on %s in %s: %s.", device, str(dtype)[6:], _NAMES[chosen])
+    candidates = _candidates(device, dtype, has_dropout=has_dropout)
+    if len(candidates) > 1:
+        return pick_backend(candidates, device, dtype)
+    # Here there is no choice that could surprise.
+    logger.debug("Attention on %s in %s: %s.", device, str(dtype)[6:], _name(candidates[0]))
+    return candidates[0]
+
+
+def _candidates(device: torch.device, dtype: torch.dtype, *, has_dropout: bool) -> list[Backend]:
+    """Those that are usually faster first; the last runs anywhere."""
+    found: list[Backend] = []
+    if (
+        device.type == "cuda"
+        and dtype in _HALF_DTYPES
+        and torch.cuda.get_device_capability(device) >= (8, 0)
+    ):
+        if _torch_varlen() and not has_dropout:
+            found.append(attend_varlen)
+        if _flash_attn():
+            found.append(attend_flash)
+    return [*found, attend_each]
+
+
+def pick_backend(
+    candidates: Sequence[Backend], device: torch.device, dtype: torch.dtype
+) -> Backend:
+    """The first back end that is right on this device, and about as fast as any.
+
+    Which kernels there are, and how fast, depends on the card, its driver and torch's build.
+
+    Parameters
+    ----------
+    candidates
+        In the order of preference. The last is taken to be right; the others are compared with it.
+    device, dtype
+        Where, and in what.
+    """
+    right = [each for each in candidates[:-1] if _is_right(each, candidates[-1], device, dtype)]
+    seconds = {each: _time(each, device, dtype) for each in (*right, candidates[-1])}
+    slowest = _TOLERATED_SLOWNESS * min(seconds.values())
+    chosen = next(each for each, own in seconds.items() if own <= slowest)
+    logger.info(
+        "Attention on %s in %s: %s. A try took: %s.", device, str(dtype)[6:], _name(chosen),
+        "; ".join(f"{_name(each)} {1e3 * own:.2f} ms" for each, own in seconds.items()),
+    )  # fmt: skip
     return chosen
 
 
-def _fused_backend(
-    device: torch.device, dtype: torch.dtype, *, has_dropout: bool
-) -> Backend | None:
-    if device.type != "cuda" or dtype not in _HALF_DTYPES:
-        return None
-    if torch.cuda.get_device_capability(device) < (8, 0):
-        return None
-    if _torch_varlen() and not has_dropout:
-        return attend_varlen
-    return attend_flash if _flash_attn() else None
+def _is_right(
+    backend: Backend, reference: Backend, device: torch.device, dtype: torch.dtype
+) -> bool:
+    """Whether results and gradients are those of the reference, but for rounding."""
+    try:
+        own = _differentiate(backend, device, dtype)
+        expected = _differentiate(reference, device, dtype)
+        distance = float((own - expected).abs().max())
+    # A missing kernel shows as any kind of error.
+    except Exception as error:
+        logger.warning("Attention by %s does not run on %s: %s", _name(backend), device, error)
+        return False
+    if distance <= _TOLERANCE:
+        return True
+    logger.warning(
+        "Attention by %s on %s is off by %.3g: it is not used.", _name(backend), device, distance
+    )
+    return False
+
+
+def _differentiate(backend: Backend, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Results on some cells, and gradients of half their squares: (T, 4, H, K) float32."""
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        qkv_T3HK, segments = _draw(_COMPARED_LENGTHS, device, dtype)
+        query_THK, key_THK, value_THK = qkv_T3HK.requires_grad_().unbind(1)
+        mixed_THK = backend(query_THK, key_THK, value_THK, segments, 0.0)
+        (gradient_T3HK,) = torch.autograd.grad(mixed_THK, qkv_T3HK, mixed_THK.detach())
+        return torch.cat([mixed_THK.detach().unsqueeze(1), gradient_T3HK], dim=1).float()
+
+
+@torch.inference_mode()
+def _time(backend: Backend, device: torch.device, dtype: torch.dtype) -> float:
+    """Seconds of one call with some long cells."""
+    qkv_T3HK, segments = _draw(_TIMED_LENGTHS, device, dtype)
+    query_THK, key_THK, value_THK = qkv_T3HK.unbind(1)
+    # The first call may compile or load.
+    for n_times in (1, _TIMES):
+        synchronize(device)
+        began = time.perf_counter()
+        for _ in range(n_times):
+            backend(query_THK, key_THK, value_THK, segments, 0.0)
+        synchronize(device)
+    return (time.perf_counter() - began) / _TIMES
+
+
+def _draw(
+    lengths: Sequence[int], device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Segments]:
+    """Query, key and value of cells in one tensor, (T, 3, H, K); the state of torch's stays."""
+    generator = torch.Generator().manual_seed(0)
+    qkv_T3HK = torch.randn(sum(lengths), 3, 8, 64, generator=generator)
+    offsets = tuple(accumulate(lengths, initial=0))
+    return qkv_T3HK.to(device, dtype), Segments.between(offsets, device)
 
 
 def attend_each(
@@ -130,11 +221,13 @@ def attend_flash(
     )
 
 
-_NAMES: dict[Backend, str] = {
-    attend_each: "torch's, a cell at a time",
-    attend_varlen: "torch's variable-length attention",
-    attend_flash: "flash-attn",
-}
+def _name(backend: Backend) -> str:
+    names: dict[Backend, str] = {
+        attend_each: "torch's, a cell at a time",
+        attend_varlen: "torch's variable-length attention",
+        attend_flash: "flash-attn",
+    }
+    return names.get(backend, repr(backend))
 
 
 @cache

@@ -22,6 +22,8 @@ from rankformer.vocabulary import VOCABULARY_FILE, Vocabulary
 from rankformer.vocabulary_files import find_releases
 
 if TYPE_CHECKING:
+    import torch
+
     from rankformer.model.encoder import Encoder, MaskedLanguageModel
 
 MODELS_FOLDER_VARIABLE = "RANKFORMER_MODELS"

@@ -26,6 +26,14 @@ def choose_device(device: str = "auto") -> torch.device:
     return chosen
 
 
+def synchronize(device: torch.device) -> None:
+    """Wait until all that was queued on a device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 def _no_such_device(device: str, present: dict[str, bool]) -> SettingsError:
     here = ["cpu", *(name for name, is_here in present.items() if is_here)]
     return SettingsError(

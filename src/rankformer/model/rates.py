@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rankformer.model.attention import Segments
+from rankformer.model.device import synchronize
 from rankformer.model.embedder import Embedder
 from rankformer.model.encoder import Layer
 from rankformer.model.workers import share_cores, start_workers
@@ -65,7 +66,7 @@ def copy_rate(device: torch.device) -> float:
     """Bytes read and written a second by a copy in the device's memory."""
     source = torch.zeros(_COPIED_BYTES // 8, dtype=torch.int64, device=device)
     target = torch.zeros_like(source)
-    return 2 * _COPIED_BYTES / time_once(lambda: _synchronize(target.copy_(source).device))
+    return 2 * _COPIED_BYTES / time_once(lambda: synchronize(target.copy_(source).device))
 
 
 def _first_layer(embedder: Embedder) -> Layer:
@@ -96,7 +97,7 @@ def _seconds_of(works: list[Work], device: torch.device) -> float:
         if device.type != "cpu":
             for work in works:
                 run(work)
-            _synchronize(device)
+            synchronize(device)
             return
         with start_workers(*share_cores(len(works))) as submit:
             futures = [submit(lambda i, _: run(works[i]), i, i + 1) for i in range(len(works))]
@@ -112,10 +113,3 @@ def time_once(work: Work) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
