@@ -48,7 +48,8 @@ def attend_rounded(
     # Two scores differ by less than 2³¹.
     limit = np.float32(min(_LIMIT, isqrt(2**30 // head_size)))
     offsets = np.array(segments.offsets)
-    query, key, value, mixed = map(_bits, (query_THK, key_THK, value_THK, mixed_THK))
+    query, key, value = map(_bits, (query_THK, key_THK, value_THK))
+    mixed = _as_integers(mixed_THK).numpy()
     run = partial(_attend_heads, query, key, value, offsets, limit, mixed)
     n_threads = min(torch.get_num_threads(), n_heads)
     if n_threads == 1:
@@ -60,17 +61,29 @@ def attend_rounded(
     return mixed_THK
 
 
-def _bits(values: Tensor) -> NDArray[Any]:
-    """The bits of floats, without a copy: numpy knows no bfloat16."""
-    kind = torch.int16 if values.dtype == torch.bfloat16 else torch.int32
-    bits: NDArray[Any] = values.detach().view(kind).numpy()
-    return bits
+def _bits(values_THK: Tensor) -> tuple[NDArray[Any], int, int]:
+    """The bits of floats, without a copy; one array, and how far tokens and heads lie apart in it.
+
+    A kernel that knows that a head's numbers lie side by side takes many at once.
+    """
+    values_THK = _as_integers(values_THK)
+    if values_THK.stride(2) != 1:
+        values_THK = values_THK.contiguous()
+    token, head, _ = values_THK.stride()
+    n_tokens, n_heads, head_size = values_THK.shape
+    length = (n_tokens - 1) * token + (n_heads - 1) * head + head_size
+    return values_THK.as_strided((length,), (1,)).numpy(), token, head
+
+
+def _as_integers(values: Tensor) -> Tensor:
+    """The same bits: numpy knows no bfloat16."""
+    return values.detach().view(torch.int16 if values.dtype == torch.bfloat16 else torch.int32)
 
 
 @compile_fused_kernel
 def _attend_heads(query, key, value, offsets, limit, mixed, first_head, stop_head):  # type: ignore[no-untyped-def]
-    """Attention of the heads first_head … stop_head - 1, all cells; bits of floats, (T, H, K)."""
-    head_size = query.shape[2]
+    """Attention of the heads first_head … stop_head - 1, all cells; `mixed` is (T, H, K) bits."""
+    head_size = mixed.shape[2]
     n_pairs, n_wide = (head_size + 1) // 2, -(-head_size // TILE_COLUMNS)
     longest = np.diff(offsets).max()
     n_panels = -(-longest // TILE_COLUMNS)
@@ -85,15 +98,15 @@ def _attend_heads(query, key, value, offsets, limit, mixed, first_head, stop_hea
         begin, n_tokens = offsets[cell], offsets[cell + 1] - offsets[cell]
         own = rows[:n_tokens]
         for head in range(first_head, stop_head):
-            _take(key[begin:, head], own)
+            _take(key, begin, head, own)
             _centre(own, means)
             key_scale = _round(own, limit, rounded)
             _lay_out_keys(rounded[:n_tokens], keys)
-            _take(value[begin:, head], own)
+            _take(value, begin, head, own)
             _centre(own, means)
             value_scale = _round(own, limit, rounded)
             _lay_out_values(rounded[: n_tokens + n_tokens % 2], values)
-            _take(query[begin:, head], own)
+            _take(query, begin, head, own)
             factor = key_scale * np.float32(_LOG2_E / sqrt(head_size))
             for token in range(n_tokens):
                 one = slice(token, token + 1)
@@ -105,31 +118,34 @@ def _attend_heads(query, key, value, offsets, limit, mixed, first_head, stop_hea
                 for row in range(n_queries):
                     for column in range(head_size):
                         found[row, column] = found[row, column] * value_scale + means[column]
-                _put(found, mixed[begin + first :, head])
+                _put(found, mixed[begin + first :], head)
 
 
 @compile_fused_kernel
-def _take(source, rows):  # type: ignore[no-untyped-def]
+def _take(source, begin, head, rows):  # type: ignore[no-untyped-def]
     """Bring the rows of one head, which lie apart and as bits, next to each other."""
+    bits, token_stride, head_stride = source
     # bfloat16 is the upper half of a float32.
-    shift = 32 - 8 * source.itemsize
+    shift = np.int32(32 - 8 * bits.itemsize)
     for row in range(len(rows)):
-        for column in range(rows.shape[1]):
-            rows[row, column] = as_float(np.int32(source[row, column]) << shift)
+        first = (begin + row) * token_stride + head * head_stride
+        own = bits[first : first + rows.shape[1]]
+        for column in range(len(own)):
+            rows[row, column] = as_float(np.int32(np.int32(own[column]) << shift))
 
 
 @compile_fused_kernel
-def _put(rows, target):  # type: ignore[no-untyped-def]
+def _put(rows, mixed, head):  # type: ignore[no-untyped-def]
     """Write rows as bits, rounded to the nearest, to even ones at a tie."""
-    shift = 32 - 8 * target.itemsize
-    half = np.int32((1 << shift) >> 1)
+    shift = np.int32(32 - 8 * mixed.itemsize)
+    below_half = np.int32((1 << shift) // 2 - 1)
     for row in range(len(rows)):
-        bits = rows[row].view(np.int32)
+        bits, target = rows[row].view(np.int32), mixed[row, head]
         for column in range(len(bits)):
             own = bits[column]
-            if half:
-                own += half - 1 + ((own >> shift) & 1)
-            target[row, column] = own >> shift
+            if shift:
+                own = np.int32(own + below_half + (np.int32(own >> shift) & np.int32(1)))
+            target[column] = own >> shift
 
 
 @compile_fused_kernel
@@ -197,6 +213,7 @@ def _attend_block(queries, scales, keys, values, n_tokens, mixed):  # type: igno
     sums = np.empty((_BLOCK_QUERIES, n_wide * TILE_COLUMNS), np.int32)
     tops = np.full(n_queries, _FAR_BELOW, np.float32)
     totals = np.zeros(n_queries, np.float32)
+    block_tops, block_totals = np.empty(n_queries, np.int32), np.empty(n_queries, np.int32)
     shrink, weigh = np.empty(n_queries, np.float32), np.empty(n_queries, np.float32)
     mixed[:] = 0
     for first in range(0, n_tokens, _BLOCK_KEYS):
@@ -205,13 +222,17 @@ def _attend_block(queries, scales, keys, values, n_tokens, mixed):  # type: igno
             panel = keys[(first + column) // TILE_COLUMNS]
             multiply_tiles(queries, n_queries, panel, n_pairs, scores[:, column:])
         for row in range(n_queries):
-            top, total = _soften(scores[row, :n_keys], scales[row], weights[row])
+            found = _soften(scores[row, :n_keys], scales[row], weights[row])
+            block_tops[row], block_totals[row] = found
             if n_keys % 2:
                 weights[row, n_keys] = 0
-            own_top = np.float32(top) * scales[row]
+        # Apart from the loop above, for all queries at once.
+        for row in range(n_queries):
+            own_top = np.float32(block_tops[row]) * scales[row]
             new_top = max(tops[row], own_top)
-            shrink[row], weigh[row] = _power(tops[row] - new_top), _power(own_top - new_top)
-            totals[row] = totals[row] * shrink[row] + np.float32(total) * weigh[row]
+            shrink[row] = _power(tops[row] - new_top)
+            weigh[row] = _power(own_top - new_top)
+            totals[row] = totals[row] * shrink[row] + np.float32(block_totals[row]) * weigh[row]
             tops[row] = new_top
         for panel in range(n_wide):
             own = values[panel, first // 2 :]
