@@ -263,14 +263,13 @@ def _soften(scores, scale, weights):  # type: ignore[no-untyped-def]
 
 @compile_fused_kernel
 def _power(exponent):  # type: ignore[no-untyped-def]
-    """2 to a power of at most 0, within 3e-6 of it; the series of 2^x around the next integer."""
+    """2 to a power of at most 0, within 3e-6 of it; a polynomial between integers."""
     exponent = max(exponent, np.float32(-126))
     whole = np.rint(exponent)
     rest = exponent - whole
-    power = np.float32(1.3333558e-3)
-    power = power * rest + np.float32(9.6181291e-3)
-    power = power * rest + np.float32(5.5504109e-2)
-    power = power * rest + np.float32(2.4022651e-1)
-    power = power * rest + np.float32(6.9314718e-1)
-    power = power * rest + np.float32(1)
+    power = np.float32(9.5700994e-3)
+    power = power * rest + np.float32(5.5917859e-2)
+    power = power * rest + np.float32(0.24024744)
+    power = power * rest + np.float32(0.69312179)
+    power = power * rest + np.float32(0.99999928)
     return power * as_float(np.int32(np.int32(np.int32(whole) + 127) << 23))
