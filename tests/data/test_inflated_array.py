@@ -16,7 +16,8 @@ DTYPES = ("<f4", ">f4", "<i8", "<u2", "i1")
 def file(tmp_path_factory):
     """Datasets of every kind that is read so, and of some that are not."""
     rng = np.random.default_rng(0)
-    with h5py.File(tmp_path_factory.mktemp("arrays") / "arrays.h5", "w") as file:
+    path = tmp_path_factory.mktemp("arrays") / "arrays.h5"
+    with h5py.File(path, "w") as file:
         for dtype in DTYPES:
             values = rng.poisson(3, N).astype(dtype)
             for shuffle in (False, True):
@@ -36,6 +37,17 @@ def file(tmp_path_factory):
             "plain": {"chunks": (37,)},
         }.items():
             file.create_dataset(name, data=values, **options)
+        # 16 bits in the file, which h5py reads as 32.
+        half = h5py.h5t.IEEE_F32LE.copy()
+        half.set_fields(15, 7, 8, 0, 7)
+        half.set_size(2)
+        half.set_ebias(127)
+        create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        create.set_chunk((37,))
+        create.set_deflate(4)
+        space = h5py.h5s.create_simple((N,))
+        h5py.Dataset(h5py.h5d.create(file.id, b"bfloat16", half, space, create))[:] = rng.random(N)
+    with h5py.File(path) as file:
         yield file
 
 
@@ -48,22 +60,23 @@ INFLATED = [
 @settings(deadline=None, max_examples=100)
 @given(
     name=st.sampled_from(INFLATED),
-    start=st.integers(0, N),
-    length=st.integers(0, N + 10),
+    places=st.builds(
+        slice, st.integers(0, N), st.integers(-N, N + 10) | st.none(), st.sampled_from([None, 1, 3])
+    ),
     n_threads=st.integers(1, 3),
 )
-def test_any_slice_is_that_of_hdf5(file, name, start, length, n_threads):
+def test_any_slice_is_that_of_hdf5(file, name, places, n_threads):
     dataset = file[name]
     array = inflate_with_threads(dataset, n_threads)
     assert isinstance(array, InflatedArray)
     assert (array.shape, array.dtype) == (dataset.shape, dataset.dtype)
-    found, expected = array[start : start + length], dataset[start : start + length]
+    found, expected = array[places], dataset[places]
     np.testing.assert_array_equal(found, expected)
     assert found.dtype == expected.dtype
 
 
-@pytest.mark.parametrize("name", ["lzf", "checked", "plain"])
-def test_other_filters_are_left_to_hdf5(file, name):
+@pytest.mark.parametrize("name", ["lzf", "checked", "plain", "bfloat16"])
+def test_other_filters_and_types_are_left_to_hdf5(file, name):
     dataset = file[name]
     assert inflate_with_threads(dataset, 2) is dataset
 

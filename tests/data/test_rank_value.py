@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import sparse
 from tests.conftest import small_counts, small_vocabulary
 
+from rankformer.data import rank_value
 from rankformer.data.rank_value import encode_rank_values
 from rankformer.errors import TokensError
 
@@ -174,3 +175,13 @@ def test_no_cells(vocabulary):
 def test_foreign_tokens_are_refused(tokens):
     with pytest.raises(TokensError, match="variables"):
         encode_rank_values(small_counts(2, 3), np.array(tokens, np.int32), small_vocabulary())
+
+
+@pytest.mark.parametrize(("field", "most"), [("_TOKEN_MASK", 9), ("_INDEX_MASK", 25)])
+def test_more_than_the_kernel_can_count_is_refused(monkeypatch, field, most):
+    vocabulary = with_medians(np.ones(20))
+    counts = sparse.csr_matrix(np.ones((2, 20)))
+    encode_rank_values(counts, vocabulary.tokens, vocabulary)
+    monkeypatch.setattr(rank_value, field, most)
+    with pytest.raises(TokensError, match="cells of up to 20 entries"):
+        encode_rank_values(counts, vocabulary.tokens, vocabulary)

@@ -25,6 +25,12 @@ def labelled(folder: Path) -> None:
     adata.write_h5ad(folder / "pbmc.h5ad")
 
 
+def with_numbers(folder: Path) -> None:
+    adata = adata_of(counts())
+    adata.obs["rank"] = range(adata.n_obs)
+    adata.write_h5ad(folder / "pbmc.h5ad")
+
+
 def with_genes(folder: Path) -> None:
     labelled(folder)
     ids = small_vocabulary().ensembl_ids
@@ -63,6 +69,12 @@ CASES = (
         labelled,
         ("'sex' has 1 class(es): F", "two classes"),
         f"{BEGIN} --label sex",
+    ),
+    BadInput(
+        "a number of each cell as a class",
+        with_numbers,
+        ("'rank' has", "numbers in", "--regress"),
+        f"{BEGIN} --label rank",
     ),
     BadInput(
         "text to regress",

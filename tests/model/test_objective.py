@@ -8,6 +8,7 @@ import torch
 from tests.conftest import save_small_checkpoint, small_vocabulary
 from transformers import BertForMaskedLM
 
+from rankformer.model import attention
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.encoder import PackedBatch
 from rankformer.model.growth import grow_model
@@ -105,7 +106,13 @@ def test_contrast_takes_the_mean_of_genes_alone(checkpoint, cells):
     assert both(*arguments)["loss"].item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_recomputing_changes_no_gradient(checkpoint, cells):
+@pytest.mark.parametrize("has_choice", [False, True])
+def test_recomputing_changes_no_gradient(checkpoint, cells, monkeypatch, has_choice):
+    """Also where a back end of attention is chosen in the first step, as on CUDA."""
+    if has_choice:
+        candidates = [lambda *each: attention.attend_each(*each), attention.attend_each]
+        monkeypatch.setattr(attention, "_candidates", lambda *_, **__: candidates)
+        monkeypatch.setattr(attention, "choose_backend", attention.choose_backend.__wrapped__)
     tokens, positions, offsets = pack(cells)
     gradients = []
     for recompute in (False, True):

@@ -38,7 +38,9 @@ def inflate_with_threads(array: Any, n_threads: int) -> Any:
 def _fits(array: Any) -> bool:
     if not isinstance(array, h5py.Dataset) or array.chunks is None or array.ndim != 1:
         return False
-    return _filters(array) in ([_DEFLATE], [_SHUFFLE, _DEFLATE])
+    # Some types of HDF5 are none of numpy's, and are converted as they are read.
+    lies_so = array.id.get_type() == h5py.h5t.py_create(array.dtype, logical=True)
+    return lies_so and _filters(array) in ([_DEFLATE], [_SHUFFLE, _DEFLATE])
 
 
 def _filters(dataset: h5py.Dataset) -> list[int]:
@@ -62,7 +64,9 @@ class InflatedArray:
         self._is_shuffled = _SHUFFLE in _filters(dataset)
 
     def __getitem__(self, places: slice) -> NDArray[Any]:
-        start, stop, _ = places.indices(self.shape[0])
+        start, stop, step = places.indices(self.shape[0])
+        if step != 1:
+            return np.asarray(self._dataset[places])
         begins = range(start - start % self._chunk, stop, self._chunk)
         if len(begins) < _FEWEST_CHUNKS:
             return np.asarray(self._dataset[start:stop])

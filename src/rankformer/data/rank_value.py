@@ -23,6 +23,12 @@ from rankformer.kernels import compile_kernel
 from rankformer.ragged import Ragged
 from rankformer.vocabulary import Vocabulary
 
+# What is sorted: 20 bits of a key, 24 of an index into a cell's values, 20 of a token.
+# One pass of the sort looks at half of the key.
+_DIGIT = 10
+_KEY, _INDEX = np.uint64(44), np.uint64(20)
+_INDEX_MASK, _TOKEN_MASK = np.uint64(2**24 - 1), np.uint64(2**20 - 1)
+
 
 def encode_rank_values(
     counts: csr_matrix | csr_array,
@@ -55,9 +61,11 @@ def encode_rank_values(
     Raises
     ------
     TokensError
-        If `token_of_var` does not fit the counts or the vocabulary.
+        If `token_of_var` does not fit the counts or the vocabulary, or there are more tokens or
+        entries of a cell than the kernel can count: 2²⁰, and 2²⁴ less the vocabulary's size.
     """
     _check_token_of_var(token_of_var, counts.shape[1], vocabulary)
+    _check_sizes(counts, vocabulary)
     data = counts.data if counts.dtype == np.float32 else counts.data.astype(np.float64, copy=False)
     indptr = counts.indptr.astype(np.int64, copy=False)
     indices = counts.indices.astype(np.int32, copy=False)
@@ -102,6 +110,17 @@ def _check_token_of_var(
         )
 
 
+def _check_sizes(counts: csr_matrix | csr_array, vocabulary: Vocabulary) -> None:
+    most = int(np.diff(counts.indptr).max(initial=0)) + vocabulary.size
+    if vocabulary.size > _TOKEN_MASK or most > _INDEX_MASK:
+        raise TokensError(
+            f"A vocabulary of {vocabulary.size:,} tokens, and cells of up to "
+            f"{most - vocabulary.size:,} entries.",
+            f"At most {_TOKEN_MASK:,} tokens, and {_INDEX_MASK:,} tokens and entries.",
+            "Sum duplicate entries first (counts.sum_duplicates()), or use a smaller vocabulary.",
+        )
+
+
 def _or_none(token: int | None) -> int:
     return -1 if token is None else token
 
@@ -142,13 +161,6 @@ def _medians_of_vars(
     medians = np.where(token_of_var >= 0, vocabulary.median_of_token[token_of_var], np.inf)
     medians[: len(shared)][shared] = np.inf
     return medians
-
-
-# What is sorted: 20 bits of a key, 24 of an index into a cell's values, 20 of a token.
-# One pass of the sort looks at half of the key.
-_DIGIT = 10
-_KEY, _INDEX = np.uint64(44), np.uint64(20)
-_INDEX_MASK, _TOKEN_MASK = np.uint64(2**24 - 1), np.uint64(2**20 - 1)
 
 
 @compile_kernel

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.functional import scaled_dot_product_attention
 
 from rankformer.model.device import synchronize
@@ -80,8 +81,9 @@ def choose_backend(device: torch.device, dtype: torch.dtype, *, has_dropout: boo
     candidates = _candidates(device, dtype, has_dropout=has_dropout)
     if len(candidates) > 1:
         return pick_backend(candidates, device, dtype)
-    # Here there is no choice that could surprise.
-    logger.debug("Attention on %s in %s: %s.", device, str(dtype)[6:], _name(candidates[0]))
+    # Elsewhere there is no choice that could surprise.
+    level = logging.INFO if device.type == "cuda" else logging.DEBUG
+    logger.log(level, "Attention on %s in %s: %s.", device, str(dtype)[6:], _name(candidates[0]))
     return candidates[0]
 
 
@@ -114,8 +116,10 @@ def pick_backend(
     device, dtype
         Where, and in what.
     """
-    right = [each for each in candidates[:-1] if _is_right(each, candidates[-1], device, dtype)]
-    seconds = {each: _time(each, device, dtype) for each in (*right, candidates[-1])}
+    *others, reference = candidates
+    tried = {each: _try(each, reference, device, dtype) for each in others}
+    seconds = {each: own for each, own in tried.items() if own is not None}
+    seconds[reference] = _time(reference, device, dtype)
     slowest = _TOLERATED_SLOWNESS * min(seconds.values())
     chosen = next(each for each, own in seconds.items() if own <= slowest)
     logger.info(
@@ -125,29 +129,35 @@ def pick_backend(
     return chosen
 
 
-def _is_right(
+def _try(
     backend: Backend, reference: Backend, device: torch.device, dtype: torch.dtype
-) -> bool:
-    """Whether results and gradients are those of the reference, but for rounding."""
+) -> float | None:
+    """Seconds of one call; None where it fails, or results or gradients are wrong."""
+    expected = _differentiate(reference, device, dtype)
     try:
         own = _differentiate(backend, device, dtype)
-        expected = _differentiate(reference, device, dtype)
-        distance = float((own - expected).abs().max())
+        seconds = _time(backend, device, dtype)
+    except torch.OutOfMemoryError:
+        # Says nothing of the back end: the batch is made smaller, and it is tried again.
+        raise
     # A missing kernel shows as any kind of error.
     except Exception as error:
         logger.warning("Attention by %s does not run on %s: %s", _name(backend), device, error)
-        return False
+        return None
+    distance = float((own - expected).abs().max())
     if distance <= _TOLERANCE:
-        return True
+        return seconds
     logger.warning(
         "Attention by %s on %s is off by %.3g: it is not used.", _name(backend), device, distance
     )
-    return False
+    return None
 
 
 def _differentiate(backend: Backend, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Results on some cells, and gradients of half their squares: (T, 4, H, K) float32."""
-    with torch.inference_mode(mode=False), torch.enable_grad():
+    # In training this may run where a layer is recomputed, whose hooks see what is saved here.
+    hooks = saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)
+    with torch.inference_mode(mode=False), torch.enable_grad(), hooks:
         qkv_T3HK, segments = _draw(_COMPARED_LENGTHS, device, dtype)
         query_THK, key_THK, value_THK = qkv_T3HK.requires_grad_().unbind(1)
         mixed_THK = backend(query_THK, key_THK, value_THK, segments, 0.0)

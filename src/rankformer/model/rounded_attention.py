@@ -77,7 +77,8 @@ def _bits(values_THK: Tensor) -> tuple[NDArray[Any], int, int]:
 
 def _as_integers(values: Tensor) -> Tensor:
     """The same bits: numpy knows no bfloat16."""
-    return values.detach().view(torch.int16 if values.dtype == torch.bfloat16 else torch.int32)
+    kinds = {torch.bfloat16: torch.int16, torch.float32: torch.int32}
+    return values.detach().view(kinds[values.dtype])
 
 
 @compile_fused_kernel

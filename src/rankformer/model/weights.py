@@ -48,7 +48,7 @@ def load_encoder(file: Path, spec: EncoderSpec, dtype: torch.dtype = torch.float
     spec
         Its shape.
     dtype
-        Of the encoder. In another than that of the file no more than one tensor is held in both.
+        Of the encoder. One tensor of a safetensors file at a time is held in that of the file too.
 
     Raises
     ------

@@ -97,7 +97,7 @@ def read_classes(
         raise SettingsError(
             f"The label {name!r} has {len(classes):,} numbers in {n_labelled:,} rows.",
             f"Classes: at most {_NUMBERS_AS_CLASSES}, or half as many as rows.",
-            "Learn it as a number: regress (--regress); or name another column.",
+            "Name another column; numbers of cells are learned as such with regress (--regress).",
         )
     codes = texts.map({each: code for code, each in enumerate(classes)})
     truth = codes.to_numpy(np.float32, na_value=np.nan)
