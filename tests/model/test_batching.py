@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import given, settings
@@ -49,6 +50,17 @@ def test_every_cell_is_computed_once_when_memory_is_short(lengths, room):
 
     batches = run_batches(compute, offsets, TokenBudget(10_000))
     assert [cell for _, _, cells in batches for cell in cells] == list(range(len(lengths)))
+
+
+@pytest.mark.parametrize("n_at_once", [1, 4])
+def test_batches_that_run_at_once_fit_half_of_the_memory_that_is_free(n_at_once):
+    """A model so wide that memory decides: each token holds query, key, value and three states."""
+    wide = 2**20
+    spec = EncoderSpec(10, n_layers=1, d_model=wide, n_heads=1, d_ff=wide, max_positions=8)
+    budget = TokenBudget.for_memory(spec, torch.device("cpu"), torch.float32, n_at_once=n_at_once)
+    needed = n_at_once * budget.n_tokens * 6 * wide * 4
+    # Other programs take and give back memory meanwhile.
+    assert needed < 0.7 * psutil.virtual_memory().available
 
 
 def test_the_smaller_budget_is_kept():

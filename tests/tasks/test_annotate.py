@@ -115,6 +115,44 @@ def test_a_query_that_lies_farther_off_as_a_whole_is_named_only_with_a_shift(cap
     assert "--no-shift" in warned.getMessage()
 
 
+def test_a_query_nearer_than_the_reference_itself_keeps_its_limits():
+    """A narrow query in a wide reference: that it lies near must not make its few strays far."""
+    rng = np.random.default_rng(5)
+    wide = clouds(np.eye(8)[:2], 200, rng, width=0.3)
+    reference = reference_of(wide, np.repeat(["a", "b"], 200))
+    near = np.repeat(np.eye(8)[:2], 50, axis=0) + 0.02 * rng.normal(size=(100, 8))
+    strays = clouds(np.eye(8)[:2], 15, rng, width=0.25)
+    query = np.concatenate([near, strays]).astype(np.float32)
+    scale_to_unit(query)
+    moved, strict = transfer(reference, query), transfer(reference, query, allow_shift=False)
+    assert moved.provenance["shift"] == 0
+    np.testing.assert_array_equal(moved.uncertain, strict.uncertain)
+    assert (moved.values[100:] != "unknown").mean() > 0.8
+
+
+def test_cells_of_the_reference_that_are_called_unknown_teach_nothing(
+    command, small_adata, checkpoint_folder, tmp_path
+):
+    reference = small_adata.copy()
+    reference.obs["cell_type"] = reference.obs["cell_type"].astype(object)
+    reference.obs.iloc[:5, 0] = "unknown"
+    reference.write_h5ad(tmp_path / "reference.h5ad")
+    small_adata[:10].copy().write_h5ad(tmp_path / "query.h5ad")
+    status, _, said = command(
+        "annotate", tmp_path / "query.h5ad", "--reference", tmp_path / "reference.h5ad",
+        "--label", "cell_type", "-o", tmp_path / "out.csv", "--model", checkpoint_folder,
+        "--n-neighbors", 1,
+    )  # fmt: skip
+    assert status == 0, said
+    assert "5 of 30 cells of the reference lack cell_type" in said
+    # Each of the first five cells is its own twin in the reference, where it has no name.
+    found = pd.read_csv(tmp_path / "out.csv")
+    assert set(found["predicted_cell_type_best"]) <= {"B", "T"}
+    provenance = json.loads((tmp_path / "out.csv.json").read_text())["predicted_cell_type"]
+    assert provenance["reference_classes"] == ["B", "T"]
+    assert provenance["reference_cells"] == 25
+
+
 def test_divided_votes_are_unknown_below_the_share_asked_for():
     rng = np.random.default_rng(4)
     vectors = clouds(np.eye(8)[:1], 200, rng)

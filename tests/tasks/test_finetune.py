@@ -273,6 +273,21 @@ def test_balanced_sampling_draws_each_class_equally_often():
     assert not np.array_equal(*epochs)
 
 
+@pytest.mark.parametrize("n_unlabelled", [100, 500, 900])
+def test_balanced_sampling_draws_cells_without_the_label_as_often_as_they_are(n_unlabelled):
+    """They may have another label, which is learnt beside this one."""
+    n_rare = (1000 - n_unlabelled) // 10
+    kinds = ["a"] * (1000 - n_unlabelled - n_rare) + ["b"] * n_rare + [None] * n_unlabelled
+    labels = read_classes(pd.Series(kinds, dtype=object), "kind")
+    draws = draw_cells(np.arange(1000), 1000, labels, replace(RECIPE, balanced_sampling=True))
+    drawn = np.array(kinds, dtype=object)[np.array(list(draws))]
+    found = {kind: sum(each == kind for each in drawn) for kind in ("a", "b", None)}
+    each = (1000 - n_unlabelled) / 2
+    for kind, expected in {"a": each, "b": each, None: n_unlabelled}.items():
+        # Four standard deviations of 1,000 draws.
+        assert abs(found[kind] - expected) < 4 * np.sqrt(expected * (1 - expected / 1000)), kind
+
+
 def test_without_a_group_it_is_told_what_may_leak(cells, model, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "rankformer"):
         recipe = replace(RECIPE, max_steps=1)

@@ -132,10 +132,11 @@ def draw_cells(
     if not recipe.balanced_sampling:
         return Draws(rows, n_cells, recipe.seed)
     codes = np.where(labels.known[rows], labels.truth[rows], -1).astype(np.int64)
-    _, own, counts = np.unique(codes, return_inverse=True, return_counts=True)
+    names, own, counts = np.unique(codes, return_inverse=True, return_counts=True)
     chances = 1.0 / counts[own]
     # Cells without this label are drawn in proportion: they may have others.
-    chances[codes < 0] = len(labels.head.classes) / len(rows)
+    unlabelled = codes < 0
+    chances[unlabelled] = (names >= 0).sum() / max((~unlabelled).sum(), 1)
     return Draws(rows, n_cells, recipe.seed, chances)
 
 
