@@ -6,8 +6,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.rankformer-ready
 PYTEST_ARGS ?=
+MUTANTS ?=
 
-.PHONY: demo test test-all lint docs-check clean
+.PHONY: demo test test-all lint mutants docs-check clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py --output demo-output
@@ -25,6 +26,13 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Plants faults and says which of them no test noticed (docs/developing.md). MUTANTS: some of them.
+mutants: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group mutants
+	rm -rf mutants
+	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/mutmut run $(MUTANTS)
+	$(BIN)/python tests/mutation/report.py
+
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
@@ -32,4 +40,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) demo-output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) demo-output mutants .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

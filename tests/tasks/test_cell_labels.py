@@ -1,6 +1,7 @@
 """Labels of cells in each format: the same content, the input kept, nothing made up."""
 
 import json
+from dataclasses import replace
 
 import anndata as ad
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from rankformer.errors import OutputError
 from rankformer.tasks.cell_labels import (
     CellLabels,
     LabelledCells,
@@ -48,6 +50,7 @@ def check_columns(obs, labelled):
     assert obs["kind_uncertain"].iloc[29] in (False, "False")
     assert obs["kind_missing"].iloc[3] == "no counts in genes of the vocabulary"
     np.testing.assert_array_equal(obs["age"], labelled.labels["age"].values)
+    assert obs["age"].dtype.kind == "f"
     assert "age_probability" not in obs
     assert "age_uncertain" not in obs
 
@@ -70,6 +73,7 @@ def test_a_copy_of_the_input_with_columns_added(suffix, small_adata, labelled, t
     assert said["kind"]["model"] == said["age"]["model"] == "small"
     assert list(said["kind"]["classes"]) == ["B", "T"]
     assert said["kind"]["task"] == "classify"
+    assert "classes" not in said["age"]
 
 
 def test_in_memory_as_on_disk(small_adata, labelled):
@@ -88,6 +92,10 @@ def test_tables_have_a_row_a_cell(suffix, labelled, tmp_path):
     else:
         table = pd.read_parquet(out)
         said = json.loads(pq.read_schema(out).metadata[b"rankformer"])
+    assert table.columns.tolist() == [
+        "cell", "kind", "kind_best", "kind_probability", "kind_uncertain", "kind_missing",
+        "kind_probability_B", "kind_probability_T", "age", "age_missing",
+    ]  # fmt: skip
     assert table["cell"].tolist() == labelled.obs.index.tolist()
     check_columns(table, labelled)
     np.testing.assert_allclose(
@@ -103,3 +111,32 @@ def test_marks_are_plain_where_every_cell_has_a_label(small_adata):
     store_labels_in(small_adata, cells)
     assert small_adata.obs["kind_uncertain"].dtype == bool
     assert "kind_missing" not in small_adata.obs
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_tables_of_several_sources_say_which(suffix, labelled, tmp_path):
+    sources = np.array(["one"] * 20 + ["two"] * 10, dtype=object)
+    out = tmp_path / f"out{suffix}"
+    write_cell_labels(out, replace(labelled, sources=sources))
+    table = pd.read_csv(out) if suffix == ".csv" else pd.read_parquet(out)
+    assert table["source"].tolist() == sources.tolist()
+
+
+@pytest.mark.parametrize("suffix", [".h5ad", ".csv", ".parquet"])
+def test_what_is_there_is_replaced_only_where_asked_for(suffix, labelled, tmp_path):
+    out = tmp_path / f"out{suffix}"
+    beside = tmp_path / "out.csv.json"
+    for path in (out, beside):
+        path.write_text("a year of work")
+    with pytest.raises(OutputError):
+        write_cell_labels(out, labelled)
+    assert out.read_text() == beside.read_text() == "a year of work"
+    write_cell_labels(out, labelled, overwrite=True)
+    assert b"a year of work" not in out.read_bytes()
+    assert (suffix == ".csv") == (beside.read_text() != "a year of work")
+
+
+def test_parquet_is_compressed(labelled, tmp_path):
+    write_cell_labels(tmp_path / "out.parquet", labelled)
+    group = pq.ParquetFile(tmp_path / "out.parquet").metadata.row_group(0)
+    assert {group.column(i).compression for i in range(group.num_columns)} == {"ZSTD"}

@@ -63,7 +63,7 @@ class SplitPlan:
 
     def __post_init__(self) -> None:
         shares = self.validation_share, self.test_share
-        if not (0 < shares[0] < 1 and 0 <= shares[1] < 1 and sum(shares) < 1):
+        if not (shares[0] > 0 and shares[1] >= 0 and sum(shares) < 1):
             raise SettingsError(
                 f"The shares to validate and to test on are {shares[0]} and {shares[1]}.",
                 "A share above 0 for validation, one of 0 and more for the test, together below 1.",
