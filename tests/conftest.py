@@ -13,6 +13,10 @@ from rankformer.vocabulary import Vocabulary
 
 # Workers share the cores: threads that wait busily would hinder each other. Read as torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Kernels say where they leave an array, rather than crash; that code is kept in a place of its own.
+os.environ.setdefault("NUMBA_BOUNDSCHECK", "1")
+KERNELS = Path(__file__).resolve().parents[1] / ".pytest_cache" / "checked-kernels"
+os.environ.setdefault("NUMBA_CACHE_DIR", str(KERNELS))
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 CELL_FILES = ("pbmc3k", "pbmc_1k_v2", "pbmc_1k_5prime", "ifnb", "sc_mixology")

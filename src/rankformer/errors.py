@@ -28,6 +28,10 @@ class RankformerError(ValueError):
         return f"{self.found} Expected: {self.expected} {self.fix}"
 
 
+class MissingFileError(RankformerError, FileNotFoundError):
+    """A file or folder that was named does not exist."""
+
+
 class CountsError(RankformerError):
     """The expression matrix is missing, unreadable, or does not hold counts."""
 

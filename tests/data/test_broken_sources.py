@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import anndata as ad
@@ -12,6 +13,8 @@ import h5py
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import zarr
+from mudata import MuData
 from tests.data.count_files import (
     as_layout,
     make_adata,
@@ -21,7 +24,7 @@ from tests.data.count_files import (
 )
 
 from rankformer.data.cells import find_files, open_cells, survey_matrices
-from rankformer.errors import CountsError
+from rankformer.errors import CountsError, MissingFileError, RankformerError
 
 
 def write(path: Path, content: bytes) -> Path:
@@ -51,6 +54,48 @@ def replace(name, change):
         group[name].attrs.update(attributes)
 
     return edit
+
+
+def edited_tenx(folder: Path, edit) -> Path:
+    file = write_tenx_h5(folder / "tenx.h5", make_adata())
+    with h5py.File(file, "a") as group:
+        edit(group)
+    return file
+
+
+def edited_zarr(folder: Path, name: str, change) -> Path:
+    make_adata().write_zarr(folder / "cells.zarr")
+    group = zarr.open_group(folder / "cells.zarr" / "X", mode="a", use_consolidated=False)
+    values = change(group[name][:])
+    del group[name]
+    group.create_array(name, data=values)
+    return folder / "cells.zarr"
+
+
+def changed_in_memory(name: str, change) -> ad.AnnData:
+    adata = make_adata()
+    setattr(adata.X, name, change(getattr(adata.X, name)))
+    return adata
+
+
+def mudata(folder: Path, names) -> Path:
+    parts = {name: make_adata(make_counts(seed=i)) for i, name in enumerate(names)}
+    for name, part in parts.items():
+        part.var_names = [f"{name}-{each}" for each in part.var_names]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        MuData(parts).write(folder / "cells.h5mu")
+    return folder / "cells.h5mu"
+
+
+def spatialdata(folder: Path, names) -> Path:
+    """The tables as spatialdata lays them, beside a group of images."""
+    store = zarr.open_group(folder / "visium.zarr", mode="w", zarr_format=2)
+    store.create_group("images")
+    store.create_group("tables")
+    for name in names:
+        make_adata().write_zarr(folder / "visium.zarr" / "tables" / name)
+    return folder / "visium.zarr"
 
 
 def cut(path: Path, keep: float) -> Path:
@@ -123,7 +168,6 @@ def dense_shape(group: h5py.File) -> None:
 ANTIBODIES = ["Antibody Capture"] * 40
 
 SOURCES = {
-    "missing file": (lambda p: p / "no.h5ad", "does not exist"),
     "empty file": (lambda p: write(p / "a.h5ad", b""), "is empty (0 bytes)"),
     "web page": (lambda p: write(p / "a.h5ad", b"\n<!DOCTYPE html><html>"), "is a web page"),
     "Git LFS pointer": (
@@ -136,7 +180,18 @@ SOURCES = {
     "binary of another kind": (lambda p: write(p / "a.bin", bytes(range(128, 256))), "neither"),
     "truncated h5ad": (lambda p: cut(h5ad(p), 0.7), "could not be read"),
     "h5ad cut to its beginning": (lambda p: cut(h5ad(p), 0.01), "could not be read"),
-    "MuData": (lambda p: h5_with(p, "mod", "obs", "var"), "is a MuData file"),
+    "MuData without RNA": (
+        lambda p: mudata(p, ("atac", "prot")),
+        "holds 2 tables of cells: atac, prot",
+    ),
+    "SpatialData of several tables": (
+        lambda p: spatialdata(p, ("a", "b")),
+        "tables of cells: a, b",
+    ),
+    "binarised counts": (
+        lambda p: anndata_of(make_counts(200) > 0),
+        "X holds nothing but ones, as of counts made binary",
+    ),
     "loom": (lambda p: h5_with(p, "matrix", "row_attrs", "col_attrs"), "is a loom file"),
     "molecule_info.h5": (lambda p: h5_with(p, "barcode_idx", "umi"), "Cell Ranger's molecules"),
     "other HDF5": (lambda p: h5_with(p, "model_weights"), "is HDF5 with model_weights"),
@@ -215,7 +270,7 @@ SOURCES = {
     "complex numbers": (lambda p: anndata_of(np.ones((3, 2), complex)), "not numbers"),
     "fewer cells than rows": (
         lambda p: edited(p, replace("X/indptr", lambda x: x[:-3])),
-        "cut into 57 rows or columns, not 60",
+        "cut into 57 rows, not 60",
     ),
     "columns and var differ": (
         lambda p: edited(p, dense_shape),
@@ -223,23 +278,87 @@ SOURCES = {
     ),
     "row starts go back": (
         lambda p: edited(p, replace("X/indptr", lambda x: assign(x, 5, 10**9))),
-        "do not fit its",
+        "row 5 begins at value 1,000,000,000 and ends at ",
+    ),
+    "row starts begin late": (
+        lambda p: edited(p, replace("X/indptr", lambda x: assign(x, 0, 1))),
+        "its first row begins at value 1, not at 0",
+    ),
+    "row starts begin before the values": (
+        lambda p: edited(p, replace("X/indptr", lambda x: assign(x, 0, -1))),
+        "its first row begins at value -1, not at 0",
     ),
     "fewer values than row starts say": (
         lambda p: edited(p, replace("X/data", lambda x: x[:-3])),
-        "do not fit its",
+        "its last row ends at value ",
+    ),
+    "fewer indices than row starts say": (
+        lambda p: edited(p, replace("X/indices", lambda x: x[:-3])),
+        "its last row ends at value ",
+    ),
+    "row starts that end before the values": (
+        lambda p: edited(p, replace("X/indptr", lambda x: np.minimum(x, x[20]))),
+        "its last row ends at value ",
+    ),
+    "column starts that end before the values": (
+        lambda p: edited(p, replace("X/indptr", lambda x: np.minimum(x, x[20])), "csc"),
+        "its last column ends at value ",
+    ),
+    "row starts as booleans": (
+        lambda p: edited(p, replace("X/indptr", lambda x: x.astype(bool))),
+        "the beginnings of its rows are of the type bool, not whole numbers",
+    ),
+    "indices as booleans": (
+        lambda p: edited(p, replace("X/indices", lambda x: x.astype(bool))),
+        "the indices of its columns are of the type bool, not whole numbers",
+    ),
+    "indices as NaN": (
+        lambda p: edited(p, replace("X/indices", lambda x: np.full(len(x), np.nan))),
+        "the indices of its columns are of the type float64, not whole numbers",
+    ),
+    "indices as NaN, by columns": (
+        lambda p: edited(p, replace("X/indices", lambda x: np.full(len(x), np.nan)), "csc"),
+        "the indices of its rows are of the type float64, not whole numbers",
+    ),
+    "row starts that end before the values, 10x": (
+        lambda p: edited_tenx(p, replace("matrix/indptr", lambda x: np.minimum(x, x[20]))),
+        "its last row ends at value ",
+    ),
+    "indices as NaN, 10x": (
+        lambda p: edited_tenx(p, replace("matrix/indices", lambda x: x * np.nan)),
+        "the indices of its columns are of the type float64, not whole numbers",
+    ),
+    "row starts that end before the values, zarr": (
+        lambda p: edited_zarr(p, "indptr", lambda x: np.minimum(x, x[20])),
+        "its last row ends at value ",
+    ),
+    "indices as NaN, zarr": (
+        lambda p: edited_zarr(p, "indices", lambda x: x * np.nan),
+        "the indices of its columns are of the type float64, not whole numbers",
+    ),
+    "row starts that end before the values, in memory": (
+        lambda p: changed_in_memory("indptr", lambda x: np.minimum(x, x[20])),
+        "its last row ends at value ",
+    ),
+    "an index outside the variables, in memory": (
+        lambda p: changed_in_memory("indices", lambda x: assign(x, 2, 40)),
+        "row 0 has a value in column 40, outside its 40 columns",
     ),
     "an index outside the variables": (
         lambda p: edited(p, replace("X/indices", lambda x: assign(x, 2, 40))),
-        "outside its 40 rows or columns",
+        "row 0 has a value in column 40, outside its 40 columns",
+    ),
+    "an index outside the variables, in the last row": (
+        lambda p: edited(p, replace("X/indices", lambda x: assign(x, -1, 99))),
+        "row 59 has a value in column 99, outside its 40 columns",
     ),
     "a negative index": (
         lambda p: edited(p, replace("X/indices", lambda x: assign(x, 2, -1))),
-        "outside its 40 rows or columns",
+        "row 0 has a value in column -1, outside its 40 columns",
     ),
     "an index outside the cells, by columns": (
         lambda p: edited(p, replace("X/indices", lambda x: assign(x, 2, 60)), "csc"),
-        "outside its 60",
+        "column 0 has a value in row 60, outside its 60 rows",
     ),
     "an unknown encoding": (
         lambda p: edited(p, lambda g: g["X"].attrs.update({"encoding-type": "coo_matrix"})),
@@ -258,6 +377,42 @@ def test_bad_source(tmp_path, make, found):
         assert sentence.endswith(".")
         assert sentence[0] == sentence[0].upper() or sentence.startswith(("/", "matrix.mtx"))
         assert "\n" not in sentence
+
+
+def test_a_missing_file_is_told_as_one(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no\.h5ad does not exist") as caught:
+        open_cells(tmp_path / "no.h5ad")
+    assert isinstance(caught.value, RankformerError)
+    assert isinstance(caught.value, MissingFileError)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_columns_that_differ_in_case_alone(tmp_path, zarr_format):
+    """anndata cannot read them by the consolidated metadata that it has written itself."""
+    adata = make_adata()
+    adata.obs["Batch"] = adata.obs["batch"].cat.rename_categories({"a": "x"})
+    with ad.settings.override(zarr_write_format=zarr_format):
+        adata.write_zarr(tmp_path / "cells.zarr")
+    with open_cells(tmp_path / "cells.zarr") as cells:
+        assert set(cells.obs.columns) == {"batch", "Batch"}
+        assert cells.obs["Batch"].tolist() == adata.obs["Batch"].tolist()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: mudata(p, ("rna", "prot")),
+        lambda p: mudata(p, ("gene_counts",)),
+        lambda p: spatialdata(p, ("table",)),
+        lambda p: spatialdata(p, ("a", "b")) / "tables" / "a",
+    ],
+    ids=["RNA of MuData", "MuData of one modality", "SpatialData", "a table named by itself"],
+)
+def test_the_table_within_a_larger_store_is_read(tmp_path, make):
+    with open_cells(make(tmp_path)) as cells:
+        (chunk,) = cells.chunks()
+    assert (chunk.counts != make_counts()).nnz == 0
+    assert chunk.obs_names.tolist() == make_adata().obs_names.tolist()
 
 
 @pytest.mark.parametrize("keep", np.linspace(0.05, 0.95, 10))
@@ -279,10 +434,15 @@ def test_damage_met_while_reading_names_the_rows(tmp_path):
     with file.open("r+b") as stream:
         stream.seek(where.byte_offset)
         stream.write(b"\0" * (where.size // 2))
+    with h5py.File(file) as group:
+        chunk = group["X/data"].chunks[0]
+    first_value = where.chunk_offset[0]
+    first, last = np.searchsorted(counts.indptr, [first_value, first_value + chunk - 1], "right")
     with open_cells(file) as cells, pytest.raises(CountsError) as caught:
         list(cells.chunks(1000))
-    assert "Rows " in caught.value.found
-    assert "of X of " in caught.value.found
+    # Rows are counted from 0; those that are read at once end at a thousand.
+    last = min(last - 1, (first - 1) // 1000 * 1000 + 999)
+    assert f"Rows {first - 1:,} to {last:,} of X of " in caught.value.found
 
 
 @pytest.mark.parametrize("array", ["data", "indices", "indptr"])
@@ -324,7 +484,7 @@ def test_a_damaged_matrix_does_not_hide_the_counts_nor_break_the_survey(tmp_path
         replace("X/indices", lambda x: assign(x, 2, 40))(group)
     first, second = survey_matrices(file)
     assert first.figures is None
-    assert "outside its 40 rows or columns" in str(first.problem)
+    assert "outside its 40 columns" in str(first.problem)
     assert second.figures is not None
     with open_cells(file) as cells:
         assert cells.location == 'layers["mine"]'
@@ -399,7 +559,7 @@ def test_nothing_to_find(tmp_path):
     write(tmp_path / "notes.txt", b"no cells")
     with pytest.raises(CountsError, match=r"holds nothing readable: notes\.txt"):
         find_files(tmp_path)
-    with pytest.raises(CountsError, match=r"does not exist"):
+    with pytest.raises(MissingFileError, match=r"does not exist"):
         find_files(tmp_path / "no")
     with pytest.raises(CountsError, match=r"No file was given"):
         find_files([])

@@ -81,8 +81,12 @@ def test_spliced_only_where_there_is_nothing_else_and_unspliced_never():
         open_cells(make_adata(logged(), unspliced=COUNTS, ambiguous=COUNTS))
 
 
-def test_zeros_and_ones_are_taken_only_where_there_is_nothing_else():
-    assert taken(make_adata(masks(), mine=masks()))[0] == "X"
+def test_zeros_and_ones_are_taken_only_where_they_are_asked_for():
+    with pytest.raises(CountsError, match=r"X holds nothing but ones.*raw counts.*--no-check"):
+        open_cells(make_adata(masks(), mine=masks()))
+    with open_cells(make_adata(masks(), mine=masks()), check=False) as cells:
+        assert cells.location == "X"
+    assert taken(make_adata(masks(), mine=COUNTS))[0] == 'layers["mine"]'
     with pytest.raises(CountsError, match="X holds log1p of counts"):
         open_cells(make_adata(logged(), mask=masks()))
 

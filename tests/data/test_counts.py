@@ -64,6 +64,15 @@ def test_logarithm_of_scaled(counts, target, base):
     assert (figures.kind, figures.log_base) == (CountKind.LOG1P, base)
 
 
+def test_ones_alone_are_no_counts(counts):
+    binary = changed(counts, lambda x: np.ones_like(x))
+    assert judge_values(binary).kind is CountKind.BINARY
+    # Of few values it cannot be told, and one count of two tells.
+    assert judge_values(binary[:1, :40]).kind in (CountKind.COUNTS, CountKind.EMPTY)
+    binary.data[7] = 2
+    assert judge_values(binary).kind is CountKind.COUNTS
+
+
 def test_logarithm_of_raw_counts_of_some_genes_and_of_rounded_values(counts):
     assert judge_values(changed(counts, np.log1p)).kind is CountKind.LOG1P
     logged = changed(normalised(counts), np.log1p)

@@ -1,5 +1,8 @@
 """TokenizedCells: Arrow inside, a Hugging Face dataset outside."""
 
+import json
+import shutil
+from contextlib import suppress
 from itertools import pairwise
 
 import datasets
@@ -10,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import small_vocabulary
 
+from rankformer.data import arrow_streams
+from rankformer.data.arrow_streams import check_streams
 from rankformer.data.tokens import TokenizedCells, save_tokens
 from rankformer.errors import OutputError, TokensError
 
@@ -152,6 +157,71 @@ def test_damaged_datasets_are_refused(tmp_path, damage):
         content = data.read_bytes()
         data.write_bytes(content[: len(content) // 2] if damage == "truncate" else b"")
     with pytest.raises(TokensError, match="could not be read"):
+        TokenizedCells.load(path)
+
+
+def zero_offsets(content: bytes) -> bytes:
+    """Every name begins and ends at 0, and the length that Arrow looks up is gone."""
+    middle = len(content) // 2
+    return content[:middle] + bytes(len(content) - middle)
+
+
+@pytest.mark.parametrize("damage", [zero_offsets, lambda _: b"", lambda content: content[:100]])
+@pytest.mark.parametrize("name", ["cell_names.arrows", "data-00000-of-00001.arrow"])
+def test_damaged_streams_are_refused_by_name(tmp_path, name, damage):
+    names = [f"cell {i}" for i in range(len(CELLS))]
+    file = tokenized(CELLS, cell_names=names).save(tmp_path / "cells") / name
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(TokensError, match=f"could not be read.*{name} is damaged"):
+        TokenizedCells.load(tmp_path / "cells")
+
+
+def test_a_stream_that_crashes_its_reader_is_refused(tmp_path, monkeypatch):
+    """A process that ends itself stands for what this release of Arrow does not withstand."""
+    for name in ("sound", "deadly"):
+        tokenized(CELLS).save(tmp_path / name)
+    streams = [next((tmp_path / name).glob("*.arrow")) for name in ("sound", "deadly")]
+    deadly = "\nimport os\nif 'deadly' in sys.argv[-1]: print(sys.argv[1]); os.abort()\n"
+    monkeypatch.setattr(arrow_streams, "_CHECK", "import sys" + deadly + arrow_streams._CHECK)
+    check_streams(streams[:1])
+    with pytest.raises(
+        ValueError, match=r"data-00000-of-00001\.arrow is damaged: reading it crashes"
+    ):
+        check_streams(streams)
+
+
+def test_names_of_other_cells_are_refused(tmp_path):
+    tokenized(CELLS, cell_names="abcd").save(tmp_path / "cells")
+    tokenized(CELLS[:2], cell_names="ab").save(tmp_path / "others")
+    shutil.copy(tmp_path / "others" / "cell_names.arrows", tmp_path / "cells")
+    with pytest.raises(TokensError, match="does not hold the names of its 4 cells"):
+        TokenizedCells.load(tmp_path / "cells")
+
+
+@pytest.mark.parametrize("value", [17, ["x"]], ids=str)
+@pytest.mark.parametrize(
+    ("file", "key"),
+    [
+        ("state.json", "_data_files"), ("state.json", "_fingerprint"), ("state.json", "_split"),
+        ("state.json", "_format_columns"), ("state.json", "_format_type"),
+        ("dataset_info.json", "description"), ("dataset_info.json", "features"),
+    ],
+)  # fmt: skip
+def test_odd_values_beside_the_tokens_lose_no_cell(tmp_path, file, key, value):
+    path = tokenized(CELLS).save(tmp_path / "cells")
+    content = json.loads((path / file).read_text())
+    (path / file).write_text(json.dumps({**content, key: value}))
+    with suppress(TokensError):
+        assert as_lists(TokenizedCells.load(path)) == CELLS
+
+
+def test_a_dataset_does_not_lead_out_of_its_folder(tmp_path):
+    tokenized(CELLS[:1]).save(tmp_path / "others")
+    path = tokenized(CELLS).save(tmp_path / "cells")
+    state = json.loads((path / "state.json").read_text())
+    state["_data_files"] = [{"filename": "../others/data-00000-of-00001.arrow"}]
+    (path / "state.json").write_text(json.dumps(state))
+    with pytest.raises(TokensError, match="which is not in the folder"):
         TokenizedCells.load(path)
 
 

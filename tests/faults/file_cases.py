@@ -5,6 +5,7 @@ from pathlib import Path
 
 import anndata as ad
 import h5py
+import numpy as np
 from tests.data.count_files import make_adata, write_tenx_folder
 from tests.faults.bad_input import EMBED, BadInput, nothing
 from tests.faults.cells import adata_of, counts, write
@@ -74,6 +75,22 @@ def with_layer(folder: Path) -> None:
     write(folder, layers={"counts": counts()})
 
 
+def with_changed(name: str, change):
+    """Sound cells, of whose matrix one array was changed."""
+
+    def prepare(folder: Path) -> None:
+        with h5py.File(write(folder), "a") as file:
+            values = change(file["X"][name][:])
+            del file["X"][name]
+            file["X"][name] = values
+
+    return prepare
+
+
+short_indptr = with_changed("indptr", lambda starts: np.minimum(starts, starts[99]))
+nan_indices = with_changed("indices", lambda indices: indices * np.nan)
+bool_indices = with_changed("indices", lambda indices: indices > 0)
+
 RUN = "embed run1 -o out.h5ad -m model"
 H5PY_SAYS = r"(?<=could not be read: ).*?(?= Expected:)"
 
@@ -120,9 +137,25 @@ CASES = (
     BadInput("a zip archive", holding(b"PK\x03\x04...."), ("is a zip archive", "Unpack it first")),
     BadInput("an R object", holding(b"RDX3\nX\n"), ("is an R object", "Save it from R as .h5ad")),
     BadInput(
-        "a MuData file",
-        hdf5_with("mod", "obs", "var"),
-        ("is a MuData file", "Save its RNA", "['rna']"),
+        "a MuData file of several modalities, none of RNA",
+        hdf5_with("mod/atac", "mod/prot", "obs", "var"),
+        ("holds 2 tables of cells: atac, prot", "named rna", "mudata.read(path)"),
+    ),
+    BadInput(
+        "a CSR matrix whose row starts end before its values do",
+        short_indptr,
+        ("X of pbmc.h5ad", "its last row ends at value", "undamaged", "Copy or download"),
+        varies=r"(?<=ends at value ).*?(?= indices)",
+    ),
+    BadInput(
+        "a CSR matrix with NaN for indices",
+        nan_indices,
+        ("X of pbmc.h5ad", "of the type float64, not whole numbers", "Copy or download"),
+    ),
+    BadInput(
+        "a CSR matrix with booleans for indices",
+        bool_indices,
+        ("X of pbmc.h5ad", "of the type bool, not whole numbers", "Copy or download"),
     ),
     BadInput(
         "a loom file",

@@ -118,6 +118,11 @@ CASES = (
         ("normalised values", "such as 0.", "Raw counts", "decontX", "--no-check"),
     ),
     BadInput(
+        "binarised counts",
+        lambda folder: write(folder, (counts() > 0).astype(np.float32)),
+        ("X holds nothing but ones", "Raw counts", "--no-check", "order of their medians alone"),
+    ),
+    BadInput(
         "NaN all over",
         lambda folder: write(folder, np.full((300, 120), np.nan, np.float32)),
         ("X holds NaN or infinite values", "Raw counts", "Take the file with the raw counts"),

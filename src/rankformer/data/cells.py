@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,13 +165,32 @@ class CellSource:
             raise CountsError(
                 f"{self.name} was closed.", "An open source.", "Read chunks inside the with block."
             )
-        with reading(self.name, f"Rows {start:,} to {stop - 1:,} of {self.location}"):
-            counts = make_canonical(self._matrix.rows(start, stop))
+        counts = self._read_rows(start, stop)
         self._check_values(counts, start)
         if self._log_base is not None:
             counts = undo_log(counts, self._log_base)
             self._check_values(counts, start)
         return CountChunk(counts, start, stop, self.obs.index[start:stop])
+
+    def _read_rows(self, start: int, stop: int) -> csr_matrix:
+        try:
+            return make_canonical(self._matrix.rows(start, stop))
+        except MemoryError:
+            raise
+        except Exception:
+            first, last = _find_damage(self._reads, start, stop)
+            with reading(self.name, f"Rows {first:,} to {last:,} of {self.location}"):
+                raise
+
+    def _reads(self, start: int, stop: int) -> bool:
+        try:
+            self._matrix.rows(start, stop)
+        except MemoryError:
+            raise
+        # As many kinds of errors as `reading` knows.
+        except Exception:
+            return False
+        return True
 
     def _check_values(self, counts: csr_matrix, start: int) -> None:
         check_values(
@@ -284,6 +303,25 @@ def read_var(source: ad.AnnData | str | os.PathLike[str]) -> pd.DataFrame | None
         return None
     finally:
         opened.close()
+
+
+def _find_damage(reads: Callable[[int, int], bool], start: int, stop: int) -> tuple[int, int]:
+    """The first and the last of the rows start … stop - 1 that cannot be read, by halving."""
+    first, beyond = start, stop
+    while beyond - first > 1:
+        middle = (first + beyond) // 2
+        if reads(start, middle):
+            first = middle
+        else:
+            beyond = middle
+    last, beyond = first, stop
+    while beyond - last > 1:
+        middle = (last + beyond) // 2
+        if reads(middle, stop):
+            beyond = middle
+        else:
+            last = middle
+    return first, last
 
 
 def _note_names(obs: pd.DataFrame) -> str:

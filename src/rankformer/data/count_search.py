@@ -153,9 +153,13 @@ class CountSearch:
         return self._kind(location) is kind and not self._is_mask(location)
 
     def _is_mask(self, location: str) -> bool:
-        """Whether it holds zeros and ones: marks of something, or counts made binary."""
+        """Whether it holds zeros and ones, too few to tell marks of something from counts."""
         figures = self.survey(location).figures
-        return figures is not None and figures.minimum == figures.maximum == 1
+        return (
+            figures is not None
+            and figures.kind is CountKind.COUNTS
+            and figures.minimum == figures.maximum == 1
+        )
 
     def _found(self, location: str, *, undo: bool) -> FoundCounts:
         figures = self._look(location)
@@ -203,6 +207,11 @@ class CountSearch:
                     "Take the file with the raw counts; or pass undo_log1p=True (--undo-log1p)"
                     f"{named}: the ranks are those of the counts."
                 )
+        if CountKind.BINARY in kinds.values() and self._check:
+            return (
+                "Take the file with the raw counts; or pass check=False (--no-check) to use them "
+                "as they are: the genes of a cell are then in the order of their medians alone."
+            )
         if CountKind.NORMALIZED in kinds.values() and self._check:
             return (
                 "Take the file with the raw counts; or, where these are estimated counts (RSEM, "

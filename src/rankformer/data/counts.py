@@ -25,6 +25,8 @@ _CELLS_TESTED = 64
 _PASSING_CELLS = 0.95
 _PASSING_VALUES = 0.98
 _ENOUGH_EVIDENCE = math.log(1e9)
+# So many counts are not all 1, even of cells with few molecules: about one in twenty is more.
+_ENOUGH_ONES = 500
 _LOG_BASES = (math.e, 2.0, 10.0)
 _UNITS = (1, 2, 3)  # a cell's smallest value is mostly 1 count, sometimes 2 or 3
 _LEAST_TOLERANCE = 1e-3
@@ -38,6 +40,7 @@ class CountKind(StrEnum):
 
     COUNTS = "counts"
     SCALED = "counts scaled per cell"
+    BINARY = "nothing but ones, as of counts made binary"
     LOG1P = "log1p of counts"
     NORMALIZED = "normalised values"
     CENTRED = "scaled or centred values"
@@ -88,6 +91,9 @@ class ValueFigures:
         elif self.kind is CountKind.NORMALIZED:
             yield f"{math.floor(self.integer_share * 100)} % whole numbers"
             yield f"others such as {self.example:.6g}"
+        elif self.kind is CountKind.BINARY:
+            yield f"in {self.n_cells} cells"
+            return
         if self.minimum < 0:
             yield f"min {self.minimum:.4g}"
         yield f"max {self.maximum:.4g} in {self.n_cells} cells"
@@ -202,6 +208,8 @@ def _name_kind(cells: csr_matrix, *, all_whole: bool) -> tuple[CountKind, float 
         return CountKind.NOT_FINITE, None
     if values.min() < 0:
         return CountKind.CENTRED, None
+    if all_whole and values.size >= _ENOUGH_ONES and values.min() == values.max() == 1:
+        return CountKind.BINARY, None
     if all_whole:
         return CountKind.COUNTS, None
     return _name_fractions(cells)

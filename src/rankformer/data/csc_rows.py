@@ -16,6 +16,7 @@ from rankformer.data.row_matrices import (
     CompressedRows,
     RowMatrix,
     as_real,
+    check_index_type,
     check_indices,
     index_dtype,
     read_indptr,
@@ -45,7 +46,8 @@ class CompressedColumns(RowMatrix):
         self.shape = shape
         self.dtype = np.dtype(data.dtype)
         self._data, self._indices = data, indices
-        self._indptr = read_indptr(indptr, shape[1], n_values=min(data.shape[0], indices.shape[0]))
+        self._indptr = read_indptr(indptr, "column", shape[1], data.shape[0], indices.shape[0])
+        check_index_type(indices, "rows")
 
     def rows(self, start: int, stop: int) -> csr_matrix:
         return self._by_rows.rows(start, stop)
@@ -86,9 +88,8 @@ class CompressedColumns(RowMatrix):
             return spill_rows(
                 self._blocks, self.shape, as_real(np.empty(0, self.dtype)).dtype, self.layout
             )
-        last = int(self._indptr[-1])
-        values = as_real(np.asarray(self._data[:last]))
-        rows = check_indices(np.asarray(self._indices[:last]), self.shape[0])
+        values = as_real(np.asarray(self._data[:]))
+        rows = self._rows_of(0, self.shape[1])
         turned = csc_matrix((values, rows, self._indptr), shape=self.shape).tocsr()
         return CompressedRows(turned.data, turned.indices, turned.indptr, self.shape)
 
@@ -97,10 +98,17 @@ class CompressedColumns(RowMatrix):
             start, stop = int(self._indptr[first]), int(self._indptr[last])
             sizes = np.diff(self._indptr[first : last + 1])
             yield (
-                check_indices(np.asarray(self._indices[start:stop]), self.shape[0]),
+                self._rows_of(first, last),
                 np.repeat(np.arange(first, last, dtype=index_dtype(self.shape[1])), sizes),
                 as_real(np.asarray(self._data[start:stop])),
             )
+
+    def _rows_of(self, first: int, last: int) -> NDArray[Any]:
+        """Rows of the values of columns first … last - 1."""
+        starts = self._indptr[first : last + 1]
+        rows = np.asarray(self._indices[starts[0] : starts[-1]])
+        check_indices(rows, self.shape[0], "column", starts - starts[0], first)
+        return rows.astype(index_dtype(self.shape[0]), copy=False)
 
 
 def _split_columns(indptr: NDArray[np.int64]) -> Iterator[tuple[int, int]]:

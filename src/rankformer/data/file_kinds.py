@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from importlib import import_module
@@ -12,7 +12,7 @@ from typing import TypeVar
 import h5py
 
 from rankformer.data.tenx import find_matrix_files, holds_tenx, is_beside_matrix
-from rankformer.errors import CountsError
+from rankformer.errors import CountsError, MissingFileError, RankformerError
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +22,8 @@ READABLE = ".h5ad, .zarr, Cell Ranger's .h5, or a folder with matrix.mtx, featur
 IN_MEMORY = "AnnData"
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _ZARR_MARKS = (".zgroup", "zarr.json", ".zmetadata")
+# Names that Muon and others give to the modality with counts of RNA.
+_RNA = ("rna", "gex", "gene expression")
 _BEGINNINGS = (
     (b"version https://git-lfs", "is a Git LFS pointer, not the file.", "Run git lfs pull."),
     (b"<", "is a web page.", "Download the file again, signed in where the site asks for it."),
@@ -36,6 +38,7 @@ class FileKind(StrEnum):
 
     H5AD = ".h5ad"
     ZARR = ".zarr"
+    MUDATA = "MuData .h5mu"
     TENX_H5 = "10x .h5"
     TENX_FOLDER = "10x folder"
 
@@ -56,9 +59,11 @@ def find_files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]])
 
     Raises
     ------
+    MissingFileError
+        If a path does not exist.
     CountsError
-        If a path does not exist, a folder holds nothing readable, or a file in it that is named as
-        one with cells is damaged.
+        If a folder holds nothing readable, or a file in it that is named as one with cells is
+        damaged.
     """
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     found = [file for path in named for file in _expand(Path(path))]
@@ -86,23 +91,79 @@ def identify(path: Path) -> FileKind:
 
     Raises
     ------
+    MissingFileError
+        If it does not exist.
     CountsError
-        If it does not exist, may not be read, or holds no cells; the message says what it is.
+        If it may not be read, or holds no cells; the message says what it is.
     """
     with reading(str(path)):
         if path.is_dir():
             return _identify_folder(path)
         if not path.exists():
-            raise CountsError(
+            raise MissingFileError(
                 f"{path} does not exist.", f"A file or folder: {READABLE}.", "Check the path."
             )
         if path.name.endswith(("matrix.mtx", "matrix.mtx.gz")):
             return FileKind.TENX_FOLDER
         with path.open("rb") as stream:
             beginning = stream.read(512)
-        if beginning.startswith(_HDF5_MAGIC):
+        # MuData has a line of text before what HDF5 begins with.
+        if beginning.startswith(_HDF5_MAGIC) or h5py.is_hdf5(path):
             return _identify_hdf5(path)
         raise _not_cells(path, beginning)
+
+
+def locate_table(store: Path) -> Path:
+    """The AnnData in a zarr store: the store itself, or the one table or the RNA in it.
+
+    Parameters
+    ----------
+    store
+        A zarr store of AnnData, SpatialData or MuData.
+
+    Raises
+    ------
+    CountsError
+        If it holds several tables, or several modalities of which none is named as RNA.
+    """
+    if (store / "obs").exists() and not (store / "mod").exists():
+        return store
+    for group in ("tables", "table", "mod"):
+        tables = [child for child in _zarr_children(store / group) if (child / "obs").exists()]
+        if tables:
+            names = [table.name for table in tables]
+            return store / group / choose_table(names, f"{store} holds", f"{store / group}/")
+    return store
+
+
+def choose_table(names: Sequence[str], holder: str, place: str) -> str:
+    """The one table, or the one that is named as RNA.
+
+    Parameters
+    ----------
+    names
+        Of the tables.
+    holder
+        The beginning of a sentence that lists them.
+    place
+        What stands before a table's name where it is named by itself, or nothing.
+    """
+    chosen = list(names) if len(names) == 1 else [each for each in names if each.lower() in _RNA]
+    if len(chosen) == 1:
+        return chosen[0]
+    raise CountsError(
+        f"{holder} {len(names)} tables of cells: {', '.join(sorted(names))}.",
+        "One table, or one that is named rna.",
+        f"Name the one with the counts of RNA, such as {place}{min(names)}."
+        if place
+        else "Save the one with the counts of RNA: mudata.read(path)['...'].write_h5ad(...).",
+    )
+
+
+def _zarr_children(group: Path) -> list[Path]:
+    if not group.is_dir():
+        return []
+    return [child for child in sorted(group.iterdir()) if child.is_dir()]
 
 
 @contextmanager
@@ -118,7 +179,7 @@ def reading(name: str, part: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except (CountsError, MemoryError):
+    except (RankformerError, MemoryError):
         raise
     except PermissionError as error:
         raise CountsError(
@@ -162,7 +223,6 @@ def _identify_hdf5(path: Path) -> FileKind:
     if kind is not None:
         return kind
     others = {
-        "mod": ("a MuData file", "Save its RNA: mudata.read(path)['rna'].write_h5ad(...)."),
         "row_attrs": ("a loom file", "Convert it: scanpy.read_loom(path).write_h5ad(...)."),
         "molecule_info": ("molecule_info", "Take filtered_feature_bc_matrix.h5 beside it."),
         "barcode_idx": ("Cell Ranger's molecules", "Take filtered_feature_bc_matrix.h5 beside it."),
@@ -180,7 +240,9 @@ def _look_into_hdf5(path: Path) -> tuple[FileKind | None, list[str]]:
         import_module("hdf5plugin")  # registers the compression filters that anndata offers
     with h5py.File(path, "r") as file:
         keys = list(file)
-        if {"obs", "var"} <= set(keys) and "mod" not in keys:
+        if "mod" in keys:
+            return FileKind.MUDATA, keys
+        if {"obs", "var"} <= set(keys):
             return FileKind.H5AD, keys
         return FileKind.TENX_H5 if holds_tenx(file) else None, keys
 
@@ -229,7 +291,7 @@ def _tell_left_out(folder: Path, files: Iterable[Path]) -> None:
 
 def _search(folder: Path) -> Iterator[Path]:
     for child in sorted(folder.iterdir()):
-        if child.suffix in (".h5ad", ".zarr", ".h5"):
+        if child.suffix in (".h5ad", ".h5mu", ".zarr", ".h5"):
             if child.suffix == ".h5" and _holds_other_hdf5(child):
                 continue
             # Named as cells: a damaged one is an error, not left out unseen.

@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
-from rankformer.data.file_kinds import IN_MEMORY, FileKind, identify, reading
+from rankformer.data.file_kinds import IN_MEMORY, FileKind, identify, locate_table, reading
+from rankformer.data.sources import open_zarr
 from rankformer.errors import CountsError, SettingsError
 
 if TYPE_CHECKING:
@@ -101,14 +102,12 @@ def _open_parts(source: "AnnData | str | os.PathLike[str]") -> "Iterator[_Parts]
         with h5py.File(path, "r") as file:
             yield file.get("obsm", {}), file.get("uns", {})
     elif kind is FileKind.ZARR:
-        import zarr
-
         with reading(str(path)):
-            group: Any = zarr.open_group(str(path), mode="r")
+            group = open_zarr(locate_table(path))
         yield group.get("obsm", {}), group.get("uns", {})
     else:
         raise SettingsError(
-            f"{path} is a file of counts alone (10x), which has no obsm.",
+            f"{path} is of the kind {kind.value}, of which counts alone are read, no obsm.",
             "A .h5ad or .zarr with embeddings in obsm.",
             "Embed it first: rankformer embed FILE -o embedded.h5ad --model NAME.",
         )

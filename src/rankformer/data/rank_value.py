@@ -66,6 +66,7 @@ def encode_rank_values(
     """
     _check_token_of_var(token_of_var, counts.shape[1], vocabulary)
     _check_sizes(counts, vocabulary)
+    _check_indices(counts)
     data = counts.data if counts.dtype == np.float32 else counts.data.astype(np.float64, copy=False)
     indptr = counts.indptr.astype(np.int64, copy=False)
     indices = counts.indices.astype(np.int32, copy=False)
@@ -118,6 +119,21 @@ def _check_sizes(counts: csr_matrix | csr_array, vocabulary: Vocabulary) -> None
             f"{most - vocabulary.size:,} entries.",
             f"At most {_TOKEN_MASK:,} tokens, and {_INDEX_MASK:,} tokens and entries.",
             "Sum duplicate entries first (counts.sum_duplicates()), or use a smaller vocabulary.",
+        )
+
+
+def _check_indices(counts: csr_matrix | csr_array) -> None:
+    """The kernel looks up each variable unchecked."""
+    indices = counts.indices
+    if counts.has_canonical_format and len(indices):
+        # They ascend: the first and the last of each row stand for all.
+        filled = np.flatnonzero(np.diff(counts.indptr))
+        indices = indices[np.concatenate([counts.indptr[filled], counts.indptr[filled + 1] - 1])]
+    if len(indices) and (indices.min() < 0 or indices.max() >= counts.shape[1]):
+        raise TokensError(
+            f"The counts have values of variables {indices.min():,} to {indices.max():,}.",
+            f"Variables from 0 to {counts.shape[1] - 1:,}, as their shape says.",
+            "The matrix was put together wrongly; counts.check_format() of scipy tells where.",
         )
 
 

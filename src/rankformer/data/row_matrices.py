@@ -77,13 +77,16 @@ class CompressedRows(RowMatrix):
         self.shape = shape
         self.dtype = np.dtype(data.dtype)
         self._data, self._indices = data, indices
-        self._indptr = read_indptr(indptr, shape[0], n_values=min(data.shape[0], indices.shape[0]))
+        self._indptr = read_indptr(indptr, "row", shape[0], data.shape[0], indices.shape[0])
+        check_index_type(indices, "columns")
 
     def rows(self, start: int, stop: int) -> csr_matrix:
         indptr = self._indptr[start : stop + 1]
         first, last = int(indptr[0]), int(indptr[-1])
         values = as_real(np.asarray(self._data[first:last]))
-        indices = check_indices(np.asarray(self._indices[first:last]), self.shape[1])
+        indices = np.asarray(self._indices[first:last])
+        check_indices(indices, self.shape[1], "row", indptr - first, start)
+        indices = indices.astype(index_dtype(self.shape[1]), copy=False)
         rows = csr_matrix((stop - start, self.shape[1]), dtype=values.dtype)
         rows.data, rows.indices = values, indices
         rows.indptr = (indptr - first).astype(index_dtype(last - first), copy=False)
@@ -196,21 +199,88 @@ def as_real(values: NDArray[Any]) -> NDArray[Any]:
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
-def read_indptr(indptr: Any, n_rows: int, n_values: int) -> NDArray[np.int64]:
-    """Row starts, checked against the arrays that they point into."""
+def read_indptr(
+    indptr: Any, line: str, n_lines: int, n_values: int, n_indices: int
+) -> NDArray[np.int64]:
+    """Where rows or columns begin, checked against the arrays that they point into.
+
+    Parameters
+    ----------
+    indptr
+        Sliceable, as it lies.
+    line
+        What it cuts the values into: ``row`` or ``column``.
+    n_lines
+        Rows or columns of the matrix.
+    n_values, n_indices
+        Lengths of ``data`` and ``indices``.
+
+    Returns
+    -------
+    (n_lines + 1,) int64.
+
+    Raises
+    ------
+    ValueError
+        If these are no whole numbers, do not begin at 0, fall, or do not end with the values.
+    """
+    _check_whole_numbers(np.dtype(indptr.dtype), f"beginnings of its {line}s")
     starts = np.asarray(indptr[:]).astype(np.int64, copy=False)
-    if len(starts) != n_rows + 1:
-        raise ValueError(f"it is cut into {len(starts) - 1:,} rows or columns, not {n_rows:,}")
-    if starts[0] != 0 or np.any(np.diff(starts) < 0) or starts[-1] > n_values:
-        raise ValueError(f"the starts of its rows or columns do not fit its {n_values:,} values")
+    if len(starts) != n_lines + 1:
+        raise ValueError(f"it is cut into {len(starts) - 1:,} {line}s, not {n_lines:,}")
+    if starts[0] != 0:
+        raise ValueError(f"its first {line} begins at value {starts[0]:,}, not at 0")
+    falls = np.flatnonzero(np.diff(starts) < 0)
+    if falls.size:
+        where = int(falls[0])
+        raise ValueError(
+            f"{line} {where:,} begins at value {starts[where]:,} and ends at {starts[where + 1]:,}"
+        )
+    if not starts[-1] == n_values == n_indices:
+        raise ValueError(
+            f"its last {line} ends at value {starts[-1]:,}, but it holds {n_values:,} values and "
+            f"{n_indices:,} indices"
+        )
     return starts
 
 
-def check_indices(indices: NDArray[Any], n_positions: int) -> NDArray[Any]:
-    """Positions as int32 or int64; a ValueError where one lies outside the matrix."""
-    if indices.size and (indices.min() < 0 or indices.max() >= n_positions):
-        raise ValueError(f"a value lies outside its {n_positions:,} rows or columns")
-    return indices.astype(index_dtype(n_positions), copy=False)
+def check_index_type(indices: Any, what: str) -> None:
+    """A ValueError where positions are no whole numbers; `what` they are of."""
+    _check_whole_numbers(np.dtype(indices.dtype), f"indices of its {what}")
+
+
+def check_indices(
+    indices: NDArray[Any], n_positions: int, line: str, starts: NDArray[np.int64], first: int
+) -> None:
+    """A ValueError where a position lies outside the matrix, which says in which row or column.
+
+    Parameters
+    ----------
+    indices
+        Positions of some whole rows or columns, as they lie.
+    n_positions
+        The other side of the matrix.
+    line
+        What `starts` cuts: ``row`` or ``column``.
+    starts
+        Where each of them begins in `indices`, and the end.
+    first
+        The number of the first of them.
+    """
+    if not indices.size or (indices.min() >= 0 and indices.max() < n_positions):
+        return
+    entry = int(np.flatnonzero((indices < 0) | (indices >= n_positions))[0])
+    place = first + int(np.searchsorted(starts, entry, side="right")) - 1
+    other = "column" if line == "row" else "row"
+    raise ValueError(
+        f"{line} {place:,} has a value in {other} {int(indices[entry]):,}, outside its "
+        f"{n_positions:,} {other}s"
+    )
+
+
+def _check_whole_numbers(dtype: np.dtype[Any], what: str) -> None:
+    if dtype.kind not in "iu":
+        raise ValueError(f"the {what} are of the type {dtype}, not whole numbers")
 
 
 def index_dtype(most: int) -> type[np.signedinteger[Any]]:

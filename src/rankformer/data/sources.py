@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 
 from rankformer.data.csc_rows import CompressedColumns
-from rankformer.data.file_kinds import IN_MEMORY, FileKind, identify, reading
+from rankformer.data.file_kinds import (
+    IN_MEMORY,
+    FileKind,
+    choose_table,
+    identify,
+    locate_table,
+    reading,
+)
 from rankformer.data.row_matrices import CompressedRows, DenseRows, RowMatrix, SelectedRows
 from rankformer.data.tenx import TenxMatrix, find_matrix_files, read_tenx_folder, read_tenx_h5
 from rankformer.errors import CountsError
@@ -178,9 +185,30 @@ def _open_old_h5ad(path: Path) -> OpenSource:
 
 
 def _open_zarr(path: Path, _: ExitStack) -> OpenSource:
+    table = locate_table(path)
+    opened = _open_group(table, open_zarr(table))
+    if table != path:
+        opened.note = f"Of {path}, the table {table.relative_to(path)} is read."
+    return opened
+
+
+def open_zarr(path: Path) -> Any:
+    """Open a store to read it, as it lies: metadata that were consolidated lack some columns of
+    obs where the names of two differ in case alone.
+    """
     import zarr
 
-    return _open_group(path, zarr.open_group(str(path), mode="r"))
+    return zarr.open_group(str(path), mode="r", use_consolidated=False)
+
+
+def _open_mudata(path: Path, resources: ExitStack) -> OpenSource:
+    file = resources.enter_context(h5py.File(path, "r"))
+    name = choose_table(list(file["mod"]), f"{path} holds", "")
+    opened = _open_anndata(read_elem(file[f"mod/{name}"]))
+    # Without a path, as nothing is added to a file of several tables.
+    opened.name = str(path)
+    opened.note = f"The modality {name} of a MuData file was read, whole."
+    return opened
 
 
 def _open_group(path: Path, group: Any) -> OpenSource:
@@ -234,6 +262,7 @@ def _open_tenx(path: Path, tenx: TenxMatrix) -> OpenSource:
 _OPENERS: Mapping[FileKind, Callable[[Path, ExitStack], OpenSource]] = {
     FileKind.H5AD: _open_h5ad,
     FileKind.ZARR: _open_zarr,
+    FileKind.MUDATA: _open_mudata,
     FileKind.TENX_H5: _open_tenx_h5,
     FileKind.TENX_FOLDER: _open_tenx_folder,
 }

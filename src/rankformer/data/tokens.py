@@ -1,5 +1,6 @@
 """Tokenized cells: ragged int32 tokens in Arrow, with one row of metadata a cell."""
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from rankformer.data.arrow_streams import check_streams
 from rankformer.errors import OutputError, TokensError
 from rankformer.ragged import Ragged, join_ragged
 from rankformer.scratch import whole_or_nothing
@@ -185,9 +187,9 @@ class TokenizedCells:
                 f"A column {INPUT_IDS} with the tokens of each cell.",
                 "Make it with process_data, `rankformer tokenize`, or the published tokenizer.",
             )
-        sha256 = None
-        if (dataset.info.description or "").startswith(_DESCRIPTION):
-            sha256 = dataset.info.description.removeprefix(_DESCRIPTION)
+        description = str(dataset.info.description or "")
+        known = description.startswith(_DESCRIPTION)
+        sha256 = description.removeprefix(_DESCRIPTION) if known else None
         return cls(_normalize(table), None, sha256)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -208,18 +210,10 @@ class TokenizedCells:
         from datasets import Dataset
 
         path = Path(path)
-        try:
-            dataset = Dataset.load_from_disk(str(path))
-        except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:
-            raise TokensError(
-                f"{path} could not be read as a tokenized dataset: {error}.",
-                "A folder written by `rankformer tokenize` or by datasets.Dataset.save_to_disk.",
-                "Check the path, or tokenize the cells again.",
-            ) from error
-        cells = cls.from_dataset(dataset)
-        names = None
-        if (path / _CELL_NAMES_FILE).is_file():
-            names = pa.ipc.open_stream(pa.memory_map(str(path / _CELL_NAMES_FILE))).read_all()[0]
+        with _reading(path):
+            check_streams(_stream_files(path))
+            cells = cls.from_dataset(Dataset.load_from_disk(str(path)))
+            names = _read_names(path / _CELL_NAMES_FILE, len(cells))
         return cls(cells.table, names, cells.vocabulary_sha256)
 
     def check_fits(self, vocabulary: Vocabulary) -> None:
@@ -246,6 +240,43 @@ class TokenizedCells:
             elif self.vocabulary_sha256 is None:
                 _check_unframed(values, offsets, vocabulary)
             _check_genes(values, offsets, vocabulary)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged dataset makes its readers raise into a `TokensError`."""
+    try:
+        yield
+    except (TokensError, MemoryError):
+        raise
+    # What datasets raises depends on which value of its JSON is odd.
+    except Exception as error:
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise TokensError(
+            f"{path} could not be read as a tokenized dataset: {reason[:300]}.",
+            "A folder written by `rankformer tokenize` or by datasets.Dataset.save_to_disk.",
+            "Check the path, or tokenize the cells again.",
+        ) from error
+
+
+def _stream_files(folder: Path) -> list[Path]:
+    """The files of Arrow that a saved dataset is made of; those that it names lie in its folder."""
+    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    named = [folder / str(each["filename"]) for each in state["_data_files"]]
+    for file in named:
+        if file.parent != folder or not file.is_file():
+            raise ValueError(f"state.json names {file.name}, which is not in the folder")
+    return [*named, *folder.glob(_CELL_NAMES_FILE)]
+
+
+def _read_names(file: Path, n_cells: int) -> pa.ChunkedArray | None:
+    if not file.is_file():
+        return None
+    with pa.ipc.open_stream(pa.memory_map(str(file))) as stream:
+        names = stream.read_all()
+    if names.schema != _CELL_NAMES_SCHEMA or len(names) != n_cells:
+        raise ValueError(f"{file.name} does not hold the names of its {n_cells:,} cells")
+    return names[0]
 
 
 def is_saved_tokens(path: str | os.PathLike[str]) -> bool:

@@ -1,0 +1,45 @@
+"""Arrow streams in files, validated before they are read.
+
+Arrow trusts what a stream says of its own lengths, and a damaged one can take the interpreter down.
+It is therefore read and validated in full by a process of its own first, whose crash is an answer.
+"""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+_CHECK = """
+import sys
+import pyarrow as pa
+for path in sys.argv[1:]:
+    try:
+        with pa.memory_map(path) as file, pa.ipc.open_stream(file) as stream:
+            for batch in stream:
+                batch.validate(full=True)
+    except Exception as error:
+        sys.exit(" ".join(str(error).split()) or type(error).__name__)
+    print(path)
+"""
+
+
+def check_streams(paths: Sequence[Path]) -> None:
+    """Validate streams of Arrow in full.
+
+    Of lists and texts the offsets are read, and the texts; numbers are not.
+
+    Raises
+    ------
+    ValueError
+        If one is damaged; the message names it.
+    """
+    checked = subprocess.run(  # noqa: S603  # this interpreter, and names of files
+        [sys.executable, "-c", _CHECK, *map(str, paths)], capture_output=True, text=True
+    )
+    if checked.returncode == 0:
+        return
+    # Each file that was read whole has a line; the next one ended the process.
+    damaged = paths[len(checked.stdout.splitlines())]
+    crashed = checked.returncode != 1
+    reason = "reading it crashes Arrow" if crashed else checked.stderr.strip().splitlines()[-1]
+    raise ValueError(f"{damaged.name} is damaged: {reason.rstrip('.')}")
