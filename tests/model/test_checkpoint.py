@@ -415,6 +415,15 @@ def test_a_damaged_configuration_is_named(small, content, sentence):
         ({"num_attention_heads": 5}, "hidden_size = 32, num_attention_heads = 5"),
         ({"num_attention_heads": 0}, "num_attention_heads = 0"),
         ({"num_hidden_layers": -1}, "num_hidden_layers = -1"),
+        ({"num_hidden_layers": 2.5}, "2.5 where a whole number is to be"),
+        ({"num_attention_heads": True}, "True where a whole number is to be"),
+        ({"layer_norm_eps": -1}, "layer_norm_eps = -1.*eps above 0"),
+        ({"layer_norm_eps": 0}, "layer_norm_eps = 0"),
+        ({"layer_norm_eps": float("nan")}, "layer_norm_eps = nan"),
+        ({"hidden_dropout_prob": 1}, "hidden_dropout_prob = 1.*to below 1"),
+        ({"attention_probs_dropout_prob": -0.1}, "attention_probs_dropout_prob = -0.1"),
+        ({"initializer_range": 0}, "initializer_range = 0"),
+        ({"pad_token_id": -1}, "pad_token_id = -1.*from 0 to"),
         ({"hidden_size": 10**12}, "hidden_size = 1,000,000,000,000"),
         ({"vocab_size": "many"}, "could not be read"),
         ({"vocab_size": float("inf")}, "could not be read"),
@@ -452,6 +461,32 @@ def test_weights_of_another_shape_are_told_when_loaded(small):
 
     with pytest.raises(CheckpointError, match=r"word_embeddings\.weight .*shape \(7, 32\)"):
         Checkpoint.open(small).encoder()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(
+    "name", ["encoder.layer.1.output.dense.bias", "embeddings.LayerNorm.weight"]
+)
+def test_weights_that_are_not_finite_are_told_when_loaded(small, name, value):
+    tensors = load_file(small / "model.safetensors")
+    tensors[f"bert.{name}"][3] = value
+    save_file(tensors, small / "model.safetensors")
+
+    with pytest.raises(CheckpointError, match=f"{name} holds NaN or infinite"):
+        Checkpoint.open(small).encoder()
+
+
+def test_weights_are_those_that_were_written(small):
+    """One flipped bit of a mantissa, which nothing else would show."""
+    path = small / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-4] ^= 1
+    path.write_bytes(content)
+    for load in (Checkpoint.encoder, Checkpoint.masked_language_model):
+        with pytest.raises(CheckpointError, match="The weights as they were written, of the hash"):
+            load(Checkpoint.open(small))
+    (small / "model.safetensors.sha256").unlink()
+    Checkpoint.open(small).encoder()
 
 
 def test_a_cut_download_is_told_when_loaded(small):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import save_small_checkpoint, small_vocabulary
 
-from rankformer.errors import SettingsError
+from rankformer.errors import CheckpointError, SettingsError
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.embedder import Embedder
 from rankformer.model.encoder import Encoder, MaskedLanguageModel, PackedBatch
@@ -177,3 +177,16 @@ def test_batches_come_in_few_numbers_of_rows():
     n_rows = {len(PackedBatch.pack(ragged, 0, stop).tokens_T) for stop in range(1, 3001, 7)}
     assert len(n_rows) < 50
     assert max(n_rows) < 3000 * 1.05
+
+
+@pytest.mark.parametrize("layer", ["embeddings.token", "layers.2.ffn_norm"])
+def test_embeddings_that_are_not_finite_are_an_error(checkpoint, layer):
+    """As of weights that overflow in a narrow dtype; cells without genes are NaN all the same."""
+    embedder = Embedder(checkpoint, device="cpu", dtype="float32")
+    ragged = cells_of(checkpoint.vocabulary, [5, 0, 30])
+    assert np.isnan(embedder.cells(ragged)).all(axis=1).tolist() == [False, True, False]
+    with torch.no_grad():
+        embedder.encoder.get_submodule(layer).weight.fill_(float("inf"))
+    for compute in (embedder.cells, lambda cells: list(embedder.genes(cells))):
+        with pytest.raises(CheckpointError, match=r"hold NaN or infinite values.*--dtype float32"):
+            compute(ragged)

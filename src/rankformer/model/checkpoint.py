@@ -48,6 +48,8 @@ class Checkpoint:
         Its genes and tokens; `input_length` is the model's.
     published
         Its row in the registry, where it has one.
+    bound_weights
+        Hash of the weights file when it was written, or None where that is not known.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Checkpoint:
     spec: EncoderSpec
     vocabulary: Vocabulary
     published: PublishedModel | None = None
+    bound_weights: str | None = None
 
     @classmethod
     def open(cls, model: "str | os.PathLike[str] | Checkpoint") -> "Checkpoint":
@@ -92,8 +95,7 @@ class Checkpoint:
     @cached_property
     def weights_sha256(self) -> str:
         """Hash of the weights file."""
-        with self.weights_file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return _sha256(self.weights_file)
 
     def encoder(self, dtype: "torch.dtype | None" = None) -> "Encoder":
         """Load the encoder, on the CPU, not in training mode.
@@ -106,19 +108,24 @@ class Checkpoint:
         Raises
         ------
         CheckpointError
-            If the weights are damaged or do not fit the configuration.
+            If the weights are damaged, do not fit the configuration, or are not those that were
+            written with it.
         """
         import torch
 
         from rankformer.model.weights import load_encoder
 
-        return load_encoder(self.weights_file, self.spec, dtype or torch.float32)
+        encoder = load_encoder(self.weights_file, self.spec, dtype or torch.float32)
+        self._check_weights()
+        return encoder
 
     def masked_language_model(self) -> "MaskedLanguageModel":
         """Load the encoder with its masked-LM head; as `encoder`."""
         from rankformer.model.weights import load_masked_language_model
 
-        return load_masked_language_model(self.weights_file, self.spec)
+        model = load_masked_language_model(self.weights_file, self.spec)
+        self._check_weights()
+        return model
 
     def provenance(self) -> dict[str, str]:
         """What identifies it in a result."""
@@ -128,6 +135,16 @@ class Checkpoint:
             "vocabulary": self.vocabulary.name,
             "vocabulary_sha256": self.vocabulary.sha256,
         }
+
+    def _check_weights(self) -> None:
+        if self.bound_weights in (None, self.weights_sha256):
+            return
+        raise CheckpointError(
+            f"{self.weights_file} has the hash {self.weights_sha256[:8]}.",
+            f"The weights as they were written, of the hash {str(self.bound_weights)[:8]}.",
+            "The file was changed or damaged since: take the folder from where it came from "
+            f"again. Where you changed it knowingly, remove {_hash_file(self.weights_file)}.",
+        )
 
 
 def save_checkpoint(
@@ -142,7 +159,7 @@ def save_checkpoint(
     ----------
     folder
         A folder that is not there yet; it appears whole or not at all. It gets ``config.json``,
-        ``model.safetensors`` and ``vocabulary.parquet``.
+        ``model.safetensors`` with its hash beside it, and ``vocabulary.parquet``.
     model, vocabulary
         What to write; they must fit each other.
     documents
@@ -197,14 +214,16 @@ def write_checkpoint(
 
     spec = model.spec if isinstance(model, Encoder) else model.encoder.spec
     _check_binding(vocabulary, spec, folder.name, None)
+    weights = folder / WEIGHTS_FILES[0]
+    try:
+        save_file(hugging_face_tensors(model), weights, {"format": "pt"})
+    except SafetensorError as error:
+        raise OSError(f"{weights.name}: {error}") from error
+    _hash_file(weights).write_text(f"{_sha256(weights)}  {weights.name}\n", encoding="utf-8")
     config = {**spec.to_config(), "rankformer": {"vocabulary_sha256": vocabulary.sha256}}
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    try:
-        save_file(hugging_face_tensors(model), folder / WEIGHTS_FILES[0], {"format": "pt"})
-    except SafetensorError as error:
-        raise OSError(f"{WEIGHTS_FILES[0]}: {error}") from error
     # safetensors lets nobody but the owner read the file.
-    (folder / WEIGHTS_FILES[0]).chmod((folder / CONFIG_FILE).stat().st_mode & 0o777)
+    weights.chmod((folder / CONFIG_FILE).stat().st_mode & 0o777)
     vocabulary.save(folder)
     for name, text in documents.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -251,6 +270,11 @@ def _hub_folders(published: PublishedModel) -> list[Path]:
     return [each for name in published.hub_folders if (each := cached_folder(name)) is not None]
 
 
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def _weights_in(folder: Path) -> Path | None:
     return next((folder / name for name in WEIGHTS_FILES if (folder / name).is_file()), None)
 
@@ -269,7 +293,7 @@ def _open_folder(folder: Path, published: PublishedModel | None) -> Checkpoint:
     release = published.release if published else None
     _check_binding(vocabulary, spec, str(folder), bound or (release.sha256 if release else None))
     name = published.name if published else folder.resolve().name
-    return Checkpoint(name, folder, weights, spec, vocabulary, published)
+    return Checkpoint(name, folder, weights, spec, vocabulary, published, _written_sha256(weights))
 
 
 def _bound_sha256(folder: Path) -> str | None:
@@ -284,6 +308,22 @@ def _bound_sha256(folder: Path) -> str | None:
             "Take config.json from where the checkpoint came from again.",
         )
     return sha256
+
+
+def _hash_file(weights: Path) -> Path:
+    """Beside the weights, as `sha256sum` writes and checks it.
+
+    Not in config.json, which transformers copies to weights that it has trained on.
+    """
+    return weights.with_name(f"{weights.name}.sha256")
+
+
+def _written_sha256(weights: Path) -> str | None:
+    file = _hash_file(weights)
+    if not file.is_file():
+        return None
+    words = file.read_text(encoding="utf-8", errors="replace").split()
+    return words[0] if words else ""
 
 
 def _find_vocabulary(folder: Path, spec: EncoderSpec) -> Vocabulary:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rankformer.errors import SettingsError
+from rankformer.errors import CheckpointError, SettingsError
 from rankformer.model.batching import TokenBudget, run_batches
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.device import choose_device
@@ -76,7 +76,8 @@ class Embedder:
     Raises
     ------
     SettingsError, CheckpointError
-        If a setting is outside what model and machine allow, or the weights do not load.
+        If a setting is outside what model and machine allow, or the weights do not load; of what it
+        computes, also where the embedding of a cell with genes is not finite.
     """
 
     def __init__(
@@ -159,7 +160,10 @@ class Embedder:
             return HostCopy(mean_of_genes(hidden_TD, genes))
 
         for start, stop, pooled_CD in self._run(ragged, pool):
-            yield start, stop, pooled_CD.numpy()
+            vectors = pooled_CD.numpy()
+            n_genes = np.diff(ragged[1][start : stop + 1]) - self._n_before - self._n_behind
+            self._check_finite(vectors[n_genes > 0])
+            yield start, stop, vectors
 
     def check_pooling(self, pooling: Pooling) -> None:
         """Refuse a pooling that there is not, or that the vocabulary does not allow."""
@@ -186,6 +190,7 @@ class Embedder:
             return genes, HostCopy(hidden_TD[places].float())
 
         for start, stop, (genes, vectors_TD) in self._run(ragged, keep_genes):
+            self._check_finite(vectors_TD.numpy())
             tokens = values[offsets[start] : offsets[stop]][genes.places]
             yield GeneVectors(start, genes.offsets, tokens, vectors_TD.numpy())
 
@@ -234,6 +239,19 @@ class Embedder:
         with start_workers(n_workers, n_threads) as submit:
             n_ahead = 2 * n_workers if n_workers > 1 else 1
             yield from run_batches(compute, offsets, self.budget, submit, n_ahead)
+
+    def _check_finite(self, vectors: NDArray[np.float32]) -> None:
+        # One that is not finite makes the sum so, without an array of marks.
+        if np.isfinite(vectors.sum(dtype=np.float64)):
+            return
+        n_odd = int((~np.isfinite(vectors)).any(axis=1).sum())
+        raise CheckpointError(
+            f"{n_odd:,} of {len(vectors):,} vectors of a batch hold NaN or infinite values, with "
+            f"the model {self.checkpoint.name} in {self.precision}.",
+            "Finite embeddings of all cells that have genes.",
+            'Try dtype="float32" (--dtype float32); if they stay so, the weights are damaged: '
+            "take the checkpoint from where it came from again.",
+        )
 
     def _gene_places(self, offsets: NDArray[np.int64]) -> GenePlaces:
         return GenePlaces.of_cells(offsets, self._n_before, self._n_behind)

@@ -143,14 +143,14 @@ class EncoderSpec:
                 "Use a Geneformer checkpoint.",
             )
         spec = cls(
-            vocab_size=int(config["vocab_size"]),
-            n_layers=int(config["num_hidden_layers"]),
-            d_model=int(config["hidden_size"]),
-            n_heads=int(config["num_attention_heads"]),
-            d_ff=int(config["intermediate_size"]),
-            max_positions=int(config["max_position_embeddings"]),
-            n_types=int(config.get("type_vocab_size", 2)),
-            pad_token=int(config.get("pad_token_id", 0)),
+            vocab_size=_whole(config["vocab_size"]),
+            n_layers=_whole(config["num_hidden_layers"]),
+            d_model=_whole(config["hidden_size"]),
+            n_heads=_whole(config["num_attention_heads"]),
+            d_ff=_whole(config["intermediate_size"]),
+            max_positions=_whole(config["max_position_embeddings"]),
+            n_types=_whole(config.get("type_vocab_size", 2)),
+            pad_token=_whole(config.get("pad_token_id", 0)),
             activation=config["hidden_act"],
             layer_norm_eps=float(config.get("layer_norm_eps", 1e-12)),
             dropout=float(config.get("hidden_dropout_prob", 0.0)),
@@ -158,6 +158,7 @@ class EncoderSpec:
             initializer_range=float(config.get("initializer_range", 0.02)),
         )
         spec._check_sizes(path)
+        spec._check_numbers(path)
         return spec
 
     def _check_sizes(self, path: Path) -> None:
@@ -177,6 +178,29 @@ class EncoderSpec:
             raise CheckpointError(
                 f"{path} says {', '.join(f'{k} = {v:,}' for k, v in odd.items())}.",
                 "Sizes of 1 and more, and a hidden_size that the heads divide evenly.",
+                "Take config.json from where the checkpoint came from again.",
+            )
+
+    def _check_numbers(self, path: Path) -> None:
+        ranges = {
+            "layer_norm_eps": (self.layer_norm_eps, self.layer_norm_eps > 0, 1),
+            "hidden_dropout_prob": (self.dropout, self.dropout >= 0, 1),
+            "attention_probs_dropout_prob": (
+                self.attention_dropout, self.attention_dropout >= 0, 1
+            ),
+            "initializer_range": (self.initializer_range, self.initializer_range > 0, 100),
+            "pad_token_id": (self.pad_token, self.pad_token >= 0, self.vocab_size),
+        }  # fmt: skip
+        odd = {
+            key: value
+            for key, (value, is_large_enough, bound) in ranges.items()
+            if not (is_large_enough and value < bound)
+        }
+        if odd:
+            raise CheckpointError(
+                f"{path} says {', '.join(f'{key} = {value:g}' for key, value in odd.items())}.",
+                "A layer_norm_eps above 0, dropout from 0 to below 1, an initializer_range above "
+                f"0, and a pad_token_id from 0 to {self.vocab_size - 1:,}.",
                 "Take config.json from where the checkpoint came from again.",
             )
 
@@ -201,3 +225,9 @@ class EncoderSpec:
             "position_embedding_type": "absolute",
             "tie_word_embeddings": True,
         }
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{value!r} where a whole number is to be")
+    return value

@@ -101,6 +101,8 @@ def _fill(
         misfits = [part for part in parts if part.shape != wanted or not part.is_floating_point()]
         if misfits or len(parts) < len(theirs):
             raise _misfit(file, theirs, misfits, wanted)
+        if not all(bool(torch.isfinite(part.sum(dtype=torch.float32))) for part in parts):
+            raise _not_finite(file, theirs)
         state[ours] = torch.cat([part.to(dtype) for part in parts])
     module.load_state_dict(state, assign=True)
     return module.eval()
@@ -117,6 +119,14 @@ def _misfit(
         f"In {file}, {' or '.join(names)} {what}.",
         f"Floating-point weights of shape {expected}, as config.json says.",
         "Take config.json and the weights of one checkpoint together, or fetch it again.",
+    )
+
+
+def _not_finite(file: Path, names: tuple[str, ...]) -> CheckpointError:
+    return CheckpointError(
+        f"In {file}, {' or '.join(names)} holds NaN or infinite values.",
+        "Finite weights, as of a model that was trained without running off.",
+        "Fetch the checkpoint again, or take one from an earlier step of the training.",
     )
 
 
