@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.conftest import save_small_checkpoint, small_vocabulary
 
 import rankformer
 from rankformer.cli import main
 from rankformer.model.registry import MODELS
+from tests.conftest import save_small_checkpoint, small_vocabulary
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

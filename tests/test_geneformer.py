@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 import torch
 from datasets import Dataset, load_from_disk
-from tests.conftest import save_small_checkpoint, shared_path, small_vocabulary
 from transformers import BertModel
 
 from rankformer import Geneformer, GeneformerConfig
 from rankformer.errors import CheckpointError, CountsError, SettingsError, TokensError
+from tests.conftest import save_small_checkpoint, shared_path, small_vocabulary
 
 
 def model(checkpoint_folder, **settings):

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_matrix
-from tests.conftest import save_small_checkpoint, small_vocabulary
 
 from rankformer import GeneformerConfig, GeneformerFineTuningModel
 from rankformer.errors import SettingsError
 from rankformer.model.finetuned import FineTunedModel
 from rankformer.tasks.finetuning_batches import LabelledBatches
+from tests.conftest import save_small_checkpoint, small_vocabulary
 
 
 @pytest.fixture(autouse=True)

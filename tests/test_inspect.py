@@ -6,10 +6,10 @@ import sys
 
 import numpy as np
 import pytest
-from tests.conftest import save_small_checkpoint, shared_path, small_vocabulary
 
 import rankformer
 from rankformer.model.registry import MODELS
+from tests.conftest import save_small_checkpoint, shared_path, small_vocabulary
 
 
 def test_inspect_fits_a_screen_and_its_advice_works(

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import scanpy as sc
-from tests.conftest import save_small_checkpoint, small_vocabulary
 
 import rankformer
 from rankformer.errors import SettingsError
+from tests.conftest import save_small_checkpoint, small_vocabulary
 
 
 def test_embed_then_neighbors(checkpoint_folder, small_adata):

@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+
+from rankformer.errors import OutputError, RankformerError, VocabularyError
+from rankformer.model.registry import V1, V2
+from rankformer.vocabulary import VOCABULARY_FILE, Vocabulary
 from tests.conftest import shared_path, small_vocabulary
 from tests.damage import (
     PAYLOADS,
@@ -20,10 +24,6 @@ from tests.damage import (
     tables_of,
     write_tables,
 )
-
-from rankformer.errors import OutputError, RankformerError, VocabularyError
-from rankformer.model.registry import V1, V2
-from rankformer.vocabulary import VOCABULARY_FILE, Vocabulary
 
 QUICK = settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -1,6 +1,6 @@
 """``python -m rankformer``."""
 
-from rankformer.cli import main
+from rankformer.cli import run
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -192,3 +192,61 @@ def test_an_output_to_be_replaced_stays_whole_when_the_run_fails(folder, output)
     assert outcome.status == 2
     assert "row 5,000" in outcome.message
     assert snapshot(folder) == before
+
+
+def spinning(folder: Path) -> Path:
+    """Cells whose names lie in a heap of HDF5 that has an object of no size: reading never ends."""
+    content = bytearray(write(folder).read_bytes())
+    heap = content.index(b"GCOL")
+    content[heap + 16 : heap + 32] = bytes(16)
+    (folder / "pbmc.h5ad").write_bytes(content)
+    return folder / "pbmc.h5ad"
+
+
+@pytest.mark.parametrize("job", ["inspect pbmc.h5ad", "embed pbmc.h5ad -o out.h5ad -m model"])
+def test_a_signal_ends_a_library_that_spins(desk, tmp_path, job):
+    spinning(tmp_path)
+    (tmp_path / "model").symlink_to(desk / "model")
+    before = snapshot(tmp_path)
+    process = start(tmp_path, job.split())
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(6)
+    process.terminate()
+    began = time.monotonic()
+    _, said = process.communicate(timeout=60)
+    # On a busy machine it may not have come to the file yet, and ends by itself.
+    by_force = process.returncode == -signal.SIGKILL and "ended by force" in said
+    assert by_force or process.returncode == 128 + signal.SIGTERM
+    # The bound that is promised is 10 s, on a machine that is not busy.
+    assert time.monotonic() - began < 30
+    assert snapshot(tmp_path) == before
+
+
+C_LOOP = """
+import collections, itertools, sys
+from rankformer.cli.process import ended_in_time, stopped_by_signals
+with ended_in_time(seconds=0.5), stopped_by_signals():
+    print("begun", file=sys.stderr, flush=True)
+    collections.deque(itertools.repeat(0), maxlen=0)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_loop_that_never_sees_a_signal_is_ended(number):
+    process = subprocess.Popen([sys.executable, "-c", C_LOOP], stderr=subprocess.PIPE, text=True)
+    assert process.stderr.readline() == "begun\n"
+    time.sleep(0.5)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_other_signals_end_nothing():
+    """Those of children that end come by the same way."""
+    script = C_LOOP.replace(
+        "collections.deque(itertools.repeat(0), maxlen=0)",
+        "import signal, time; signal.signal(signal.SIGUSR1, lambda *_: None); "
+        "signal.raise_signal(signal.SIGUSR1); time.sleep(2)",
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
+    assert done.returncode == 0

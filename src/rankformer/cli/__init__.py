@@ -20,7 +20,13 @@ from rankformer.cli.models import models_app
 from rankformer.cli.options import Verbosity
 from rankformer.cli.predict import predict
 from rankformer.cli.pretrain import pretrain
-from rankformer.cli.process import Stopped, set_up_logging, stopped_by_signals, wait_idly
+from rankformer.cli.process import (
+    Stopped,
+    ended_in_time,
+    set_up_logging,
+    stopped_by_signals,
+    wait_idly,
+)
 from rankformer.cli.tokenize import tokenize
 from rankformer.cli.vocabulary import vocabulary_app
 from rankformer.errors import RankformerError
@@ -46,6 +52,12 @@ app.command()(evaluate)
 app.command()(bench)
 app.add_typer(models_app, name="models")
 app.add_typer(vocabulary_app, name="vocabulary")
+
+
+def run() -> None:
+    """Run the command line as a process of its own: `main`, which signals end in any case."""
+    with ended_in_time():
+        main()
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -51,3 +52,51 @@ def stopped_by_signals() -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+_SECONDS_TO_END = 8.0
+# A process of its own, as a library may spin without ever letting Python see the signal.
+_GUARD = """
+import os, select, signal, sys, time
+pipe, process, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+until = None
+while True:
+    left = None if until is None else max(until - time.monotonic(), 0)
+    if not select.select([pipe], [], [], left)[0]:
+        break
+    numbers = os.read(pipe, 64)
+    if not numbers:
+        sys.exit()
+    if until is None and {signal.SIGINT, signal.SIGTERM} & set(numbers):
+        until = time.monotonic() + seconds
+sys.stderr.write("Interrupted, and ended by force: it did not stop by itself.\\n")
+os.kill(process, signal.SIGKILL)
+"""
+
+
+@contextmanager
+def ended_in_time(seconds: float = _SECONDS_TO_END) -> Iterator[None]:
+    """End this process by force where it still runs some seconds after SIGINT or SIGTERM.
+
+    Damaged files can make HDF5 spin for ever. What was half-written then stays beside the output,
+    never under its name, as after any kill.
+    """
+    if os.name != "posix" or not sys.executable:
+        yield
+        return
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    guard = subprocess.Popen(  # noqa: S603  # this interpreter, and numbers
+        [sys.executable, "-I", "-S", "-c", _GUARD, str(read_end), str(os.getpid()), str(seconds)],
+        pass_fds=(read_end,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(read_end)
+    # The numbers of signals are written to the pipe as they come, whatever the interpreter does.
+    before = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(write_end)
+        guard.wait()
