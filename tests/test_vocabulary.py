@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rankformer.errors import OutputError, RankformerError, VocabularyError
 from rankformer.model.registry import V1, V2
-from rankformer.vocabulary import VOCABULARY_FILE, Vocabulary
+from rankformer.vocabulary import VOCABULARY_FILE, Vocabulary, few_names
 from tests.conftest import shared_path, small_vocabulary
 from tests.damage import (
     PAYLOADS,
@@ -540,3 +540,55 @@ def test_a_gene_that_is_here_under_another_id_is_not_new():
 def test_growing_refuses_other_special_tokens():
     with pytest.raises(VocabularyError, match="special tokens"):
         small_vocabulary().grow(grown_of(special=False))
+
+
+# In memory.
+
+
+def test_another_process_gets_the_same_vocabulary(vocabulary):
+    again = pickle.loads(pickle.dumps(vocabulary))
+    assert content(again) == content(vocabulary)
+    assert again.name == vocabulary.name
+    for names in (again.special_tokens, again.symbols, again.aliases):
+        with pytest.raises(TypeError):
+            names["one"] = 1
+
+
+def test_what_names_mean_here_they_mean_after_growing(vocabulary):
+    first, second = vocabulary.ensembl_ids[:2]
+    new, unknown = "ENSG00000900001", "ENSG00000900002"
+    mine = replace(vocabulary, aliases={**vocabulary.aliases, new: unknown})
+    special = {**vocabulary.special_tokens}
+    other = Vocabulary.from_tables(
+        {**special, new: len(special)},
+        {new: 1.5},
+        aliases={first: second, "OTHER": new},
+        name="new",
+    )
+    grown = mine.grow(other)
+    assert grown.name == f"{vocabulary.name} + new"
+    assert grown.token_of[new] == vocabulary.size
+    assert first not in grown.aliases
+    assert new not in grown.aliases
+    assert grown.aliases["OTHER"] == new
+
+
+def test_an_alias_that_names_itself_is_kept_on_growing(vocabulary):
+    new = "ENSG00000900001"
+    mine = replace(vocabulary, aliases={**vocabulary.aliases, new: new})
+    special = {**vocabulary.special_tokens}
+    grown = mine.grow(Vocabulary.from_tables({**special, new: len(special)}, {new: 1.5}))
+    assert grown.aliases[new] == new
+
+
+def test_a_vocabulary_is_shown_by_what_tells_it_apart():
+    vocabulary = small_vocabulary()
+    assert repr(vocabulary) == (
+        "Vocabulary('small-v2': 200 genes, special tokens <pad> <mask> <cls> <eos>, "
+        f"input length 64, sha256 {vocabulary.sha256[:8]})"
+    )
+
+
+def test_of_many_names_three_are_told():
+    assert few_names(["A", "B", "C"]) == "A, B, C"
+    assert few_names(["A", "B", "C", "D"]) == "A, B, C…"

@@ -566,3 +566,29 @@ def test_a_whole_genome_is_mapped_without_waiting(v2):
     map_genes(var, v2, gene_ids="index")
     map_genes(var, v2, gene_ids="gene_ids")
     assert time.process_time() - start < 4
+
+
+@pytest.mark.parametrize(
+    ("identifier", "ensembl_id", "rule"),
+    [
+        ("ENSG00000999999", "ENSG00000999999", GeneRule.ENSEMBL_ID),
+        ("ensg00000999999", "ENSG00000999999", GeneRule.ENSEMBL_ID),
+        ("ENSG00000999999.3", "ENSG00000999999", GeneRule.VERSION_REMOVED),
+    ],
+)
+def test_ids_that_the_vocabulary_does_not_know(blood, identifier, ensembl_id, rule):
+    match = GeneResolver(blood).resolve(identifier)
+    assert match == (ensembl_id, rule, GeneFate.OUTSIDE, None)
+
+
+def test_names_of_pyensembl_come_after_all_others(blood):
+    """As they stand, then in upper case; previous symbols and aliases of it are not asked."""
+    table = GeneTable(
+        {"GAPDH": (TP53,), "GeneA": (TP53,)}, {"OLDNAME": (TP53,)}, {"OTHER": (TP53,)}, "release"
+    )
+    resolver = GeneResolver(blood, pyensembl_table=table)
+    assert resolver.resolve("GAPDH")[:2] == (GAPDH, GeneRule.SYMBOL)
+    for name in ("GeneA", "GENEA"):
+        assert resolver.resolve(name)[:2] == (TP53, GeneRule.PYENSEMBL)
+    for name in ("OLDNAME", "OTHER"):
+        assert resolver.resolve(name).fate == GeneFate.UNKNOWN

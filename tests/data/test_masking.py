@@ -60,3 +60,12 @@ def test_tokens_of_a_cell_without_genes():
     masked = mask_genes(frame, vocabulary, np.random.default_rng(0), share=0.9)
     assert not len(masked.places)
     assert (masked.tokens == frame).all()
+
+
+def test_each_gene_may_be_put_in():
+    vocabulary = small_vocabulary(n_genes=5)
+    tokens = np.tile(vocabulary.tokens, 2000)
+    masked = mask_genes(tokens, vocabulary, np.random.default_rng(4), share=0.5)
+    shown = masked.tokens[masked.places]
+    others = shown[(shown != vocabulary.mask_token) & (shown != masked.genes)]
+    assert set(others) == set(vocabulary.tokens)

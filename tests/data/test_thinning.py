@@ -54,3 +54,25 @@ def test_parts_of_genes():
             inner = part[1:-1].tolist()
             assert inner == [gene for gene in own if gene in inner]  # the ranks stay
         assert sorted([*found[0][1:-1], *found[1][1:-1]]) == sorted(own)
+
+
+def test_shares_of_genes_are_those_of_each_cell():
+    vocabulary = small_vocabulary(special=False, n_genes=3000)
+    values, offsets = np.tile(vocabulary.tokens, 3), np.arange(4) * 3000
+    shares = np.array([0.1, 0.5, 0.9])
+    parts = split_genes((values, offsets), shares, vocabulary, np.random.default_rng(0))
+    for (_, own_offsets), own_shares in zip(parts, (shares, 1 - shares), strict=True):
+        # Four standard errors of a share of 3,000.
+        assert np.diff(own_offsets) / 3000 == pytest.approx(own_shares, abs=0.037)
+
+
+def test_scaled_cells_of_a_single_gene_and_of_none():
+    """One molecule, whatever it was scaled to; and cells without counts disturb no others."""
+    dense = np.zeros((5, 3))
+    dense[1, 2] = 0.37
+    dense[3] = [2.5, 5.0, 7.5]
+    parts = split_counts(csr_matrix(dense), np.ones(5), np.random.default_rng(0))
+    expected = [[0, 0, 0], [0, 0, 1], [0, 0, 0], [1, 2, 3], [0, 0, 0]]
+    assert parts[0].toarray().tolist() == expected
+    assert parts[1].nnz == 0
+    assert parts[0].dtype == parts[1].dtype == np.float32

@@ -4,8 +4,6 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from sklearn.metrics import f1_score, silhouette_score
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
@@ -20,7 +18,6 @@ from rankformer.tasks.batch_mixing import (
 from rankformer.tasks.embedding_report import MAJORITY
 from rankformer.tasks.embedding_scores import ExpressionSpace, score_silhouettes
 from rankformer.tasks.evaluate_embeddings import HVG_PCA
-from rankformer.tasks.evaluation_folds import draw_folds
 from rankformer.tasks.expression_baselines import choose_variable_genes, log_normalise
 
 N_CELLS, N_CLASSES = 240, 3
@@ -137,26 +134,6 @@ def test_a_file_is_evaluated_as_what_it_holds(adata, evaluation, tmp_path, suffi
     pd.testing.assert_frame_equal(found.scores, evaluation.scores)
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6)), min_size=40, max_size=80),
-    st.integers(2, 5),
-    st.booleans(),
-)
-def test_folds(cells, n_folds, by_group):
-    codes, groups = (np.array(each) for each in zip(*cells, strict=True))
-    groups = groups.astype(str).astype(object)
-    if len(set(groups)) < 2 or np.bincount(codes).max() < n_folds:
-        return
-    folds = draw_folds(codes, groups if by_group else None, n_folds=n_folds, n_seeds=2)
-    for draw in folds.draws:
-        tested = np.concatenate([test for _, test in draw])
-        assert sorted(tested) == list(range(len(codes)))
-        for train, test in draw:
-            assert len(np.union1d(train, test)) == len(codes)
-            assert not set(train) & set(test)
-            assert not (by_group and set(groups[train]) & set(groups[test]))
-
-
 def test_hvg_and_pca_know_nothing_of_the_cells_that_are_tested(adata):
     fold = (np.arange(200), np.arange(200, N_CELLS))
     changed = adata.X.toarray()
@@ -245,9 +222,3 @@ def silhouette_scores(vectors, codes):
         to_other = distances[cell, ~own].mean()
         scores.append((to_other - within) / max(within, to_other))
     return np.array(scores)
-
-
-def test_small_classes_of_many_groups_are_folded_all_the_same():
-    codes, groups = np.array([0, 0, 1, 1, 2, 2]), np.array(list("abcdef"), object)
-    (draw,) = draw_folds(codes, groups, n_folds=5, n_seeds=1).draws
-    assert sorted(np.concatenate([test for _, test in draw])) == list(range(6))

@@ -55,3 +55,23 @@ def test_the_graph_gives_as_many_as_asked_for_up_to_all(clusters):
     index = NeighbourIndex.build(clusters[:40], exact_up_to=10)
     rows, _ = index.search(clusters[:1], 40)
     assert sorted(rows[0].tolist()) == list(range(40))
+
+
+def test_among_more_copies_than_are_asked_for_as_many_others_are_found(clusters):
+    """Nine copies of one vector: it need not be among its own four nearest."""
+    vectors = np.concatenate([np.repeat(clusters[:1], 9, axis=0), clusters[100:140]])
+    rows = np.arange(len(vectors))
+    found, distances = NeighbourIndex.build(vectors).search_others(rows, 3)
+    assert found.shape == distances.shape == (49, 3)
+    assert not (found == rows[:, None]).any()
+    np.testing.assert_allclose(distances[:9], 0, atol=1e-6)
+    assert (found[:9] < 9).all()
+
+
+def test_where_the_graph_finds_too_few_all_are_looked_at(clusters):
+    index = NeighbourIndex.build(clusters[:20], exact_up_to=10)
+    lacking = NeighbourIndex(clusters[:300], index.graph)
+    rows, distances = lacking.search(clusters[1000:1050], 25)
+    expected, expected_rows = sklearn_neighbours(clusters[:300], clusters[1000:1050], 25)
+    np.testing.assert_allclose(distances, expected, atol=1e-6)
+    assert (rows == expected_rows).mean() > 0.99

@@ -250,7 +250,7 @@ class GeneResolver:
             found = exact.get(text) or upper_case.get(upper, ())
             # A symbol may list copies of its gene on alternative loci: the vocabulary's own
             # dictionary says which of them it counted.
-            own = self._symbols.get(text) if len(found) > 1 else None
+            own = self._symbols.get(text)
             return (own,) if own in found else found
 
         return look_up
