@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from scipy.sparse import csr_matrix
 from tests.conftest import small_counts, small_vocabulary
+from tests.damage import Payload, flip_byte
 from transformers import BertForMaskedLM
 
 from rankformer.errors import OutputError, SettingsError
@@ -234,6 +236,72 @@ def test_a_checkpoint_cut_short_is_not_gone_on_from(cells, vocabulary, tmp_path)
     train(resume=True)
     for name, tensor in weights(tmp_path / "model").items():
         assert torch.equal(tensor, expected[name])
+
+
+IN_STEPS = replace(RECIPE, max_steps=12, save_steps=4, evaluate_steps=12)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("optimizer.pt", "flipped"), ("scheduler.pt", "cut"), ("rng_state.pth", "cut"),
+        ("optimizer.pt", "code"), ("rng_state.pth", "code"),
+    ],
+)  # fmt: skip
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_offered(
+    cells, vocabulary, tmp_path, name, damage
+):
+    def train(**more):
+        return pretrain([cells], tmp_path / "model", draw(vocabulary), vocabulary,
+                        recipe=IN_STEPS, device="cpu", **more)  # fmt: skip
+
+    train()
+    shutil.rmtree(tmp_path / "model")
+    file = tmp_path / "model.run" / "checkpoint-12" / name
+    content = file.read_bytes()
+    if damage == "code":
+        torch.save({"state": Payload(os.system, f"touch {tmp_path / 'ran'}")}, file)
+    elif damage == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    else:
+        file.write_bytes(flip_byte(content, 0.5, 255))
+    with pytest.raises(OutputError, match=f"{name} is damaged.*go on from checkpoint-8"):
+        train(resume=True)
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "model").exists()
+    shutil.rmtree(file.parent)
+    assert train(resume=True).folder == tmp_path / "model"
+
+
+def test_what_changes_no_result_may_change_when_a_run_goes_on(cells, vocabulary, tmp_path):
+    def train(recipe, **more):
+        pretrain([cells], tmp_path / "model", draw(vocabulary), vocabulary, recipe=recipe,
+                 device="cpu", **more)  # fmt: skip
+        return weights(tmp_path / "model")
+
+    expected = train(IN_STEPS)
+    shutil.rmtree(tmp_path / "model")
+    shutil.rmtree(tmp_path / "model.run" / "checkpoint-12")
+    found = train(replace(IN_STEPS, log_steps=3, save_steps=2), resume=True)
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
+
+
+def test_the_contrast_counts_as_much_as_it_is_weighed(cells, vocabulary, tmp_path):
+    """With twice the weight it moves the weights further from those of masking alone."""
+
+    def train(weight):
+        recipe = replace(RECIPE, objective="mlm+contrastive", contrast_weight=weight)
+        output = tmp_path / f"weight {weight}"
+        pretrain([cells], output, draw(vocabulary), vocabulary, recipe=recipe, device="cpu")
+        return weights(output)
+
+    alone, light, heavy = (train(weight) for weight in (1e-9, 0.01, 10.0))
+
+    def distance(model):
+        return sum(float((model[name] - alone[name]).square().sum()) for name in alone)
+
+    assert 0 < distance(light) < distance(heavy)
 
 
 def test_a_run_goes_on_only_as_it_was_begun(cells, vocabulary, tmp_path):

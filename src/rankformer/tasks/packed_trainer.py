@@ -5,6 +5,7 @@ is ours to write with each checkpoint is written by a callback.
 """
 
 import logging
+import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
@@ -26,11 +27,12 @@ from transformers import (
 )
 
 from rankformer.data.block_shuffle import shuffle_in_blocks
-from rankformer.tasks.processes import is_distributed
+from rankformer.tasks.processes import is_distributed, wait_for
 from rankformer.tasks.recipes import TrainingRecipe
-from rankformer.tasks.training_run import TrainingRun
+from rankformer.tasks.training_run import TrainingRun, damaged_checkpoint
 
 logger = logging.getLogger(__name__)
+_SECONDS_FOR_A_FOLDER = 60.0  # on disks of a network, a new folder is not seen at once
 WriteModel = Callable[[Path, Sequence[dict[str, Any]]], object]
 """Writes the model as it is to a folder; given the log of the run so far."""
 MakeBatch = Callable[[Sequence[int]], dict[str, Tensor]]
@@ -136,6 +138,21 @@ class PackedTrainer(Trainer):
         self.remove_callback(PrinterCallback)
         self._draws, self._make_batch = draws, make_batch
         self._measure, self._drop_last = measure, drop_last
+
+    def train_from(self, last: Path | None) -> None:
+        """Train from the beginning, or go on from a checkpoint.
+
+        Raises
+        ------
+        OutputError
+            If the checkpoint holds anything but tensors and numbers: nothing else is read.
+        """
+        try:
+            self.train(resume_from_checkpoint=str(last) if last else None)
+        except pickle.UnpicklingError as error:
+            if last is None:
+                raise
+            raise damaged_checkpoint(_find_pickle(last)) from error
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Draws in a shuffled order, made into batches of cells."""
@@ -307,4 +324,15 @@ def begin_run(
     with arguments.main_process_first(local=False):
         if arguments.process_index == 0:
             return run.begin(settings, resume=resume)
+        wait_for(run.folder, _SECONDS_FOR_A_FOLDER)
         return run.last_checkpoint() if resume else None
+
+
+def _find_pickle(folder: Path) -> Path:
+    """The file of a checkpoint that holds more than tensors and numbers."""
+    for name in ("optimizer.pt", "scheduler.pt"):
+        try:
+            torch.load(folder / name, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            return folder / name
+    return folder / "rng_state.pth"

@@ -170,7 +170,8 @@ def pretrain(
     from rankformer.tasks.pretraining_trainer import make_trainer
 
     output, recipe = Path(output), recipe or published_recipe(vocabulary)
-    run = TrainingRun(output)
+    # Checkpoints and the log take no part in what is learned.
+    run = TrainingRun(output, free=("recipe.log_steps", "recipe.save_steps"))
     run.check_output(resume=resume)
     with ExitStack() as stack:
         opened = [
@@ -208,7 +209,7 @@ def pretrain(
             cells, recipe.seed, two_views, recipe.thinnest_view, recipe.masked_share
         )
         trainer = make_trainer(objective, arguments, batches, rows, held_out, write)
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        trainer.train_from(last)
         trainer.evaluate_at_the_end()
         if trainer.is_world_process_zero():
             write(output, trainer.state.log_history)

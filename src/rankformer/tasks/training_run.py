@@ -3,7 +3,8 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,13 @@ class TrainingRun:
     ----------
     output
         Where the finished model will be.
+    free
+        Settings that change nothing of the result, and may differ when the run is gone on with.
     """
 
-    def __init__(self, output: Path) -> None:
+    def __init__(self, output: Path, free: Collection[str] = ("recipe.log_steps",)) -> None:
         self.output = output
+        self.free = free
         self.folder = output.with_name(output.name + ".run")
 
     def check_output(self, *, resume: bool) -> None:
@@ -78,15 +82,30 @@ class TrainingRun:
         SettingsError
             If they differ.
         """
-        _expect_same(self.settings(), json.loads(json.dumps(settings)), self.folder)
+        before, now = (dict(_leaves(each)) for each in (self.settings(), _as_json(settings)))
+        changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+        changed = [key for key in changed if key not in self.free]
+        if changed:
+            raise _changed_settings(self.folder, before, now, changed)
 
     def last_checkpoint(self) -> Path | None:
-        """The newest whole checkpoint; those that a kill cut short are removed."""
-        for folder in sorted(self.folder.glob("checkpoint-*"), key=_step, reverse=True):
-            if _is_whole(folder):
-                return folder
+        """The newest whole checkpoint; those that a kill cut short are removed.
+
+        Raises
+        ------
+        OutputError
+            If it was damaged after it was written; the message names the one before it.
+        """
+        folders = sorted(self.folder.glob("checkpoint-*"), key=_step, reverse=True)
+        for folder in [each for each in folders if not _is_whole(each)]:
             shutil.rmtree(folder)
-        return None
+            folders.remove(folder)
+        if not folders:
+            return None
+        damaged = _find_damaged(folders[0])
+        if damaged is not None:
+            raise damaged_checkpoint(damaged)
+        return folders[0]
 
     def _make(self, settings: Mapping[str, Any]) -> None:
         if self.folder.exists():
@@ -134,19 +153,49 @@ def _is_whole(folder: Path) -> bool:
     return True
 
 
-def _expect_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
-    old, new = dict(_leaves(before)), dict(_leaves(now))
-    changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-    if changed:
-        told = "; ".join(
-            f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in changed[:_MOST_TOLD]
-        )
-        more = f"; and {len(changed) - _MOST_TOLD} more" if len(changed) > _MOST_TOLD else ""
-        raise SettingsError(
-            f"The run in {folder} was begun with other settings: {told}{more}.",
-            "The same settings and cells, so that the run goes on as it would have.",
-            "Correct them, or begin a new run with another output.",
-        )
+def _find_damaged(folder: Path) -> Path | None:
+    """A file of torch in a checkpoint whose bytes are not those that were written."""
+    for file in sorted([*folder.glob("*.pt"), *folder.glob("*.pth")]):
+        try:
+            # torch writes zip archives, with a checksum of each part.
+            with zipfile.ZipFile(file) as archive:
+                if archive.testzip() is not None:
+                    return file
+        except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError):
+            return file
+    return None
+
+
+def damaged_checkpoint(file: Path) -> OutputError:
+    """The error for a file of a checkpoint that cannot be read; it offers the checkpoint before."""
+    folder = file.parent
+    siblings = sorted(folder.parent.glob("checkpoint-*"), key=_step)
+    earlier = [each for each in siblings if _step(each) < _step(folder) and _is_whole(each)]
+    advice = (
+        f"Remove the folder {folder} to go on from {earlier[-1].name}, which lies beside it."
+        if earlier
+        else f"There is no earlier checkpoint: remove {folder.parent} and begin anew."
+    )
+    return OutputError(f"{file} is damaged.", "The file as the training run wrote it.", advice)
+
+
+def _changed_settings(
+    folder: Path, before: Mapping[str, Any], now: Mapping[str, Any], changed: list[str]
+) -> SettingsError:
+    told = "; ".join(
+        f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in changed[:_MOST_TOLD]
+    )
+    more = f"; and {len(changed) - _MOST_TOLD} more" if len(changed) > _MOST_TOLD else ""
+    return SettingsError(
+        f"The run in {folder} was begun with other settings: {told}{more}.",
+        "The same settings and cells, so that the run goes on as it would have.",
+        "Correct them, or begin a new run with another output.",
+    )
+
+
+def _as_json(settings: Mapping[str, Any]) -> Any:
+    """As they come back from the file."""
+    return json.loads(json.dumps(settings))
 
 
 def _leaves(settings: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
