@@ -49,6 +49,24 @@ def test_the_real_hgnc_table_holds_what_its_own_rows_say():
     assert len(table.previous) == n_previous
 
 
+@pytest.mark.parametrize(
+    "written",
+    [TP53, f"{TP53}.17", f"{TP53}.17_PAR_Y", f"{TP53.lower()}_PAR_Y", "ENSGR0000141510",
+     "ENSGR0000141510.5"],
+)  # fmt: skip
+def test_ids_are_read_in_each_way_that_they_are_written(tmp_path, written):
+    """ENSGR is GENCODE's old way to write the copy on Y of a gene of X and Y."""
+    (tmp_path / "names.tsv").write_text(f"symbol\tensembl_gene_id\nTP53\t{written}\n")
+    assert dict(read_gene_table(tmp_path / "names.tsv").symbols) == {"TP53": (TP53,)}
+
+
+@pytest.mark.parametrize("written", ["ENSMUSG00000059552", "ENSG0000014151", "ENSGR00000141510"])
+def test_ids_of_other_species_and_of_another_length_are_none(tmp_path, written):
+    lines = f"symbol\tensembl_gene_id\nA\t{written}\nB\t{TP53}\n"
+    (tmp_path / "names.tsv").write_text(lines)
+    assert dict(read_gene_table(tmp_path / "names.tsv").symbols) == {"B": (TP53,)}
+
+
 @pytest.mark.parametrize("separator", [",", "\t"])
 def test_two_columns_are_recognised_or_named(tmp_path, separator):
     path = tmp_path / "names.csv"

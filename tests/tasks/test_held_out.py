@@ -1,9 +1,12 @@
 """Cells kept out of training: none is on both sides, groups stay whole."""
 
+import logging
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankformer.errors import SettingsError
@@ -30,8 +33,46 @@ def test_groups_stay_whole():
     trained, held_out = hold_out_groups(rows, donors, 0.2, seed=3)
     of_row = dict(zip(rows, donors, strict=True))
     assert not {of_row[row] for row in trained} & {of_row[row] for row in held_out}
-    assert 0.2 <= len(held_out) / len(rows) < 0.35
+    assert len(held_out) / len(rows) == pytest.approx(0.2, rel=0.1)
     assert len(trained) + len(held_out) == len(rows)
+
+
+def donors_of(sizes):
+    return pd.Series(np.repeat([f"donor{i}" for i in range(len(sizes))], sizes), name="donor")
+
+
+@given(
+    sizes=st.lists(st.integers(1, 60), min_size=2, max_size=6),
+    share=st.floats(0.05, 0.6),
+    seed=st.integers(0, 9),
+)
+@settings(deadline=None)
+def test_the_share_is_the_nearest_that_groups_allow(sizes, share, seed):
+    """Beside all choices of groups that there are."""
+    donors, n_cells = donors_of(sizes), sum(sizes)
+    choices = [sum(chosen) for n in range(1, len(sizes)) for chosen in combinations(sizes, n)]
+    least = min(abs(total - share * n_cells) for total in choices)
+    try:
+        _, held_out = hold_out_groups(np.arange(n_cells), donors, share, seed)
+    except SettingsError:
+        nearest = [total for total in choices if abs(total - share * n_cells) <= least + 1e-9]
+        assert max(nearest) > 3 * share * n_cells
+        return
+    assert abs(len(held_out) - share * n_cells) <= max(least, share * n_cells / 10) + 1e-9
+
+
+def test_one_large_donor_is_never_held_out_for_a_tenth(caplog):
+    donors = donors_of([500, *[50] * 10])
+    with caplog.at_level(logging.INFO, "rankformer"):
+        held = [hold_out_groups(np.arange(1000), donors, 0.1, seed)[1] for seed in range(60)]
+    assert {len(rows) for rows in held} == {100}
+    assert len({tuple(rows) for rows in held}) > 20
+    assert "2 of 11 groups of donor are held out, with 10.0% of the cells" in caplog.text
+
+
+def test_groups_that_are_too_large_are_told():
+    with pytest.raises(SettingsError, match=r"33\.3% of the cells.*held_out_share=0\.333"):
+        hold_out_groups(np.arange(30), donors_of([10, 10, 10]), 0.1, seed=0)
 
 
 def test_groups_that_cannot_be_split():

@@ -6,6 +6,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
+from rankformer.data.ensembl_ids import gene_ids_within, written_gene_id
 from rankformer.data.gene_tables import GeneTable, Names
 from rankformer.data.species import (
     HUMAN,
@@ -72,8 +73,6 @@ class GeneMatch(NamedTuple):
 
 
 _LookUp = Callable[[str, str], tuple[str, ...]]
-_WITH_VERSION = re.compile(r"(ENSGR\d{10})(?:\.\d+)?(?:_PAR_Y|_\d+)?")
-_ANY_ID = re.compile(r"(?<![A-Z0-9])(ENS(?:[A-Z]{3,4})?G\d{11})(?!\d)")
 _MADE_UNIQUE = re.compile(r"(.+)[-.]\d{1,2}")
 _REMEMBERED = 2**17
 # What str() makes of a missing value. NAN and NA are aliases of genes.
@@ -167,9 +166,9 @@ class GeneResolver:
         return upper if known is None and self._aliases.get(upper) == upper else known
 
     def _plain_id(self, upper: str) -> str | None:
-        match = _WITH_VERSION.fullmatch(upper)
-        if match and match[1] in self._token_of:  # V1 has tokens for some ENSGR ids
-            return match[1]
+        written = written_gene_id(upper)
+        if written in self._token_of:  # V1 has tokens for some ENSGR ids
+            return written
         return self._own_id(upper)
 
     def _own_id(self, text: str) -> str | None:
@@ -180,7 +179,8 @@ class GeneResolver:
     def _by_embedded_id(self, upper: str) -> GeneMatch | None:
         if remove_genome(upper, self.species) is not None:
             return None
-        within = tuple(dict.fromkeys(filter(self._own_id, _ANY_ID.findall(upper))))
+        own = filter(None, map(self._own_id, gene_ids_within(upper)))
+        within = tuple(dict.fromkeys(own))
         return self._match(within, GeneRule.EMBEDDED_ID) if within else None
 
     def _by_name(self, text: str) -> GeneMatch | None:

@@ -2,7 +2,6 @@
 
 import gzip
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from rankformer.data.gene_columns import BIOTYPE_COLUMNS
-from rankformer.data.species import gene_id_of
+from rankformer.data.species import HUMAN, gene_id_of, species_of_gene_id
 from rankformer.errors import GeneError
 
 Names = Mapping[str, tuple[str, ...]]
@@ -44,7 +43,6 @@ _NAME_COLUMNS = (
 )
 _ALIAS_COLUMNS = ("alias_symbol", "Alias symbols")
 _PREVIOUS_COLUMNS = ("prev_symbol", "Previous symbols")
-_HUMAN_ID = re.compile(r"(ENSGR?\d{10,11})(?:\.\d+)?(?:_PAR_Y)?")
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,8 +290,9 @@ def _gene_ids(values: Iterable[Any], any_species: bool) -> list[str | None]:
     """Human Ensembl ids without version, or those of any species; None where there is none."""
 
     def gene_id(text: str) -> str | None:
-        match = _HUMAN_ID.fullmatch(text.upper())
-        return match[1] if match else gene_id_of(text) if any_species else None
+        plain = gene_id_of(text)
+        is_taken = any_species or (plain and species_of_gene_id(plain) == HUMAN)
+        return plain if is_taken else None
 
     return [gene_id(str(value).strip()) for value in values]
 

@@ -11,6 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rankformer.data.ensembl_ids import (
+    GENE,
+    MARK,
+    PROTEIN,
+    TRANSCRIPT,
+    VERSION,
+    written_gene_id,
+)
 from rankformer.data.species import HUMAN, most_common_species, other_species_of
 
 ENSEMBL_IDS = "Ensembl ids"
@@ -41,15 +49,11 @@ _KINDS: Mapping[str, str] = MappingProxyType(
         "empty": NO_IDENTIFIER,
     }
 )
-_SPECIES_CODE = r"ENS(?:[A-Z]{3,4})?"
-_GENE_ID = rf"{_SPECIES_CODE}G(?:R\d{{10}}|\d{{11}})"
-_VERSIONED, _PLAIN = rf"{_GENE_ID}\.\d+(?:_PAR_Y|_\d+)?", rf"{_GENE_ID}(?:_PAR_Y)?"
-_ENSEMBL = re.compile(rf"{_GENE_ID}(?:\.\d+(?:_PAR_Y|_\d+)?|_PAR_Y)?", re.IGNORECASE)
 _KIND = re.compile(
-    rf"(?P<versioned>{_VERSIONED})"
-    rf"|(?P<ensembl>{_PLAIN})"
-    rf"|(?P<transcript>{_SPECIES_CODE}T\d{{11}}(?:\.\d+)?)"
-    rf"|(?P<protein>{_SPECIES_CODE}P\d{{11}}(?:\.\d+)?)"
+    rf"(?P<versioned>{GENE}{VERSION}{MARK}?)"
+    rf"|(?P<ensembl>{GENE}{MARK}?)"
+    rf"|(?P<transcript>{TRANSCRIPT}(?:{VERSION})?{MARK}?)"
+    rf"|(?P<protein>{PROTEIN}(?:{VERSION})?)"
     r"|(?P<number>\d+)"
     r"|(?P<probe>(?:\w+_at|ILMN_\d+|A_\d\d_P\d+))"
     r"|(?P<refseq>[NX][MRP]_\d+(?:\.\d+)?)"
@@ -125,7 +129,7 @@ def detect_identifiers(identifiers: Iterable[Any], *, n_examples: int = 3) -> Id
 
 def count_ensembl_ids(identifiers: Iterable[str]) -> int:
     """How many are Ensembl ids of genes, with versions or without."""
-    return sum(map(bool, map(_ENSEMBL.fullmatch, identifiers)))
+    return sum(map(bool, map(written_gene_id, identifiers)))
 
 
 def kind_of(identifier: str) -> str:

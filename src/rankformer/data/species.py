@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from rankformer.data.ensembl_ids import plain_gene_id, species_code_within
+
 HUMAN = "human"
 RODENT = "mouse or rat"
 _RODENTS = frozenset(("mouse", "rat", "golden hamster"))
@@ -53,10 +55,6 @@ _OTHER_DATABASES = (
     (re.compile(r"AT[1-5MC]G\d{5}", re.IGNORECASE), "thale cress"),
     (re.compile(r"MGP_\w+_G\d{7}", re.IGNORECASE), "mouse"),
 )
-_GENE_ID = re.compile(
-    r"(ENS(?:[A-Z]{3,4})?G\d{11}|ENSGR\d{10})(?:\.\d+)?(?:_PAR_Y|_\d+)?", re.IGNORECASE
-)
-_ENSEMBL = re.compile(r"(?<![A-Z0-9])ENS([A-Z]{3,4}|)[GTP](?:R\d{10}|\d{11})(?![0-9])")
 _HUMAN_GENOME = re.compile(r"(?:GRCh3[78]|hg18|hg19|hg38|human)(?:_+|-+)(?=.)", re.IGNORECASE)
 _OTHER_GENOMES = (
     (re.compile(r"(?:mm9|mm10|mm39|GRCm3[89]|mouse)(?:_|-)", re.IGNORECASE), "mouse"),
@@ -105,10 +103,10 @@ _MAY_TELL_SPECIES = _any_of(
 
 def species_of_ensembl_id(identifier: str) -> str | None:
     """Name the species of the Ensembl id in `identifier` (upper case); None without one."""
-    match = _ENSEMBL.search(identifier) if "ENS" in identifier else None
-    if match is None:
+    code = species_code_within(identifier) if "ENS" in identifier else None
+    if code is None:
         return None
-    return _ENSEMBL_SPECIES.get(match[1], f"another species (ENS{match[1]})")
+    return _ENSEMBL_SPECIES.get(code, f"another species (ENS{code})")
 
 
 def remove_genome(identifier: str, own: str = HUMAN) -> str | None:
@@ -153,9 +151,9 @@ def gene_id_of(identifier: str) -> str | None:
 
     Of fly, worm, yeast and thale cress these are the ids of FlyBase, WormBase, SGD and TAIR.
     """
-    match = _GENE_ID.fullmatch(identifier)
-    if match:
-        return match[1].upper().replace("ENSGR", "ENSG0")
+    plain = plain_gene_id(identifier)
+    if plain:
+        return plain
     return identifier if _species_of_database_id(identifier) else None
 
 
