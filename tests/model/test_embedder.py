@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import save_small_checkpoint, small_vocabulary
+from transformers import BertModel
 
 from rankformer.errors import CheckpointError, SettingsError
 from rankformer.model.checkpoint import Checkpoint
@@ -41,6 +42,77 @@ def test_cells_are_means_of_their_genes(checkpoint):
         block.vectors[a:b].mean(axis=0) for block in blocks for a, b in pairwise(block.offsets)
     ]
     np.testing.assert_allclose(embedder.cells(ragged), means, atol=1e-6)
+
+
+def bert(folder, ragged):
+    """What BERT of transformers makes of each cell by itself: hidden states and attention."""
+    model = BertModel.from_pretrained(folder, attn_implementation="eager").eval()
+    values, offsets = ragged
+    with torch.no_grad():
+        for first, stop in pairwise(offsets):
+            tokens = torch.from_numpy(values[first:stop].astype(np.int64))[None]
+            yield model(tokens, output_hidden_states=True, output_attentions=True)
+
+
+@pytest.mark.parametrize("emb_layer", [0, 1, 2, 3, -1, -2])
+def test_each_layer_is_that_of_bert(checkpoint, checkpoint_folder, emb_layer):
+    vocabulary = checkpoint.vocabulary
+    ragged = cells_of(vocabulary, [5, 1, 30, 12])
+    embedder = Embedder(checkpoint, emb_layer=emb_layer, device="cpu", dtype="float32")
+    frame = slice(1, -1) if vocabulary.n_frame_tokens else slice(None)
+    hidden = [each.hidden_states[emb_layer][0] for each in bert(checkpoint_folder, ragged)]
+    genes = [each[frame].numpy() for each in hidden]
+    means = [each.mean(axis=0) for each in genes]
+    np.testing.assert_allclose(embedder.cells(ragged), means, atol=1e-5)
+    found = np.concatenate([block.vectors for block in embedder.genes(ragged)])
+    np.testing.assert_allclose(found, np.concatenate(genes), atol=1e-5)
+    if vocabulary.cls_token is not None:
+        first = [each[0].numpy() for each in hidden]
+        np.testing.assert_allclose(embedder.cells(ragged, "cls"), first, atol=1e-5)
+
+
+@pytest.mark.parametrize("emb_layer", [1, 3, -2])
+def test_attention_is_that_of_bert(checkpoint, checkpoint_folder, emb_layer):
+    ragged = cells_of(checkpoint.vocabulary, [6, 11, 1])
+    embedder = Embedder(checkpoint, emb_layer=emb_layer, device="cpu", dtype="float32")
+    layer = checkpoint.spec.hidden_state_index(emb_layer)
+    theirs = [each.attentions[layer - 1][0].numpy() for each in bert(checkpoint_folder, ragged)]
+    for own, expected in zip(embedder.attention(ragged), theirs, strict=True):
+        np.testing.assert_allclose(own, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("max_cells", [1, 3])
+def test_batches_have_no_more_cells_than_asked_for(checkpoint, max_cells):
+    ragged = cells_of(checkpoint.vocabulary, [4] * 8)
+    embedder = Embedder(checkpoint, device="cpu", max_cells=max_cells)
+    batches = [(start, stop) for start, stop, _ in embedder.cell_batches(ragged)]
+    assert [cell for each in batches for cell in range(*each)] == list(range(8))
+    assert max(stop - start for start, stop in batches) == max_cells
+
+
+def test_a_model_in_training_embeds_by_its_own_weights_and_stays_as_it_is(checkpoint, tmp_path):
+    other = save_small_checkpoint(tmp_path / "other", checkpoint.vocabulary, seed=5)
+    trained = Checkpoint.open(other).encoder(torch.float32).train()
+    ragged = cells_of(checkpoint.vocabulary, [5, 9])
+    embedder = Embedder(checkpoint, device="cpu", dtype="bfloat16", encoder=trained)
+    expected = Embedder(Checkpoint.open(other), device="cpu", dtype="bfloat16").cells(ragged)
+    np.testing.assert_array_equal(embedder.cells(ragged), expected)
+    assert trained.training
+    assert {each.dtype for each in trained.parameters()} == {torch.float32}
+
+
+def test_results_are_float32_and_near_in_bfloat16(checkpoint):
+    ragged = cells_of(checkpoint.vocabulary, [20, 7])
+    exact, rounded = (
+        Embedder(checkpoint, device="cpu", dtype=dtype) for dtype in ("float32", "bfloat16")
+    )
+    assert (exact.precision, rounded.precision) == ("float32", "bfloat16")
+    found, expected = rounded.cells(ragged), exact.cells(ragged)
+    assert found.dtype == expected.dtype == np.float32
+    assert not np.array_equal(found, expected)
+    cosine = (found * expected).sum(axis=1)
+    cosine /= np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+    assert (cosine > 0.999).all()
 
 
 def test_gene_vectors_carry_their_tokens_in_rank_order(checkpoint):
