@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -20,6 +21,65 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(KERNELS))
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 CELL_FILES = ("pbmc3k", "pbmc_1k_v2", "pbmc_1k_5prime", "ifnb", "sc_mixology")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--auto-dtype", choices=("float32", "bfloat16"),
+        help="What dtype='auto' takes in this run, as on a CPU without or with AMX.",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _auto_dtype(request, tmp_path_factory):
+    """Stand for a machine on which "auto" takes the dtype that the run was asked for.
+
+    A module that Python imports at its start does so in the processes that tests begin, too.
+    """
+    dtype = request.config.getoption("--auto-dtype")
+    if dtype is None:
+        yield
+        return
+    folder = tmp_path_factory.mktemp("auto-dtype")
+    (folder / "sitecustomize.py").write_text(FORCED_DTYPE.format(is_bfloat16=dtype == "bfloat16"))
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), before]))
+    from rankformer.model import precision
+
+    with mock.patch.object(precision, "_bfloat16_is_faster", return_value=dtype == "bfloat16"):
+        yield
+    os.environ.pop("PYTHONPATH")
+    if before is not None:
+        os.environ["PYTHONPATH"] = before
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--auto-dtype") is None:
+        return
+    for item in items:
+        if item.path.name == "test_precision.py":
+            item.add_marker(pytest.mark.skip(reason="what 'auto' takes was asked for"))
+
+
+FORCED_DTYPE = """
+import importlib.abc, importlib.machinery, sys
+
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != "rankformer.model.precision":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        load = spec.loader.exec_module
+
+        def exec_module(module):
+            load(module)
+            module._bfloat16_is_faster = lambda *_: {is_bfloat16}
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+sys.meta_path.insert(0, Finder())
+"""
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -158,7 +158,7 @@ def annotate(
         emb_layer=emb_layer,
         numbering=layer_numbering,
         device=device,
-        dtype=dtype,
+        dtype=found.settle(dtype) if isinstance(found, Reference) else dtype,
         max_cells=batch_size,
     )
     options = ReadingOptions(**reading)

@@ -41,8 +41,11 @@ def folder(desk, tmp_path):
 
 
 def arguments(output: str, *options: str) -> list[str]:
-    job = "tokenize" if output.endswith("tokens") else "embed"
-    return [job, "cells.h5ad", "-o", output, "-m", "model", *options]
+    if output.endswith("tokens"):
+        return ["tokenize", "cells.h5ad", "-o", output, "-m", "model", *options]
+    # How well vectors are compressed, and so where the disk is full, depends on the dtype.
+    options = ("--dtype", "float32", *options)
+    return ["embed", "cells.h5ad", "-o", output, "-m", "model", *options]
 
 
 def start(folder: Path, words: list[str], **more) -> subprocess.Popen:

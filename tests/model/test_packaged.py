@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import scanpy as sc
 from sklearn.metrics import f1_score
 from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
@@ -48,6 +47,7 @@ def test_it_opens_in_transformers(mini):
 
 def test_it_tells_cells_apart_that_it_never_saw(mini, tmp_path):
     """Nearest neighbours name the kind of a blood cell better than with random weights."""
+    sc = pytest.importorskip("scanpy")
     adata = sc.datasets.pbmc68k_reduced()
     labels = adata.obs["bulk_labels"].to_numpy(str)
     shape = {name: getattr(mini.spec, name) for name in ("n_layers", "d_model", "n_heads", "d_ff")}

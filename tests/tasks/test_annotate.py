@@ -220,6 +220,36 @@ def test_a_file_is_annotated_and_the_reference_used_again(
     assert said["weights_sha256"] == said["reference"]["weights_sha256"]
 
 
+def test_a_query_is_embedded_in_the_dtype_of_its_reference(
+    command, pair, checkpoint_folder, tmp_path, caplog
+):
+    """Whatever "auto" would take on this machine."""
+    query, reference = pair
+    model = ("--model", checkpoint_folder, "--n-neighbors", 3)
+    status, _, said = command(
+        "annotate", query, "--reference", reference, "--label", "cell_type", "-o",
+        tmp_path / "out.csv", "--save-reference", tmp_path / "saved", "--dtype", "bfloat16", *model,
+    )  # fmt: skip
+    assert status == 0, said
+    for dtype in ("auto", "bfloat16"):
+        output = tmp_path / f"{dtype}.csv"
+        status, _, said = command(
+            "annotate", query, "--reference", tmp_path / "saved", "-o", output, "--dtype", dtype,
+            *model,
+        )  # fmt: skip
+        assert status == 0, said
+        provenance = json.loads((tmp_path / f"{dtype}.csv.json").read_text())
+        assert provenance["predicted_cell_type"]["dtype"] == "bfloat16"
+        assert output.read_text() == (tmp_path / "out.csv").read_text()
+    status, _, said = command(
+        "annotate", query, "--reference", tmp_path / "saved", "-o", tmp_path / "other.csv",
+        "--dtype", "float32", *model,
+    )  # fmt: skip
+    assert status == 2
+    assert "dtype bfloat16" in said
+    assert "Give the --dtype of the reference" in said
+
+
 def test_in_scanpys_manner_as_on_the_command_line(pair, checkpoint_folder, tmp_path):
     query, reference = (ad.read_h5ad(each) for each in pair)
     settings = {"model": checkpoint_folder, "dtype": "float32", "n_neighbors": 3}

@@ -5,6 +5,7 @@ Only `fetch` uses the network.
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from rankformer.errors import CheckpointError
@@ -12,6 +13,7 @@ from rankformer.model.registry import HUB_REPOSITORY, PublishedModel
 from rankformer.model.spec import CONFIG_FILE, WEIGHTS_FILES
 
 logger = logging.getLogger(__name__)
+_SECONDS_TO_ANSWER = 10
 
 
 def cached_folder(hub_folder: str) -> Path | None:
@@ -69,15 +71,36 @@ def fetch(published: PublishedModel, *, revision: str | None = None, offline: bo
             "Put its files into a folder by hand and pass the folder as the model.",
         )
     offline = offline or _is_offline_mode()
+    # Asked once and first: huggingface_hub would try again and again for each file.
+    unreachable = None if offline else _why_unreachable()
+    offline = offline or unreachable is not None
+
+    def get(candidates: Sequence[str]) -> Path:
+        file = _download(candidates, revision, offline)
+        if file is None and unreachable is not None:
+            raise _cannot_fetch(candidates[0], revision, unreachable) from unreachable
+        return _require(file, published, revision, offline)
+
     for table in published.release.hub_files:
-        _require(_download((table,), revision, offline), published, revision, offline)
-    configs = [f"{folder}/{CONFIG_FILE}" for folder in published.hub_folders]
-    config = _require(_download(configs, revision, offline), published, revision, offline)
-    weights = [f"{config.parent.name}/{name}" for name in WEIGHTS_FILES]
-    file = _require(_download(weights, revision, offline), published, revision, offline)
+        get((table,))
+    config = get([f"{folder}/{CONFIG_FILE}" for folder in published.hub_folders])
+    file = get([f"{config.parent.name}/{name}" for name in WEIGHTS_FILES])
     if revision is None:
         _verify(file, published)
     return config.parent
+
+
+def _why_unreachable() -> Exception | None:
+    """What hinders a connection to the hub; None where it answers, whatever it says."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_SECONDS_TO_ANSWER)
+    # The HTTP library differs between releases of huggingface_hub, and with it the errors.
+    except Exception as error:
+        return error
+    return None
 
 
 def _is_offline_mode() -> bool:
@@ -87,9 +110,7 @@ def _is_offline_mode() -> bool:
     return bool(constants.HF_HUB_OFFLINE)
 
 
-def _download(
-    candidates: list[str] | tuple[str, ...], revision: str | None, offline: bool
-) -> Path | None:
+def _download(candidates: Sequence[str], revision: str | None, offline: bool) -> Path | None:
     """The first of the files that the repository, or offline the cache, has."""
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 

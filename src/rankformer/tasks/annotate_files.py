@@ -115,7 +115,8 @@ def annotate_files(
         found = find_reference(job.references)
         if isinstance(found, Reference):
             keys = name_keys(job.labels or tuple(found.codes), job.keys)
-            embedder = Embedder(checkpoint, **settings)
+            dtype = found.settle(settings.get("dtype", "auto"))
+            embedder = Embedder(checkpoint, **{**settings, "dtype": dtype})
             reference = found
         else:
             sources = _open(stack, found, checkpoint, options)

@@ -31,6 +31,7 @@ _BINDING = {
     "vocabulary_sha256": "--model",
     "mode": "--mode",
     "layer": "--emb-layer",
+    "dtype": "--dtype",
 }
 
 
@@ -62,15 +63,25 @@ class Reference:
         labels = ", ".join(f"{name} ({len(each)} classes)" for name, each in self.classes.items())
         return f"Reference({len(self):,} cells, {labels})"
 
+    def settle(self, dtype: str) -> str:
+        """The dtype for the cells of a query: where it is ``"auto"``, that of the reference.
+
+        What ``"auto"`` takes depends on the machine, and may have been another one there.
+        """
+        return str(self.provenance.get("dtype", dtype)) if dtype == "auto" else dtype
+
     def check_fits(self, embedder: Embedder, pooling: Pooling) -> None:
-        """Refuse a model, layer or mode other than that which made the vectors.
+        """Refuse a model, layer, mode or dtype other than that which made the vectors.
 
         Raises
         ------
         CheckpointError
             If distances between its vectors and the reference's would mean nothing.
         """
-        own = {**embedder.checkpoint.provenance(), "mode": pooling, "layer": embedder.layer}
+        own = {
+            **embedder.checkpoint.provenance(),
+            "mode": pooling, "layer": embedder.layer, "dtype": embedder.precision,
+        }  # fmt: skip
         odd = [name for name in _BINDING if self.provenance.get(name) != own[name]]
         if odd:
             name = odd[0]
@@ -78,7 +89,8 @@ class Reference:
             raise CheckpointError(
                 f"The reference was made with {self.provenance.get('model')}, {name} {theirs}, "
                 f"and the query would be embedded with {embedder.checkpoint.name}, {name} {ours}.",
-                "The same weights, vocabulary, layer and mode: other vectors cannot be compared.",
+                "The same weights, vocabulary, layer, mode and dtype: distances to vectors made "
+                "otherwise differ.",
                 f"Give the {_BINDING[name]} of the reference, or build the reference anew.",
             )
 
