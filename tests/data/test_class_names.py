@@ -24,7 +24,7 @@ def test_clusters_by_number_are_one_label_however_they_are_stored(column):
     assert read_class_names(column, "the column").tolist() == ["2", "10", None]
 
 
-@pytest.mark.parametrize("odd", [0.25, np.inf, 1e20], ids=str)
+@pytest.mark.parametrize("odd", [0.25, np.inf, 2.0**53, 1e20], ids=str)
 @pytest.mark.parametrize("dtype", ["float64", object])
 def test_numbers_that_are_not_whole_are_no_classes(odd, dtype):
     with pytest.raises(SettingsError, match="the score holds numbers such as"):

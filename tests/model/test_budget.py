@@ -1,5 +1,6 @@
 """How much goes through a model at once: by what is free on the device, and what it says is not."""
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -114,3 +115,18 @@ def test_on_cuda_the_free_memory_of_that_device_counts(monkeypatch):
     free_and_total = {device: (7_000, 9_000)}
     monkeypatch.setattr(torch.cuda, "mem_get_info", free_and_total.__getitem__)
     assert batching._free_bytes(device) == 7_000
+
+
+@pytest.mark.parametrize(
+    ("n_tokens", "max_cells", "stops"),
+    [
+        (100, 3, [3, 6, 8]),
+        (8, None, [2, 4, 6, 8]),
+        (11, 3, [2, 4, 6, 8]),
+        (1, None, [1, 2, 3, 4, 5, 6, 7, 8]),
+    ],
+)
+def test_a_batch_is_as_full_as_it_may_be(n_tokens, max_cells, stops):
+    """Eight cells of four tokens."""
+    batches = run_batches(lambda *_: None, np.arange(0, 33, 4), TokenBudget(n_tokens, max_cells))
+    assert [stop for _, stop, _ in batches] == stops

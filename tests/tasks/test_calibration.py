@@ -36,3 +36,10 @@ def test_bins_are_those_of_counting():
         error += len(own) * abs(accuracy - mean) / len(confidence)
     assert 6 in bins.index[bins["n_cells"] == 0]
     assert expected_calibration_error(bins) == pytest.approx(error)
+
+
+def test_one_prediction_is_in_one_of_all_bins():
+    bins = bin_by_confidence(np.array([0.3]), np.array([True]), 4)
+    assert bins["n_cells"].tolist() == [0, 1, 0, 0]
+    assert bins["accuracy"][1] == 1.0
+    assert bins["confidence"][1] == pytest.approx(0.3)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
+from rankformer.tasks import neighbours
 from rankformer.tasks.neighbours import NeighbourIndex, scale_to_unit
 
 
@@ -75,3 +76,32 @@ def test_where_the_graph_finds_too_few_all_are_looked_at(clusters):
     expected, expected_rows = sklearn_neighbours(clusters[:300], clusters[1000:1050], 25)
     np.testing.assert_allclose(distances, expected, atol=1e-6)
     assert (rows == expected_rows).mean() > 0.99
+
+
+def test_the_graph_holds_each_vector_under_its_row(clusters, monkeypatch):
+    monkeypatch.setattr(neighbours, "_ROWS_AT_ONCE", 64)
+    index = NeighbourIndex.build(clusters[:300], exact_up_to=299)
+    assert len(index.graph) == 300
+    assert (index.graph.search(clusters[:300], 1).keys.ravel() == np.arange(300)).mean() > 0.99
+    assert NeighbourIndex.build(clusters[:300], exact_up_to=300).graph is None
+
+
+def test_where_there_is_a_graph_it_is_asked(clusters):
+    of_some = NeighbourIndex.build(clusters[:100], exact_up_to=10).graph
+    rows, _ = NeighbourIndex(clusters[:300], of_some).search(clusters[1000:1050], 5)
+    assert (rows < 100).all()
+
+
+def test_many_queries_are_looked_up_some_at_once(clusters, monkeypatch):
+    expected = NeighbourIndex(clusters[:300]).search(clusters[1000:1025], 5)
+    monkeypatch.setattr(neighbours, "_DISTANCES_AT_ONCE", 1000)
+    rows, distances = NeighbourIndex(clusters[:300]).search(clusters[1000:1025], 5)
+    assert (rows.dtype, distances.dtype) == (np.int64, np.float32)
+    np.testing.assert_array_equal(rows, expected[0])
+    np.testing.assert_allclose(distances, expected[1], atol=1e-6)
+
+
+def test_short_vectors_become_as_long_as_others_and_zeros_stay():
+    vectors = np.array([[3e-4, 4e-4], [0, 0], [30, -40]], np.float32)
+    scale_to_unit(vectors)
+    np.testing.assert_allclose(vectors, [[0.6, 0.8], [0, 0], [0.6, -0.8]], rtol=1e-6)

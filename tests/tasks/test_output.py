@@ -6,6 +6,7 @@ from dataclasses import replace
 import anndata as ad
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.conftest import small_vocabulary
@@ -171,6 +172,8 @@ def test_genes_of_cells_have_a_row_each_in_rank_order(monkeypatch, tmp_path, row
     assert file.num_row_groups == -(-12 // rows_at_once)
     group = file.metadata.row_group(0)
     assert {group.column(i).compression for i in range(group.num_columns)} == {"ZSTD"}
+    assert table.schema.field("vector").type == pa.list_(pa.float32(), d_model)
+    assert not group.column(3).has_dictionary_page
     # Statistics of names help to find cells; those of vectors would only take room.
     assert [group.column(i).is_stats_set for i in range(group.num_columns)] == [True] * 3 + [False]
 
@@ -210,6 +213,13 @@ def test_a_summary_has_a_row_a_gene(tmp_path):
     assert table["n_cells"].to_pylist() == [5, 1, 2]
     np.testing.assert_array_equal(np.stack(table["vector"].to_numpy()), vectors)
     assert json.loads(table.schema.metadata[b"rankformer"]) == PROVENANCE
+
+
+def test_a_summary_of_genes_without_symbols(tmp_path):
+    path, ids = tmp_path / "genes.parquet", np.array(["ENSG00000999999"], dtype=object)
+    summary = GeneSummary(ids, np.array([1]), np.ones((1, 8), np.float32))
+    write_gene_summary(path, summary, small_vocabulary(), PROVENANCE)
+    assert pq.read_table(path).schema.field("symbol").type == pa.string()
 
 
 @pytest.mark.parametrize("n_sources", [1, 2])

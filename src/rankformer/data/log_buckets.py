@@ -85,7 +85,7 @@ def middle_buckets(buckets, low, high):  # type: ignore[no-untyped-def]
         below = np.int64(0)
         for bucket in range(buckets.shape[1]):
             below += buckets[row, bucket]
-            if low[row] < 0 and below > (n - 1) // 2:
+            if n and low[row] < 0 and below > (n - 1) // 2:
                 low[row] = bucket
             if n and below > n // 2:
                 high[row] = bucket

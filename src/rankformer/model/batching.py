@@ -55,7 +55,7 @@ class TokenBudget:
         stop = int(np.searchsorted(offsets, offsets[start] + self.n_tokens, side="right")) - 1
         if self.max_cells is not None:
             stop = min(stop, start + self.max_cells)
-        return min(max(stop, start + 1), len(offsets) - 1)
+        return max(stop, start + 1)
 
     def shrink(self, n_tokens: int) -> None:
         """Halve, after a batch of `n_tokens` did not fit."""

@@ -1,0 +1,244 @@
+"""Which cells are drawn in which order, and a recipe in the words of the Trainer."""
+
+import logging
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rankformer.tasks.packed_trainer import (
+    Draws,
+    JudgeLastStep,
+    PackedTrainer,
+    WriteCheckpoints,
+    training_arguments,
+)
+from rankformer.tasks.recipes import FineTuningRecipe, TrainingRecipe
+
+CPU = torch.device("cpu")
+RECIPE = TrainingRecipe(
+    epochs=2.5, max_steps=7, batch_size=3, accumulation=2, learning_rate=0.03, schedule="cosine",
+    warmup_steps=4, weight_decay=0.2, max_grad_norm=0.7, save_steps=11, evaluate_steps=13,
+    log_steps=17, seed=19,
+)  # fmt: skip
+
+
+def arguments_of(folder, recipe=RECIPE, **settings):
+    defaults = {"device": CPU, "dtype": torch.float32, "evaluates": True}
+    return training_arguments(recipe, folder, **{**defaults, **settings})
+
+
+def test_each_setting_of_a_recipe_reaches_the_trainer(tmp_path):
+    found = arguments_of(tmp_path, n_workers=0)
+    expected = {
+        "output_dir": str(tmp_path), "num_train_epochs": 2.5, "max_steps": 7,
+        "per_device_train_batch_size": 3, "gradient_accumulation_steps": 2, "learning_rate": 0.03,
+        "lr_scheduler_type": "cosine", "warmup_steps": 4, "weight_decay": 0.2,
+        "max_grad_norm": 0.7, "save_steps": 11, "eval_steps": 13, "logging_steps": 17, "seed": 19,
+        "save_strategy": "steps", "eval_strategy": "steps", "logging_strategy": "steps",
+        "save_total_limit": 2, "load_best_model_at_end": False, "disable_tqdm": True,
+        "remove_unused_columns": False, "dataloader_num_workers": 0, "bf16": False, "fp16": False,
+        "use_cpu": True, "dataloader_pin_memory": False, "report_to": ["tensorboard"],
+        "ddp_backend": None, "ddp_find_unused_parameters": False,
+    }  # fmt: skip
+    assert {name: getattr(found, name) for name in expected} == expected
+    assert found.n_gpu <= 1
+
+
+def test_without_steps_each_epoch_ends_with_an_evaluation_and_a_checkpoint(tmp_path):
+    recipe = replace(RECIPE, max_steps=None, save_steps=None, evaluate_steps=None)
+    found = arguments_of(tmp_path, recipe)
+    assert found.max_steps == -1
+    assert (found.eval_strategy, found.save_strategy) == ("epoch", "epoch")
+
+
+def test_nothing_held_out_and_nothing_kept(tmp_path):
+    found = arguments_of(tmp_path, evaluates=False, saves=False)
+    assert (found.eval_strategy, found.save_strategy, found.report_to) == ("no", "no", [])
+
+
+def test_the_best_is_that_of_least_loss(tmp_path):
+    found = arguments_of(tmp_path, replace(RECIPE, evaluate_steps=11), keeps_best=True)
+    assert found.load_best_model_at_end
+    assert (found.metric_for_best_model, found.greater_is_better) == ("loss", False)
+    assert found.restore_callback_states_from_checkpoint
+
+
+def test_products_of_bfloat16_are_asked_for(tmp_path):
+    assert arguments_of(tmp_path, dtype=torch.bfloat16).bf16
+
+
+# Draws.
+
+
+def test_an_epoch_draws_each_row_once_and_the_next_in_another_order():
+    draws = Draws(np.array([2, 3, 5, 8, 9]), n_cells=10, seed=1)
+    epochs = []
+    for epoch in range(3):
+        draws.set_epoch(epoch)
+        found = np.array(list(draws))
+        assert (found // 10 == epoch).all()
+        assert sorted(found % 10) == [2, 3, 5, 8, 9]
+        assert found.tolist() == list(draws)
+        epochs.append(tuple(found % 10))
+    assert len(draws) == 5
+    assert len(set(epochs)) > 1
+
+
+def test_cells_are_drawn_in_proportion_to_their_chances():
+    chances = np.array([1.0, 0.0, 3.0])
+    draws = Draws(np.array([4, 6, 7]), n_cells=10, seed=0, chances=chances)
+    found = Counter()
+    orders = set()
+    for epoch in range(4000):
+        draws.set_epoch(epoch)
+        rows = [draw - 10 * epoch for draw in draws]
+        assert len(rows) == 3
+        found.update(rows)
+        orders.add(tuple(rows))
+    assert set(found) == {4, 7}
+    # Four standard errors of a share of 12,000.
+    assert found[7] / found.total() == pytest.approx(0.75, abs=0.016)
+    assert len(orders) == 8
+
+
+def test_the_seed_decides_what_is_drawn():
+    rows, chances = np.arange(30), np.arange(30.0)
+    for own in (None, chances):
+        first, same, other = (list(Draws(rows, 30, seed, own)) for seed in (0, 0, 1))
+        assert first == same != other
+
+
+# Training a line through points: small enough to be followed by hand.
+
+
+class Line(nn.Module):
+    """y = w x, with the squared error as loss."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([1.0]))
+
+    def forward(self, x, y):
+        return {"loss": ((self.w * x - y) ** 2).mean()}
+
+
+X = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
+PLAIN = FineTuningRecipe(
+    epochs=1.0, batch_size=2, learning_rate=0.1, schedule="constant_with_warmup", warmup_steps=0,
+    weight_decay=0.0, log_steps=1,
+)  # fmt: skip
+
+
+def trainer_of(folder, recipe=PLAIN, measure=None, callbacks=(), seen=None, **options):
+    def make_batch(draws):
+        rows = torch.tensor(draws) % len(X)
+        if seen is not None:
+            seen.append(rows.tolist())
+        return {"x": X[rows], "y": 3 * X[rows]}
+
+    settings = {"evaluates": measure is not None, "saves": False, **options.pop("arguments", {})}
+    return PackedTrainer(
+        Line(), arguments_of(folder, recipe, **settings),
+        draws=Draws(np.arange(len(X)), len(X), recipe.seed), make_batch=make_batch,
+        measure=measure, callbacks=callbacks, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("drop_last", "sizes"), [(True, [2, 2, 2]), (False, [2, 2, 2, 1])])
+def test_batches_of_an_epoch(tmp_path, drop_last, sizes):
+    seen = []
+    trainer_of(tmp_path, seen=seen, drop_last=drop_last).train_from(None)
+    assert [len(each) for each in seen] == sizes
+    rows = [row for each in seen for row in each]
+    assert rows == list(Draws(np.arange(7), 7, PLAIN.seed))[: len(rows)]
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.5])
+def test_a_step_is_that_of_adamw_with_clipped_gradients(tmp_path, weight_decay):
+    recipe = replace(PLAIN, max_steps=3, weight_decay=weight_decay, max_grad_norm=1e-3)
+    seen = []
+    trainer = trainer_of(tmp_path, recipe, seen=seen)
+    trainer.train_from(None)
+    line = Line()
+    adam = torch.optim.AdamW(line.parameters(), lr=0.1, weight_decay=weight_decay)
+    for rows in seen[:3]:
+        adam.zero_grad()
+        line(X[rows], 3 * X[rows])["loss"].backward()
+        nn.utils.clip_grad_norm_(line.parameters(), 1e-3)
+        adam.step()
+    assert trainer.model.w.item() == pytest.approx(line.w.item(), rel=1e-5)
+
+
+def test_figures_of_what_is_held_out_are_kept_and_told(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "rankformer")
+    measured = []
+
+    def measure(module):
+        measured.append(module.w.item())
+        return {"loss": 0.5, "macro_f1": 0.25}
+
+    recipe = replace(PLAIN, max_steps=3, evaluate_steps=2)
+    trainer = trainer_of(tmp_path, recipe, measure, [JudgeLastStep()])
+    trainer.train_from(None)
+    judged = [each for each in trainer.state.log_history if "eval_loss" in each]
+    assert [(each["step"], each["eval_macro_f1"]) for each in judged] == [(2, 0.25), (3, 0.25)]
+    assert measured[-1] == trainer.model.w.item()
+    trainer.evaluate_at_the_end()
+    assert len(measured) == 2
+    assert "Step 3, held out: loss 0.5000, macro f1 0.2500" in caplog.text
+    assert "Step 3 of 3: loss" in caplog.text
+    figures = trainer.evaluate()
+    assert (figures["eval_loss"], figures["eval_macro_f1"]) == (0.5, 0.25)
+
+
+def test_what_was_not_judged_is_judged_at_the_end(tmp_path):
+    measured = []
+
+    def measure(module):
+        measured.append(module.w.item())
+        return {"loss": 0.5}
+
+    trainer = trainer_of(tmp_path, replace(PLAIN, max_steps=3, evaluate_steps=2), measure)
+    trainer.train_from(None)
+    trainer.evaluate_at_the_end()
+    assert len(measured) == 2
+    assert measured[1] == trainer.model.w.item() != measured[0]
+
+
+def test_without_anything_held_out_nothing_is_measured(tmp_path):
+    trainer = trainer_of(tmp_path, replace(PLAIN, max_steps=2))
+    trainer.train_from(None)
+    assert trainer.evaluate() == {}
+    assert not [each for each in trainer.state.log_history if "eval_loss" in each]
+
+
+def test_a_checkpoint_has_the_model_of_its_step_and_the_last_step_is_kept(tmp_path):
+    written = {}
+    recipe = replace(PLAIN, max_steps=3, save_steps=2)
+    callbacks = [JudgeLastStep()]
+    trainer = trainer_of(tmp_path, recipe, callbacks=callbacks, arguments={"saves": True})
+    trainer.add_callback(
+        WriteCheckpoints(
+            lambda folder, log: written.update(
+                {folder: (trainer.model.w.item(), [each["step"] for each in log])}
+            )
+        )
+    )
+    trainer.train_from(None)
+    assert list(written) == [tmp_path / f"checkpoint-{step}" / "model" for step in (2, 3)]
+    assert written[tmp_path / "checkpoint-3" / "model"][0] == trainer.model.w.item()
+    assert written[tmp_path / "checkpoint-2" / "model"][1] == [1, 2]
+
+
+def test_going_on_gives_what_an_unbroken_run_gives(tmp_path):
+    recipe = replace(PLAIN, epochs=2.0, max_steps=5, save_steps=2, schedule="linear")
+    whole = trainer_of(tmp_path / "whole", recipe, arguments={"saves": True})
+    whole.train_from(None)
+    again = trainer_of(tmp_path / "again", recipe, arguments={"saves": True})
+    again.train_from(tmp_path / "whole" / "checkpoint-4")
+    assert again.state.global_step == 5
+    assert again.model.w.item() == whole.model.w.item()

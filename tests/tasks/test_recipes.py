@@ -1,0 +1,89 @@
+"""Recipes: those that were published, and the bounds of each setting."""
+
+from dataclasses import fields
+
+import pytest
+from tests.conftest import small_vocabulary
+
+from rankformer.errors import SettingsError
+from rankformer.tasks.recipes import FineTuningRecipe, Recipe, TrainingRecipe, published_recipe
+
+# The least and the most that a setting takes, and values beyond.
+WHOLE_FROM_1 = ([1, 10**6], [0, -1])
+FROM_0 = ([0, 0.5], [-1e-9, -1])
+ABOVE_0 = ([1e-9, 5.0], [0, -0.1])
+SHARE = ([0, 0.999], [-0.01, 1, 1.5])
+BOUNDS = {
+    TrainingRecipe: {
+        "max_steps": WHOLE_FROM_1, "batch_size": WHOLE_FROM_1, "accumulation": WHOLE_FROM_1,
+        "save_steps": WHOLE_FROM_1, "evaluate_steps": WHOLE_FROM_1, "log_steps": WHOLE_FROM_1,
+        "warmup_steps": FROM_0, "weight_decay": FROM_0, "seed": FROM_0,
+        "epochs": ABOVE_0, "learning_rate": ABOVE_0, "max_grad_norm": ABOVE_0,
+        "schedule": (["linear", "cosine", "constant_with_warmup"], ["constant", "Linear"]),
+    },
+    Recipe: {
+        "objective": (["mlm", "mlm+contrastive"], ["contrastive"]),
+        "contrast_weight": ABOVE_0, "thinnest_view": ([1e-9, 0.5], [0, 0.51]),
+        "masked_share": ([1e-9, 0.999], [0, 1]), "held_out_share": SHARE,
+    },
+    FineTuningRecipe: {
+        "pooling": (["cell", "cls"], ["mean"]),
+        "freeze_layers": ([-1, 0, 5], [-2]), "lora_rank": WHOLE_FROM_1, "patience": WHOLE_FROM_1,
+        "dropout": SHARE, "label_smoothing": SHARE,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "is_right"),
+    [
+        (kind, name, value, is_right)
+        for of_kind, bounds in BOUNDS.items()
+        for name, (right, wrong) in bounds.items()
+        for is_right, values in ((True, right), (False, wrong))
+        for value in values
+        for kind in (BOUNDS if of_kind is TrainingRecipe else (of_kind,))
+    ],
+)
+def test_settings_within_bounds_and_beyond(kind, name, value, is_right):
+    if is_right:
+        assert getattr(kind(**{name: value}), name) == value
+        return
+    with pytest.raises(SettingsError) as error:
+        kind(**{name: value})
+    option = "--" + name.replace("_", "-")
+    assert repr(value) in error.value.found
+    assert name in error.value.fix
+    assert option in error.value.fix
+
+
+def test_the_rank_of_lora_goes_with_its_scale_and_with_no_frozen_layers():
+    assert FineTuningRecipe(lora_rank=4, lora_alpha=8).lora_alpha == 8
+    for wrong in (
+        {"lora_alpha": 8},
+        {"lora_rank": 4, "freeze_layers": 1},
+        {"lora_rank": 4, "lora_alpha": 0},
+    ):
+        with pytest.raises(SettingsError, match=r"lora|LoRA"):
+            FineTuningRecipe(**wrong)
+
+
+def test_published_recipes():
+    """As their papers have them: batches of 12, with a linear fall from 1e-3; V2 of 4."""
+    first = published_recipe(small_vocabulary(special=False))
+    assert (first.batch_size, first.learning_rate) == (12, 1e-3)
+    assert (first.schedule, first.warmup_steps, first.epochs) == ("linear", 10_000, 3)
+    second = published_recipe(small_vocabulary())
+    assert (second.batch_size, second.learning_rate) == (4, 5e-4)
+    assert (second.schedule, second.warmup_steps) == ("cosine", 5_000)
+    both = ("weight_decay", "masked_share", "objective")
+    assert all(getattr(first, name) == getattr(second, name) for name in both)
+    assert (first.weight_decay, first.masked_share, first.objective) == (0.001, 0.15, "mlm")
+
+
+def test_every_number_of_a_recipe_has_bounds():
+    checked = {name for bounds in BOUNDS.values() for name in bounds} | {"lora_alpha"}
+    for kind in BOUNDS:
+        for each in fields(kind):
+            if isinstance(each.default, int | float) and not isinstance(each.default, bool):
+                assert each.name in checked
