@@ -46,7 +46,7 @@ def repeat_with_noise(path: Path, n_cells: int, out: Path) -> Path:
 
 def save_small_model(arguments: argparse.Namespace, folder: Path) -> Path:
     """Random weights of one layer, with a published vocabulary but for the input length."""
-    from rankformer.model.checkpoint import save_checkpoint
+    from rankformer.model.checkpoint_folder import save_checkpoint
     from rankformer.model.encoder import Encoder, MaskedLanguageModel
     from rankformer.model.spec import EncoderSpec
     from rankformer.vocabulary import Vocabulary

@@ -179,7 +179,7 @@ def save_small_checkpoint(folder: Path, vocabulary: Vocabulary, seed: int = 0, *
     """A checkpoint of random weights: for tests only."""
     import torch
 
-    from rankformer.model.checkpoint import save_checkpoint
+    from rankformer.model.checkpoint_folder import save_checkpoint
     from rankformer.model.encoder import Encoder, MaskedLanguageModel
     from rankformer.model.spec import EncoderSpec
 

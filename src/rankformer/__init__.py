@@ -12,16 +12,17 @@ if TYPE_CHECKING:
     from rankformer.data.cells import CellSource, CountChunk, open_cells
     from rankformer.data.expression_sketch import ExpressionSketch
     from rankformer.data.gene_tables import GeneTable, read_gene_table
-    from rankformer.data.genes import GeneMapping, map_genes
-    from rankformer.data.rank_value import encode_rank_values
+    from rankformer.data.genes import GeneMapping
     from rankformer.data.tokens import TokenizedCells, save_tokens
     from rankformer.errors import RankformerError
     from rankformer.geneformer import Geneformer, GeneformerConfig
     from rankformer.geneformer_finetuning import GeneformerFineTuningModel
-    from rankformer.model.checkpoint import Checkpoint, save_checkpoint
+    from rankformer.model.checkpoint import Checkpoint
+    from rankformer.model.checkpoint_folder import save_checkpoint
     from rankformer.model.embedder import Embedder, GeneVectors
     from rankformer.model.encoder import Encoder, MaskedLanguageModel, PackedBatch
     from rankformer.model.finetuned import FineTunedModel
+    from rankformer.model.known_models import KnownModel, list_models
     from rankformer.model.spec import EncoderSpec
     from rankformer.tasks.annotate import NeighbourVote, annotate_cells
     from rankformer.tasks.build_vocabulary import build_vocabulary
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     )
     from rankformer.tasks.finetuning_material import CellTask, GeneTask
     from rankformer.tasks.gene_summary import GeneSummary, summarize_genes
+    from rankformer.tasks.gene_tokens import encode_rank_values, map_genes
     from rankformer.tasks.pretrain import continue_model, draw_model, pretrain
     from rankformer.tasks.recipes import FineTuningRecipe, Recipe
     from rankformer.tasks.reference import Reference, build_reference
@@ -58,8 +60,6 @@ _HOMES = {
     "GeneTable": "data.gene_tables",
     "read_gene_table": "data.gene_tables",
     "GeneMapping": "data.genes",
-    "map_genes": "data.genes",
-    "encode_rank_values": "data.rank_value",
     "TokenizedCells": "data.tokens",
     "save_tokens": "data.tokens",
     "RankformerError": "errors",
@@ -67,13 +67,15 @@ _HOMES = {
     "GeneformerConfig": "geneformer",
     "GeneformerFineTuningModel": "geneformer_finetuning",
     "Checkpoint": "model.checkpoint",
-    "save_checkpoint": "model.checkpoint",
+    "save_checkpoint": "model.checkpoint_folder",
     "Embedder": "model.embedder",
     "GeneVectors": "model.embedder",
     "Encoder": "model.encoder",
     "MaskedLanguageModel": "model.encoder",
     "PackedBatch": "model.encoder",
     "FineTunedModel": "model.finetuned",
+    "KnownModel": "model.known_models",
+    "list_models": "model.known_models",
     "EncoderSpec": "model.spec",
     "NeighbourVote": "tasks.annotate",
     "annotate_cells": "tasks.annotate",
@@ -98,6 +100,8 @@ _HOMES = {
     "fit_baseline": "tasks.expression_baselines",
     "GeneSummary": "tasks.gene_summary",
     "summarize_genes": "tasks.gene_summary",
+    "encode_rank_values": "tasks.gene_tokens",
+    "map_genes": "tasks.gene_tokens",
     "continue_model": "tasks.pretrain",
     "draw_model": "tasks.pretrain",
     "pretrain": "tasks.pretrain",
@@ -139,6 +143,7 @@ __all__ = [
     "Geneformer",
     "GeneformerConfig",
     "GeneformerFineTuningModel",
+    "KnownModel",
     "LabelledCells",
     "MaskedLanguageModel",
     "NeighbourVote",
@@ -164,6 +169,7 @@ __all__ = [
     "evaluate_predictions",
     "finetune",
     "fit_baseline",
+    "list_models",
     "map_genes",
     "open_cells",
     "open_reference",

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from rankformer.errors import SettingsError
 from rankformer.geneformer import Geneformer, GeneformerConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from torch import nn
 
     from rankformer.data.tokens import TokenizedCells
     from rankformer.model.embedder import Embedder
@@ -53,7 +53,7 @@ class GeneformerFineTuningModel(Geneformer):
     def __init__(
         self,
         geneformer_config: GeneformerConfig | None = None,
-        fine_tuning_head: "Literal['classification', 'regression'] | nn.Module" = "classification",
+        fine_tuning_head: Literal["classification", "regression"] | nn.Module = "classification",
         output_size: int | None = None,
     ) -> None:
         super().__init__(geneformer_config or GeneformerConfig())
@@ -191,7 +191,7 @@ class GeneformerFineTuningModel(Geneformer):
         OutputError
             If something is there already.
         """
-        from rankformer.model.checkpoint import new_checkpoint
+        from rankformer.model.checkpoint_folder import new_checkpoint
         from rankformer.model.finetuned import write_finetuned
 
         encoder = self._trained or self.checkpoint.encoder()
@@ -201,7 +201,7 @@ class GeneformerFineTuningModel(Geneformer):
                 unit="cell", pooling=self.config.emb_mode,
             )  # fmt: skip
 
-    def _make_head(self, head: Any, output_size: int | None) -> "nn.Module":
+    def _make_head(self, head: Any, output_size: int | None) -> nn.Module:
         import torch
 
         from rankformer.model.heads import draw_head

@@ -2,32 +2,35 @@
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rankformer.model.checkpoint import Checkpoint
-from rankformer.model.embedder import Embedder, Pooling
+from anndata import AnnData
+
+from rankformer.data.class_names import as_names
+from rankformer.data.gene_tables import GeneTable
+from rankformer.errors import CountsError
+from rankformer.model.embedder import AnyEmbedder, Embedder, Pooling, open_embedder
 from rankformer.model.finetuned import FineTunedModel
 from rankformer.model.spec import LayerNumbering
 from rankformer.tasks.anndata_output import add_to
 from rankformer.tasks.annotate import NeighbourVote, annotate_cells
 from rankformer.tasks.annotate_files import find_reference, name_keys
 from rankformer.tasks.cell_labels import store_labels_in
-from rankformer.tasks.embed import embed_cells, make_embedder
+from rankformer.tasks.embed import embed_cells
 from rankformer.tasks.output import add_vectors
 from rankformer.tasks.predict import check_prefix, predict_in_memory
 from rankformer.tasks.progress import show_progress
 from rankformer.tasks.reference import Reference, build_reference
 from rankformer.tasks.targets import check_key
-from rankformer.tasks.tokenize import ReadingOptions
+from rankformer.tasks.tokenize import ReadingOptions, Sources
 
-if TYPE_CHECKING:
-    from anndata import AnnData
+__all__ = ["annotate", "embed", "predict"]
 
 
 def embed(
-    adata: "AnnData",
+    adata: AnnData,
     *,
-    model: str | os.PathLike[str] | Checkpoint | Embedder,
+    model: AnyEmbedder,
     mode: Pooling = "cell",
     key_added: str = "X_geneformer",
     emb_layer: int = -1,
@@ -36,8 +39,17 @@ def embed(
     dtype: str = "auto",
     batch_size: int | None = None,
     copy: bool = False,
-    **reading: Any,
-) -> "AnnData | None":
+    layer: str | None = None,
+    use_raw: bool | None = None,
+    undo_log1p: bool = False,
+    check: bool = True,
+    gene_ids: str | None = None,
+    gene_table: GeneTable | None = None,
+    pyensembl_genome: Any = None,
+    min_recognised: float = 0.5,
+    n_threads: int | None = None,
+    chunk_cells: int = 2048,
+) -> AnnData | None:
     """Embed each cell with a Geneformer model.
 
     Parameters
@@ -57,9 +69,12 @@ def embed(
         Where and how to run; see `Embedder`.
     copy
         Return a copy instead of writing to `adata`.
-    **reading
-        Fields of `ReadingOptions`: ``layer``, ``use_raw``, ``gene_ids``, ``gene_table``,
-        ``undo_log1p``, ``min_recognised`` …
+    layer, use_raw, undo_log1p, check
+        Where the counts lie, and what is allowed of them; see `ReadingOptions`.
+    gene_ids, gene_table, pyensembl_genome, min_recognised
+        Where gene identifiers lie, and how they are mapped; see `ReadingOptions`.
+    n_threads, chunk_cells
+        How cells are read; see `ReadingOptions`.
 
     Returns
     -------
@@ -72,9 +87,10 @@ def embed(
     >>> rankformer.tl.embed(adata, model="gf-12L-95M-i4096")  # doctest: +SKIP
     >>> sc.pp.neighbors(adata, use_rep="X_geneformer")  # doctest: +SKIP
     """
+    _check_adata(adata)
     check_key(key_added)
     adata = adata.copy() if copy else adata
-    embedder = make_embedder(
+    embedder = open_embedder(
         model,
         emb_layer=emb_layer,
         numbering=layer_numbering,
@@ -82,7 +98,10 @@ def embed(
         dtype=dtype,
         max_cells=batch_size,
     )
-    options = ReadingOptions(**reading)
+    options = ReadingOptions(
+        layer, use_raw, undo_log1p, check, gene_ids, gene_table, pyensembl_genome, min_recognised,
+        n_threads=n_threads, chunk_cells=chunk_cells,
+    )  # fmt: skip
     with show_progress(adata.n_obs, "Embedding cells") as progress:
         embeddings = embed_cells(adata, embedder, pooling=mode, options=options, progress=progress)
     add_to(adata, add_vectors(embeddings, key_added))
@@ -90,10 +109,10 @@ def embed(
 
 
 def annotate(
-    adata: "AnnData",
+    adata: AnnData,
     *,
-    reference: "AnnData | str | os.PathLike[str] | Reference | Sequence[AnnData | str]",
-    model: str | os.PathLike[str] | Checkpoint | Embedder,
+    reference: Reference | Sources,
+    model: AnyEmbedder,
     label: str | Sequence[str] | None = None,
     key_added: str | Sequence[str] | None = None,
     mode: Pooling = "cell",
@@ -101,15 +120,24 @@ def annotate(
     min_share: float = 0.5,
     distance_quantile: float = 0.95,
     allow_shift: bool = True,
-    unlabelled: Sequence[str] = (),
+    unlabelled: str | Sequence[str] = (),
     emb_layer: int = -1,
     layer_numbering: LayerNumbering = "hidden_states",
     device: str = "auto",
     dtype: str = "auto",
     batch_size: int | None = None,
     copy: bool = False,
-    **reading: Any,
-) -> "AnnData | None":
+    layer: str | None = None,
+    use_raw: bool | None = None,
+    undo_log1p: bool = False,
+    check: bool = True,
+    gene_ids: str | None = None,
+    gene_table: GeneTable | None = None,
+    pyensembl_genome: Any = None,
+    min_recognised: float = 0.5,
+    n_threads: int | None = None,
+    chunk_cells: int = 2048,
+) -> AnnData | None:
     """Give cells the labels of a reference, by nearest neighbours in embedding space.
 
     Parameters
@@ -133,8 +161,12 @@ def annotate(
         Values of the reference that mean no label, such as ``["unassigned"]``.
     emb_layer, layer_numbering, device, dtype, batch_size, copy
         As in `embed`.
-    **reading
-        Fields of `ReadingOptions`, for the query and for a reference of counts.
+    layer, use_raw, undo_log1p, check
+        Where the counts lie, and what is allowed of them; see `ReadingOptions`.
+    gene_ids, gene_table, pyensembl_genome, min_recognised
+        Where gene identifiers lie, and how they are mapped; see `ReadingOptions`.
+    n_threads, chunk_cells
+        How cells are read; see `ReadingOptions`.
 
     Returns
     -------
@@ -149,11 +181,11 @@ def annotate(
     RankformerError
         If query, reference, model and settings do not go together.
     """
+    _check_adata(adata)
     vote = NeighbourVote(n_neighbors, min_share, distance_quantile, allow_shift)
-    labels = [label] if isinstance(label, str) else list(label or ())
-    keys = [key_added] if isinstance(key_added, str) else list(key_added or ())
+    labels, keys = as_names(label or (), "label"), as_names(key_added or (), "key_added")
     found = find_reference(reference)
-    embedder = make_embedder(
+    embedder = open_embedder(
         model,
         emb_layer=emb_layer,
         numbering=layer_numbering,
@@ -161,12 +193,15 @@ def annotate(
         dtype=found.settle(dtype) if isinstance(found, Reference) else dtype,
         max_cells=batch_size,
     )
-    options = ReadingOptions(**reading)
+    options = ReadingOptions(
+        layer, use_raw, undo_log1p, check, gene_ids, gene_table, pyensembl_genome, min_recognised,
+        n_threads=n_threads, chunk_cells=chunk_cells,
+    )  # fmt: skip
     if not isinstance(found, Reference):
         found = build_reference(
             found, embedder, labels, pooling=mode, options=options, unlabelled=unlabelled
         )
-    names = name_keys(labels or list(found.codes), keys)
+    names = name_keys(labels or tuple(found.codes), keys)
     adata = adata.copy() if copy else adata
     with show_progress(adata.n_obs, "Embedding cells") as progress:
         cells = annotate_cells(
@@ -178,7 +213,7 @@ def annotate(
 
 
 def predict(
-    adata: "AnnData",
+    adata: AnnData,
     *,
     model: str | os.PathLike[str] | FineTunedModel,
     threshold: float = 0.5,
@@ -187,8 +222,17 @@ def predict(
     dtype: str = "auto",
     batch_size: int | None = None,
     copy: bool = False,
-    **reading: Any,
-) -> "AnnData | None":
+    layer: str | None = None,
+    use_raw: bool | None = None,
+    undo_log1p: bool = False,
+    check: bool = True,
+    gene_ids: str | None = None,
+    gene_table: GeneTable | None = None,
+    pyensembl_genome: Any = None,
+    min_recognised: float = 0.5,
+    n_threads: int | None = None,
+    chunk_cells: int = 2048,
+) -> AnnData | None:
     """Predict labels of cells with a model that was fine-tuned on them.
 
     Parameters
@@ -205,8 +249,12 @@ def predict(
         Where and how to run; see `Embedder`.
     copy
         Return a copy instead of writing to `adata`.
-    **reading
-        Fields of `ReadingOptions`.
+    layer, use_raw, undo_log1p, check
+        Where the counts lie, and what is allowed of them; see `ReadingOptions`.
+    gene_ids, gene_table, pyensembl_genome, min_recognised
+        Where gene identifiers lie, and how they are mapped; see `ReadingOptions`.
+    n_threads, chunk_cells
+        How cells are read; see `ReadingOptions`.
 
     Returns
     -------
@@ -215,6 +263,11 @@ def predict(
     ``obsm["…_probabilities"]``, (n_cells, n_classes) float32; and ``uns["rankformer"]``. A cell
     without an embedding gets none, and the reason in ``…_missing``.
     """
+    _check_adata(adata)
+    options = ReadingOptions(
+        layer, use_raw, undo_log1p, check, gene_ids, gene_table, pyensembl_genome, min_recognised,
+        n_threads=n_threads, chunk_cells=chunk_cells,
+    )  # fmt: skip
     adata = adata.copy() if copy else adata
     tuned = model if isinstance(model, FineTunedModel) else FineTunedModel.open(model)
     check_prefix(prefix)
@@ -224,8 +277,17 @@ def predict(
     with show_progress(adata.n_obs, "Predicting labels of cells") as progress:
         cells = predict_in_memory(
             adata, tuned, embedder,
-            prefix=prefix, threshold=threshold, options=ReadingOptions(**reading),
-            progress=progress,
+            prefix=prefix, threshold=threshold, options=options, progress=progress,
         )  # fmt: skip
     store_labels_in(adata, cells)
     return adata if copy else None
+
+
+def _check_adata(adata: AnnData) -> None:
+    if not isinstance(adata, AnnData):
+        raise CountsError(
+            f"The cells are given as {type(adata).__name__}.",
+            "AnnData, to which the result is added.",
+            "Read a file first: anndata.read_h5ad(path). Or embed it as it lies: "
+            "rankformer.embed_cells(path, model), or `rankformer embed` on the command line.",
+        )

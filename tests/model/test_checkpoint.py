@@ -19,7 +19,8 @@ from tests.damage import TABLES, flip_byte, largest_file, little_memory, tables_
 from transformers import BertForMaskedLM
 
 from rankformer.errors import CheckpointError, OutputError, RankformerError, VocabularyError
-from rankformer.model.checkpoint import Checkpoint, find_folder, save_checkpoint
+from rankformer.model.checkpoint import Checkpoint, find_folder
+from rankformer.model.checkpoint_folder import save_checkpoint
 from rankformer.model.encoder import Encoder, MaskedLanguageModel, PackedBatch
 from rankformer.model.registry import MODELS, find_model
 from rankformer.model.spec import EncoderSpec

@@ -17,10 +17,10 @@ def bench(
     ] = 2.0,
 ) -> None:
     """Say how fast a model runs on this machine, and how near to what the machine can do."""
+    from rankformer.model.embedder import open_embedder
     from rankformer.show.bench_screen import render_bench
     from rankformer.tasks.bench import run_bench
-    from rankformer.tasks.embed import make_embedder
 
     limit_threads(threads)
-    embedder = make_embedder(model, device=device, dtype=dtype.value)
+    embedder = open_embedder(model, device=device, dtype=dtype.value)
     render_bench(run_bench(embedder, seconds=seconds))

@@ -1,7 +1,7 @@
 """Names of classes from a column: the one way in which labels are read, wherever they are."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +51,25 @@ def read_class_names(
             fix,
         ) from error
     return names
+
+
+def as_names(given: str | Sequence[str], argument: str) -> tuple[str, ...]:
+    """One name, or several, as a tuple.
+
+    Raises
+    ------
+    SettingsError
+        If it is something else; `argument` says which was given so.
+    """
+    if isinstance(given, str):
+        return (given,)
+    if not isinstance(given, Sequence) or not all(isinstance(each, str) for each in given):
+        raise SettingsError(
+            f"{argument} is {given!r}.",
+            "A text, or a list of texts.",
+            f'Write {argument}="cell_type", or {argument}=["cell_type"] for several.',
+        )
+    return tuple(given)
 
 
 def leave_out(names: NDArray[np.object_], none: Iterable[object], where: str) -> None:

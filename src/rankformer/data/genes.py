@@ -181,38 +181,9 @@ def map_genes(
     pyensembl_genome: Any = None,
     min_recognised: float = 0.5,
 ) -> GeneMapping:
-    """Map the variables of a file to the genes of a vocabulary.
+    """Map variables, as the public function of this name does for whatever it is given.
 
-    Every variable goes through the rules of :class:`GeneRule` in their order; the first that
-    answers decides. A name that stands for several genes there is ambiguous and is not guessed.
-    Symbols in the manner of mouse and rat (``Gapdh``) are not upper-cased into human ones, nor
-    human ones taken for those of a mouse vocabulary. The vocabulary's own ids tell its species.
-    Variables whose ``feature_types`` say antibody, peak or the like are no genes.
-
-    Parameters
-    ----------
-    var
-        (n_vars, …) annotation of the variables, as of an AnnData.
-    vocabulary
-        Of the checkpoint that the tokens are for.
-    gene_ids
-        "index" or a column of `var`. If not given, the index and all columns of text are tried,
-        and the one that maps most variables is taken; Ensembl ids are preferred to symbols unless
-        these map over 5 % more, and the index to a column that maps as many.
-    gene_table
-        More names, as of HGNC, from :func:`read_gene_table`. They go before the vocabulary's.
-    pyensembl_genome
-        A pyensembl database that is on this machine. Its names go after the vocabulary's.
-    min_recognised
-        The least share of variables, 0 to 1, that must be known as genes of the species.
-
-    Raises
-    ------
-    GeneError
-        If most variables are of another species, none is in the vocabulary, fewer than
-        `min_recognised` are known, or `gene_ids` names no column.
-    SettingsError
-        If `min_recognised` is not between 0 and 1.
+    See `rankformer.tasks.gene_tokens.map_genes`, with which it shares arguments and errors.
     """
     check_share(min_recognised)
     columns = [named_column(var, gene_ids)] if gene_ids is not None else candidate_columns(var)

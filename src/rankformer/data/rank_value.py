@@ -39,30 +39,7 @@ def encode_rank_values(
 ) -> Ragged:
     """Encode cells as tokens.
 
-    Parameters
-    ----------
-    counts
-        (n_cells, n_vars), CSR, any real dtype, non-negative: counts, or counts scaled per cell.
-        Explicit zeros are skipped, several entries of one variable summed.
-    token_of_var
-        (n_vars,) the vocabulary's token of each variable, -1 for none. Variables may share one.
-    vocabulary
-        Gives medians, special tokens and the input length.
-    n_threads
-        Threads that encode; the kernel does not hold the interpreter's lock.
-
-    Returns
-    -------
-    values : (n_tokens,) int32
-        Tokens of all cells, end to end, with ``<cls>`` and ``<eos>`` where the vocabulary has them.
-    offsets : (n_cells + 1,) int64
-        Cell i has ``values[offsets[i] : offsets[i + 1]]``.
-
-    Raises
-    ------
-    TokensError
-        If `token_of_var` does not fit the counts or the vocabulary, or there are more tokens or
-        entries of a cell than the kernel can count: 2²⁰, and 2²⁴ less the vocabulary's size.
+    See `rankformer.tasks.gene_tokens.encode_rank_values`, which also takes the name of a model.
     """
     _check_token_of_var(token_of_var, counts.shape[1], vocabulary)
     _check_sizes(counts, vocabulary)

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,6 +118,25 @@ class OpenSource:
                 "A column for each gene.",
                 "Check how the file was subset before it was saved.",
             )
+
+
+def list_sources(given: Any) -> list[Any]:
+    """One source, or a sequence of sources, as a list: a text, a path and AnnData are one each.
+
+    Raises
+    ------
+    CountsError
+        If there is none.
+    """
+    many = isinstance(given, Sequence | Iterator) and not isinstance(given, str | bytes)
+    sources = list(given) if many else [given]
+    if not sources:
+        raise CountsError(
+            "No source of cells was given.",
+            "AnnData, the path of a file or folder, or a list of these.",
+            "Name at least one.",
+        )
+    return sources
 
 
 def open_source(source: ad.AnnData | str | os.PathLike[str]) -> OpenSource:

@@ -6,18 +6,14 @@ Finding one reads no weights and needs no torch; `Checkpoint.encoder` loads them
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from rankformer.errors import CheckpointError, OutputError, VocabularyError
+from rankformer.errors import CheckpointError, VocabularyError
 from rankformer.model.registry import PACKAGED_MODEL, PublishedModel, find_model, require_model
 from rankformer.model.spec import CONFIG_FILE, WEIGHTS_FILES, EncoderSpec
-from rankformer.scratch import make_folder, whole_or_nothing
 from rankformer.vocabulary import VOCABULARY_FILE, Vocabulary
 from rankformer.vocabulary_files import find_releases
 
@@ -81,6 +77,13 @@ class Checkpoint:
         """
         if isinstance(model, Checkpoint):
             return model
+        if not isinstance(model, str | os.PathLike):
+            raise CheckpointError(
+                f"The model is given as {type(model).__name__}.",
+                "A name, a folder, or a Checkpoint.",
+                'Name a model, such as model="rankformer-mini"; rankformer.list_models() lists '
+                "those there are.",
+            )
         folder = Path(model)
         if folder.is_dir():
             return _open_folder(folder, find_model(folder.resolve().name))
@@ -95,7 +98,7 @@ class Checkpoint:
     @cached_property
     def weights_sha256(self) -> str:
         """Hash of the weights file."""
-        return _sha256(self.weights_file)
+        return hash_of(self.weights_file)
 
     def encoder(self, dtype: "torch.dtype | None" = None) -> "Encoder":
         """Load the encoder, on the CPU, not in training mode.
@@ -143,100 +146,36 @@ class Checkpoint:
             f"{self.weights_file} has the hash {self.weights_sha256[:8]}.",
             f"The weights as they were written, of the hash {str(self.bound_weights)[:8]}.",
             "The file was changed or damaged since: take the folder from where it came from "
-            f"again. Where you changed it knowingly, remove {_hash_file(self.weights_file)}.",
+            f"again. Where you changed it knowingly, remove {hash_file(self.weights_file)}.",
         )
 
 
-def save_checkpoint(
-    folder: str | os.PathLike[str],
-    model: "MaskedLanguageModel",
-    vocabulary: Vocabulary,
-    documents: Mapping[str, str] = MappingProxyType({}),
-) -> Path:
-    """Write a complete checkpoint in our layout, which `transformers.BertForMaskedLM` opens too.
-
-    Parameters
-    ----------
-    folder
-        A folder that is not there yet; it appears whole or not at all. It gets ``config.json``,
-        ``model.safetensors`` with its hash beside it, and ``vocabulary.parquet``.
-    model, vocabulary
-        What to write; they must fit each other.
-    documents
-        Further files, such as a model card: name → text.
-
-    Raises
-    ------
-    OutputError
-        If something is already there, or it cannot be written.
-    VocabularyError
-        If the vocabulary does not fit the model.
-    """
-    with new_checkpoint(folder) as part:
-        write_checkpoint(part, model, vocabulary, documents)
-    return Path(folder)
+AnyModel: TypeAlias = Checkpoint | str | os.PathLike[str]
+"""A model, or its name or folder; see `Checkpoint.open`."""
+AnyVocabulary: TypeAlias = Vocabulary | AnyModel
+"""A vocabulary, its file, or the model that has it; see `open_vocabulary`."""
 
 
-@contextmanager
-def new_checkpoint(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """A folder to fill, which becomes `folder` when it is whole.
-
-    Raises
-    ------
-    OutputError
-        If something is already there, or it cannot be written.
-    """
-    folder = Path(folder)
-    if folder.exists():
-        raise OutputError(
-            f"{folder} exists already.",
-            "A folder that is not there yet.",
-            "Choose another name, or move the old one away.",
-        )
-    make_folder(folder.parent)
-    with whole_or_nothing(folder, overwrite=False) as part:
-        part.mkdir()
-        yield part
-
-
-def write_checkpoint(
-    folder: Path,
-    model: "MaskedLanguageModel | Encoder",
-    vocabulary: Vocabulary,
-    documents: Mapping[str, str] = MappingProxyType({}),
-) -> None:
-    """Write the files of a checkpoint into a folder that is there; see `save_checkpoint`."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    from rankformer.model.encoder import Encoder
-    from rankformer.model.weights import hugging_face_tensors
-
-    spec = model.spec if isinstance(model, Encoder) else model.encoder.spec
-    _check_binding(vocabulary, spec, folder.name, None)
-    weights = folder / WEIGHTS_FILES[0]
-    try:
-        save_file(hugging_face_tensors(model), weights, {"format": "pt"})
-    except SafetensorError as error:
-        raise OSError(f"{weights.name}: {error}") from error
-    _hash_file(weights).write_text(f"{_sha256(weights)}  {weights.name}\n", encoding="utf-8")
-    config = {**spec.to_config(), "rankformer": {"vocabulary_sha256": vocabulary.sha256}}
-    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    # safetensors lets nobody but the owner read the file.
-    weights.chmod((folder / CONFIG_FILE).stat().st_mode & 0o777)
-    vocabulary.save(folder)
-    for name, text in documents.items():
-        (folder / name).write_text(text, encoding="utf-8")
-
-
-def open_vocabulary(source: str | os.PathLike[str]) -> Vocabulary:
+def open_vocabulary(source: AnyVocabulary) -> Vocabulary:
     """Open a vocabulary by its file or folder, or by the model that has it; see `Checkpoint.open`.
+
+    Needs no torch. A vocabulary is given back as it is.
 
     Raises
     ------
     CheckpointError, VocabularyError
         If there is none, or it is damaged.
     """
+    if isinstance(source, Vocabulary):
+        return source
+    if isinstance(source, Checkpoint):
+        return source.vocabulary
+    if not isinstance(source, str | os.PathLike):
+        raise VocabularyError(
+            f"The vocabulary is given as {type(source).__name__}.",
+            "A Vocabulary, its file, or the name or folder of the model that has it.",
+            'Name the model, such as "rankformer-mini".',
+        )
     path = Path(source)
     if path.is_file() or (path.is_dir() and not (path / CONFIG_FILE).exists()):
         return Vocabulary.load(path)
@@ -270,7 +209,7 @@ def _hub_folders(published: PublishedModel) -> list[Path]:
     return [each for name in published.hub_folders if (each := cached_folder(name)) is not None]
 
 
-def _sha256(file: Path) -> str:
+def hash_of(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -291,7 +230,7 @@ def _open_folder(folder: Path, published: PublishedModel | None) -> Checkpoint:
     vocabulary = _find_vocabulary(folder, spec)
     bound = _bound_sha256(folder)
     release = published.release if published else None
-    _check_binding(vocabulary, spec, str(folder), bound or (release.sha256 if release else None))
+    check_binding(vocabulary, spec, str(folder), bound or (release.sha256 if release else None))
     name = published.name if published else folder.resolve().name
     return Checkpoint(name, folder, weights, spec, vocabulary, published, _written_sha256(weights))
 
@@ -310,7 +249,7 @@ def _bound_sha256(folder: Path) -> str | None:
     return sha256
 
 
-def _hash_file(weights: Path) -> Path:
+def hash_file(weights: Path) -> Path:
     """Beside the weights, as `sha256sum` writes and checks it.
 
     Not in config.json, which transformers copies to weights that it has trained on.
@@ -319,7 +258,7 @@ def _hash_file(weights: Path) -> Path:
 
 
 def _written_sha256(weights: Path) -> str | None:
-    file = _hash_file(weights)
+    file = hash_file(weights)
     if not file.is_file():
         return None
     words = file.read_text(encoding="utf-8", errors="replace").split()
@@ -345,7 +284,7 @@ def _find_vocabulary(folder: Path, spec: EncoderSpec) -> Vocabulary:
     )
 
 
-def _check_binding(
+def check_binding(
     vocabulary: Vocabulary, spec: EncoderSpec, model: str, sha256: str | None
 ) -> None:
     problems = []

@@ -6,7 +6,7 @@ Shapes: T packed tokens, C cells, D hidden, H heads, L tokens of one cell.
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rankformer.errors import CheckpointError, SettingsError
 from rankformer.model.batching import TokenBudget, run_batches
-from rankformer.model.checkpoint import Checkpoint
+from rankformer.model.checkpoint import AnyModel, Checkpoint
 from rankformer.model.device import choose_device
 from rankformer.model.encoder import Encoder, PackedBatch
 from rankformer.model.int8 import check_int8, put_int8_products
@@ -58,7 +58,7 @@ class Embedder:
     Parameters
     ----------
     checkpoint
-        Gives weights and vocabulary.
+        Gives weights and vocabulary; or its name or folder, as of `Checkpoint.open`.
     emb_layer, numbering
         The hidden state to take; see `EncoderSpec.hidden_state_index`.
     device
@@ -82,7 +82,7 @@ class Embedder:
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        checkpoint: AnyModel,
         *,
         emb_layer: int = -1,
         numbering: LayerNumbering = "hidden_states",
@@ -97,7 +97,7 @@ class Embedder:
                 "A whole number of cells, at least 1.",
                 "Leave batch_size (--batch-size) out to let the memory decide.",
             )
-        self.checkpoint = checkpoint
+        checkpoint = self.checkpoint = Checkpoint.open(checkpoint)
         self.layer = checkpoint.spec.hidden_state_index(emb_layer, numbering)
         self.device = choose_device(device)
         takes_int8 = dtype == "int8"
@@ -255,3 +255,15 @@ class Embedder:
 
     def _gene_places(self, offsets: NDArray[np.int64]) -> GenePlaces:
         return GenePlaces.of_cells(offsets, self._n_before, self._n_behind)
+
+
+AnyEmbedder: TypeAlias = Embedder | AnyModel
+"""An embedder, or the model to make one of; see `open_embedder`."""
+
+
+def open_embedder(model: AnyEmbedder, **settings: Any) -> Embedder:
+    """Make an `Embedder` of a model's name, folder or checkpoint; `settings` are the embedder's.
+
+    An embedder is given back as it is.
+    """
+    return model if isinstance(model, Embedder) else Embedder(model, **settings)

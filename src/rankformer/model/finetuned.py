@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from rankformer.errors import CheckpointError, SettingsError
-from rankformer.model.checkpoint import Checkpoint, write_checkpoint
+from rankformer.model.checkpoint import Checkpoint
+from rankformer.model.checkpoint_folder import write_checkpoint
 from rankformer.model.encoder import Encoder
 from rankformer.model.heads import Head, Unit
 from rankformer.vocabulary import Vocabulary
@@ -59,6 +60,12 @@ class FineTunedModel:
         CheckpointError, VocabularyError
             If it is no fine-tuned model, or damaged.
         """
+        if not isinstance(folder, str | os.PathLike):
+            raise CheckpointError(
+                f"The fine-tuned model is given as {type(folder).__name__}.",
+                "The folder that finetune wrote.",
+                "Name that folder.",
+            )
         folder = Path(folder)
         if not (folder / HEADS_FILE).is_file():
             raise CheckpointError(

@@ -1,6 +1,7 @@
 """The published Geneformer models: names, shapes, where they lie, hashes. One frozen table."""
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from rankformer.errors import CheckpointError
 
@@ -188,6 +189,14 @@ def require_model(name: str) -> PublishedModel:
             f"{name!r} is neither a folder nor a known model.",
             f"A folder with config.json and weights, or one of "
             f"{', '.join([*(each.name for each in MODELS), PACKAGED_MODEL])}.",
-            "Check the spelling; `rankformer models` lists all names.",
+            f"{_did_you_mean(name)}`rankformer models` lists all names, as does "
+            "rankformer.list_models().",
         )
     return model
+
+
+def _did_you_mean(name: str) -> str:
+    names = {each.lower(): each for model in MODELS for each in model.names}
+    names[PACKAGED_MODEL] = PACKAGED_MODEL
+    near = get_close_matches(name.lower().replace("_", "-"), names, n=1, cutoff=0.75)
+    return f"Did you mean {names[near[0]]}? " if near else "Check the spelling. "

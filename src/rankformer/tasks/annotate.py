@@ -4,22 +4,20 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rankformer.errors import SettingsError
-from rankformer.model.embedder import Embedder, Pooling
+from rankformer.model.embedder import AnyEmbedder, Embedder, Pooling, open_embedder
 from rankformer.tasks.cell_labels import CellLabels, LabelledCells
 from rankformer.tasks.embed import embed_cells
 from rankformer.tasks.neighbours import scale_to_unit
 from rankformer.tasks.progress import Progress
 from rankformer.tasks.reference import UNKNOWN, Reference
-from rankformer.tasks.tokenize import ReadingOptions
-
-if TYPE_CHECKING:
-    from anndata import AnnData
+from rankformer.tasks.reference_files import open_reference
+from rankformer.tasks.tokenize import ReadingOptions, Source
 
 logger = logging.getLogger(__name__)
 
@@ -106,9 +104,9 @@ class NeighbourVote:
 
 
 def annotate_cells(
-    source: "AnnData | str | os.PathLike[str]",
-    reference: Reference,
-    embedder: Embedder,
+    source: Source,
+    reference: Reference | str | os.PathLike[str],
+    embedder: AnyEmbedder,
     keys: Mapping[str, str],
     *,
     pooling: Pooling = "cell",
@@ -123,9 +121,9 @@ def annotate_cells(
     source
         AnnData, or a file or folder of counts.
     reference
-        Labelled cells, embedded by the same model.
+        Labelled cells, embedded by the same model; or the folder that `save_reference` made.
     embedder
-        The model, ready.
+        The model, ready; or its name or folder.
     keys
         Label of the reference → name of the result.
     pooling
@@ -140,7 +138,8 @@ def annotate_cells(
     RankformerError
         If source, reference, model and settings do not go together.
     """
-    vote = vote or NeighbourVote()
+    vote, embedder = vote or NeighbourVote(), open_embedder(embedder)
+    reference = reference if isinstance(reference, Reference) else open_reference(reference)
     check_annotation(reference, embedder, keys, pooling, vote)
     cells = embed_cells(source, embedder, pooling=pooling, options=options, progress=progress)
     labels = transfer_labels(cells.vectors, cells.missing, reference, keys, vote)

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rankformer.data.sources import list_sources
 from rankformer.data.tokens import check_free
 from rankformer.errors import SettingsError
 from rankformer.model.checkpoint import Checkpoint
@@ -28,10 +29,7 @@ from rankformer.tasks.progress import show_progress
 from rankformer.tasks.reference import Reference, index_cells, read_labels
 from rankformer.tasks.reference_files import is_saved_reference, open_reference, save_reference
 from rankformer.tasks.targets import LABEL_FORMATS, check_cell_target, check_key
-from rankformer.tasks.tokenize import ReadingOptions, TokenSource, open_sources
-
-if TYPE_CHECKING:
-    from anndata import AnnData
+from rankformer.tasks.tokenize import ReadingOptions, Sources, TokenSource, open_sources
 
 
 @dataclass(frozen=True)
@@ -132,12 +130,12 @@ def annotate_files(
 
 
 def find_reference(
-    given: "AnnData | str | os.PathLike[str] | Reference | Sequence[Any]",
-) -> "Reference | Sequence[Any]":
+    given: Reference | Sources,
+) -> Reference | Sequence[Any]:
     """A reference that is ready or saved; or else the sources to build one from."""
     if isinstance(given, Reference):
         return given
-    sources: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
+    sources = list_sources(given)
     saved = [each for each in sources if is_saved_reference(each)]
     if saved and len(sources) > 1:
         raise SettingsError(

@@ -1,23 +1,20 @@
 """Cells in, a vocabulary out: genes that are met often enough, with their medians and names."""
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rankformer.data.class_names import as_names
 from rankformer.data.expression_sketch import ExpressionSketch
 from rankformer.data.gene_tables import GeneTable
 from rankformer.errors import SettingsError, VocabularyError
+from rankformer.model.checkpoint import AnyVocabulary, open_vocabulary
 from rankformer.tasks.gene_names import choose_names, names_of_options
-from rankformer.tasks.sketch_expression import sketch_expression
+from rankformer.tasks.sketch_expression import Corpus, sketch_expression
 from rankformer.tasks.tokenize import ReadingOptions
 from rankformer.vocabulary import CLS, EOS, MASK, PAD, Vocabulary, few_names
-
-if TYPE_CHECKING:
-    from anndata import AnnData
 
 logger = logging.getLogger(__name__)
 
@@ -25,16 +22,16 @@ MIN_CELLS = 10
 
 
 def build_vocabulary(
-    sources: "Sequence[AnnData | ExpressionSketch | str | os.PathLike[str]]",
+    sources: Corpus | Sequence[Corpus],
     options: ReadingOptions | None = None,
     *,
     min_cells: int = MIN_CELLS,
-    biotypes: Sequence[str] = (),
+    biotypes: str | Sequence[str] = (),
     special_tokens: bool = True,
     input_length: int | None = None,
     name: str = "custom",
     symbols: str | None = None,
-    names_from: Vocabulary | None = None,
+    names_from: AnyVocabulary | None = None,
 ) -> Vocabulary:
     """Build a vocabulary from the cells of a corpus, in one pass and bounded memory.
 
@@ -46,7 +43,8 @@ def build_vocabulary(
     Parameters
     ----------
     sources
-        AnnData, files or folders of counts, sketches, and files of sketches.
+        AnnData, files or folders of counts, sketches, and files of sketches; one or a list of
+        them.
     options
         Where counts and genes lie; see `ReadingOptions`. A gene table gives names and biotypes.
     min_cells
@@ -64,7 +62,8 @@ def build_vocabulary(
     symbols
         "index" or the column of ``var`` with the symbols; found by looking unless given.
     names_from
-        A vocabulary that names in the files are looked up in, and whose names are taken over.
+        A vocabulary that names in the files are looked up in, and whose names are taken over; or
+        the name or folder of the model that has it.
 
     Raises
     ------
@@ -76,9 +75,9 @@ def build_vocabulary(
         If biotypes are asked for that are not known.
     """
     _check_settings(min_cells, input_length, special_tokens)
-    options = options or ReadingOptions()
-    names_from = names_from or names_of_options(options)
-    sketch = sketch_expression(sources, options, symbols=symbols, names_from=names_from)
+    options, biotypes = options or ReadingOptions(), as_names(biotypes, "biotypes")
+    known = open_vocabulary(names_from) if names_from else names_of_options(options)
+    sketch = sketch_expression(sources, options, symbols=symbols, names_from=known)
     kept = sketch.n_cells_of_genes() >= min_cells
     kept &= _of_biotypes(sketch, biotypes, options.gene_table)
     if not kept.any():
@@ -87,7 +86,7 @@ def build_vocabulary(
         "%s of %s genes over %s cells get a token.",
         f"{kept.sum():,}", f"{len(kept):,}", f"{sketch.n_cells:,}",
     )  # fmt: skip
-    names, aliases = choose_names(sketch.symbols, names_from)
+    names, aliases = choose_names(sketch.symbols, known)
     genes = [gene for gene, keep in zip(sketch.ensembl_ids, kept, strict=True) if keep]
     special = (PAD, MASK, CLS, EOS) if special_tokens else (PAD, MASK)
     return Vocabulary.from_tables(

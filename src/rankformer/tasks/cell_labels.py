@@ -4,19 +4,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from anndata import AnnData
 from numpy.typing import NDArray
 
 from rankformer.scratch import whole_or_nothing
 from rankformer.tasks.anndata_output import Addition, add_to, column_of_reasons, write_anndata
 from rankformer.tasks.parquet_output import name_cells, schema_metadata
 from rankformer.tasks.targets import provenance_file
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from anndata import AnnData
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +70,12 @@ class LabelledCells:
 
     labels: Mapping[str, CellLabels]
     missing: NDArray[np.object_]
-    obs: "pd.DataFrame"
+    obs: pd.DataFrame
     provenance: Mapping[str, Any]
     sources: NDArray[np.object_] | None = None
 
 
-def store_labels_in(adata: "AnnData", cells: LabelledCells) -> None:
+def store_labels_in(adata: AnnData, cells: LabelledCells) -> None:
     """Put labels into `adata`; see `write_cell_labels` for what is added."""
     add_to(adata, _addition(cells))
 
@@ -174,7 +172,7 @@ def _marks(uncertain: NDArray[np.bool_] | None, missing: NDArray[np.object_]) ->
     return pd.arrays.BooleanArray(uncertain.astype(bool), none)
 
 
-def _table(cells: LabelledCells) -> "pd.DataFrame":
+def _table(cells: LabelledCells) -> pd.DataFrame:
     import pandas as pd
 
     columns: dict[str, Any] = dict(name_cells(cells.obs, cells.sources))

@@ -1,28 +1,30 @@
 """Embeddings of the cells and genes of a source, in its order, with where they came from."""
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from rankformer.errors import TokensError
-from rankformer.model.checkpoint import Checkpoint
-from rankformer.model.embedder import Embedder, GeneVectors, Pooling
+from rankformer.model.embedder import AnyEmbedder, Embedder, GeneVectors, Pooling, open_embedder
 from rankformer.scratch import release_pages
 from rankformer.tasks.progress import Progress
 from rankformer.tasks.read_ahead import read_ahead
-from rankformer.tasks.tokenize import FILTERED, NO_GENES, ReadingOptions, TokenSource, open_tokens
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from anndata import AnnData
+from rankformer.tasks.tokenize import (
+    FILTERED,
+    NO_GENES,
+    ReadingOptions,
+    Source,
+    TokenSource,
+    open_tokens,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -49,14 +51,14 @@ class CellEmbeddings:
 
     vectors: NDArray[np.float32]
     missing: NDArray[np.object_]
-    obs: "pd.DataFrame"
+    obs: pd.DataFrame
     provenance: dict[str, Any]
     sources: NDArray[np.object_] | None = None
 
 
 def embed_cells(
-    source: "AnnData | str | os.PathLike[str]",
-    embedder: Embedder,
+    source: Source,
+    embedder: AnyEmbedder,
     *,
     pooling: Pooling = "cell",
     options: ReadingOptions | None = None,
@@ -69,7 +71,7 @@ def embed_cells(
     source
         AnnData, or a file or folder of counts.
     embedder
-        The model, ready.
+        The model, ready; or its name or folder.
     pooling
         ``"cell"``: mean over the cell's gene tokens. ``"cls"``: the ``<cls>`` vector (V2 only).
     options
@@ -86,6 +88,7 @@ def embed_cells(
     RankformerError
         If source, model and settings do not go together.
     """
+    embedder = open_embedder(embedder)
     embedder.check_pooling(pooling)
     with closing(open_tokens(source, embedder.checkpoint.vocabulary, options)) as stream:
         vectors = np.full((len(stream), embedder.d_model), np.nan, np.float32)
@@ -205,12 +208,3 @@ def describe_run(embedder: Embedder, mode: str, streams: Iterable[TokenSource]) 
         "versions": {name: version(name) for name in ("rankformer", "torch", "numpy", "anndata")},
         "sources": {str(i): stream.provenance() for i, stream in enumerate(streams)},
     }
-
-
-def make_embedder(
-    model: str | os.PathLike[str] | Checkpoint | Embedder, **settings: Any
-) -> Embedder:
-    """An `Embedder` of a model's name, folder or checkpoint; `settings` are the embedder's."""
-    if isinstance(model, Embedder):
-        return model
-    return Embedder(Checkpoint.open(model), **settings)

@@ -1,14 +1,13 @@
 """Honest evaluation of embeddings: the same cells, folds and probes for each, beside baselines."""
 
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rankformer.data.class_names import as_names
 from rankformer.errors import SettingsError
 from rankformer.tasks.embedding_report import MAJORITY, EmbeddingEvaluation, EmbeddingScores
 from rankformer.tasks.embedding_scores import ExpressionSpace, FixedSpace, Space
@@ -23,10 +22,7 @@ from rankformer.tasks.integration import (
     integrate_scvi,
 )
 from rankformer.tasks.requirements import require_packages
-from rankformer.tasks.tokenize import ReadingOptions
-
-if TYPE_CHECKING:
-    from anndata import AnnData
+from rankformer.tasks.tokenize import ReadingOptions, Source
 
 logger = logging.getLogger(__name__)
 
@@ -34,14 +30,14 @@ HVG_PCA, HARMONISED, VARIATIONAL = "HVG + PCA", "Harmony", "scVI"
 
 
 def evaluate_embeddings(
-    source: "AnnData | str | os.PathLike[str]",
+    source: Source,
     keys: str | Sequence[str],
     *,
     label: str,
     batch: str | None = None,
     group: str | None = None,
-    beside: Sequence[str] = (),
-    ignored: Sequence[str] = (),
+    beside: str | Sequence[str] = (),
+    ignored: str | Sequence[str] = (),
     n_folds: int = 5,
     n_seeds: int = 5,
     options: ReadingOptions | None = None,
@@ -100,11 +96,11 @@ def evaluate_embeddings(
         If there are no counts for HVG + PCA.
     """
     require_packages("scanpy", "sklearn", "matplotlib", extra="evaluate")
-    keys = (keys,) if isinstance(keys, str) else tuple(dict.fromkeys(keys))
+    keys, ignored = tuple(dict.fromkeys(as_names(keys, "keys"))), as_names(ignored, "ignored")
     _check_keys(keys)
-    beside = tuple(dict.fromkeys(beside))
+    beside = tuple(dict.fromkeys(as_names(beside, "beside")))
     check_methods(beside, batch)
-    what = WhatToRead(label, keys, batch, group, ignored=tuple(ignored))
+    what = WhatToRead(label, keys, batch, group, ignored=ignored)
     cells = gather_evaluation_cells(source, what, options)
     _check_batches(cells, batch)
     folds = draw_folds(cells.codes, cells.groups, n_folds=n_folds, n_seeds=n_seeds, label=label)

@@ -1,13 +1,14 @@
 """Evaluation of a fine-tuned model on the cells that it was not trained on."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rankformer.data.class_names import as_names
 from rankformer.errors import CheckpointError, SettingsError
 from rankformer.model.finetuned import FineTunedModel
 from rankformer.model.heads import Head
@@ -16,18 +17,15 @@ from rankformer.tasks.evaluation_cells import EvaluationCells, WhatToRead, gathe
 from rankformer.tasks.expression_baselines import fit_baseline
 from rankformer.tasks.finetuning_result import PREDICTIONS_FILE, SPLIT_FILE
 from rankformer.tasks.requirements import require_packages
-from rankformer.tasks.tokenize import ReadingOptions
-
-if TYPE_CHECKING:
-    from anndata import AnnData
+from rankformer.tasks.tokenize import ReadingOptions, Source
 
 
 def evaluate_finetuned(
-    source: "AnnData | str | os.PathLike[str]",
+    source: Source,
     model: str | os.PathLike[str],
     *,
     label: str,
-    ignored: tuple[str, ...] = (),
+    ignored: str | Sequence[str] = (),
     options: ReadingOptions | None = None,
 ) -> ClassifierEvaluation:
     """Evaluate a fine-tuned model on its test part, beside logistic regression on log counts.
@@ -66,7 +64,9 @@ def evaluate_finetuned(
     head = _find_head(tuned, label)
     split = _read_table(tuned.checkpoint.folder / SPLIT_FILE).set_index("cell")["part"]
     said = _read_table(tuned.checkpoint.folder / PREDICTIONS_FILE).set_index("cell")
-    cells = gather_evaluation_cells(source, WhatToRead(label, ignored=ignored), options)
+    cells = gather_evaluation_cells(
+        source, WhatToRead(label, ignored=as_names(ignored, "ignored")), options
+    )
     parts = _parts_of(cells, split)
     columns = [f"predicted_{label}_probability_{each}" for each in head.classes]
     probabilities = said.reindex(cells.obs.index.astype(str))[columns].to_numpy(np.float64)

@@ -1,13 +1,13 @@
 """Evaluation of labels that were predicted earlier and lie in obs."""
 
-import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rankformer.data.class_names import read_class_names
+from rankformer.data.class_names import as_names, read_class_names
 from rankformer.errors import SettingsError
 from rankformer.tasks.classifier_report import (
     LOGISTIC,
@@ -19,21 +19,18 @@ from rankformer.tasks.evaluation_cells import EvaluationCells, WhatToRead, gathe
 from rankformer.tasks.evaluation_folds import draw_folds
 from rankformer.tasks.expression_baselines import fit_baseline
 from rankformer.tasks.requirements import require_packages
-from rankformer.tasks.tokenize import ReadingOptions
-
-if TYPE_CHECKING:
-    from anndata import AnnData
+from rankformer.tasks.tokenize import ReadingOptions, Source
 
 PROBABILITY, UNCERTAIN = "_probability", "_uncertain"
 
 
 def evaluate_predictions(
-    source: "AnnData | str | os.PathLike[str]",
+    source: Source,
     predicted: str,
     *,
     label: str,
     group: str | None = None,
-    ignored: tuple[str, ...] = (),
+    ignored: str | Sequence[str] = (),
     baseline: bool = True,
     n_folds: int = 5,
     options: ReadingOptions | None = None,
@@ -79,6 +76,7 @@ def evaluate_predictions(
         If there are no counts for the baseline.
     """
     require_packages("scanpy", "sklearn", "matplotlib", extra="evaluate")
+    ignored = as_names(ignored, "ignored")
     what = WhatToRead(
         label, group=group if baseline else None, predicted=predicted, ignored=ignored,
         counts=baseline,

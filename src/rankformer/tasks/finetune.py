@@ -13,7 +13,7 @@ import pandas as pd
 
 from rankformer.data.tokens import check_free
 from rankformer.errors import OutputError, SettingsError
-from rankformer.model.checkpoint import Checkpoint
+from rankformer.model.checkpoint import AnyModel, Checkpoint
 from rankformer.model.device import choose_device
 from rankformer.model.finetuned import FineTunedModel
 from rankformer.model.precision import choose_dtype
@@ -34,12 +34,11 @@ from rankformer.tasks.processes import is_first_process, wait_for
 from rankformer.tasks.recipes import SEARCHED, FineTuningRecipe
 from rankformer.tasks.requirements import require_packages
 from rankformer.tasks.splits import PARTS, PartSplit, SplitPlan
-from rankformer.tasks.tokenize import ReadingOptions, open_sources
+from rankformer.tasks.tokenize import ReadingOptions, Sources, open_sources
 from rankformer.tasks.training_cells import gather_training_cells
 from rankformer.tasks.training_run import TrainingRun
 
 if TYPE_CHECKING:
-    from anndata import AnnData
     from transformers import TrainingArguments
 
     from rankformer.model.heads import FineTuningObjective
@@ -48,8 +47,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 Data: TypeAlias = Callable[[int, int], dict[str, Any]]
 """Describes the sources, given the cells trained on and held out."""
-Sources: TypeAlias = "Sequence[AnnData | str | os.PathLike[str]]"
-Model: TypeAlias = "Checkpoint | str | os.PathLike[str]"
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ class FineTuningSettings:
 def finetune(
     sources: Sources,
     output: str | os.PathLike[str],
-    model: Model,
+    model: AnyModel,
     task: CellTask | GeneTask,
     settings: FineTuningSettings | None = None,
 ) -> FineTunedModel:
@@ -96,7 +93,7 @@ def finetune(
     Parameters
     ----------
     sources
-        Counts, or tokens that were saved; all of one of the two.
+        Counts, or tokens that were saved; all of one of the two; one source or a list of them.
     output
         A folder that is not there yet; it appears whole when training is done. The run keeps its
         checkpoints in ``OUTPUT.run`` beside it.
@@ -133,7 +130,7 @@ def finetune(
 def cross_validate(
     sources: Sources,
     output: str | os.PathLike[str],
-    model: Model,
+    model: AnyModel,
     task: CellTask | GeneTask,
     settings: FineTuningSettings,
 ) -> list[FineTunedModel]:
@@ -168,7 +165,7 @@ def cross_validate(
 
 def search_recipe(
     sources: Sources,
-    model: Model,
+    model: AnyModel,
     task: CellTask | GeneTask,
     settings: FineTuningSettings,
     *,

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rankformer.data.class_names import as_names
 from rankformer.errors import SettingsError
 from rankformer.model.embedder import Embedder
 from rankformer.model.heads import Unit
@@ -36,7 +37,7 @@ class CellTask:
     Attributes
     ----------
     labels, numbers
-        Columns of obs: classes, and numbers. Each gets a head.
+        Columns of obs, one or several: classes, and numbers. Each gets a head.
     weights
         Of the losses, in this order; 1 each unless given.
     unlabelled
@@ -45,20 +46,15 @@ class CellTask:
         A column of obs, such as the donor, whose groups are never torn between training and test.
     """
 
-    labels: tuple[str, ...] = ()
-    numbers: tuple[str, ...] = ()
+    labels: str | Sequence[str] = ()
+    numbers: str | Sequence[str] = ()
     weights: tuple[float, ...] | None = None
-    unlabelled: tuple[str, ...] = ()
+    unlabelled: str | Sequence[str] = ()
     group: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("labels", "numbers", "unlabelled"):
-            if isinstance(getattr(self, name), str):
-                raise SettingsError(
-                    f"{name} is the text {getattr(self, name)!r}.",
-                    "A tuple of texts.",
-                    f"Write {name}=({getattr(self, name)!r},).",
-                )
+            object.__setattr__(self, name, as_names(getattr(self, name), name))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import nn
 
-from rankformer.model.checkpoint import Checkpoint, new_checkpoint
+from rankformer.model.checkpoint import Checkpoint
+from rankformer.model.checkpoint_folder import new_checkpoint
 from rankformer.model.embedder import Embedder
 from rankformer.model.encoder import Encoder
 from rankformer.model.finetuned import write_finetuned

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankformer.errors import OutputError, SettingsError
-from rankformer.model.embedder import Embedder, GeneVectors
+from rankformer.model.embedder import AnyEmbedder, Embedder, GeneVectors, open_embedder
 from rankformer.scratch import release_pages, scratch_array
 from rankformer.tasks.embed import check_fits, iterate_gene_vectors
 from rankformer.tasks.progress import Progress
@@ -41,8 +41,8 @@ class GeneSummary:
 
 
 def summarize_genes(
-    streams: Sequence[TokenSource],
-    embedder: Embedder,
+    streams: TokenSource | Sequence[TokenSource],
+    embedder: AnyEmbedder,
     *,
     statistic: Statistic = "mean",
     scratch_folder: Path | None = None,
@@ -55,8 +55,10 @@ def summarize_genes(
 
     Parameters
     ----------
-    streams, embedder
-        Cells, of one source or several, and model.
+    streams
+        Cells that `open_tokens` opened, of one source or several.
+    embedder
+        The model, ready; or its name or folder.
     statistic
         ``"mean"`` or ``"median"``.
     scratch_folder
@@ -79,6 +81,8 @@ def summarize_genes(
             f"One of {', '.join(map(repr, get_args(Statistic)))}.",
             "Correct statistic (--summary).",
         )
+    embedder = open_embedder(embedder)
+    streams = list(streams) if isinstance(streams, Sequence) else [streams]
     for stream in streams:
         check_fits(stream, embedder)
     if statistic == "mean":

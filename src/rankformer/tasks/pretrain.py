@@ -6,13 +6,19 @@ from contextlib import ExitStack, closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from rankformer.errors import SettingsError
-from rankformer.model.checkpoint import Checkpoint, save_checkpoint
+from rankformer.model.checkpoint import (
+    AnyModel,
+    AnyVocabulary,
+    Checkpoint,
+    open_vocabulary,
+)
+from rankformer.model.checkpoint_folder import save_checkpoint
 from rankformer.model.device import choose_device
 from rankformer.model.encoder import Encoder, MaskedLanguageModel
 from rankformer.model.growth import grow_model
@@ -31,16 +37,15 @@ from rankformer.tasks.model_card import (
 from rankformer.tasks.pretraining_batches import MaskedBatches
 from rankformer.tasks.recipes import Recipe, published_recipe
 from rankformer.tasks.requirements import require_packages
-from rankformer.tasks.tokenize import ReadingOptions, open_sources
+from rankformer.tasks.tokenize import ReadingOptions, Sources, open_sources
 from rankformer.tasks.training_cells import TrainingCells, gather_training_cells
 from rankformer.tasks.training_run import TrainingRun
 from rankformer.vocabulary import Vocabulary
 
-if TYPE_CHECKING:
-    from anndata import AnnData
 
-
-def draw_model(vocabulary: Vocabulary, shape: Mapping[str, Any], seed: int) -> MaskedLanguageModel:
+def draw_model(
+    vocabulary: AnyVocabulary, shape: Mapping[str, Any], seed: int
+) -> MaskedLanguageModel:
     """A model of random weights to pretrain: for nothing else.
 
     Parameters
@@ -57,6 +62,7 @@ def draw_model(vocabulary: Vocabulary, shape: Mapping[str, Any], seed: int) -> M
     SettingsError
         If a size is below 1, or the heads do not divide the width.
     """
+    vocabulary = open_vocabulary(vocabulary)
     spec = EncoderSpec(
         vocab_size=vocabulary.size, max_positions=vocabulary.input_length,
         pad_token=vocabulary.pad_token, **shape,
@@ -92,7 +98,7 @@ def published_shape(name: str) -> dict[str, Any]:
 
 
 def continue_model(
-    checkpoint: Checkpoint, more_genes: Vocabulary | None = None
+    checkpoint: AnyModel, more_genes: AnyVocabulary | None = None
 ) -> tuple[MaskedLanguageModel, Vocabulary]:
     """A checkpoint's model to train on, its vocabulary grown by genes that another one has more.
 
@@ -101,18 +107,19 @@ def continue_model(
     The model, and the vocabulary that it has now. Tokens and medians of the checkpoint's own genes
     stay as they are.
     """
+    checkpoint = Checkpoint.open(checkpoint)
     model, vocabulary = checkpoint.masked_language_model(), checkpoint.vocabulary
     if more_genes is None:
         return model, vocabulary
-    vocabulary = vocabulary.grow(more_genes)
+    vocabulary = vocabulary.grow(open_vocabulary(more_genes))
     return grow_model(model, vocabulary.size), vocabulary
 
 
 def pretrain(
-    sources: "Sequence[AnnData | str | os.PathLike[str]]",
+    sources: Sources,
     output: str | os.PathLike[str],
-    model: MaskedLanguageModel,
-    vocabulary: Vocabulary,
+    model: MaskedLanguageModel | AnyModel,
+    vocabulary: AnyVocabulary | None = None,
     *,
     recipe: Recipe | None = None,
     options: ReadingOptions | None = None,
@@ -120,7 +127,7 @@ def pretrain(
     dtype: str = "float32",
     n_workers: int = 0,
     resume: bool = False,
-    begun_from: str = "random weights",
+    begun_from: str | None = None,
     words: str = "",
 ) -> Checkpoint:
     """Train a model to name masked genes, on packed batches.
@@ -130,13 +137,14 @@ def pretrain(
     Parameters
     ----------
     sources
-        Counts, or tokens that were saved; all of one of the two. Counts are read in blocks as they
-        are needed, so memory does not grow with the cells.
+        Counts, or tokens that were saved; all of one of the two; one source or a list of them.
+        Counts are read in blocks as they are needed, so memory does not grow with the cells.
     output
         A folder that is not there yet; it appears whole when training is done. The run keeps its
         checkpoints in ``OUTPUT.run`` beside it, each of them complete.
     model, vocabulary
-        From `draw_model` or `continue_model`; the model is trained in place.
+        From `draw_model` or `continue_model`; the model is trained in place. Or the name or folder
+        of a model to go on from, which has its own vocabulary.
     recipe
         The published one unless given; see `Recipe`.
     options
@@ -148,7 +156,8 @@ def pretrain(
     resume
         Go on from the last whole checkpoint of a run that was ended, as it would have gone on.
     begun_from, words
-        For the model card: what `model` was before, and paragraphs on what it is for.
+        For the model card: what `model` was before (its name, or random weights), and paragraphs
+        on what it is for.
 
     Returns
     -------
@@ -169,6 +178,8 @@ def pretrain(
     from rankformer.tasks.packed_trainer import begin_run, training_arguments
     from rankformer.tasks.pretraining_trainer import make_trainer
 
+    model, vocabulary, name = _to_train(model, vocabulary)
+    begun_from = begun_from or name
     output, recipe = Path(output), recipe or published_recipe(vocabulary)
     # Checkpoints and the log take no part in what is learned.
     run = TrainingRun(output, free=("recipe.log_steps", "recipe.save_steps"))
@@ -215,6 +226,28 @@ def pretrain(
             write(output, trainer.state.log_history)
         trainer.accelerator.wait_for_everyone()
     return Checkpoint.open(output)
+
+
+def _to_train(
+    model: MaskedLanguageModel | AnyModel, vocabulary: AnyVocabulary | None
+) -> tuple[MaskedLanguageModel, Vocabulary, str]:
+    """The model, its vocabulary, and what it was before."""
+    if isinstance(model, MaskedLanguageModel):
+        if vocabulary is None:
+            raise SettingsError(
+                "No vocabulary was given with the module to train.",
+                "The vocabulary that draw_model was given or continue_model gave back.",
+                "Pass it as vocabulary, or name a model instead of the module.",
+            )
+        return model, open_vocabulary(vocabulary), "random weights"
+    if vocabulary is not None:
+        raise SettingsError(
+            "A vocabulary was given together with the name of a model.",
+            "The model alone, which has a vocabulary of its own.",
+            "Leave vocabulary out; continue_model(model, vocabulary) adds genes to a model.",
+        )
+    checkpoint = Checkpoint.open(model)
+    return *continue_model(checkpoint), checkpoint.name
 
 
 def _make_writer(

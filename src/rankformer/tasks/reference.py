@@ -1,25 +1,21 @@
 """A reference for label transfer: embedded cells with labels, and an index of their neighbours."""
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rankformer.data.class_names import leave_out, read_class_names
+from rankformer.data.class_names import as_names, leave_out, read_class_names
 from rankformer.errors import CheckpointError, SettingsError
-from rankformer.model.embedder import Embedder, Pooling
+from rankformer.model.embedder import AnyEmbedder, Embedder, Pooling, open_embedder
 from rankformer.tasks.embed import describe_run, fill_vectors, tell_missing
 from rankformer.tasks.neighbours import NeighbourIndex, scale_to_unit
 from rankformer.tasks.progress import Progress
-from rankformer.tasks.tokenize import ReadingOptions, TokenSource, open_sources
-
-if TYPE_CHECKING:
-    from anndata import AnnData
+from rankformer.tasks.tokenize import ReadingOptions, Sources, TokenSource, open_sources
 
 logger = logging.getLogger(__name__)
 
@@ -112,13 +108,13 @@ class Reference:
 
 
 def build_reference(
-    sources: "Sequence[AnnData | str | os.PathLike[str]]",
-    embedder: Embedder,
-    labels: Sequence[str],
+    sources: Sources,
+    embedder: AnyEmbedder,
+    labels: str | Sequence[str],
     *,
     pooling: Pooling = "cell",
     options: ReadingOptions | None = None,
-    unlabelled: Sequence[str] = (),
+    unlabelled: str | Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Reference:
     """Embed labelled cells into memory, and index them.
@@ -126,11 +122,11 @@ def build_reference(
     Parameters
     ----------
     sources
-        AnnData, or files or folders of counts, whose ``obs`` has the labels.
+        AnnData, or files or folders of counts, whose ``obs`` has the labels; one or a list.
     embedder
-        The model, ready.
+        The model, ready; or its name or folder.
     labels
-        Columns of ``obs``. Cells that lack one of them are left out and told.
+        A column, or several, of ``obs``. Cells that lack one of them are left out and told.
     pooling
         ``"cell"`` or ``"cls"``; see `embed_cells`.
     options
@@ -145,6 +141,8 @@ def build_reference(
     RankformerError
         If sources, model and settings do not go together, or a label has fewer than two classes.
     """
+    embedder = open_embedder(embedder)
+    labels, unlabelled = as_names(labels, "labels"), as_names(unlabelled, "unlabelled")
     with ExitStack() as stack:
         streams = [
             stack.enter_context(closing(stream))

@@ -78,6 +78,12 @@ def open_reference(folder: str | os.PathLike[str]) -> Reference:
     SettingsError
         If it is none, or it is damaged.
     """
+    if not isinstance(folder, str | os.PathLike):
+        raise SettingsError(
+            f"The reference is given as {type(folder).__name__}.",
+            "A Reference, or the folder that save_reference made.",
+            "Build one of labelled cells: build_reference(cells, model, label).",
+        )
     folder = Path(folder)
     try:
         description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))

@@ -4,45 +4,49 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
+from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 from rankformer.data.cells import CellSource, find_files
 from rankformer.data.expression_sketch import ExpressionSketch
 from rankformer.data.gene_identities import identify_genes
 from rankformer.data.sketch_files import is_sketch
+from rankformer.data.sources import list_sources
 from rankformer.errors import GeneError, SettingsError
+from rankformer.model.checkpoint import AnyVocabulary, open_vocabulary
 from rankformer.tasks.gene_names import names_of_options
 from rankformer.tasks.progress import Progress, show_progress
 from rankformer.tasks.tokenize import ReadingOptions, open_counts, read_kept
 from rankformer.vocabulary import Vocabulary, few_names
 
-if TYPE_CHECKING:
-    from anndata import AnnData
+Corpus: TypeAlias = AnnData | ExpressionSketch | str | os.PathLike[str]
+"""Cells, or a sketch of them."""
 
 
 def sketch_expression(
-    sources: "Sequence[AnnData | ExpressionSketch | str | os.PathLike[str]]",
+    sources: Corpus | Sequence[Corpus],
     options: ReadingOptions | None = None,
     *,
     symbols: str | None = None,
-    names_from: Vocabulary | None = None,
+    names_from: AnyVocabulary | None = None,
 ) -> ExpressionSketch:
     """Sketch the expression of all cells of a corpus, in one pass.
 
     Parameters
     ----------
     sources
-        AnnData, files or folders of counts, sketches, and files of sketches, in any order. A file
-        must hold Ensembl ids, unless names can be looked up.
+        AnnData, files or folders of counts, sketches, and files of sketches, in any order; one or
+        a list of them. A file must hold Ensembl ids, unless names can be looked up.
     options
         Where counts and genes lie, the same in all sources; see `ReadingOptions`. With a gene
         table or a pyensembl database, names are looked up there.
     symbols
         "index" or the column of ``var`` with the symbols; found by looking unless given.
     names_from
-        A vocabulary that names are looked up in, by the rules of `map_genes`.
+        A vocabulary that names are looked up in, by the rules of `map_genes`; or the name or
+        folder of the model that has it.
 
     Returns
     -------
@@ -60,22 +64,20 @@ def sketch_expression(
         If a file is named twice.
     """
     options = options or ReadingOptions()
-    names_from = names_from or names_of_options(options)
+    names = open_vocabulary(names_from) if names_from else names_of_options(options)
     sketch = ExpressionSketch()
-    for source in _expand(sources):
+    for source in _expand(list_sources(sources)):
         if isinstance(source, ExpressionSketch):
             sketch.merge(source)
         elif isinstance(source, Path) and is_sketch(source):
             with _naming(str(source)):
                 sketch.merge(ExpressionSketch.load(source))
         else:
-            _add_source(sketch, source, options, symbols, names_from)
+            _add_source(sketch, source, options, symbols, names)
     return sketch
 
 
-def _expand(
-    sources: "Sequence[AnnData | ExpressionSketch | str | os.PathLike[str]]",
-) -> "list[AnnData | ExpressionSketch | Path]":
+def _expand(sources: Sequence[Corpus]) -> list[AnnData | ExpressionSketch | Path]:
     """Every file of the folders that are named; all must be there before the first is read."""
     found: list[AnnData | ExpressionSketch | Path] = []
     for source in sources:
@@ -98,7 +100,7 @@ def _expand(
 
 def _add_source(
     sketch: ExpressionSketch,
-    source: "AnnData | Path",
+    source: AnnData | Path,
     options: ReadingOptions,
     symbols: str | None,
     names_from: Vocabulary | None,

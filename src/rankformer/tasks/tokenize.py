@@ -2,20 +2,24 @@
 
 import logging
 import os
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
+import pandas as pd
+from anndata import AnnData
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from rankformer.cores import usable_cores
 from rankformer.data.cells import CellSource, each_once, find_files, open_cells
+from rankformer.data.gene_tables import GeneTable
 from rankformer.data.genes import GeneMapping, map_genes
 from rankformer.data.rank_value import encode_rank_values
+from rankformer.data.sources import list_sources
 from rankformer.data.tokens import (
     INPUT_IDS,
     LENGTH,
@@ -24,17 +28,19 @@ from rankformer.data.tokens import (
     is_saved_tokens,
 )
 from rankformer.errors import SettingsError, TokensError
+from rankformer.model.checkpoint import AnyVocabulary, open_vocabulary
 from rankformer.tasks.read_ahead import read_ahead
 from rankformer.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
-    from anndata import AnnData
-
-    from rankformer.data.gene_tables import GeneTable
 
 logger = logging.getLogger(__name__)
+
+Source: TypeAlias = AnnData | str | os.PathLike[str]
+"""Cells: AnnData, or the path of a file or folder."""
+Sources: TypeAlias = Source | Sequence[Source]
+"""One source, or several."""
 
 FILTER_COLUMN = "filter_pass"
 NO_GENES = "no counts in genes of the vocabulary"
@@ -77,7 +83,7 @@ class ReadingOptions:
     undo_log1p: bool = False
     check: bool = True
     gene_ids: str | None = None
-    gene_table: "GeneTable | None" = None
+    gene_table: GeneTable | None = None
     pyensembl_genome: Any = None
     min_recognised: float = 0.5
     attributes: Mapping[str, str] = field(default_factory=dict)
@@ -124,7 +130,7 @@ class TokenSource(Protocol):
     def path(self) -> Path | None: ...
 
     @property
-    def obs(self) -> "pd.DataFrame": ...
+    def obs(self) -> pd.DataFrame: ...
 
     @property
     def vocabulary(self) -> Vocabulary: ...
@@ -183,7 +189,7 @@ class SavedTokens:
         return str(self.path)
 
     @property
-    def obs(self) -> "pd.DataFrame":
+    def obs(self) -> pd.DataFrame:
         """The custom attributes; the index holds the cells' names, or their numbers."""
         table = self.cells.table
         attributes = [name for name in table.column_names if name not in (INPUT_IDS, LENGTH)]
@@ -238,7 +244,7 @@ class TokenStream:
         return self.source.path
 
     @property
-    def obs(self) -> "pd.DataFrame":
+    def obs(self) -> pd.DataFrame:
         return self.source.obs
 
     def __len__(self) -> int:
@@ -281,8 +287,8 @@ class TokenStream:
 
 
 def open_tokens(
-    source: "AnnData | str | os.PathLike[str]",
-    vocabulary: Vocabulary,
+    source: Source,
+    vocabulary: AnyVocabulary,
     options: ReadingOptions | None = None,
 ) -> TokenStream:
     """Open a source, find and check its counts, and map its genes; encode nothing yet.
@@ -292,7 +298,7 @@ def open_tokens(
     source
         AnnData, or a file or folder that `open_cells` reads.
     vocabulary
-        The vocabulary of the model that is to read the tokens.
+        The vocabulary of the model that is to read the tokens; or the model's name or folder.
     options
         See `ReadingOptions`.
 
@@ -301,7 +307,7 @@ def open_tokens(
     CountsError, GeneError, SettingsError
         If there are no counts, the genes do not match, or an attribute's column is missing.
     """
-    options = options or ReadingOptions()
+    options, vocabulary = options or ReadingOptions(), open_vocabulary(vocabulary)
     cells = open_counts(source, options)
     try:
         attributes = _read_attributes(options.attributes, cells)
@@ -320,21 +326,19 @@ def open_tokens(
 
 
 def open_sources(
-    sources: "Iterable[AnnData | str | os.PathLike[str]]",
+    sources: Sources,
     vocabulary: Vocabulary,
     options: ReadingOptions | None = None,
 ) -> Iterator[TokenSource]:
     """Open sources of counts, those of a folder one by one, and tokens that were saved."""
-    for source in each_once(_expand(sources)):
+    for source in each_once(_expand(list_sources(sources))):
         if isinstance(source, Path) and is_saved_tokens(source):
             yield SavedTokens.open(source, vocabulary)
         else:
             yield open_tokens(source, vocabulary, options)
 
 
-def _expand(
-    sources: "Iterable[AnnData | str | os.PathLike[str]]",
-) -> "Iterator[AnnData | Path]":
+def _expand(sources: Sequence[Source]) -> Iterator[AnnData | Path]:
     for source in sources:
         if not isinstance(source, str | os.PathLike):
             yield source
@@ -344,7 +348,7 @@ def _expand(
             yield from find_files(source)
 
 
-def open_counts(source: "AnnData | str | os.PathLike[str]", options: ReadingOptions) -> CellSource:
+def open_counts(source: Source, options: ReadingOptions) -> CellSource:
     """Open a source where `options` say that its counts lie, and check ``obs["filter_pass"]``."""
     cells = open_cells(
         source,
@@ -378,8 +382,8 @@ def read_kept(
 
 
 def tokenize_cells(
-    source: "AnnData | str | os.PathLike[str]",
-    vocabulary: Vocabulary,
+    source: Source,
+    vocabulary: AnyVocabulary,
     options: ReadingOptions | None = None,
 ) -> TokenizedCells:
     """Tokenize a source into memory; see `open_tokens`. Needs no torch."""
