@@ -102,7 +102,57 @@ def unknown_dtype(_: Path) -> None:
     rankformer.Embedder(rankformer.Checkpoint.open("model"), device="cpu", dtype="int4")
 
 
+def path_to_tl(_: Path) -> None:
+    rankformer.tl.embed("pbmc.h5ad", model="model")
+
+
+def number_for_a_model(_: Path) -> None:
+    rankformer.embed_cells(adata_of(counts()), 12)
+
+
+def cells_for_a_vocabulary(_: Path) -> None:
+    rankformer.tokenize_cells(adata_of(counts()), adata_of(counts()))
+
+
+def misspelt_model(_: Path) -> None:
+    rankformer.Embedder("rankformer_mini")
+
+
+def number_for_a_label(_: Path) -> None:
+    rankformer.build_reference(adata_of(counts()), "model", 7)
+
+
 CASES = (
+    BadInput(
+        '`tl.embed("pbmc.h5ad", model=…)`: a path in place of AnnData',
+        nothing,
+        ("given as str", "AnnData, to which the result is added", "anndata.read_h5ad"),
+        call=path_to_tl,
+    ),
+    BadInput(
+        "`embed_cells(adata, 12)`",
+        nothing,
+        ("The model is given as int", "A name, a folder", "list_models()"),
+        call=number_for_a_model,
+    ),
+    BadInput(
+        "`tokenize_cells(adata, adata)`",
+        nothing,
+        ("The vocabulary is given as AnnData", "name or folder of the model", "rankformer-mini"),
+        call=cells_for_a_vocabulary,
+    ),
+    BadInput(
+        '`Embedder("rankformer_mini")`: a misspelt name',
+        nothing,
+        ("'rankformer_mini'", "Did you mean rankformer-mini?", "list_models()"),
+        call=misspelt_model,
+    ),
+    BadInput(
+        "`build_reference(adata, model, 7)`",
+        nothing,
+        ("labels is 7", "A text, or a list of texts", 'labels="cell_type"'),
+        call=number_for_a_label,
+    ),
     BadInput(
         '`tl.embed(adata, layer="X")`: log-normalised; the counts are in a layer',
         nothing,

@@ -203,7 +203,7 @@ def test_settings_that_leave_nothing_are_refused(options, error, sentence):
 
 
 def test_no_source_is_refused():
-    with pytest.raises(VocabularyError, match="of 0 cells"):
+    with pytest.raises(CountsError, match="No source of cells was given"):
         build_vocabulary([])
 
 
