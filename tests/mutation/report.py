@@ -32,13 +32,14 @@ class Mutant:
     """One fault that mutmut planted, in a function of a module, and what became of it."""
 
     name: str
+    path: Path
     module: str
     function: str
     status: str
 
     def change(self) -> str:
         """The lines that the mutant has in place of the function's own, as one line."""
-        lines = get_diff_for_mutant(self.name).splitlines()[2:]
+        lines = get_diff_for_mutant(self.name, path=self.path).splitlines()[2:]
         new = [line[1:].strip() for line in lines if line.startswith("+")]
         old = [line[1:].strip() for line in lines if line.startswith("-")]
         return " ".join(new) or "without: " + " ".join(old)
@@ -53,7 +54,7 @@ def read_mutants() -> Iterator[Mutant]:
         for name, exit_code in found.exit_code_by_key.items():
             function, of_class = orig_function_and_class_names_from_key(name)
             place = ".".join(filter(None, (module, of_class, function)))
-            yield Mutant(name, module, place, status_by_exit_code[exit_code])
+            yield Mutant(name, path, module, place, status_by_exit_code[exit_code])
 
 
 def read_survivors() -> dict[tuple[str, str], str]:

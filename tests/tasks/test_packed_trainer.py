@@ -9,14 +9,17 @@ import pytest
 import torch
 from torch import nn
 
+from rankformer.errors import OutputError, SettingsError
 from rankformer.tasks.packed_trainer import (
     Draws,
     JudgeLastStep,
     PackedTrainer,
     WriteCheckpoints,
+    begin_run,
     training_arguments,
 )
 from rankformer.tasks.recipes import FineTuningRecipe, TrainingRecipe
+from rankformer.tasks.training_run import TrainingRun
 
 CPU = torch.device("cpu")
 RECIPE = TrainingRecipe(
@@ -242,3 +245,56 @@ def test_going_on_gives_what_an_unbroken_run_gives(tmp_path):
     again.train_from(tmp_path / "whole" / "checkpoint-4")
     assert again.state.global_step == 5
     assert again.model.w.item() == whole.model.w.item()
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_checkpoint_that_would_run_code_is_named_and_nothing_runs(tmp_path, name):
+    recipe = replace(PLAIN, epochs=2.0, max_steps=5, save_steps=1)
+    trainer_of(tmp_path, recipe, arguments={"saves": True}).train_from(None)
+    torch.save({"state": Payload(tmp_path / "ran")}, tmp_path / "checkpoint-5" / name)
+    again = trainer_of(tmp_path, replace(recipe, max_steps=6), arguments={"saves": True})
+    with pytest.raises(OutputError, match=rf"checkpoint-5/{name} is damaged") as error:
+        again.train_from(tmp_path / "checkpoint-5")
+    assert "checkpoint-4" in error.value.fix
+    assert not (tmp_path / "ran").exists()
+
+
+class Payload:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return type(self.path).touch, (self.path,)
+
+
+def test_a_run_is_begun_once_and_gone_on_with_from_its_last_checkpoint(tmp_path):
+    run = TrainingRun(tmp_path / "model")
+    arguments = arguments_of(run.folder)
+    settings = {"recipe": {"seed": 1}}
+    assert begin_run(run, arguments, settings, resume=False) is None
+    assert run.settings() == settings
+    with pytest.raises(OutputError, match="A run was begun"):
+        begin_run(run, arguments, settings, resume=False)
+    assert begin_run(run, arguments, settings, resume=True) is None
+    for step in (2, 10):
+        folder = run.folder / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text("{}")
+    assert begin_run(run, arguments, settings, resume=True) == run.folder / "checkpoint-10"
+    with pytest.raises(SettingsError, match="seed was 1, is 2"):
+        begin_run(run, arguments, {"recipe": {"seed": 2}}, resume=True)
+
+
+def test_of_several_processes_the_others_wait_for_the_first(tmp_path, monkeypatch):
+    """They make no folder, and find what the first has made or checked."""
+    run = TrainingRun(tmp_path / "model")
+    arguments = arguments_of(run.folder)
+    begin_run(run, arguments, {"seed": 1}, resume=False)
+    folder = run.folder / "checkpoint-4"
+    folder.mkdir()
+    (folder / "trainer_state.json").write_text("{}")
+    monkeypatch.setattr(type(arguments), "process_index", 1)
+    assert begin_run(run, arguments, {"seed": 1}, resume=False) is None
+    assert begin_run(run, arguments, {"seed": 1}, resume=True) == folder
