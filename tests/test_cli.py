@@ -1,17 +1,24 @@
 """The command line as a user runs it: real processes, real files."""
 
 import json
+import os
+import pty
 import subprocess
 import sys
+from contextlib import suppress
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import scanpy as sc
 from datasets import load_from_disk
 
 import rankformer
+from rankformer.model import checkpoint as checkpoint_module
+from rankformer.model.checkpoint import default_model
+from tests.conftest import save_small_checkpoint
 
 
 def run(*arguments, **more):
@@ -314,3 +321,124 @@ def test_bench_prints_rates(command, checkpoint_folder):
     assert status == 0
     for what in ("small on cpu", "cells/s", "TFLOP/s", "time over that of both alone", "MB"):
         assert what in out
+
+
+# Which model is taken where none is named, what is said at the end, and silence.
+
+
+def put_published(folder, name, vocabulary):
+    """Random weights under a published name stand for the model, where a copy by hand would lie."""
+    save_small_checkpoint(folder / name, vocabulary)
+
+
+def test_the_one_published_model_that_is_here_is_taken(
+    command, cells, tmp_path, monkeypatch, vocabulary
+):
+    monkeypatch.setenv("RANKFORMER_MODELS", str(tmp_path / "models"))
+    (tmp_path / "models").mkdir()
+    status, _, said = command("embed", cells, "-o", tmp_path / "a.npy", "--min-recognised", 0)
+    assert "rankformer-mini is taken, which ships with rankformer and is for trying out" in said
+
+    monkeypatch.setattr(checkpoint_module, "find_folder", find_unbound(tmp_path / "models"))
+    put_published(tmp_path / "models", "gf-6L-30M-i2048", vocabulary)
+    assert default_model() == "gf-6L-30M-i2048"
+    put_published(tmp_path / "models", "gf-12L-95M-i4096", vocabulary)
+    status, _, said = command("embed", cells, "-o", tmp_path / "b.npy")
+    assert status == 2
+    assert "gf-6L-30M-i2048, gf-12L-95M-i4096" in said
+    assert "--model NAME" in said
+
+
+def find_unbound(folder):
+    return lambda model: next((folder / n for n in model.names if (folder / n).is_dir()), None)
+
+
+def test_the_end_says_what_lies_where_and_how_to_go_on(command, small_adata, tmp_path, vocabulary):
+    """Ten of the cells have more genes than the model takes."""
+    counts = small_adata.X.toarray()
+    counts[:] = 0
+    counts[:, :30] = 1 + np.arange(30)
+    counts[:10, :150] = 2
+    small_adata.X = counts
+    cells = tmp_path / "cells.h5ad"
+    small_adata.write_h5ad(cells)
+    folder = save_small_checkpoint(tmp_path / "model", vocabulary)
+    full = "10 of 30 cells reach the model's input length of 64 tokens"
+
+    status, _, said = command("embed", cells, "-o", tmp_path / "out.h5ad", "-m", folder)
+    assert status == 0, said
+    assert full in said
+    assert (
+        f'Wrote {tmp_path / "out.h5ad"}: obsm["X_geneformer"], 30 x 32, model, mode cell.' in said
+    )
+    (advice,) = (line for line in said.splitlines() if line.startswith("Go on with scanpy: "))
+    names = {"anndata": ad, "sc": sc}
+    exec(advice.removeprefix("Go on with scanpy: "), names)  # noqa: S102
+    assert "neighbors" in names["adata"].uns
+
+    status, _, said = command("tokenize", cells, "-o", tmp_path / "tokens", "-m", folder)
+    assert status == 0, said
+    assert full in said
+    (advice,) = (line for line in said.splitlines() if line.startswith("Go on with: rankformer "))
+    monkey = advice.removeprefix("Go on with: rankformer ").replace("embedded", str(tmp_path / "e"))
+    assert command(*monkey.split())[0] == 0
+    np.testing.assert_allclose(
+        ad.read_h5ad(tmp_path / "e.h5ad").obsm["X_geneformer"],
+        ad.read_h5ad(tmp_path / "out.h5ad").obsm["X_geneformer"], atol=1e-6,
+    )  # fmt: skip
+
+
+def test_the_end_counts_the_labels_that_were_given(command, cells, checkpoint_folder, tmp_path):
+    status, _, said = command(
+        "annotate", cells, "-r", cells, "--label", "cell_type", "-o", tmp_path / "out.csv",
+        "-m", checkpoint_folder, "--n-neighbors", 3,
+    )  # fmt: skip
+    assert status == 0, said
+    found = pd.read_csv(tmp_path / "out.csv")["predicted_cell_type"].value_counts()
+    table = said.partition("predicted_cell_type\n")[2].splitlines()[: len(found)]
+    assert {line.split()[0]: int(line.split()[1]) for line in table} == found.to_dict()
+
+
+@pytest.mark.parametrize("place", ["before", "behind"])
+def test_quiet_is_quiet(cells, checkpoint_folder, tmp_path, place):
+    """On a terminal, where otherwise a bar is drawn."""
+    words = ["embed", cells, "-o", tmp_path / "out.npy", "--model", checkpoint_folder]
+    words = ["-q", *words] if place == "before" else [*words, "-q"]
+    assert on_a_terminal(*words) == ""
+    assert (tmp_path / "out.npy").exists()
+
+
+def on_a_terminal(*words):
+    """What a command writes to a terminal."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rankformer", *map(str, words)], stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    said = b""
+    with suppress(OSError):  # Linux says so that the other end was closed
+        while part := os.read(ours, 4096):
+            said += part
+    os.close(ours)
+    assert process.wait() == 0, said.decode()
+    return said.decode()
+
+
+def test_progress_is_shown_on_a_terminal(cells, checkpoint_folder, tmp_path):
+    said = on_a_terminal("embed", cells, "-o", tmp_path / "out.npy", "-m", checkpoint_folder)
+    assert "30/30" in said
+
+
+def test_completion_can_be_installed(tmp_path):
+    environment = {
+        **os.environ,
+        "HOME": str(tmp_path),
+        "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1",
+    }
+    done = run("--show-completion", "bash", env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "rankformer" in done.stdout
+    assert run("--install-completion", "bash", env=environment).returncode == 0
+    assert (
+        list(tmp_path.rglob("*rankformer*")) or "rankformer" in (tmp_path / ".bashrc").read_text()
+    )

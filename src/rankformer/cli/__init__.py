@@ -12,6 +12,7 @@ import typer
 
 from rankformer.cli.annotate import annotate
 from rankformer.cli.bench import bench
+from rankformer.cli.command import can_be_quiet
 from rankformer.cli.embed import embed
 from rankformer.cli.evaluate import evaluate
 from rankformer.cli.finetune import finetune
@@ -37,19 +38,18 @@ STOPPED = 128  # plus the number of the signal, as shells count
 app = typer.Typer(
     name="rankformer",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Geneformer embeddings of single cells, from raw counts.",
 )
-app.command()(embed)
-app.command()(annotate)
-app.command()(tokenize)
-app.command()(inspect)
-app.command()(pretrain)
-app.command()(finetune)
-app.command()(predict)
-app.command()(evaluate)
-app.command()(bench)
+app.command()(can_be_quiet(embed))
+app.command()(can_be_quiet(annotate))
+app.command()(can_be_quiet(tokenize))
+app.command()(can_be_quiet(inspect))
+app.command()(can_be_quiet(pretrain))
+app.command()(can_be_quiet(finetune))
+app.command()(can_be_quiet(predict))
+app.command()(can_be_quiet(evaluate))
+app.command()(can_be_quiet(bench))
 app.add_typer(models_app, name="models")
 app.add_typer(vocabulary_app, name="vocabulary")
 

@@ -31,8 +31,8 @@ from rankformer.cli.options import (
     UseRaw,
     check_gene_report,
     limit_threads,
+    model_or_default,
     reading_options,
-    say,
     write_gene_report,
 )
 
@@ -51,7 +51,7 @@ def annotate(
             "--output", "-o", help=".h5ad or .zarr (a copy with labels in obs), .csv or .parquet."
         ),
     ],
-    model: Model,
+    model: Model = None,
     label: Annotated[
         list[str] | None,
         typer.Option(help="A column of the reference's obs; of a saved reference all."),
@@ -135,9 +135,8 @@ def annotate(
         unlabelled=tuple(unlabelled or ()), save_to=save_reference, overwrite=overwrite,
     )  # fmt: skip
     streams = annotate_files(
-        job, model, options,
+        job, model_or_default(model), options,
         emb_layer=emb_layer, numbering=layer_numbering.value, device=device, dtype=dtype.value,
         max_cells=batch_size,
     )  # fmt: skip
     write_gene_report(gene_report, streams, overwrite=overwrite)
-    say(f"Wrote {output}: labels of {sum(map(len, streams)):,} cells.")

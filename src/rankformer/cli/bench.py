@@ -4,11 +4,19 @@ from typing import Annotated
 
 import typer
 
-from rankformer.cli.options import Device, Dtype, DtypeOption, Model, Threads, limit_threads
+from rankformer.cli.options import (
+    Device,
+    Dtype,
+    DtypeOption,
+    Model,
+    Threads,
+    limit_threads,
+    model_or_default,
+)
 
 
 def bench(
-    model: Model,
+    model: Model = None,
     device: Device = "auto",
     dtype: DtypeOption = Dtype.auto,
     threads: Threads = None,
@@ -22,5 +30,5 @@ def bench(
     from rankformer.tasks.bench import run_bench
 
     limit_threads(threads)
-    embedder = open_embedder(model, device=device, dtype=dtype.value)
+    embedder = open_embedder(model_or_default(model), device=device, dtype=dtype.value)
     render_bench(run_bench(embedder, seconds=seconds))

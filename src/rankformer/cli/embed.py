@@ -32,6 +32,7 @@ from rankformer.cli.options import (
     UseRaw,
     check_gene_report,
     limit_threads,
+    model_or_default,
     reading_options,
     say,
     write_gene_report,
@@ -44,7 +45,7 @@ def embed(
         Path,
         typer.Option("--output", "-o", help=".h5ad or .zarr (a copy with obsm), .npy or .parquet."),
     ],
-    model: Model,
+    model: Model = None,
     mode: Annotated[
         Mode, typer.Option(help="Mean over genes, the <cls> token, or each gene's vector.")
     ] = Mode.cell,
@@ -86,9 +87,10 @@ def embed(
         summary=summary.value if summary else None, key=key, overwrite=overwrite,
     )  # fmt: skip
     streams = embed_files(
-        job, model, options,
+        job, model_or_default(model), options,
         emb_layer=emb_layer, numbering=layer_numbering.value, device=device, dtype=dtype.value,
         max_cells=batch_size,
     )  # fmt: skip
     write_gene_report(gene_report, streams, overwrite=overwrite)
-    say(f"Wrote {output}: {sum(map(len, streams)):,} cells, mode {mode.value}.")
+    if mode is Mode.gene:
+        say(f"Wrote {output}: vectors of genes, {summary or 'one a gene and cell'}.")

@@ -37,6 +37,7 @@ from rankformer.cli.options import (
     WeightDecay,
     Workers,
     limit_threads,
+    model_or_default,
     reading_options,
     say,
 )
@@ -64,7 +65,7 @@ def _recipe(text: str, *names: str) -> Any:
 def finetune(
     files: Sources,
     output: Annotated[Path, typer.Option("--output", "-o", help="A folder for the model.")],
-    model: Model,
+    model: Model = None,
     label: Annotated[
         list[str] | None, _what("A column of obs with classes, or of --genes; may be repeated.")
     ] = None,
@@ -186,7 +187,7 @@ def finetune(
         device=device, dtype=dtype.value, n_workers=workers, resume=resume,
     )  # fmt: skip
     limit_threads(threads)
-    checkpoint = Checkpoint.open(model)
+    checkpoint = Checkpoint.open(model_or_default(model))
     if search is not None:
         check_searched(settings)
         if resume:

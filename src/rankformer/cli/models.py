@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from rankformer.cli.command import can_be_quiet
 from rankformer.cli.options import say
 
 models_app = typer.Typer(invoke_without_command=True, help="List the known models, or fetch one.")
@@ -19,6 +20,7 @@ def models(context: typer.Context) -> None:
 
 
 @models_app.command()
+@can_be_quiet
 def fetch(
     name: Annotated[str, typer.Argument(help="A name from `rankformer models`.")],
     revision: Annotated[

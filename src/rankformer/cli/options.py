@@ -72,8 +72,14 @@ Sources = Annotated[
     ),
 ]
 Model = Annotated[
-    str,
-    typer.Option("--model", "-m", help="A name from `rankformer models`, or a folder."),
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A name from `rankformer models`, or a folder. Unless given, the one published model "
+        "that is on this machine, or else rankformer-mini, which is for trying out.",
+        show_default=False,
+    ),
 ]
 Layer = Annotated[
     str | None,
@@ -245,7 +251,9 @@ Workers = Annotated[
     int, typer.Option(help="Processes that make batches.", rich_help_panel=HOW_THE_MODEL_RUNS)
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output.")]
-Verbosity = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")]
+Verbosity = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Say only what went wrong, and show no progress.")
+]
 
 
 def reading_options(
@@ -271,6 +279,13 @@ def reading_options(
         attributes=_parse_attributes(attribute or []),
         **same,
     )
+
+
+def model_or_default(model: str | None) -> str:
+    """The model that was named, or the one to take where none was."""
+    from rankformer.model.checkpoint import default_model
+
+    return model or default_model()
 
 
 def limit_threads(threads: int | None) -> None:

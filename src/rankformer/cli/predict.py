@@ -25,7 +25,6 @@ from rankformer.cli.options import (
     UseRaw,
     limit_threads,
     reading_options,
-    say,
 )
 
 
@@ -68,7 +67,4 @@ def predict(
     )  # fmt: skip
     limit_threads(threads)
     job = PredictJob(tuple(files), output, prefix, threshold, overwrite)
-    streams = predict_files(
-        job, model, options, device=device, dtype=dtype.value, max_cells=batch_size
-    )
-    say(f"Wrote {output}: from {sum(map(len, streams)):,} cells.")
+    predict_files(job, model, options, device=device, dtype=dtype.value, max_cells=batch_size)

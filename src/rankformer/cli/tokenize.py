@@ -22,8 +22,8 @@ from rankformer.cli.options import (
     UndoLog1p,
     UseRaw,
     check_gene_report,
+    model_or_default,
     reading_options,
-    say,
     write_gene_report,
 )
 
@@ -31,7 +31,7 @@ from rankformer.cli.options import (
 def tokenize(
     files: Sources,
     output: Annotated[Path, typer.Option("--output", "-o", help="A folder for the dataset.")],
-    model: Model,
+    model: Model = None,
     attribute: Attributes = None,
     layer: Layer = None,
     use_raw: UseRaw = None,
@@ -56,6 +56,5 @@ def tokenize(
         attribute=attribute,
     )  # fmt: skip
     check_gene_report(gene_report, files)
-    streams = tokenize_files(tuple(files), output, model, options)
+    streams = tokenize_files(tuple(files), output, model_or_default(model), options)
     write_gene_report(gene_report, streams)
-    say(f"Wrote {output}: {sum(int(each.kept.sum()) for each in streams):,} cells.")

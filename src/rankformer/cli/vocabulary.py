@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rankformer.cli.command import can_be_quiet
 from rankformer.cli.options import (
     WHICH_GENES_THEY_ARE,
     Check,
@@ -57,6 +58,7 @@ NamesFrom = Annotated[
 
 
 @vocabulary_app.command()
+@can_be_quiet
 def build(
     files: Corpus,
     output: Annotated[Path, typer.Option("--output", "-o", help="A .parquet file.")],
@@ -124,6 +126,7 @@ def build(
 
 
 @vocabulary_app.command()
+@can_be_quiet
 def sketch(
     files: Corpus,
     output: Annotated[Path, typer.Option("--output", "-o", help="A .sketch file.")],
@@ -159,6 +162,7 @@ def sketch(
 
 
 @vocabulary_app.command()
+@can_be_quiet
 def show(
     source: Annotated[
         str, typer.Argument(metavar="FILE", help="A vocabulary, or a model that has one.")

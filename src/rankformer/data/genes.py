@@ -304,7 +304,7 @@ def _text_or_empty(values: NDArray[np.object_]) -> list[str]:
 
 def _note(mapping: GeneMapping) -> None:
     _log.info(
-        "Genes by %r: %s of %s variables mapped to %s genes of %s.",
+        "Genes by %r: %s of %s variables mapped to %s genes of the vocabulary %s.",
         mapping.column,
         f"{mapping.n_mapped:,}",
         f"{mapping.n_vars:,}",

@@ -5,6 +5,7 @@ Finding one reads no weights and needs no torch; `Checkpoint.encoder` loads them
 
 import hashlib
 import json
+import logging
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from rankformer.errors import CheckpointError, VocabularyError
-from rankformer.model.registry import PACKAGED_MODEL, PublishedModel, find_model, require_model
+from rankformer.model.registry import (
+    MODELS,
+    PACKAGED_MODEL,
+    PublishedModel,
+    find_model,
+    require_model,
+)
 from rankformer.model.spec import CONFIG_FILE, WEIGHTS_FILES, EncoderSpec
 from rankformer.vocabulary import VOCABULARY_FILE, Vocabulary
 from rankformer.vocabulary_files import find_releases
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
 
     from rankformer.model.encoder import Encoder, MaskedLanguageModel
 
+logger = logging.getLogger(__name__)
 MODELS_FOLDER_VARIABLE = "RANKFORMER_MODELS"
 # Where the dictionaries lie, seen from the folder of the model: in our own layout and in copies
 # made by hand, beside it; in Helical's cache, above it; in the hub's repository, in its package.
@@ -154,6 +162,40 @@ AnyModel: TypeAlias = Checkpoint | str | os.PathLike[str]
 """A model, or its name or folder; see `Checkpoint.open`."""
 AnyVocabulary: TypeAlias = Vocabulary | AnyModel
 """A vocabulary, its file, or the model that has it; see `open_vocabulary`."""
+
+
+def models_here() -> list[str]:
+    """Names of the published models that are on this machine."""
+    return [model.name for model in MODELS if find_folder(model)]
+
+
+def default_model() -> str:
+    """The model to take where none is named: the one published model on this machine.
+
+    Where there is none, it is ``rankformer-mini``, and the log says what that is for.
+
+    Raises
+    ------
+    CheckpointError
+        If there are several.
+    """
+    here = models_here()
+    if len(here) > 1:
+        raise CheckpointError(
+            f"No model was named, and {len(here)} published ones are on this machine.",
+            f"One of {', '.join(here)}, or {PACKAGED_MODEL}.",
+            "Name it: --model NAME.",
+        )
+    if here:
+        logger.info("No model was named: %s is taken, the one that is on this machine.", here[0])
+        return here[0]
+    logger.info(
+        "No model was named, and no published one is on this machine: %s is taken, which ships "
+        "with rankformer and is for trying out, tests and teaching. For research fetch a published "
+        "one; `rankformer models` lists them.",
+        PACKAGED_MODEL,
+    )
+    return PACKAGED_MODEL
 
 
 def open_vocabulary(source: AnyVocabulary) -> Vocabulary:

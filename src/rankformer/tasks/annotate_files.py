@@ -17,6 +17,7 @@ from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.embedder import Embedder, Pooling
 from rankformer.tasks.annotate import NeighbourVote, check_annotation, transfer_labels
 from rankformer.tasks.cell_labels import LabelledCells, write_cell_labels
+from rankformer.tasks.closing_words import tell_labels
 from rankformer.tasks.embed import describe_run, fill_vectors, tell_missing
 from rankformer.tasks.joined_sources import (
     check_inputs_stay,
@@ -211,3 +212,4 @@ def _annotate(
     write_cell_labels(
         job.output, cells, copy_of=file_to_copy(job.output, queries), overwrite=job.overwrite
     )
+    tell_labels(job.output, labels)

@@ -24,6 +24,7 @@ from rankformer.tasks.tokenize import (
     Source,
     TokenSource,
     open_tokens,
+    tell_full_inputs,
 )
 
 logger = logging.getLogger(__name__)
@@ -113,12 +114,13 @@ def fill_vectors(
     (n_cells,) object: a reason, or None. The rows of cells with a reason become NaN.
     """
     ends = np.cumsum([0, *map(len, streams)]).tolist()
-    return np.concatenate(
-        [
-            _fill_own(vectors[start:stop], stream, embedder, pooling, progress)
-            for start, stop, stream in zip(ends, ends[1:], streams, strict=False)
-        ]
-    )
+    filled = [
+        _fill_own(vectors[start:stop], stream, embedder, pooling, progress)
+        for start, stop, stream in zip(ends, ends[1:], streams, strict=False)
+    ]
+    input_length = embedder.checkpoint.vocabulary.input_length
+    tell_full_inputs(sum(n_full for _, n_full in filled), ends[-1], input_length)
+    return np.concatenate([missing for missing, _ in filled])
 
 
 def _fill_own(
@@ -127,13 +129,15 @@ def _fill_own(
     embedder: Embedder,
     pooling: Pooling,
     progress: Progress | None,
-) -> NDArray[np.object_]:
+) -> tuple[NDArray[np.object_], int]:
+    """Why cells have no vector, and how many of the others fill the model's input."""
     check_fits(stream, embedder)
-    missing = _filtered_out(stream)
+    missing, n_full = _filtered_out(stream), 0
     vectors[~stream.kept] = np.nan
     with read_ahead(stream.parts()) as parts:
         for part in parts:
             ragged = part.cells.ragged(0, len(part.rows))
+            n_full += int((np.diff(ragged[1]) >= stream.vocabulary.input_length).sum())
             for start, stop, pooled in embedder.cell_batches(ragged, pooling):
                 rows = part.rows[start:stop]
                 vectors[rows] = pooled
@@ -141,7 +145,7 @@ def _fill_own(
                 if progress:
                     progress(stop - start)
             release_pages(vectors)
-    return missing
+    return missing, n_full
 
 
 def iterate_gene_vectors(

@@ -13,6 +13,7 @@ import pandas as pd
 from rankformer.errors import SettingsError
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.embedder import Embedder, Pooling
+from rankformer.tasks.closing_words import tell_vectors
 from rankformer.tasks.embed import (
     CellEmbeddings,
     Mode,
@@ -149,6 +150,7 @@ def _embed_cells(
             job.output, embeddings,
             key=job.key, copy_of=file_to_copy(job.output, streams), overwrite=job.overwrite,
         )  # fmt: skip
+    tell_vectors(job.output, job.key, n_cells, embedder.d_model, embedder.checkpoint.name, pooling)
 
 
 def _embed_genes(job: EmbedJob, streams: Sequence[TokenSource], embedder: Embedder) -> None:

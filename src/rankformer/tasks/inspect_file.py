@@ -14,8 +14,8 @@ from rankformer.data.cells import CellSource, MatrixSurvey, open_cells, read_var
 from rankformer.data.gene_columns import candidate_columns
 from rankformer.data.genes import GeneMapping, IdentifierSummary, detect_identifiers, map_genes
 from rankformer.errors import RankformerError
-from rankformer.model.checkpoint import Checkpoint, find_folder
-from rankformer.model.registry import MODELS, PACKAGED_MODEL
+from rankformer.model.checkpoint import Checkpoint, models_here
+from rankformer.model.registry import PACKAGED_MODEL
 from rankformer.vocabulary import Vocabulary
 
 _BLOCKS, _BLOCK_CELLS = 8, 64
@@ -178,8 +178,7 @@ def _vocabularies(
     models: Sequence[str] | None,
 ) -> tuple[list[tuple[tuple[str, ...], Vocabulary]], dict[str, RankformerError]]:
     """The vocabularies with the models that have them, and models that cannot be opened."""
-    here = [model.name for model in MODELS if find_folder(model)]
-    names = models if models is not None else here or [PACKAGED_MODEL]
+    names = models if models is not None else models_here() or [PACKAGED_MODEL]
     by_hash: dict[str, tuple[tuple[str, ...], Vocabulary]] = {}
     broken: dict[str, RankformerError] = {}
     for name in names:

@@ -1,5 +1,6 @@
 """Predictions of a fine-tuned model: for each cell, or for each gene of many cells."""
 
+import logging
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
@@ -17,6 +18,7 @@ from rankformer.model.finetuned import FineTunedModel
 from rankformer.model.heads import Head
 from rankformer.scratch import whole_or_nothing
 from rankformer.tasks.cell_labels import CellLabels, LabelledCells, write_cell_labels
+from rankformer.tasks.closing_words import count_table, tell_labels
 from rankformer.tasks.embed import describe_run, fill_vectors, tell_missing
 from rankformer.tasks.head_outputs import NamedOutputs, gene_outputs, scale_numbers
 from rankformer.tasks.joined_sources import (
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 GENE_FORMATS = (".csv", ".parquet")
+logger = logging.getLogger(__name__)
 _CELLS_AT_ONCE = 8192
 
 
@@ -217,6 +220,7 @@ def _predict_cells(
     )  # fmt: skip
     copied = file_to_copy(job.output, streams)
     write_cell_labels(job.output, cells, copy_of=copied, overwrite=job.overwrite)
+    tell_labels(job.output, labels)
 
 
 def _predict_genes(
@@ -250,6 +254,9 @@ def _predict_genes(
             table.to_csv(part, index=False)
         else:
             table.to_parquet(part, index=False)
+    logger.info("Wrote %s: %s of %s genes.", job.output, key, f"{len(tokens):,}")
+    if head.classes:
+        logger.info("%s\n%s", key, count_table(labels.values))
 
 
 def _blocks(stream: TokenSource, progress: Progress) -> Any:

@@ -15,12 +15,21 @@ Progress = Callable[[int], None]
 
 @contextmanager
 def show_progress(n_cells: int, what: str) -> Iterator[Progress]:
-    """Yield a function to call with the number of cells done since its last call."""
-    if sys.stderr.isatty():
+    """Yield a function to call with the number of cells done since its last call.
+
+    Nothing is shown where the logger ``rankformer`` was set to warnings (``--quiet``).
+    """
+    if logging.getLogger("rankformer").level > logging.INFO:
+        yield _show_nothing
+    elif sys.stderr.isatty():
         with _bar(n_cells, what) as advance:
             yield advance
     else:
         yield _Lines(n_cells, what)
+
+
+def _show_nothing(_: int) -> None:
+    pass
 
 
 @contextmanager

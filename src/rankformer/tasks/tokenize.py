@@ -394,6 +394,16 @@ def tokenize_cells(
         return TokenizedCells.concatenate(part.cells for part in parts)
 
 
+def tell_full_inputs(n_full: int, n_cells: int, input_length: int) -> None:
+    """Say how many cells have as many tokens as the model takes: their lowest ranks are cut off."""
+    if n_full:
+        logger.info(
+            "%s of %s cells reach the model's input length of %s tokens: of their genes, the "
+            "highest ranked are used and the others cropped.",
+            f"{n_full:,}", f"{n_cells:,}", f"{input_length:,}",
+        )  # fmt: skip
+
+
 def _kept(cells: CellSource) -> NDArray[np.bool_]:
     if FILTER_COLUMN not in cells.obs:
         return np.ones(len(cells.obs), bool)

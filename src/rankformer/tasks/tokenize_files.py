@@ -1,8 +1,10 @@
 """Files of counts to a tokenized dataset on disk."""
 
+import logging
 import os
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from rankformer.data.cells import find_files
@@ -10,7 +12,17 @@ from rankformer.data.tokens import TokenizedCells, check_free, save_tokens
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.scratch import tell_leftovers
 from rankformer.tasks.progress import Progress, show_progress
-from rankformer.tasks.tokenize import ReadingOptions, TokenStream, open_tokens
+from rankformer.tasks.tokenize import ReadingOptions, TokenStream, open_tokens, tell_full_inputs
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Done:
+    """What was written so far: cells, and those of them that fill the model's input."""
+
+    n_cells: int = 0
+    n_full: int = 0
 
 
 def tokenize_files(
@@ -34,23 +46,28 @@ def tokenize_files(
         If input, model, options and output do not go together.
     """
     tell_leftovers(check_free(output))
-    vocabulary = Checkpoint.open(model).vocabulary
+    vocabulary, done = Checkpoint.open(model).vocabulary, _Done()
     with ExitStack() as stack:
         streams = [
             stack.enter_context(closing(open_tokens(path, vocabulary, options)))
             for path in find_files(sources)
         ]
         progress = stack.enter_context(show_progress(sum(map(len, streams)), "Tokenizing cells"))
-        parts = stack.enter_context(closing(_read_parts(streams, progress)))
+        parts = stack.enter_context(closing(_read_parts(streams, done, progress)))
         save_tokens(parts, output)
+    tell_full_inputs(done.n_full, done.n_cells, vocabulary.input_length)
+    logger.info("Wrote %s: tokens of %s cells, for %s.", output, f"{done.n_cells:,}", model)
+    logger.info("Go on with: rankformer embed %s -o embedded.h5ad --model %s", output, model)
     return streams
 
 
 def _read_parts(
-    streams: Sequence[TokenStream], progress: Progress
+    streams: Sequence[TokenStream], done: _Done, progress: Progress
 ) -> Generator[TokenizedCells, None, None]:
     for stream in streams:
         with closing(stream.parts()) as parts:
             for part in parts:
                 yield part.cells
+                done.n_cells += len(part.cells)
+                done.n_full += int((part.cells.lengths >= stream.vocabulary.input_length).sum())
                 progress(len(part.cells))
