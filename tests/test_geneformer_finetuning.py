@@ -1,5 +1,6 @@
 """The notebook's way of fine-tuning."""
 
+import json
 import logging
 
 import anndata as ad
@@ -9,7 +10,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 from rankformer import GeneformerConfig, GeneformerFineTuningModel
-from rankformer.errors import SettingsError
+from rankformer.errors import CheckpointError, SettingsError
 from rankformer.model.finetuned import FineTunedModel
 from rankformer.tasks.finetuning_batches import LabelledBatches
 from tests.conftest import save_small_checkpoint, small_vocabulary
@@ -156,12 +157,12 @@ def test_heads_that_there_are_not(config, arguments, sentence):
     [
         ("celltypes", "dataset has no column 'celltypes'"),
         ("three", r"'three' holds 2, and the head has 2 outputs"),
-        ("names", "'names' holds 'T'"),
+        ("letters", r"'letters' has 4 classes: a, b, c, d; the head has 2 outputs"),
         ("none", "No cell of train_dataset has a label"),
     ],
 )
 def test_labels_that_cannot_be_trained_on(config, dataset, label, sentence):
-    odd = dataset.add_column("three", [0, 1, 2, 1] * 50).add_column("names", ["T", "B"] * 100)
+    odd = dataset.add_column("three", [0, 1, 2, 1] * 50).add_column("letters", list("abcd") * 50)
     odd = odd.add_column("none", [float("nan")] * 200)
     with pytest.raises(SettingsError, match=sentence):
         GeneformerFineTuningModel(config, output_size=2).train(odd, label=label)
@@ -200,7 +201,10 @@ def test_a_validation_set_of_one_kind(config, dataset, caplog):
     [
         ({"optimizer_params": {"learning_rate": 1e-3}}, "optimizer_params has 'learning_rate'"),
         ({"lr_scheduler_params": {"warmup": 3}}, "lr_scheduler_params has 'warmup'"),
-        ({"lr_scheduler_params": {"name": "polynom"}}, "The schedule is 'polynom'"),
+        (
+            {"lr_scheduler_params": {"name": "polynom"}},
+            r"lr_scheduler_params has the name 'polynom'\. .*linear, cosine, constant",
+        ),
     ],
     ids=str,
 )
@@ -220,3 +224,108 @@ def test_an_optimizer_that_takes_anything(config, dataset):
     model = GeneformerFineTuningModel(config, output_size=2)
     model.train(dataset, optimizer=_Wrapped, optimizer_params={"betas": (0.8, 0.9)})
     assert np.isfinite(model.get_outputs(dataset)).all()
+
+
+@pytest.fixture(scope="module")
+def three_kinds(config):
+    """150 cells of three kinds, named as text, each with genes of its own."""
+    rng = np.random.default_rng(1)
+    kind = rng.integers(0, 3, 150)
+    mean = np.full((150, 200), 0.05)
+    for each in range(3):
+        mean[kind == each, each * 60 : each * 60 + 60] = 0.8
+    adata = ad.AnnData(csr_matrix(rng.poisson(mean).astype(np.float32)))
+    adata.var_names = list(small_vocabulary().symbols)
+    names = np.array(["T cell", "B cell", "NK"])[kind]
+    model = GeneformerFineTuningModel(config, output_size=3)
+    return model.process_data(adata).add_column("cell_type", names.tolist())
+
+
+@pytest.fixture(scope="module")
+def trained_on_names(config, three_kinds):
+    model = GeneformerFineTuningModel(config, output_size=3)
+    model.train(
+        three_kinds.select(range(110)), three_kinds.select(range(110, 150)), label="cell_type",
+        epochs=8, freeze_layers=0, optimizer_params={"lr": 3e-3},
+        lr_scheduler_params={"name": "linear", "num_warmup_steps": 0, "num_training_steps": 100},
+    )  # fmt: skip
+    return model
+
+
+def test_labels_as_text_are_classes_in_the_order_of_the_alphabet(trained_on_names, three_kinds):
+    held = three_kinds.select(range(110, 150))
+    found = trained_on_names.get_outputs(held).argmax(axis=1)
+    names = np.array(["B cell", "NK", "T cell"])
+    assert (names[found] == np.array(held["cell_type"])).mean() > 0.9
+
+
+def test_what_was_saved_is_loaded_with_the_same_outputs(
+    trained_on_names, three_kinds, config, tmp_path
+):
+    trained_on_names.save_model(tmp_path / "tuned")
+    loaded = GeneformerFineTuningModel(config, output_size=3)
+    loaded.load_model(tmp_path / "tuned")
+    expected = trained_on_names.get_outputs(three_kinds)
+    np.testing.assert_array_equal(loaded.get_outputs(three_kinds), expected)
+    embeddings = trained_on_names.get_embeddings(three_kinds)
+    np.testing.assert_array_equal(loaded.get_embeddings(three_kinds), embeddings)
+    # Its classes have their names, in whatever reads the folder, and are trained on further.
+    (head,) = FineTunedModel.open(tmp_path / "tuned").heads
+    assert (head.name, head.classes) == ("cell_type", ("B cell", "NK", "T cell"))
+    loaded.train(three_kinds, label="cell_type", epochs=1)
+    other = three_kinds.remove_columns("cell_type").add_column("cell_type", ["myeloid"] * 150)
+    with pytest.raises(SettingsError, match="'myeloid', which the head was not trained on"):
+        loaded.train(other, label="cell_type")
+
+
+def test_a_saved_model_of_numbers_is_loaded_in_its_own_units(config, dataset, tmp_path):
+    model = GeneformerFineTuningModel(config, "regression", 1)
+    model.train(dataset, label="dose", epochs=1)
+    model.save_model(tmp_path / "tuned")
+    described = json.loads((tmp_path / "tuned" / "heads.json").read_text())
+    described["heads"][0].update(mean=10.0, scale=2.0)
+    (tmp_path / "tuned" / "heads.json").write_text(json.dumps(described))
+    loaded = GeneformerFineTuningModel(config, "regression", 1)
+    loaded.load_model(tmp_path / "tuned")
+    expected = 10 + 2 * model.get_outputs(dataset)
+    np.testing.assert_allclose(loaded.get_outputs(dataset), expected, rtol=1e-5)
+
+
+def test_a_saved_model_that_does_not_fit_is_refused(trained_on_names, config, tmp_path):
+    trained_on_names.save_model(tmp_path / "tuned")
+    with pytest.raises(CheckpointError, match=r"outputs \[3\].*outputs \[2\]"):
+        GeneformerFineTuningModel(config, output_size=2).load_model(tmp_path / "tuned")
+    with pytest.raises(CheckpointError, match="no fine-tuned model"):
+        GeneformerFineTuningModel(config, output_size=2).load_model(config.model_name)
+
+
+def test_text_for_a_head_of_numbers_is_told_in_words_of_python(config, three_kinds):
+    with pytest.raises(SettingsError, match='fine_tuning_head="classification"') as raised:
+        GeneformerFineTuningModel(config, "regression", 1).train(three_kinds, label="cell_type")
+    assert "--" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("params", "factor"),
+    [
+        (None, lambda step: 1.0),
+        ({"name": "constant"}, lambda step: 1.0),
+        ({"name": "linear", "num_warmup_steps": 2, "num_training_steps": 40},
+         lambda step: step / 2 if step < 2 else (40 - step) / 38),
+        ({"name": "linear", "num_warmup_steps": 0}, lambda step: (13 - step) / 13),
+    ],
+    ids=["none", "constant", "longer than the training", "of the training"],
+)  # fmt: skip
+def test_the_schedule_runs_over_the_steps_that_were_asked_for(config, dataset, params, factor):
+    """Rates as the words of `transformers.get_scheduler` define them, for 13 batches of 200."""
+    rates = []
+
+    class Watched(torch.optim.SGD):
+        def step(self, *arguments, **more):
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(*arguments, **more)
+
+    GeneformerFineTuningModel(config, output_size=2).train(
+        dataset, optimizer=Watched, optimizer_params={"lr": 0.5}, lr_scheduler_params=params
+    )
+    np.testing.assert_allclose(rates, [0.5 * factor(step) for step in range(13)], rtol=1e-6)

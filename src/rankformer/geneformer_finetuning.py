@@ -5,28 +5,32 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from rankformer.errors import SettingsError
+from rankformer.errors import CheckpointError, SettingsError
 from rankformer.geneformer import Geneformer, GeneformerConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from rankformer.data.tokens import TokenizedCells
     from rankformer.model.embedder import Embedder
     from rankformer.model.encoder import Encoder
+    from rankformer.model.finetuned import FineTunedModel
     from rankformer.model.heads import Head, Loss
+    from rankformer.model.spec import EncoderSpec
     from rankformer.tasks.finetuning_batches import LabelledBatches
     from rankformer.tasks.labels import Labels
     from rankformer.tasks.recipes import FineTuningRecipe
 
 _BUILT_IN = ("classification", "regression")
+_SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup")
 
 
 class GeneformerFineTuningModel(Geneformer):
@@ -72,6 +76,7 @@ class GeneformerFineTuningModel(Geneformer):
                 "Leave out GeneformerConfig(emb_layer=…).",
             )
         self._head = self._make_head(fine_tuning_head, output_size)
+        self._described: Head | None = None
         self._trained: Encoder | None = None
 
     @property
@@ -111,7 +116,8 @@ class GeneformerFineTuningModel(Geneformer):
         validation_dataset
             Loss and scores on it are logged after each epoch.
         label
-            The column: whole numbers from 0 for classes, numbers for regression.
+            The column: names of classes or whole numbers from 0; numbers for regression. Names
+            become the classes of the head in the order of the alphabet.
         epochs
             Times that each cell is seen.
         freeze_layers
@@ -123,16 +129,16 @@ class GeneformerFineTuningModel(Geneformer):
             given. A head of your own with several outputs gets labels as int64, with one as
             float32.
         lr_scheduler_params
-            ``{"name": "linear", "num_warmup_steps": 0}``, or ``"cosine"`` or
-            ``"constant_with_warmup"``; constant unless given.
+            As of `transformers.get_scheduler`: ``{"name": "linear", "num_warmup_steps": 0,
+            "num_training_steps": 100}``, or ``"cosine"``, ``"constant"`` or
+            ``"constant_with_warmup"``. Steps are batches; the schedule runs over those of the
+            training unless given. Constant without it.
 
         Raises
         ------
         TokensError, SettingsError
             If dataset, labels and head do not go together.
         """
-        import torch
-
         from rankformer.model.device import choose_device
         from rankformer.model.heads import FineTuningObjective
         from rankformer.tasks.finetuning_trainer import make_model, make_trainer, measure_in
@@ -140,8 +146,10 @@ class GeneformerFineTuningModel(Geneformer):
 
         optimizer = optimizer or torch.optim.AdamW
         params = {"lr": 1e-4, **(optimizer_params or {})}
-        recipe = self._recipe(epochs, freeze_layers, optimizer, params, lr_scheduler_params)
-        batches, labels = self._batches(train_dataset, label)
+        schedule = _check_schedule(lr_scheduler_params or {})
+        recipe = self._recipe(epochs, freeze_layers, optimizer, params, schedule)
+        head = self._describe_head(label)
+        batches, labels = self._batches(train_dataset, head, is_new=self._described is None)
         if not labels.known.any():
             raise SettingsError(
                 f"No cell of train_dataset has a label {label!r}.",
@@ -150,7 +158,7 @@ class GeneformerFineTuningModel(Geneformer):
             )
         validation = None
         if validation_dataset is not None:
-            held, held_labels = self._batches(validation_dataset, label)
+            held, held_labels = self._batches(validation_dataset, labels.head)
             validation = measure_in(held, np.arange(len(held.cells)), [held_labels])
         encoder = self._trained or self.checkpoint.encoder()
         encoder.requires_grad_(True)
@@ -166,9 +174,10 @@ class GeneformerFineTuningModel(Geneformer):
                 ),
                 batches, Draws(np.arange(len(batches.cells)), len(batches.cells), recipe.seed),
                 validation=validation, optimizer_cls_and_kwargs=(optimizer, params),
+                schedule_steps=schedule.get("num_training_steps"),
             )  # fmt: skip
             trainer.train()
-        self._trained, self._embedder = encoder.eval(), None
+        self._trained, self._embedder, self._described = encoder.eval(), None, labels.head
 
     def get_outputs(self, dataset: "Dataset") -> NDArray[np.float32]:
         """Outputs of the head: logits of classes, or numbers.
@@ -182,7 +191,7 @@ class GeneformerFineTuningModel(Geneformer):
         return apply_head(self._head, cast("NDArray[np.float32]", self.get_embeddings(dataset)))
 
     def save_model(self, path: str | os.PathLike[str]) -> None:
-        """Save as a folder that `FineTunedModel.open` and ``rankformer predict`` read.
+        """Save as a folder that `load_model` and ``rankformer predict`` read.
 
         Raises
         ------
@@ -201,9 +210,50 @@ class GeneformerFineTuningModel(Geneformer):
                 unit="cell", pooling=self.config.emb_mode,
             )  # fmt: skip
 
-    def _make_head(self, head: Any, output_size: int | None) -> nn.Module:
-        import torch
+    def load_model(self, path: str | os.PathLike[str]) -> None:
+        """Take the weights of encoder and head that `save_model` or ``rankformer finetune`` wrote.
 
+        Raises
+        ------
+        CheckpointError
+            If there is no such model, it is damaged, or does not fit this one.
+        """
+        from rankformer.model.finetuned import FineTunedModel
+
+        saved = FineTunedModel.open(path)
+        self._check_fits(saved)
+        head, module = saved.heads[0], cast("nn.Linear", saved.modules[0])
+        with torch.no_grad():
+            # Outputs are numbers in their own units.
+            module.weight.mul_(head.scale)
+            module.bias.mul_(head.scale).add_(head.mean)
+        self._head, self._described = module, replace(head, mean=0.0, scale=1.0)
+        self._trained, self._embedder = saved.checkpoint.encoder(), None
+
+    def _check_fits(self, saved: "FineTunedModel") -> None:
+        def describe(spec: "EncoderSpec", sha256: str, unit: str, pooling: str, sizes: Any) -> str:
+            return (
+                f"{spec.n_layers} layers of width {spec.d_model}, vocabulary {sha256[:8]}, "
+                f"a {unit} as mode {pooling!r}, outputs {sizes}"
+            )
+
+        theirs = describe(
+            saved.checkpoint.spec, saved.checkpoint.vocabulary.sha256, saved.unit, saved.pooling,
+            [head.n_outputs for head in saved.heads],
+        )  # fmt: skip
+        ours = describe(
+            self.checkpoint.spec, self.vocabulary.sha256, "cell", self.config.emb_mode,
+            [self._describe_head().n_outputs],
+        )  # fmt: skip
+        if theirs != ours:
+            raise CheckpointError(
+                f"{saved.checkpoint.folder} has {theirs}.",
+                f"What this model has: {ours}.",
+                "Make GeneformerFineTuningModel with the model_name, emb_mode and output_size that "
+                "it was saved with.",
+            )
+
+    def _make_head(self, head: Any, output_size: int | None) -> nn.Module:
         from rankformer.model.heads import draw_head
 
         if isinstance(head, torch.nn.Module):
@@ -231,7 +281,7 @@ class GeneformerFineTuningModel(Geneformer):
         freeze_layers: int,
         optimizer: Any,
         params: Mapping[str, Any],
-        scheduler: Mapping[str, Any] | None,
+        schedule: Mapping[str, Any],
     ) -> "FineTuningRecipe":
         from rankformer.tasks.recipes import FineTuningRecipe
         from rankformer.tasks.requirements import require_packages
@@ -240,48 +290,42 @@ class GeneformerFineTuningModel(Geneformer):
         takes = inspect.signature(optimizer).parameters
         if not any(each.kind == each.VAR_KEYWORD for each in takes.values()):
             _check_names("optimizer_params", params, [name for name in takes if name != "params"])
-        _check_names("lr_scheduler_params", scheduler or {}, ["name", "num_warmup_steps"])
         decay = takes.get("weight_decay")
         default = 0.0 if decay is None or decay.default is decay.empty else decay.default
-        scheduler = scheduler or {}
         return FineTuningRecipe(
             epochs=epochs,
             batch_size=self.config.batch_size,
             freeze_layers=freeze_layers,
             learning_rate=params["lr"],
             weight_decay=params.get("weight_decay", default),
-            schedule=scheduler.get("name", "constant_with_warmup"),
-            warmup_steps=scheduler.get("num_warmup_steps", 0),
+            schedule=schedule["name"],
+            warmup_steps=schedule.get("num_warmup_steps", 0),
             pooling=cast('Literal["cell", "cls"]', self.config.emb_mode),
             log_steps=10,
         )
 
-    def _batches(self, dataset: "Dataset", label: str) -> "tuple[LabelledBatches, Labels]":
+    def _batches(
+        self, dataset: "Dataset", head: "Head", *, is_new: bool = False
+    ) -> "tuple[LabelledBatches, Labels]":
         from rankformer.data.tokens import TokenizedCells
+        from rankformer.tasks.dataset_labels import read_dataset_labels
         from rankformer.tasks.finetuning_batches import LabelledBatches
+        from rankformer.tasks.labels import require_column
         from rankformer.tasks.tokenize import SavedTokens
         from rankformer.tasks.training_cells import TokenCells
 
         cells = TokenizedCells.from_dataset(dataset)
         cells.check_fits(self.vocabulary)
-        labels = self._labels(cells, label)
+        table = cells.table.drop_columns(["input_ids"]).to_pandas()
+        require_column(table, head.name, "label", "The dataset")
+        labels = read_dataset_labels(table[head.name], head, is_new=is_new)
         source = SavedTokens(Path("dataset"), cells, self.vocabulary)
         return LabelledBatches(TokenCells([source]), labels.truth[None]), labels
 
-    def _labels(self, cells: "TokenizedCells", name: str) -> "Labels":
-        from rankformer.tasks.labels import Labels, as_numbers, require_column
-
-        table = cells.table.drop_columns(["input_ids"]).to_pandas()
-        require_column(table, name, "label", "The dataset")
-        numbers = as_numbers(table[name], name)
-        head = self._describe_head()
-        if head.classes:
-            _check_classes(numbers, len(head.classes), name)
-        return Labels(head, numbers)
-
-    def _describe_head(self) -> "Head":
-        import torch
-
+    def _describe_head(self, label: str | None = None) -> "Head":
+        """What the head predicts: as it was trained or loaded, else by the number of outputs."""
+        if self._described is not None:
+            return replace(self._described, name=label or self._described.name)
         from rankformer.model.heads import Head
 
         device = next((each.device for each in self._head.parameters()), torch.device("cpu"))
@@ -289,8 +333,8 @@ class GeneformerFineTuningModel(Geneformer):
         with torch.no_grad():
             n_outputs = int(deepcopy(self._head).eval()(vectors).shape[1])
         if n_outputs == 1:
-            return Head("label")
-        return Head("label", tuple(map(str, range(n_outputs))))
+            return Head(label or "label")
+        return Head(label or "label", tuple(map(str, range(n_outputs))))
 
     def _loss(self, function: "Callable[..., Any] | None", *, is_regression: bool) -> "Loss":
         from rankformer.model.heads import cross_entropy, squared_error
@@ -316,12 +360,16 @@ def _check_names(argument: str, given: Mapping[str, Any], known: Sequence[str]) 
         )
 
 
-def _check_classes(truth: NDArray[np.float32], n_classes: int, name: str) -> None:
-    own: Sequence[float] = truth[~np.isnan(truth)].tolist()
-    odd = [value for value in own if value != int(value) or not 0 <= value < n_classes]
-    if odd:
+def _check_schedule(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a schedule, with its name."""
+    _check_names("lr_scheduler_params", given, ["name", "num_warmup_steps", "num_training_steps"])
+    name = given.get("name", "constant")
+    if name not in _SCHEDULES:
         raise SettingsError(
-            f"The label {name!r} holds {odd[0]:g}, and the head has {n_classes} outputs.",
-            f"Whole numbers from 0 to {n_classes - 1}.",
-            "Number the classes from 0, or correct output_size.",
+            f"lr_scheduler_params has the name {name!r}.",
+            f"One of {', '.join(_SCHEDULES)}.",
+            "Correct lr_scheduler_params.",
         )
+    if name == "constant":
+        return {"name": "constant_with_warmup", "num_warmup_steps": 0}
+    return {**given, "name": name}

@@ -19,6 +19,7 @@ from rankformer.vocabulary import Vocabulary
 logger = logging.getLogger(__name__)
 
 _NUMBERS_AS_CLASSES = 20
+_NAME_AS_CLASSES = "Name it as classes instead (--label), or name another column (--regress)."
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,8 +125,10 @@ def read_numbers(column: "pd.Series[Any]", name: str, *, weight: float = 1.0) ->
     return Labels(Head(name, (), weight), truth)
 
 
-def as_numbers(column: "pd.Series[Any]", name: str) -> NDArray[np.float32]:
-    """(n,) float32 of a column, NaN where it is missing or infinite.
+def as_numbers(
+    column: "pd.Series[Any]", name: str, *, fix: str = _NAME_AS_CLASSES
+) -> NDArray[np.float32]:
+    """(n,) float32 of a column, NaN where it is missing or infinite; `fix` is the advice.
 
     Raises
     ------
@@ -140,7 +143,7 @@ def as_numbers(column: "pd.Series[Any]", name: str) -> NDArray[np.float32]:
         raise SettingsError(
             f"The label {name!r} holds {odd.iloc[0]!r}.",
             "Numbers, to be predicted as such.",
-            "Name it as classes instead (--label), or name another column (--regress).",
+            fix,
         ) from error
     return np.where(np.isfinite(values), values, np.nan).astype(np.float32)
 

@@ -114,6 +114,8 @@ class PackedTrainer(Trainer):
         Called along the way.
     drop_last
         Leave out the last batch of an epoch where it is not full.
+    schedule_steps
+        Steps after which the schedule of the rate has run; those of the training unless given.
     **more
         Further arguments of the `Trainer`.
     """
@@ -128,6 +130,7 @@ class PackedTrainer(Trainer):
         measure: Measure | None,
         callbacks: Sequence[TrainerCallback],
         drop_last: bool = True,
+        schedule_steps: int | None = None,
         **more: Any,
     ) -> None:
         self._identity = _Identity(len(draws))
@@ -138,6 +141,11 @@ class PackedTrainer(Trainer):
         self.remove_callback(PrinterCallback)
         self._draws, self._make_batch = draws, make_batch
         self._measure, self._drop_last = measure, drop_last
+        self._schedule_steps = schedule_steps
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The schedule of the rate, which may be longer or shorter than the training."""
+        return super().create_scheduler(self._schedule_steps or num_training_steps, optimizer)
 
     def train_from(self, last: Path | None) -> None:
         """Train from the beginning, or go on from a checkpoint.
