@@ -2,6 +2,7 @@
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 from sklearn.metrics import log_loss, roc_auc_score
@@ -39,6 +40,23 @@ def test_confusion_and_classes_by_hand(evaluation):
     assert figures["accuracy"] == pytest.approx(4 / 6)
     assert figures["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
     assert figures["macro_f1"] == pytest.approx((4 / 5 + 1 / 2 + 2 / 3) / 3)
+
+
+def test_cells_are_whole_numbers_where_no_prediction_is_right(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    true = ["A"] * 124 + ["B"] * 76
+    obs = pd.DataFrame({"type": true, "guess": ["B"] * 124 + ["A"] * 76},
+                       index=[f"cell{i}" for i in range(200)])  # fmt: skip
+    ad.AnnData(csr_matrix(np.ones((200, 2))), obs=obs).write_h5ad(tmp_path / "a.h5ad")
+    status, shown, said = command(
+        "evaluate", tmp_path / "a.h5ad", "--predicted", "guess", "--label", "type",
+        "-o", tmp_path / "figures",
+    )  # fmt: skip
+    assert status == 0, said
+    assert shown.count(" 124") == shown.count(" 76") == 1
+    assert "124.0" not in shown
+    table = pd.read_csv(tmp_path / "figures" / "per_class.csv")
+    assert table["n_cells"].dtype == np.int64
 
 
 def test_probabilities_as_scikit_learn_scores_them():

@@ -336,7 +336,8 @@ def _tell_classes(
     return pd.DataFrame(
         {
             "method": method, "class": classes, "precision": precision, "recall": recall, "f1": f1,
-            "n_cells": n_cells,
+            # scikit-learn counts in floats where no prediction is right.
+            "n_cells": n_cells.astype(np.int64),
         }
     )  # fmt: skip
 
