@@ -360,6 +360,28 @@ SOURCES = {
         lambda p: edited(p, replace("X/indices", lambda x: assign(x, 2, 60)), "csc"),
         "column 0 has a value in row 60, outside its 60 rows",
     ),
+    "indices lost to zeros": (
+        lambda p: edited(p, replace("X/indices", lambda x: assign(x, slice(-4, None), 0))),
+        "row 59 has more than one value in column 0",
+    ),
+    "indices lost to zeros, by columns": (
+        lambda p: edited(p, replace("X/indices", lambda x: assign(x, slice(-4, None), 0)), "csc"),
+        "row 0 has more than one value in column 39",
+    ),
+    "indices lost to zeros, 10x": (
+        lambda p: edited_tenx(p, replace("matrix/indices", lambda x: assign(x, slice(2), 7))),
+        "row 0 has more than one value in column 7",
+    ),
+    "indices lost to zeros, zarr": (
+        lambda p: edited_zarr(p, "indices", lambda x: assign(x, slice(2), 7)),
+        "row 0 has more than one value in column 7",
+    ),
+    "indices lost to zeros, backed": (
+        lambda p: ad.read_h5ad(
+            edited(p, replace("X/indices", lambda x: assign(x, slice(2), 7))), backed="r"
+        ),
+        "row 0 has more than one value in column 7",
+    ),
     "an unknown encoding": (
         lambda p: edited(p, lambda g: g["X"].attrs.update({"encoding-type": "coo_matrix"})),
         "'coo_matrix'",

@@ -181,16 +181,30 @@ def test_any_chunk_size_of_any_shape(n_rows, layout, data):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_duplicates_and_explicit_zeros_on_disk(tmp_path, dtype):
-    """Explicit zeros go, duplicates are summed (also beyond the type), variables ascend."""
+def test_zeros_and_any_order_on_disk(tmp_path, dtype):
+    """Explicit zeros go, variables ascend."""
     file = tmp_path / "cells.h5ad"
     ad.AnnData(sp.csr_matrix(np.array([[0, 1, 1, 1], [1, 0, 0, 1]], dtype))).write_h5ad(file)
     with h5py.File(file, "a") as group:
         group["X/data"][:] = np.array([200, 100, 0, 7, 5], dtype)
-        group["X/indices"][:] = [2, 2, 1, 3, 0]
+        group["X/indices"][:] = [2, 0, 1, 3, 0]
     found = read_all(file, n_rows=2)
-    np.testing.assert_array_equal(found.data, [300, 5, 7])
-    np.testing.assert_array_equal(found.indices, [2, 0, 3])
+    np.testing.assert_array_equal(found.data, [100, 200, 5, 7])
+    np.testing.assert_array_equal(found.indices, [0, 2, 0, 3])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("layout", [sp.csr_matrix, sp.csc_matrix])
+def test_values_of_one_variable_are_summed_in_memory(layout, dtype):
+    """Also beyond the type; as scipy itself sees them."""
+    rows, columns = np.array([0, 0, 0, 1, 1]), np.array([2, 2, 1, 3, 0])
+    values = np.array([200, 100, 2, 7, 5], dtype)
+    inner, outer = (columns, rows) if layout is sp.csr_matrix else (rows, columns)
+    order = np.argsort(outer, kind="stable")
+    starts = np.searchsorted(outer[order], np.arange(outer.max() + 2))
+    x = layout((values[order], inner[order], starts), shape=(2, 4))
+    found = read_all(ad.AnnData(x), n_rows=2)
+    assert found.toarray().tolist() == [[0, 2, 300, 0], [5, 0, 0, 7]]
 
 
 @pytest.mark.parametrize("kept", [slice(0, 60), slice(0, 15)], ids=["empty cells", "none empty"])

@@ -20,6 +20,7 @@ from rankformer.data.row_matrices import (
     check_indices,
     index_dtype,
     read_indptr,
+    refuse_repeats,
 )
 from rankformer.data.spilled_rows import Entries, spill_rows
 
@@ -38,19 +39,32 @@ class CompressedColumns(RowMatrix):
         (n_vars + 1,) where each column begins.
     shape
         (n_cells, n_vars).
+    may_repeat
+        False refuses rows with several values of one variable.
     """
 
     layout = "csc"
 
-    def __init__(self, data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        data: Any,
+        indices: Any,
+        indptr: Any,
+        shape: tuple[int, int],
+        *,
+        may_repeat: bool = True,
+    ) -> None:
         self.shape = shape
         self.dtype = np.dtype(data.dtype)
-        self._data, self._indices = data, indices
+        self._data, self._indices, self._may_repeat = data, indices, may_repeat
         self._indptr = read_indptr(indptr, "column", shape[1], data.shape[0], indices.shape[0])
         check_index_type(indices, "rows")
 
     def rows(self, start: int, stop: int) -> csr_matrix:
-        return self._by_rows.rows(start, stop)
+        rows = self._by_rows.rows(start, stop)
+        if not self._may_repeat:
+            refuse_repeats(rows, start)
+        return rows
 
     def sample(self, index: NDArray[np.int64]) -> csr_matrix:
         """The rows at `index`, in one pass over the values where they would not fit in memory."""

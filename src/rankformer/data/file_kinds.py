@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import h5py
 
+from rankformer.data.row_matrices import REPEATED
 from rankformer.data.tenx import find_matrix_files, holds_tenx, is_beside_matrix
 from rankformer.errors import CountsError, MissingFileError, RankformerError
 
@@ -199,6 +200,11 @@ def _advise(name: str, reason: str) -> str:
         return "Pass a CSR or CSC matrix of scipy or an array of numpy, of integers or floats."
     if "filter" in reason or "plugin" in reason:
         return "Its compression needs a plugin: pip install hdf5plugin."
+    if REPEATED in reason:
+        return (
+            "Copy or download the file again; where their sum is meant: adata = "
+            "anndata.read_h5ad(path), adata.X.sum_duplicates(), adata.write_h5ad(...)."
+        )
     return "Copy or download the file again, or open and save it with anndata."
 
 

@@ -9,6 +9,7 @@ from scipy.sparse import csr_matrix, issparse, vstack
 
 from rankformer.data.inflated_array import inflate_with_threads
 
+REPEATED = "more than one value"
 _DENSE_BLOCK_BYTES = 64 << 20
 
 
@@ -69,14 +70,24 @@ class CompressedRows(RowMatrix):
         (n_cells + 1,) where each row begins; read whole, 8 bytes a cell.
     shape
         (n_cells, n_vars).
+    may_repeat
+        False refuses rows with several values of one variable, and sorts rows in place.
     """
 
     layout = "csr"
 
-    def __init__(self, data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        data: Any,
+        indices: Any,
+        indptr: Any,
+        shape: tuple[int, int],
+        *,
+        may_repeat: bool = True,
+    ) -> None:
         self.shape = shape
         self.dtype = np.dtype(data.dtype)
-        self._data, self._indices = data, indices
+        self._data, self._indices, self._may_repeat = data, indices, may_repeat
         self._indptr = read_indptr(indptr, "row", shape[0], data.shape[0], indices.shape[0])
         check_index_type(indices, "columns")
 
@@ -90,6 +101,8 @@ class CompressedRows(RowMatrix):
         rows = csr_matrix((stop - start, self.shape[1]), dtype=values.dtype)
         rows.data, rows.indices = values, indices
         rows.indptr = (indptr - first).astype(index_dtype(last - first), copy=False)
+        if not self._may_repeat:
+            refuse_repeats(rows, start)
         return rows
 
     def row_sizes(self) -> NDArray[np.int64]:
@@ -276,6 +289,30 @@ def check_indices(
         f"{line} {place:,} has a value in {other} {int(indices[entry]):,}, outside its "
         f"{n_positions:,} {other}s"
     )
+
+
+def refuse_repeats(rows: csr_matrix, first: int) -> None:
+    """Sort each row by variable, in place; a ValueError where one has several values of a variable.
+
+    Where indices on disk were lost, they are read as zeros, or as others that are there already.
+
+    Parameters
+    ----------
+    rows
+        Rows whose memory is no one else's.
+    first
+        The number of the first of them.
+    """
+    if rows.has_canonical_format:
+        return
+    rows.sort_indices()
+    again = np.flatnonzero(rows.indices[1:] == rows.indices[:-1]) + 1
+    # Where a row begins, the value before is of another row.
+    again = again[~np.isin(again, rows.indptr)]
+    if again.size:
+        row = first + int(np.searchsorted(rows.indptr, again[0], side="right")) - 1
+        raise ValueError(f"row {row:,} has {REPEATED} in column {int(rows.indices[again[0]]):,}")
+    rows.has_canonical_format = True
 
 
 def _check_whole_numbers(dtype: np.dtype[Any], what: str) -> None:

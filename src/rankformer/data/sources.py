@@ -223,10 +223,10 @@ def open_zarr(path: Path) -> Any:
 def _open_mudata(path: Path, resources: ExitStack) -> OpenSource:
     file = resources.enter_context(h5py.File(path, "r"))
     name = choose_table(list(file["mod"]), f"{path} holds", "")
-    opened = _open_anndata(read_elem(file[f"mod/{name}"]))
+    opened = _open_group(path, file[f"mod/{name}"])
     # Without a path, as nothing is added to a file of several tables.
-    opened.name = str(path)
-    opened.note = f"The modality {name} of a MuData file was read, whole."
+    opened.path = None
+    opened.note = f"The modality {name} of a MuData file is read."
     return opened
 
 
@@ -319,9 +319,8 @@ def _as_compressed(group: Any) -> RowMatrix:
         raise ValueError(f"it has the encoding {encoding!r}, not csr_matrix, csc_matrix or array")
     for name in ("data", "indices"):
         _check_whole(group[name], name)
-    return _COMPRESSED[layout](
-        group["data"], group["indices"], group["indptr"], (int(shape[0]), int(shape[1]))
-    )
+    arrays = (group["data"], group["indices"], group["indptr"])
+    return _COMPRESSED[layout](*arrays, (int(shape[0]), int(shape[1])), may_repeat=False)
 
 
 def _check_whole(array: Any, name: str) -> None:
@@ -333,7 +332,7 @@ def _check_whole(array: Any, name: str) -> None:
         raise ValueError(f"{missing:,} of the {array.nchunks:,} chunks of {name} are missing")
 
 
-_COMPRESSED: Mapping[str, Callable[[Any, Any, Any, tuple[int, int]], RowMatrix]] = {
+_COMPRESSED: Mapping[str, Callable[..., RowMatrix]] = {
     "csr": CompressedRows,
     "csc": CompressedColumns,
 }

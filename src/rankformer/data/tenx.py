@@ -60,7 +60,8 @@ def read_tenx_h5(file: Mapping[str, Any], name: str) -> TenxMatrix:
     n_features, n_cells = (int(length) for length in group["shape"][:])
     # Columns are cells: what is CSC for features by cells is CSR for cells by features.
     shape = (n_cells, n_features)
-    matrix = CompressedRows(group["data"], group["indices"], group["indptr"], shape)
+    arrays = (group["data"], group["indices"], group["indptr"])
+    matrix = CompressedRows(*arrays, shape, may_repeat=False)
     return _keep_genes(matrix, _texts(group["barcodes"]), _read_features(group), name)
 
 
