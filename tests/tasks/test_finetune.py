@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from scipy.sparse import csr_matrix
+from scipy.special import log_softmax
 from sklearn.metrics import f1_score
 from sklearn.utils.class_weight import compute_class_weight
 from tests.conftest import save_small_checkpoint, small_vocabulary
@@ -238,6 +239,52 @@ def test_the_last_epoch_is_judged_once(cells, model, tmp_path):
     finetune([cells], tmp_path / "tuned", model, TASK, replace(SETTINGS, recipe=recipe))
     log = json.loads((tmp_path / "tuned" / "training.json").read_text())["log"]
     assert [entry["epoch"] for entry in log if "eval_loss" in entry] == [1, 2]
+
+
+@pytest.mark.parametrize(("warmup_steps", "peak"), [(500, 6), (3, 3)])
+def test_the_warm_up_ends_within_a_tenth_of_the_steps(cells, model, tmp_path, warmup_steps, peak):
+    recipe = replace(RECIPE, max_steps=60, batch_size=4, warmup_steps=warmup_steps)
+    finetune([cells], tmp_path / "tuned", model, TASK, replace(SETTINGS, recipe=recipe))
+    log = json.loads((tmp_path / "tuned" / "training.json").read_text())["log"]
+    rates = [entry["learning_rate"] for entry in log if "learning_rate" in entry]
+    # The rate of each step is told after it, so the first is 0.
+    assert int(np.argmax(rates)) == peak
+    assert max(rates) == pytest.approx(recipe.learning_rate)
+
+
+def test_probabilities_are_calibrated_on_the_validation_part_alone(cells, model, tmp_path):
+    """The temperature makes the validation part likeliest; of the test part it is told nothing.
+
+    Labels are drawn by chance in the donors that are validated on, and true in the others.
+    """
+    adata, plan = ad.read_h5ad(cells), SplitPlan(validation_share=0.2, test_share=0.4)
+    material = gather_material(gather_training_cells(open_sources([adata], model.vocabulary)), TASK)
+    (split,) = material.splits(plan)
+    validated = adata.obs["donor"].iloc[material.cells_of(split.validation)].unique()
+    drawn = np.random.default_rng(1).choice(["T", "B"], adata.n_obs)
+    is_drawn = adata.obs["donor"].isin(validated) & adata.obs["kind"].notna()
+    adata.obs["kind"] = np.where(is_drawn, drawn, adata.obs["kind"])
+    tuned = finetune([adata], tmp_path / "tuned", model, TASK, replace(SETTINGS, plan=plan))
+    predictions = pd.read_parquet(tmp_path / "tuned" / "predictions.parquet")
+    temperature = tuned.heads[0].temperature
+    best = {
+        part: likeliest_temperature(own, temperature) for part, own in predictions.groupby("part")
+    }
+    assert temperature == pytest.approx(best["validation"], rel=0.02)
+    assert temperature > 1.5 * best["test"]
+
+
+def likeliest_temperature(predictions, temperature):
+    """Over a grid: where labels, a share of 1 / (n + 2) of each given to all, are likeliest."""
+    classes = ["B", "T"]
+    shares = predictions[[f"predicted_kind_probability_{name}" for name in classes]].to_numpy()
+    logits = np.log(shares) * temperature
+    spread = 1 / (len(shares) + 2)
+    target = np.eye(2)[[classes.index(name) for name in predictions["true_kind"]]]
+    target = (1 - spread) * target + spread / 2
+    grid = np.exp(np.linspace(np.log(0.05), np.log(20), 2000))
+    losses = [-(target * log_softmax(logits / each, axis=1)).sum() for each in grid]
+    return grid[int(np.argmin(losses))]
 
 
 @pytest.mark.parametrize(("resume", "sentence"), [(False, "exists already"), (True, "complete")])
