@@ -592,3 +592,15 @@ def test_names_of_pyensembl_come_after_all_others(blood):
         assert resolver.resolve(name)[:2] == (TP53, GeneRule.PYENSEMBL)
     for name in ("OLDNAME", "OTHER"):
         assert resolver.resolve(name).fate == GeneFate.UNKNOWN
+
+
+def test_symbols_that_differ_by_case_alone_are_not_guessed_between():
+    genes = (TP53, GAPDH, B2M)
+    tokens = {"<pad>": 0, "<mask>": 1, **{gene: i for i, gene in enumerate(genes, 2)}}
+    symbols = {"Twin1": TP53, "TWIN1": GAPDH, "ONE": B2M}
+    vocabulary = Vocabulary.from_tables(tokens, dict.fromkeys(genes, 1.0), symbols=symbols)
+    resolver = GeneResolver(vocabulary)
+    assert resolver.resolve("Twin1").ensembl_id == TP53
+    assert resolver.resolve("TWIN1").ensembl_id == GAPDH
+    assert resolver.resolve("tWIN1").fate == GeneFate.AMBIGUOUS
+    assert resolver.resolve("oNE").ensembl_id == B2M

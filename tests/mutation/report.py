@@ -22,7 +22,10 @@ ROOT = Path(__file__).resolve().parents[2]
 SURVIVORS = Path(__file__).with_name("survivors.toml")
 PAGE = ROOT / "docs" / "developing.md"
 BEGINNING, END = "<!-- mutants: written by tests/mutation/report.py -->\n", "<!-- /mutants -->\n"
-HEAD = "| module | mutants | noticed | share | survivors: all, named |\n|---|---|---|---|---|\n"
+HEAD = (
+    "| module | mutants | tried | noticed | share | survivors | of these named |\n"
+    "|---|---|---|---|---|---|---|\n"
+)
 LEAST_SHARE = 0.9
 UNNOTICED = ("survived", "no tests", "suspicious")
 
@@ -87,16 +90,20 @@ def sort_survivors(
 
 
 def table(mutants: Iterable[Mutant], named: Iterable[Mutant]) -> str:
-    """A row a module, and one for all, as Markdown."""
-    checked = [mutant for mutant in mutants if mutant.status != "not checked"]
-    all_of = Counter(mutant.module for mutant in checked)
-    alive_of = Counter(mutant.module for mutant in checked if mutant.status in UNNOTICED)
+    """A row a module, and one for all, as Markdown; of a sample it says of how many."""
+    all_of, run_of, alive_of = Counter[str](), Counter[str](), Counter[str]()
+    for mutant in mutants:
+        all_of[mutant.module] += 1
+        run_of[mutant.module] += mutant.status != "not checked"
+        alive_of[mutant.module] += mutant.status in UNNOTICED
     named_of = Counter(mutant.module for mutant in named)
-    rows = [(f"`{each}`", all_of[each], alive_of[each], named_of[each]) for each in sorted(all_of)]
-    rows.append(("**all**", all_of.total(), alive_of.total(), named_of.total()))
+    counters = all_of, run_of, alive_of, named_of
+    rows = [(f"`{each}`", *(counter[each] for counter in counters)) for each in sorted(all_of)]
+    rows.append(("**all**", *(counter.total() for counter in counters)))
     return HEAD + "".join(
-        f"| {name} | {n:,} | {n - alive:,} | {(n - alive) / max(n, 1):.1%} | {alive}, {why} |\n"
-        for name, n, alive, why in rows
+        f"| {name} | {n:,} | {n_run:,} | {n_run - alive:,} | {(n_run - alive) / max(n_run, 1):.1%} "
+        f"| {alive} | {why} |\n"
+        for name, n, n_run, alive, why in rows
     )
 
 

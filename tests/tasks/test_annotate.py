@@ -165,6 +165,10 @@ def test_divided_votes_are_unknown_below_the_share_asked_for():
         (strict.values == "unknown")[near], (lenient.probability < 0.9)[near]
     )
     np.testing.assert_array_equal(strict.further["best"], lenient.further["best"])
+    divided = np.flatnonzero(near)[np.argmin(lenient.probability[near])]
+    just = float(lenient.probability[divided])
+    enough = transfer(reference, query, distance_quantile=1, min_share=just)
+    assert enough.values[divided] == lenient.values[divided] != "unknown"
 
 
 @pytest.fixture

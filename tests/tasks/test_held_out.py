@@ -26,6 +26,23 @@ def test_cells(rows, share, seed):
     assert abs(len(held_out) - share * len(rows)) <= 1
 
 
+def test_at_least_one_cell_where_any_is_asked_for():
+    rows = np.arange(10)
+    assert [len(hold_out_cells(rows, share, 0)[1]) for share in (0, 1e-9, 0.04, 1)] == [0, 1, 1, 9]
+
+
+def test_the_seed_decides_which_cells():
+    first, same, other = (
+        hold_out_cells(np.arange(100), 0.2, seed)[1].tolist() for seed in (0, 0, 1)
+    )
+    assert first == same != other
+
+
+def test_one_group_is_always_left_to_train_on():
+    trained, held_out = hold_out_groups(np.arange(20), donors_of([10, 10]), 0.95, seed=0)
+    assert (len(trained), len(held_out)) == (10, 10)
+
+
 def test_groups_stay_whole():
     rng = np.random.default_rng(0)
     rows = np.arange(0, 2000, 2)
@@ -79,5 +96,6 @@ def test_groups_that_cannot_be_split():
     rows = np.arange(6)
     with pytest.raises(SettingsError, match="1 group"):
         hold_out_groups(rows, pd.Series(["a"] * 6, name="donor"), 0.1, seed=0)
-    with pytest.raises(SettingsError, match="1 of 6 cells have no donor"):
+    with pytest.raises(SettingsError, match="1 of 6 cells have no donor") as error:
         hold_out_groups(rows, pd.Series(["a", None, "b", "a", "b", "c"], name="donor"), 0.1, seed=0)
+    assert "(--held-out-by)" in error.value.fix

@@ -76,6 +76,16 @@ def test_a_copy_of_the_input_has_all_that_was_there(suffix, small_adata, embeddi
     assert adata.obs["cell_type"].tolist() == small_adata.obs["cell_type"].tolist()
 
 
+def test_reasons_of_an_earlier_run_go_where_all_cells_have_a_vector(
+    small_adata, embeddings, tmp_path
+):
+    small_adata.obs["X_geneformer_missing"] = "of an earlier run"
+    small_adata.write_h5ad(tmp_path / "cells.h5ad")
+    whole = replace(embeddings, missing=np.full(30, None, dtype=object))
+    write_cell_vectors(tmp_path / "out.h5ad", whole, copy_of=tmp_path / "cells.h5ad")
+    assert ad.read_h5ad(tmp_path / "out.h5ad").obs.columns.tolist() == ["cell_type"]
+
+
 def test_without_an_input_there_is_obs_alone(embeddings, tmp_path):
     write_cell_vectors(tmp_path / "out.h5ad", embeddings)
     adata = ad.read_h5ad(tmp_path / "out.h5ad")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers import TrainerCallback
 
 from rankformer.errors import OutputError, SettingsError
 from rankformer.tasks.packed_trainer import (
@@ -35,7 +36,7 @@ def arguments_of(folder, recipe=RECIPE, **settings):
 
 
 def test_each_setting_of_a_recipe_reaches_the_trainer(tmp_path):
-    found = arguments_of(tmp_path, n_workers=0)
+    found = arguments_of(tmp_path, n_workers=2)
     expected = {
         "output_dir": str(tmp_path), "num_train_epochs": 2.5, "max_steps": 7,
         "per_device_train_batch_size": 3, "gradient_accumulation_steps": 2, "learning_rate": 0.03,
@@ -43,7 +44,7 @@ def test_each_setting_of_a_recipe_reaches_the_trainer(tmp_path):
         "max_grad_norm": 0.7, "save_steps": 11, "eval_steps": 13, "logging_steps": 17, "seed": 19,
         "save_strategy": "steps", "eval_strategy": "steps", "logging_strategy": "steps",
         "save_total_limit": 2, "load_best_model_at_end": False, "disable_tqdm": True,
-        "remove_unused_columns": False, "dataloader_num_workers": 0, "bf16": False, "fp16": False,
+        "remove_unused_columns": False, "dataloader_num_workers": 2, "bf16": False, "fp16": False,
         "use_cpu": True, "dataloader_pin_memory": False, "report_to": ["tensorboard"],
         "ddp_backend": None, "ddp_find_unused_parameters": False,
     }  # fmt: skip
@@ -205,11 +206,25 @@ def test_what_was_not_judged_is_judged_at_the_end(tmp_path):
         measured.append(module.w.item())
         return {"loss": 0.5}
 
-    trainer = trainer_of(tmp_path, replace(PLAIN, max_steps=3, evaluate_steps=2), measure)
+    settings = {"evaluates": False}
+    trainer = trainer_of(tmp_path, replace(PLAIN, max_steps=3), measure, arguments=settings)
     trainer.train_from(None)
-    trainer.evaluate_at_the_end()
-    assert len(measured) == 2
-    assert measured[1] == trainer.model.w.item() != measured[0]
+    assert not measured
+    for _ in range(2):
+        trainer.evaluate_at_the_end()
+        assert measured == [trainer.model.w.item()]
+
+
+def test_callbacks_are_given_what_was_measured(tmp_path):
+    given = []
+
+    class Listener(TrainerCallback):
+        def on_evaluate(self, args, state, control, metrics, **_):
+            given.append((args.output_dir, state.global_step, metrics["eval_loss"]))
+
+    trainer = trainer_of(tmp_path, PLAIN, lambda module: {"loss": 0.5}, [Listener()])
+    trainer.evaluate()
+    assert given == [(str(tmp_path), 0, 0.5)]
 
 
 def test_without_anything_held_out_nothing_is_measured(tmp_path):

@@ -54,6 +54,7 @@ def test_settings_within_bounds_and_beyond(kind, name, value, is_right):
     option = "--" + name.replace("_", "-")
     assert repr(value) in error.value.found
     assert name in error.value.fix
+    assert error.value.expected
     assert option in error.value.fix
 
 
