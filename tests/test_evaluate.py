@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix
 from sklearn.metrics import f1_score
 
 import rankformer
+from rankformer.errors import SettingsError
 from rankformer.show.evaluation_folder import write_classifier
 from rankformer.show.evaluation_plots import draw_classifiers, draw_confusion
 
@@ -136,3 +137,14 @@ def test_pictures_are_pictures(of_many_classes, tmp_path):
         pixels = matplotlib.image.imread(picture)
         assert min(pixels.shape[:2]) > 300
         assert pixels[..., :3].min() < 0.5  # something is drawn
+
+
+def test_predictions_with_other_names_are_no_zero_but_an_error(path):
+    adata = ad.read_h5ad(path)
+    adata.obs["guess"] = adata.obs["guess"].astype(str).map({"B": "B cell", "T": "T cell"})
+    with pytest.raises(SettingsError) as raised:
+        rankformer.evaluate_predictions(adata, "guess", label="cell_type", baseline=False)
+    assert all(name in raised.value.found for name in ("B cell, T cell", "B, T"))
+    # One name that both have is enough: the others may be kinds that the method did not know.
+    adata.obs["guess"] = adata.obs["guess"].where(adata.obs["cell_type"] == "T", "B")
+    rankformer.evaluate_predictions(adata, "guess", label="cell_type", baseline=False)

@@ -1,5 +1,8 @@
 """scanpy's manner: results in obsm, obs and uns, fit for scanpy's next step."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import scanpy as sc
@@ -83,3 +86,18 @@ def test_modes(tmp_path, small_adata):
         rankformer.tl.embed(small_adata, model=v1, mode="cls")
     with pytest.raises(SettingsError, match="'gene'"):
         rankformer.tl.embed(small_adata, model=v2, mode="gene")
+
+
+def test_warnings_are_seen_without_logging_set_up(checkpoint_folder, tmp_path, small_adata):
+    """And what else is logged is not: as docs/logging.md says."""
+    small_adata.X = np.where(np.arange(30)[:, None] == 3, 0, small_adata.X.toarray())
+    small_adata.write_h5ad(tmp_path / "cells.h5ad")
+    code = (
+        "import anndata, rankformer, sys\n"
+        "rankformer.tl.embed(anndata.read_h5ad(sys.argv[1]), model=sys.argv[2])\n"
+    )
+    arguments = [sys.executable, "-c", code, tmp_path / "cells.h5ad", checkpoint_folder]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert "1 of 30 cells have no embedding: no counts in genes of the vocabulary" in done.stderr
+    assert "Genes by" not in done.stderr
+    assert done.stdout == ""

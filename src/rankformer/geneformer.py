@@ -152,7 +152,10 @@ class Geneformer:
             Cells by genes.
         gene_names
             Where the identifiers are: ``"index"``, or a column of ``var``. Ensembl ids, symbols
-            and aliases are recognised, mixed too.
+            and aliases are recognised, mixed too. As in Helical, the index is taken unless another
+            column is named, while `tl.embed` looks for the best one: where the index holds symbols
+            and a column Ensembl ids, the two may differ in the genes of some cells. Pass
+            ``gene_names="ensembl_id"`` for the same tokens. Which was taken is logged.
         output_path
             A folder to save the dataset to as well.
         use_raw_counts

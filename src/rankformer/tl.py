@@ -72,7 +72,9 @@ def embed(
     layer, use_raw, undo_log1p, check
         Where the counts lie, and what is allowed of them; see `ReadingOptions`.
     gene_ids, gene_table, pyensembl_genome, min_recognised
-        Where gene identifiers lie, and how they are mapped; see `ReadingOptions`.
+        Where gene identifiers lie, and how they are mapped; see `ReadingOptions`. The best of
+        index and columns is taken unless named, and logged; `Geneformer.process_data` takes the
+        index.
     n_threads, chunk_cells
         How cells are read; see `ReadingOptions`.
 

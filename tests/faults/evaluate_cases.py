@@ -95,7 +95,7 @@ CASES = (
     ),
     BadInput(
         "`--classifier` with `--group`", write,
-        ("--group was given with --classifier", "Leave it out"),
+        ("--classifier is to be evaluated", "--group has no bearing", "Leave --group out"),
         f"{CLASSIFIER} model --group donor",
     ),
     BadInput(
@@ -175,7 +175,7 @@ CASES = (
     ),
     BadInput(
         "`--batch` with predictions", with_guess,
-        ("--batch was given with --predicted", "Leave it out"),
+        ("--predicted is to be evaluated", "--batch has no bearing", "Leave --batch out"),
         f"{PREDICTED} --batch cell_type",
     ),
     BadInput(

@@ -104,3 +104,15 @@ def test_a_table_without_the_column(genes, gene, label):
     vocabulary, table = genes
     with pytest.raises(SettingsError, match="table of genes has no column"):
         read_gene_labels(table, vocabulary, gene=gene, label=label)
+
+
+def test_many_numbers_as_classes_are_told_with_what_learns_numbers(caplog):
+    """109 ages of 2,000 cells are no 109 kinds of cells; 20 clusters are."""
+    ages = pd.Series(np.arange(2_000) % 109)
+    assert len(read_classes(ages, "age").head.classes) == 109
+    assert "109 different numbers" in caplog.text
+    assert "--regress age" in caplog.text
+    caplog.clear()
+    read_classes(pd.Series(np.arange(2_000) % 20), "cluster")
+    read_classes(pd.Series(np.arange(2_000) % 109).astype(str), "kind")
+    assert not caplog.text

@@ -143,7 +143,7 @@ def _check_what(what: Mapping[str, Any], of_embeddings: Mapping[str, Any]) -> No
     unread = [name for name, value in of_embeddings.items() if value]
     if given != ["--key"] and unread:
         raise SettingsError(
-            f"{' and '.join(unread)} was given with {given[0]}.",
-            f"An option that bears on {given[0]}.",
-            "Leave it out.",
+            f"{given[0]} is to be evaluated, on which {' and '.join(unread)} has no bearing.",
+            f"Options that are read with {given[0]}.",
+            f"Leave {' and '.join(unread)} out.",
         )

@@ -15,7 +15,12 @@ from rankformer.tasks.classifier_report import (
     Predictions,
     report_predictions,
 )
-from rankformer.tasks.evaluation_cells import EvaluationCells, WhatToRead, gather_evaluation_cells
+from rankformer.tasks.evaluation_cells import (
+    EvaluationCells,
+    WhatToRead,
+    gather_evaluation_cells,
+    list_names,
+)
 from rankformer.tasks.evaluation_folds import draw_folds
 from rankformer.tasks.expression_baselines import fit_baseline
 from rankformer.tasks.requirements import require_packages
@@ -84,6 +89,7 @@ def evaluate_predictions(
     cells = gather_evaluation_cells(source, what, options)
     true = np.array(cells.classes)[cells.codes]
     methods = {predicted: _read_predictions(cells, predicted)}
+    _check_overlap(cells.classes, methods[predicted].labels, label, predicted)
     notes: tuple[str, ...] = ()
     if baseline:
         methods[LOGISTIC] = _predict_by_baseline(cells, label, n_folds)
@@ -114,6 +120,21 @@ def _read_predictions(cells: EvaluationCells, predicted: str) -> Predictions:
     if confidence is None:
         confidence = probabilities.max(axis=1).astype(np.float64)
     return Predictions(labels, confidence, probabilities.astype(np.float64), classes, uncertain)
+
+
+def _check_overlap(
+    classes: Sequence[str], said: NDArray[np.str_], label: str, predicted: str
+) -> None:
+    """Refuse predictions of which none can be right, as the names are others."""
+    own = sorted(set(said.tolist()))
+    if set(own).isdisjoint(classes):
+        raise SettingsError(
+            f"No label in obs[{predicted!r}] is one of obs[{label!r}]: the predicted ones are "
+            f"{list_names(own)}; the true ones {list_names(classes)}.",
+            "The same names for the same kinds of cells in both columns.",
+            f"Rename the labels of one of them, such as adata.obs[{predicted!r}].replace({{…}}), "
+            "or name other columns (--predicted, --label).",
+        )
 
 
 def _read_confidence(column: "pd.Series[Any]", name: str) -> NDArray[np.float64]:

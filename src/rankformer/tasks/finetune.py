@@ -31,7 +31,7 @@ from rankformer.tasks.finetuning_material import (
 from rankformer.tasks.finetuning_result import FinishedModel, finish, write_finished
 from rankformer.tasks.model_card import describe_data, describe_training
 from rankformer.tasks.processes import is_first_process, wait_for
-from rankformer.tasks.recipes import SEARCHED, FineTuningRecipe
+from rankformer.tasks.recipes import BACKENDS, SEARCHED, FineTuningRecipe
 from rankformer.tasks.requirements import require_packages
 from rankformer.tasks.splits import PARTS, PartSplit, SplitPlan
 from rankformer.tasks.tokenize import ReadingOptions, Sources, open_sources
@@ -189,7 +189,8 @@ def search_recipe(
     """
     check_searched(settings)
     model = Checkpoint.open(model)
-    require_packages(backend, extra="search")
+    if backend in BACKENDS:
+        require_packages(backend, extra="search")
     from rankformer.tasks.recipe_search import search_with_trainer
 
     with _opened(sources, model, task, settings) as (material, _):

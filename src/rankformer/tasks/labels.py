@@ -100,6 +100,12 @@ def read_classes(
             f"Classes: at most {_NUMBERS_AS_CLASSES}, or half as many as rows.",
             "Name another column; numbers of cells are learned as such with regress (--regress).",
         )
+    if is_numeric and len(classes) > _NUMBERS_AS_CLASSES:
+        logger.warning(
+            "The label %r holds %s different numbers, which are learned as so many classes without "
+            "an order. To learn numbers as such, name it as numbers (--regress %s).",
+            name, f"{len(classes):,}", name,
+        )  # fmt: skip
     codes = texts.map({each: code for code, each in enumerate(classes)})
     truth = codes.to_numpy(np.float32, na_value=np.nan)
     _tell_unlabelled(name, truth)

@@ -20,7 +20,7 @@ from rankformer.tasks.finetuning_trainer import (
 )
 from rankformer.tasks.packed_trainer import training_arguments
 from rankformer.tasks.processes import is_distributed
-from rankformer.tasks.recipes import FineTuningRecipe
+from rankformer.tasks.recipes import BACKENDS, FineTuningRecipe
 from rankformer.tasks.splits import PartSplit
 from rankformer.tasks.training_cells import tokens_in_memory
 
@@ -40,7 +40,7 @@ def search_with_trainer(
     backend: str,
 ) -> FineTuningRecipe:
     """The recipe with the least loss on the validation part; see `search_recipe`."""
-    if n_trials < 1 or backend not in ("optuna", "ray"):
+    if n_trials < 1 or backend not in BACKENDS:
         raise SettingsError(
             f"{n_trials} trials with {backend!r} were asked for.",
             'At least one, with "optuna" or "ray".',

@@ -14,6 +14,8 @@ Objective = Literal["mlm", "mlm+contrastive"]
 LORA_ALPHA = 16
 # Settings that a search decides.
 SEARCHED = ("learning_rate", "weight_decay", "warmup_steps", "epochs")
+# Of a search, as `transformers.Trainer` has them.
+BACKENDS = ("optuna", "ray")
 SCHEDULES = ("linear", "cosine", "constant_with_warmup")
 Rule = tuple[str, Callable[[float], bool], tuple[str, ...]]
 """What is expected, whether a value is so, and the settings that it holds for."""

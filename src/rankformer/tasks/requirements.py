@@ -4,6 +4,9 @@ from importlib.util import find_spec
 
 from rankformer.errors import SettingsError
 
+# What no extra brings, as it has no build for each version of Python → what is to be installed.
+_OF_NO_EXTRA = {"ray": "ray[tune]"}
+
 
 def require_packages(*packages: str, extra: str) -> None:
     """Say what is missing, before any work.
@@ -25,5 +28,5 @@ def require_packages(*packages: str, extra: str) -> None:
         raise SettingsError(
             f"{' and '.join(missing)} is not installed.",
             f"{', '.join(packages)}, which do this part of the work.",
-            f'Run: pip install "rankformer[{extra}]"',
+            f'Run: pip install "{_OF_NO_EXTRA.get(missing[0], f"rankformer[{extra}]")}"',
         )
