@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -239,6 +240,21 @@ def test_the_last_epoch_is_judged_once(cells, model, tmp_path):
     finetune([cells], tmp_path / "tuned", model, TASK, replace(SETTINGS, recipe=recipe))
     log = json.loads((tmp_path / "tuned" / "training.json").read_text())["log"]
     assert [entry["epoch"] for entry in log if "eval_loss" in entry] == [1, 2]
+
+
+def test_what_begins_and_what_is_left_is_told(cells, model, tmp_path, caplog):
+    with caplog.at_level(logging.INFO, "rankformer"):
+        finetune([cells], tmp_path / "tuned", model, TASK,
+                 replace(SETTINGS, recipe=replace(RECIPE, max_steps=1)))  # fmt: skip
+    told = [
+        caplog.text.index(each) for each in ("Reading the cells", "Training begins, until step 1")
+    ]
+    assert told == sorted(told)
+    # What is said to be needless is: the model opens without it.
+    words = f"remove the folder when you like, with rm -r {tmp_path / 'tuned.run'}"
+    assert words in caplog.text
+    shutil.rmtree(tmp_path / "tuned.run")
+    assert FineTunedModel.open(tmp_path / "tuned").heads[0].classes == ("B", "T")
 
 
 @pytest.mark.parametrize(("warmup_steps", "peak"), [(500, 6), (3, 3)])

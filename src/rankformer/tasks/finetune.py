@@ -124,7 +124,10 @@ def finetune(
     TrainingRun(Path(output)).check_output(resume=settings.resume)
     with _opened(sources, model, task, settings) as (material, data):
         (split,) = material.splits(settings.plan)
-        return _finetune_on(material, split, Path(output), model, settings, data)
+        tuned = _finetune_on(material, split, Path(output), model, settings, data)
+    if is_first_process():
+        TrainingRun(Path(output)).tell_what_is_left()
+    return tuned
 
 
 def cross_validate(
@@ -160,6 +163,8 @@ def cross_validate(
             models.append(_fold(material, split, output / f"fold-{fold}", model, settings, data))
     if is_first_process():
         _write_fold_scores(output, models)
+        for each in models:
+            TrainingRun(each.checkpoint.folder).tell_what_is_left()
     return models
 
 
@@ -245,6 +250,7 @@ def _opened(
     if settings.recipe.lora_rank is not None:
         require_packages("peft", extra="train")
     _check_recipe(task, settings.recipe)
+    logger.info("Reading the cells and their labels.")
     with ExitStack() as stack:
         opened = [
             stack.enter_context(closing(source))

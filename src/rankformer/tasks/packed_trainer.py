@@ -233,6 +233,8 @@ class LogProgress(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         self._began, self._first_step = time.monotonic(), state.global_step
+        if state.is_world_process_zero:
+            logger.info("Training begins, until step %s.", f"{state.max_steps:,}")
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl,

@@ -224,6 +224,7 @@ def pretrain(
         trainer.evaluate_at_the_end()
         if trainer.is_world_process_zero():
             write(output, trainer.state.log_history)
+            run.tell_what_is_left()
         trainer.accelerator.wait_for_everyone()
     return Checkpoint.open(output)
 

@@ -1,6 +1,7 @@
 """The folder of a training run: its settings, its checkpoints, and where to go on after a kill."""
 
 import json
+import logging
 import re
 import shutil
 import zipfile
@@ -12,6 +13,7 @@ from rankformer.data.tokens import check_free
 from rankformer.errors import OutputError, SettingsError
 from rankformer.scratch import whole_or_nothing
 
+logger = logging.getLogger(__name__)
 _SETTINGS_FILE = "settings.json"
 # Written last by transformers' Trainer: a checkpoint without it was cut short.
 _LAST_FILE = "trainer_state.json"
@@ -106,6 +108,15 @@ class TrainingRun:
         if damaged is not None:
             raise damaged_checkpoint(damaged)
         return folders[0]
+
+    def tell_what_is_left(self) -> None:
+        """Say that the folder is needed no more, now that the output is there."""
+        files = [each for each in self.folder.rglob("*") if each.is_file()]
+        logger.info(
+            "%s keeps the last checkpoints of the training (%.0f MB). The finished model does not "
+            "need them: remove the folder when you like, with rm -r %s",
+            self.folder, sum(each.stat().st_size for each in files) / 1e6, self.folder,
+        )  # fmt: skip
 
     def _make(self, settings: Mapping[str, Any]) -> None:
         if self.folder.exists():
