@@ -1,16 +1,24 @@
-# Two commands do everything: `make demo` and `make test`. Both set up an environment in .venv first.
+# Two commands do everything: `make demo` and `make test`. Both set up an environment in .venv first, the
+# demo with what it needs itself, the tests with all the rest.
 # To use an environment of your own, give its interpreter: make test VENV=/path/to/env
+# Without a GPU, TORCH_INDEX=https://download.pytorch.org/whl/cpu takes torch's build for CPUs, which is smaller.
 
 PYTHON ?= python3
 VENV ?= .venv
+TORCH_INDEX ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.rankformer-ready
+DEMO_READY := $(VENV)/.rankformer-demo-ready
+# What the tests need holds what the demo needs.
+DEMO_ENVIRONMENT := $(or $(wildcard $(READY)),$(DEMO_READY))
+PIP_INSTALL := $(BIN)/python -m pip install --constraint constraints.txt \
+	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 PYTEST_ARGS ?=
-MUTANTS ?=
 
-.PHONY: demo test test-all lint mutants docs-check clean
+.PHONY: demo test test-all docs-check lint clean
 
-demo: $(READY)
+demo: $(DEMO_ENVIRONMENT)
+	@echo "Embedding 700 blood cells with rankformer-mini, and drawing them."
 	$(BIN)/python examples/demo.py --output demo-output
 
 test: $(READY)
@@ -20,28 +28,30 @@ test: $(READY)
 test-all: $(READY)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+# Each block of the README and the docs runs, each public name and each link is there.
+docs-check: $(READY)
+	$(BIN)/python -m pytest tests/test_docs.py $(PYTEST_ARGS)
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Plants faults and says which of them no test noticed (docs/developing.md). MUTANTS: some of them.
-# mutmut passes over functions with a decorator, so that in its copy kernels are plain Python.
-mutants: $(READY)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group mutants
-	rm -rf .mutants
-	mkdir .mutants
-	cp -r src tests pyproject.toml .mutants
-	sed -i '/^@compile_kernel$$/d' .mutants/src/rankformer/data/*.py
-	cd .mutants && OMP_NUM_THREADS=1 nice -n 19 $(abspath $(BIN))/mutmut run $(MUTANTS)
-	cd .mutants && $(abspath $(BIN))/python ../tests/mutation/report.py
-
-$(READY): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(BIN)/python:
+	@echo "Making an environment in $(VENV)."
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[demo]" --group dev
-	touch $(READY)
+
+$(DEMO_READY): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing rankformer, torch and scanpy: once, for some minutes."
+	$(PIP_INSTALL) --editable ".[demo]"
+	touch $(DEMO_READY)
+
+$(READY): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing rankformer, and what its tests and linters need: once, for some minutes."
+	$(PIP_INSTALL) --editable ".[demo]" --group dev
+	touch $(READY) $(DEMO_READY)
 
 clean:
-	rm -rf $(VENV) demo-output .mutants .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) demo-output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -16,13 +16,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from cells import thin_cells
 from machine import describe_machine
 from processes import RUNNERS, run_measured
 from reporting import markdown_table, spread, write_json
+
+if TYPE_CHECKING:
+    from rankformer import EncoderSpec, Vocabulary
 
 PEERS = Path(__file__).resolve().parent / "peers"
 HEADER = (
@@ -96,7 +99,11 @@ def make_inputs(
             file = folder / "thinned.h5ad"
             thin_cells(arguments.cells, arguments.n_genes, file)
         cells = ("--cells", file, "--n-cells", str(arguments.n_cells))
-        return fill_cache(arguments, model, folder / "home"), cells
+        if arguments.helical_python:
+            return fill_cache(arguments, model, folder / "home"), cells
+        config = arguments.configs / f"{model}.json"
+        vocabulary = open_dictionaries(arguments.dictionaries, model)
+        return save_random_checkpoint(config, folder / model, vocabulary), cells
     checkpoint = save_random_checkpoint(arguments.configs / f"{model}.json", folder / model)
     from rankformer import Checkpoint, Embedder
     from rankformer.tasks.bench import make_tokens
@@ -107,21 +114,37 @@ def make_inputs(
     return checkpoint, ("--tokens", folder / "tokens.npz")
 
 
-def save_random_checkpoint(config: Path, folder: Path) -> Path:
-    """Random weights of a published shape, with a vocabulary of made-up genes of its size."""
-    from rankformer import Encoder, EncoderSpec, MaskedLanguageModel, Vocabulary, save_checkpoint
+def open_dictionaries(folder: Path | None, model: str) -> Vocabulary:
+    from rankformer import Vocabulary
+
+    if folder is None:
+        sys.exit("Cells are tokenized with the model's dictionaries: pass --dictionaries FOLDER.")
+    return Vocabulary.load(dictionaries_for(folder, model))
+
+
+def save_random_checkpoint(
+    config: Path, folder: Path, vocabulary: Vocabulary | None = None
+) -> Path:
+    """Random weights of a published shape; with made-up genes unless a vocabulary is given."""
+    from rankformer import Encoder, EncoderSpec, MaskedLanguageModel, save_checkpoint
 
     spec = EncoderSpec.read(config)
+    vocabulary = vocabulary or make_vocabulary(spec)
+    return save_checkpoint(folder, MaskedLanguageModel(Encoder(spec)), vocabulary)
+
+
+def make_vocabulary(spec: EncoderSpec) -> Vocabulary:
+    from rankformer import Vocabulary
+
     frame = () if spec.max_positions == 2048 else ("<cls>", "<eos>")
     names = ["<pad>", "<mask>", *frame]
     genes = [f"ENSG{i:011d}" for i in range(1, spec.vocab_size - len(names) + 1)]
-    vocabulary = Vocabulary.from_tables(
+    return Vocabulary.from_tables(
         {name: token for token, name in enumerate([*names, *genes])},
         dict.fromkeys(genes, 1.0),
         input_length=spec.max_positions,
         name="made up",
     )
-    return save_checkpoint(folder, MaskedLanguageModel(Encoder(spec)), vocabulary)
 
 
 def measure_side(

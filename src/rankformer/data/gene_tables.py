@@ -15,6 +15,7 @@ import pandas as pd
 from rankformer.data.gene_columns import BIOTYPE_COLUMNS
 from rankformer.data.species import HUMAN, gene_id_of, species_of_gene_id
 from rankformer.errors import GeneError
+from rankformer.extras import install_command
 
 Names = Mapping[str, tuple[str, ...]]
 
@@ -207,7 +208,7 @@ def _require_pyensembl() -> None:
         raise GeneError(
             "pyensembl is not installed.",
             "It is needed to read gene names from a pyensembl database.",
-            'Run: pip install "rankformer[genes]"',
+            f"Run: {install_command('genes')}",
         ) from error
 
 

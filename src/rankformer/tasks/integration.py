@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from rankformer.errors import CountsError, SettingsError
+from rankformer.extras import install_command
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def check_methods(methods: tuple[str, ...], batch: str | None) -> None:
             raise SettingsError(
                 f"{_PACKAGES[method]} is not installed.",
                 f"{_PACKAGES[method]}, which runs {method}.",
-                f'Run: pip install "rankformer[{method}]", or leave out --beside {method}.',
+                f"Run: {install_command(method)}; or leave out --beside {method}.",
             )
 
 

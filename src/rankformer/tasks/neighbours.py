@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankformer.errors import SettingsError
+from rankformer.extras import install_command
 
 if TYPE_CHECKING:
     from usearch.index import Index
@@ -124,7 +125,7 @@ def require_usearch() -> "type[Index]":
             f"The library usearch is not installed, and a reference of more than {EXACT_UP_TO:,} "
             "cells is searched with it.",
             "usearch in this environment.",
-            "Run pip install 'rankformer[annotate]'.",
+            f"Run: {install_command('annotate')}",
         ) from error
     return Index
 

@@ -3,9 +3,10 @@
 from importlib.util import find_spec
 
 from rankformer.errors import SettingsError
+from rankformer.extras import install_command
 
 # What no extra brings, as it has no build for each version of Python → what is to be installed.
-_OF_NO_EXTRA = {"ray": "ray[tune]"}
+_OF_NO_EXTRA = {"ray": 'pip install "ray[tune]"'}
 
 
 def require_packages(*packages: str, extra: str) -> None:
@@ -26,7 +27,7 @@ def require_packages(*packages: str, extra: str) -> None:
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
         raise SettingsError(
-            f"{' and '.join(missing)} is not installed.",
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed.",
             f"{', '.join(packages)}, which do this part of the work.",
-            f'Run: pip install "{_OF_NO_EXTRA.get(missing[0], f"rankformer[{extra}]")}"',
+            f"Run: {_OF_NO_EXTRA.get(missing[0]) or install_command(extra)}",
         )
