@@ -42,8 +42,8 @@ class Worker:
         if self._process is None or not self._process.is_alive():
             self._start()
             seconds += _SECONDS_TO_LOAD
-        self._connection.send((words, str(folder)))
         try:
+            self._connection.send((words, str(folder)))
             if self._connection.poll(seconds):
                 return self._connection.recv()
         except (EOFError, ConnectionError):
