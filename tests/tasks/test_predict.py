@@ -173,9 +173,9 @@ def test_genes(tuned, command, tmp_path):
 
 
 def test_a_model_of_other_hands_is_read_by_its_files_alone(tuned, tmp_path):
-    """No pickle, no code: the folder holds JSON, safetensors, Parquet and Markdown."""
+    """No pickle, no code: the folder holds JSON, safetensors, its hash, Parquet and Markdown."""
     suffixes = {path.suffix for path in (tuned / "model").iterdir()}
-    assert suffixes == {".json", ".safetensors", ".parquet", ".md"}
+    assert suffixes == {".json", ".safetensors", ".sha256", ".parquet", ".md"}
     heads = json.loads((tuned / "model" / "heads.json").read_text())
     assert [each["name"] for each in heads["heads"]] == ["kind", "depth"]
     assert FineTunedModel.open(tuned / "model").heads[1].scale > 1

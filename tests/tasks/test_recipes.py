@@ -6,7 +6,13 @@ import pytest
 from tests.conftest import small_vocabulary
 
 from rankformer.errors import SettingsError
-from rankformer.tasks.recipes import FineTuningRecipe, Recipe, TrainingRecipe, published_recipe
+from rankformer.tasks.recipes import (
+    FineTuningRecipe,
+    Recipe,
+    TrainingRecipe,
+    published_recipe,
+    settle_recipe,
+)
 
 # The least and the most that a setting takes, and values beyond.
 WHOLE_FROM_1 = ([1, 10**6], [0, -1])
@@ -88,3 +94,23 @@ def test_every_number_of_a_recipe_has_bounds():
         for each in fields(kind):
             if isinstance(each.default, int | float) and not isinstance(each.default, bool):
                 assert each.name in checked
+
+
+@pytest.mark.parametrize(
+    ("d_model", "n_cells", "given", "expected"),
+    [
+        # 684 cells are 57 batches of 12: six epochs are the fewest that give 300 steps.
+        (128, 684, {}, (6, 1e-3, 34)),
+        (128, 30, {}, (10, 1e-3, 3)),
+        (128, 100_000, {}, (2, 1e-3, 500)),
+        (256, 684, {}, (3, 5e-5, 17)),
+        (512, 100_000, {}, (3, 5e-5, 500)),
+        (128, 684, {"epochs": 1.0, "learning_rate": 2e-4}, (1, 2e-4, 5)),
+        (128, 684, {"max_steps": 50, "warmup_steps": 2}, (6, 1e-3, 2)),
+        (128, 684, {"batch_size": 6, "accumulation": 2}, (6, 1e-3, 34)),
+    ],
+)
+def test_what_was_not_asked_for_fits_model_and_cells(d_model, n_cells, given, expected):
+    settled = settle_recipe(FineTuningRecipe(**given), d_model, n_cells)
+    assert (settled.epochs, settled.learning_rate, settled.warmup_steps) == expected
+    assert settle_recipe(settled, d_model, n_cells) == settled

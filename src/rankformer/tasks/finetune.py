@@ -31,7 +31,7 @@ from rankformer.tasks.finetuning_material import (
 from rankformer.tasks.finetuning_result import FinishedModel, finish, write_finished
 from rankformer.tasks.model_card import describe_data, describe_training
 from rankformer.tasks.processes import is_first_process, wait_for
-from rankformer.tasks.recipes import BACKENDS, SEARCHED, FineTuningRecipe
+from rankformer.tasks.recipes import BACKENDS, SEARCHED, FineTuningRecipe, settle_recipe
 from rankformer.tasks.requirements import require_packages
 from rankformer.tasks.splits import PARTS, PartSplit, SplitPlan
 from rankformer.tasks.tokenize import ReadingOptions, Sources, open_sources
@@ -205,7 +205,8 @@ def search_recipe(
         place = choose_device(settings.device)
         dtype = choose_dtype(settings.dtype, place, model.spec)
         return search_with_trainer(
-            scaled, split, model, settings.recipe,
+            scaled, split, model,
+            _settle(settings, model, len(material.cells_of(split.train))).recipe,
             device=place, dtype=dtype, n_trials=n_trials, backend=backend,
         )  # fmt: skip
 
@@ -274,7 +275,7 @@ def _fold(
         return _finetune_on(material, split, output, model, replace(settings, resume=False), data)
     if not output.exists():
         return _finetune_on(material, split, output, model, settings, data)
-    own = _cut_warmup(settings, len(material.cells_of(split.train)))
+    own = _settle(settings, model, len(material.cells_of(split.train)))
     run.expect_same(_describe_run(material.scaled(split.train), split, model, own, data))
     return FineTunedModel.open(output)
 
@@ -292,7 +293,7 @@ def _finetune_on(
 
     check_trained_classes(material, split)
     material = material.scaled(split.train)
-    settings = _cut_warmup(settings, len(material.cells_of(split.train)))
+    settings = _settle(settings, model, len(material.cells_of(split.train)))
     recipe = settings.recipe
     described = _describe_run(material, split, model, settings, data)
     run, place = TrainingRun(output), choose_device(settings.device)
@@ -318,19 +319,20 @@ def _finetune_on(
     return FineTunedModel.open(output)
 
 
-def _cut_warmup(settings: FineTuningSettings, n_cells: int) -> FineTuningSettings:
-    """At most a tenth of the steps: the published 500 are more than all steps of few cells."""
-    recipe = settings.recipe
-    a_step = recipe.batch_size * recipe.accumulation
-    n_steps = recipe.max_steps or int(recipe.epochs * -(-n_cells // a_step))
-    most = max(n_steps // 10, 1)
-    if recipe.warmup_steps <= most:
-        return settings
-    logger.info(
-        "Warm-up takes %s in place of %s: a tenth of the %s in all.",
-        "1 step" if most == 1 else f"{most:,} steps", f"{recipe.warmup_steps:,}", f"{n_steps:,}",
-    )  # fmt: skip
-    return replace(settings, recipe=replace(recipe, warmup_steps=most))
+def _settle(settings: FineTuningSettings, model: Checkpoint, n_cells: int) -> FineTuningSettings:
+    """The settings with a recipe that is whole; what was not asked for is told."""
+    recipe = settle_recipe(settings.recipe, model.spec.d_model, n_cells)
+    changed = [
+        f"{name} {getattr(recipe, name):,g}"
+        for name in ("epochs", "learning_rate", "warmup_steps")
+        if getattr(recipe, name) != getattr(settings.recipe, name)
+    ]
+    if changed:
+        logger.info(
+            "For %s cells and %s, the recipe takes %s.",
+            f"{n_cells:,}", model.name, ", ".join(changed).replace("_", " "),
+        )  # fmt: skip
+    return replace(settings, recipe=recipe)
 
 
 def _check_folds(output: Path) -> None:

@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from rankformer.data.block_shuffle import shuffle_in_blocks
+from rankformer.errors import SettingsError
 from rankformer.tasks.processes import is_distributed, wait_for
 from rankformer.tasks.recipes import TrainingRecipe
 from rankformer.tasks.training_run import TrainingRun, damaged_checkpoint
@@ -285,6 +286,12 @@ def training_arguments(
     keeps_best
         End with the checkpoint of least loss on what is held out, not with the last one.
     """
+    if recipe.epochs is None or recipe.learning_rate is None:
+        raise SettingsError(
+            "The recipe leaves its epochs or its learning rate open.",
+            "Numbers for both, where a trainer is made.",
+            "Give both, or let settle_recipe choose them.",
+        )
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=recipe.epochs,

@@ -1,7 +1,7 @@
 """How a model is trained: the published recipes, and what may be changed in them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from rankformer.data.masking import MASKED_SHARE
@@ -12,6 +12,8 @@ from rankformer.vocabulary import Vocabulary
 
 Objective = Literal["mlm", "mlm+contrastive"]
 LORA_ALPHA = 16
+_LEAST_PUBLISHED_WIDTH = 256
+_STEPS_OF_SMALL_MODELS = 300
 # Settings that a search decides.
 SEARCHED = ("learning_rate", "weight_decay", "warmup_steps", "epochs")
 # Of a search, as `transformers.Trainer` has them.
@@ -45,11 +47,11 @@ class TrainingRecipe:
         Of everything that is drawn.
     """
 
-    epochs: float = 3.0
+    epochs: float | None = 3.0
     max_steps: int | None = None
     batch_size: int = 12
     accumulation: int = 1
-    learning_rate: float = 1e-3
+    learning_rate: float | None = 1e-3
     schedule: str = "linear"
     warmup_steps: int = 10_000
     weight_decay: float = 0.001
@@ -170,6 +172,8 @@ class FineTuningRecipe(TrainingRecipe):
 
     Attributes
     ----------
+    epochs, learning_rate
+        None takes what fits the model's size and the number of cells; see `settle_recipe`.
     pooling
         How a cell becomes a vector: ``"cell"``, the mean of its genes, or ``"cls"`` (V2 models).
     freeze_layers
@@ -193,8 +197,8 @@ class FineTuningRecipe(TrainingRecipe):
         the end. The best model is kept either way.
     """
 
-    epochs: float = 3.0
-    learning_rate: float = 5e-5
+    epochs: float | None = None
+    learning_rate: float | None = None
     warmup_steps: int = 500
     save_steps: int | None = None
     evaluate_steps: int | None = None
@@ -241,3 +245,31 @@ class FineTuningRecipe(TrainingRecipe):
                 "One of the two: LoRA leaves all weights as they are and trains differences.",
                 "Leave out lora_rank (--lora-rank) or freeze_layers (--freeze-layers).",
             )
+
+
+def settle_recipe(recipe: FineTuningRecipe, d_model: int, n_cells: int) -> FineTuningRecipe:
+    """A recipe with the epochs and the rate that fit, where they were not given.
+
+    Models of the published sizes (256 dimensions and more) take the published three epochs at a
+    peak rate of 5e-5. Smaller ones learn too little by that: they take a rate of 1e-3, and as many
+    whole epochs as give 300 steps, at least 2 and at most 10 (`benchmarks/finetuning.py`).
+    And the warm-up takes at most a tenth of the steps: the published 500 are more than all steps of
+    few cells.
+
+    Parameters
+    ----------
+    recipe
+        As it was asked for.
+    d_model
+        Width of the model.
+    n_cells
+        Cells that are trained on.
+    """
+    steps_an_epoch = -(-n_cells // (recipe.batch_size * recipe.accumulation))
+    is_small = d_model < _LEAST_PUBLISHED_WIDTH
+    fitting = min(max(-(-_STEPS_OF_SMALL_MODELS // max(steps_an_epoch, 1)), 2), 10)
+    epochs = recipe.epochs or (float(fitting) if is_small else 3.0)
+    rate = recipe.learning_rate or (1e-3 if is_small else 5e-5)
+    n_steps = recipe.max_steps or int(epochs * steps_an_epoch)
+    warmup = min(recipe.warmup_steps, max(n_steps // 10, 1))
+    return replace(recipe, epochs=epochs, learning_rate=rate, warmup_steps=warmup)
