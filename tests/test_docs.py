@@ -17,8 +17,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODEL = "gf-12L-95M-i4096"
 
 
-def blocks(page, language):
-    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+def blocks(page):
+    """Languages and texts of the blocks of a page, from above to below."""
+    return re.findall(r"```(python|bash)\n(.*?)```", page.read_text(), re.DOTALL)
 
 
 @pytest.fixture
@@ -33,10 +34,12 @@ def desk(tmp_path, monkeypatch, small_adata):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 @pytest.mark.parametrize("vocabulary", ["v2-like"], indirect=True)
 def test_examples_run(page, desk, monkeypatch):
+    """In the order in which a reader meets them: each finds what those above it wrote."""
     names = {}
-    for block in blocks(page, "python"):
-        exec(block.replace(MODEL, str(desk)), names)  # noqa: S102
-    for block in blocks(page, "bash"):
+    for language, block in blocks(page):
+        if language == "python":
+            exec(block.replace(MODEL, str(desk)), names)  # noqa: S102
+            continue
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             if words[:1] == ["rankformer"] and "fetch" not in words:
