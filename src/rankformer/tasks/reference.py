@@ -85,8 +85,8 @@ class Reference:
             raise CheckpointError(
                 f"The reference was made with {self.provenance.get('model')}, {name} {theirs}, "
                 f"and the query would be embedded with {embedder.checkpoint.name}, {name} {ours}.",
-                "The same weights, vocabulary, layer, mode and dtype: distances to vectors made "
-                "otherwise differ.",
+                "The same weights, vocabulary, layer, mode and dtype: other vectors cannot be "
+                "compared.",
                 f"Give the {_BINDING[name]} of the reference, or build the reference anew.",
             )
 
