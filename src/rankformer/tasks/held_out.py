@@ -59,7 +59,7 @@ def hold_out_groups(rows: NDArray[np.int64], groups: pd.Series, share: float, se
         raise SettingsError(
             f"{groups.name} has {len(names)} group(s) ({', '.join(map(str, names[:5]))}).",
             "At least two groups: one to hold out, one to train on.",
-            "Name another column (--held-out-by), or leave it out: cells are then drawn one by one, "
+            "Name another column (--held-out-by), or leave it out: cells are then drawn singly, "
             "so many as held_out_share (--held-out-share) says.",
         )
     sizes = np.bincount(codes)
