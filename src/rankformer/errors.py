@@ -20,12 +20,16 @@ class RankformerError(ValueError):
 
     def __init__(self, found: str, expected: str, fix: str) -> None:
         super().__init__(found, expected, fix)
-        self.found = found
-        self.expected = expected
-        self.fix = fix
+        self.found, self.expected, self.fix = map(_as_sentence, (found, expected, fix))
 
     def __str__(self) -> str:
         return f"{self.found} Expected: {self.expected} {self.fix}"
+
+
+def _as_sentence(text: str) -> str:
+    """End it with a full stop: what other libraries say, put at its end, often has none."""
+    text = text.rstrip()
+    return text if text.rstrip("\"'`)]»”").endswith((".", "!", "?", "…", ":")) else f"{text}."
 
 
 class MissingFileError(RankformerError, FileNotFoundError):

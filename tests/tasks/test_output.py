@@ -25,7 +25,8 @@ from rankformer.tasks.output import (
 from rankformer.tasks.parquet_output import write_gene_summary, write_gene_vectors
 from rankformer.tasks.tokenize import ReadingOptions, open_tokens
 
-SUFFIXES = (".h5ad", ".zarr", ".npy", ".parquet")
+SUFFIXES = (".h5ad", ".zarr", ".npy", ".csv", ".parquet")
+CSV_COLUMNS = [f"X_own_{i}" for i in range(1, 9)]
 PROVENANCE = {"model": "small", "genes": {"mapped": 3}}
 
 
@@ -44,6 +45,10 @@ def read(path):
     if path.suffix == ".npy":
         said = json.loads(path.with_name(path.name + ".json").read_text())
         return np.load(path), said, None, None
+    if path.suffix == ".csv":
+        said = json.loads(path.with_name(path.name + ".json").read_text())
+        table = pd.read_csv(path, index_col="cell", dtype=dict.fromkeys(CSV_COLUMNS, np.float32))
+        return table[CSV_COLUMNS].to_numpy(), said, table.index.tolist(), None
     if path.suffix == ".parquet":
         table = pq.read_table(path)
         said = json.loads(table.schema.metadata[b"rankformer"])

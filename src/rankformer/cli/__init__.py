@@ -30,6 +30,7 @@ from rankformer.cli.process import (
 )
 from rankformer.cli.tokenize import tokenize
 from rankformer.cli.vocabulary import vocabulary_app
+from rankformer.cli.wrapping import wrap
 from rankformer.errors import RankformerError
 
 BAD_INPUT = 2
@@ -67,7 +68,7 @@ def main() -> None:
         with stopped_by_signals():
             app()
     except RankformerError as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        sys.stderr.write(wrap(f"{type(error).__name__}: {error}\n", sys.stderr))
         sys.exit(BAD_INPUT)
     except Stopped as stop:
         sys.stderr.write("Interrupted; nothing half-written was left.\n")

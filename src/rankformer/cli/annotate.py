@@ -37,6 +37,7 @@ from rankformer.cli.options import (
 )
 
 HOW_LABELS_ARE_DECIDED = "How labels are decided"
+WHERE_ALL_LIE_FARTHER_OFF = "Where the whole query lies farther off"
 
 
 def annotate(
@@ -54,26 +55,36 @@ def annotate(
     model: Model = None,
     label: Annotated[
         list[str] | None,
-        typer.Option(help="A column of the reference's obs; of a saved reference all."),
+        typer.Option(
+            help="A column of labels in the reference's obs; all of a saved reference unless given."
+        ),
     ] = None,
     key: Annotated[
-        list[str] | None, typer.Option(help="Name in obs, for each label; else predicted_LABEL.")
+        list[str] | None,
+        typer.Option(
+            help="The name of the result in obs, one for each label; predicted_LABEL unless given."
+        ),
     ] = None,
     save_reference: Annotated[
         Path | None, typer.Option(help="Save the reference to this folder, to be used again.")
     ] = None,
     mode: Annotated[
-        Pooling, typer.Option(help="Mean over genes, or the <cls> token.")
+        Pooling,
+        typer.Option(
+            help="A cell's vector: the mean over its genes (cell), or the <cls> token (cls)."
+        ),
     ] = Pooling.cell,
     overwrite: Overwrite = False,
     n_neighbors: Annotated[
         int,
-        typer.Option(help="Reference cells that vote.", rich_help_panel=HOW_LABELS_ARE_DECIDED),
+        typer.Option(
+            help="How many cells of the reference vote.", rich_help_panel=HOW_LABELS_ARE_DECIDED
+        ),
     ] = 15,
     min_share: Annotated[
         float,
         typer.Option(
-            help="The least share of the votes; below it a cell is unknown.",
+            help="The least share of the votes; with less a cell is unknown.",
             rich_help_panel=HOW_LABELS_ARE_DECIDED,
         ),
     ] = 0.5,
@@ -88,8 +99,8 @@ def annotate(
         bool,
         typer.Option(
             "--shift/--no-shift",
-            help="Move the limits of distance where the whole query lies farther off.",
-            rich_help_panel=HOW_LABELS_ARE_DECIDED,
+            help="Move the limits of distance by as much as the whole query lies farther off.",
+            rich_help_panel=WHERE_ALL_LIE_FARTHER_OFF,
         ),
     ] = True,
     unlabelled: Annotated[

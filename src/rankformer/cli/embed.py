@@ -43,16 +43,23 @@ def embed(
     files: Sources,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help=".h5ad or .zarr (a copy with obsm), .npy or .parquet."),
+        typer.Option(
+            "--output", "-o", help=".h5ad or .zarr (a copy with obsm), .npy, .csv or .parquet."
+        ),
     ],
     model: Model = None,
     mode: Annotated[
-        Mode, typer.Option(help="Mean over genes, the <cls> token, or each gene's vector.")
+        Mode,
+        typer.Option(
+            help="A cell's vector: the mean over its genes (cell) or the <cls> token (cls); or "
+            "each gene's vector (gene)."
+        ),
     ] = Mode.cell,
     summary: Annotated[
-        Summary | None, typer.Option(help="With mode gene: one vector a gene, over all cells.")
+        Summary | None,
+        typer.Option(help="With --mode gene: one vector for each gene, over all cells."),
     ] = None,
-    key: Annotated[str, typer.Option(help="Name in obsm.")] = "X_geneformer",
+    key: Annotated[str, typer.Option(help="The name of the embedding in obsm.")] = "X_geneformer",
     overwrite: Overwrite = False,
     layer: Layer = None,
     use_raw: UseRaw = None,
@@ -72,7 +79,7 @@ def embed(
     batch_size: BatchSize = None,
     threads: Threads = None,
 ) -> None:
-    """Embed cells or genes."""
+    """Embed cells or genes: a vector for each, by a model."""
     from rankformer.tasks.embed_files import EmbedJob, embed_files
 
     options = reading_options(

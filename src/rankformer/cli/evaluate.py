@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from rankformer.tasks.classifier_report import ClassifierEvaluation
 
 
+HOW_IT_IS_EVALUATED = "How it is evaluated"
+
+
+def _how(text: str, *names: str) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel=HOW_IT_IS_EVALUATED)
+
+
 class Beside(StrEnum):  # noqa: D101
     harmony = "harmony"
     scvi = "scvi"
@@ -26,9 +33,9 @@ def evaluate(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A folder for figures, tables and pictures.")
     ],
-    label: Annotated[str, typer.Option(help="Column of obs with the true labels.")],
+    label: Annotated[str, typer.Option(help="The column of obs with the true labels.")],
     key: Annotated[
-        list[str] | None, typer.Option(help="An embedding in obsm to evaluate; several may be.")
+        list[str] | None, typer.Option(help="The name of an embedding in obsm to evaluate.")
     ] = None,
     predicted: Annotated[
         str | None,
@@ -44,27 +51,29 @@ def evaluate(
         ),
     ] = None,
     batch: Annotated[
-        str | None, typer.Option(help="Column of obs with batches, whose mixing is measured.")
+        str | None, _how("A column of obs with batches, whose mixing is measured.")
     ] = None,
     group: Annotated[
         str | None,
-        typer.Option(help="Column of obs, such as the donor: none is both trained on and tested."),
+        _how("A column of obs, such as donor: none of its groups is both trained on and tested."),
     ] = None,
     beside: Annotated[
-        list[Beside] | None, typer.Option(help="Further methods, where installed; need --batch.")
+        list[Beside] | None, _how("A further method, where it is installed; it needs --batch.")
     ] = None,
     ignore: Annotated[
-        list[str] | None, typer.Option(help="A label whose cells are left out: unassigned.")
+        list[str] | None, _how("A label whose cells are left out, such as unassigned.")
     ] = None,
     baseline: Annotated[
         bool,
-        typer.Option(
+        _how(
+            "With --predicted: evaluate a logistic regression on log counts beside it.",
             "--baseline/--no-baseline",
-            help="With --predicted: logistic regression on log counts beside it.",
         ),
     ] = True,
-    folds: Annotated[int, typer.Option(help="Folds, or as many as groups.")] = 5,
-    seeds: Annotated[int, typer.Option(help="Draws of folds and clusters.")] = 5,
+    folds: Annotated[int, _how("The number of folds; at most as many as there are groups.")] = 5,
+    seeds: Annotated[
+        int, _how("How often folds and clusters are drawn, each time by another seed.")
+    ] = 5,
     overwrite: Overwrite = False,
     layer: Layer = None,
     use_raw: UseRaw = None,

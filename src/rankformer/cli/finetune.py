@@ -67,16 +67,15 @@ def finetune(
     output: Annotated[Path, typer.Option("--output", "-o", help="A folder for the model.")],
     model: Model = None,
     label: Annotated[
-        list[str] | None, _what("A column of obs with classes, or of --genes; may be repeated.")
+        list[str] | None, _what("A column of obs with classes, or of --genes.")
     ] = None,
-    regress: Annotated[
-        list[str] | None, _what("A column of obs with numbers; may be repeated.")
-    ] = None,
+    regress: Annotated[list[str] | None, _what("A column of obs with numbers.")] = None,
     label_weight: Annotated[
-        list[float] | None, _what("Weight of each label's loss: labels first, then numbers.")
+        list[float] | None,
+        _what("The weight of a label's loss in the sum: first of --label, then of --regress."),
     ] = None,
     unlabelled: Annotated[
-        list[str] | None, _what("A value that is no label, such as unassigned; may be repeated.")
+        list[str] | None, _what("A value that is no label, such as unassigned.")
     ] = None,
     genes: Annotated[
         Path | None, _what("Learn classes of genes: a CSV or TSV with a row a gene.")
@@ -88,9 +87,11 @@ def finetune(
         str | None, _split("A column of obs, such as donor, whose groups are never torn.")
     ] = None,
     validation_share: Annotated[
-        float, _split("Share that decides when to stop, and the probabilities.")
+        float, _split("The share of cells that decides when to stop and how sure predictions are.")
     ] = 0.1,
-    test_share: Annotated[float, _split("Share that is only tested on.")] = 0.1,
+    test_share: Annotated[
+        float, _split("The share of cells that is used for the test alone.")
+    ] = 0.1,
     folds: Annotated[
         int | None, _split("Test each cell or gene once: a model for each of so many folds.")
     ] = None,
@@ -98,18 +99,26 @@ def finetune(
         Pooling.cell
     ),
     freeze_layers: Annotated[
-        int | None, _recipe("Layers that keep their weights, from below; -1: all.")
+        int | None, _recipe("How many layers keep their weights, from the lowest; -1 for all.")
     ] = None,
-    lora_rank: Annotated[int | None, _recipe("Train differences of this rank (LoRA).")] = None,
-    lora_alpha: Annotated[int | None, _recipe("They are scaled by alpha / rank.")] = None,
-    dropout: Annotated[float | None, _recipe("Of vectors before the heads.")] = None,
+    lora_rank: Annotated[
+        int | None, _recipe("Train only differences of this rank to the weights (LoRA).")
+    ] = None,
+    lora_alpha: Annotated[
+        int | None, _recipe("With --lora-rank: the differences are scaled by alpha over rank.")
+    ] = None,
+    dropout: Annotated[
+        float | None, _recipe("The share of a cell's vector that is dropped out before the head.")
+    ] = None,
     class_weights: Annotated[
         bool, _recipe("Weigh classes by their rarity in the loss.", "--class-weights")
     ] = False,
     balanced_sampling: Annotated[
         bool, _recipe("Draw each class of the first label equally often.", "--balanced-sampling")
     ] = False,
-    label_smoothing: Annotated[float | None, _recipe("Share spread over all classes.")] = None,
+    label_smoothing: Annotated[
+        float | None, _recipe("The share of each label that is spread over all classes.")
+    ] = None,
     patience: Annotated[
         int | None, _recipe("End after so many evaluations without a better loss.")
     ] = None,
@@ -130,7 +139,9 @@ def finetune(
     ] = None,
     log_steps: LogSteps = None,
     recompute: Recompute = False,
-    seed: Annotated[int, _recipe("Of heads, order and split.")] = 0,
+    seed: Annotated[
+        int, _recipe("The seed of the heads, of the order of cells and of the split.")
+    ] = 0,
     resume: Resume = False,
     layer: Layer = None,
     use_raw: UseRaw = None,

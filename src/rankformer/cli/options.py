@@ -84,14 +84,15 @@ Model = Annotated[
 Layer = Annotated[
     str | None,
     typer.Option(
-        help="A layer of AnnData; found unless given.", rich_help_panel=WHERE_THE_COUNTS_ARE
+        help="The layer of AnnData with the counts; found unless given.",
+        rich_help_panel=WHERE_THE_COUNTS_ARE,
     ),
 ]
 UseRaw = Annotated[
     bool | None,
     typer.Option(
         "--use-raw/--no-raw",
-        help="Take raw.X, or anything but it.",
+        help="Take the counts of raw.X, or never take them.",
         rich_help_panel=WHERE_THE_COUNTS_ARE,
     ),
 ]
@@ -99,7 +100,7 @@ UndoLog1p = Annotated[
     bool,
     typer.Option(
         "--undo-log1p",
-        help="Undo the log1p of counts scaled per cell.",
+        help="Undo the log1p of counts that were scaled per cell.",
         rich_help_panel=WHERE_THE_COUNTS_ARE,
     ),
 ]
@@ -107,20 +108,21 @@ Check = Annotated[
     bool,
     typer.Option(
         "--check/--no-check",
-        help="Refuse values that are no counts.",
+        help="Refuse values that are not counts.",
         rich_help_panel=WHERE_THE_COUNTS_ARE,
     ),
 ]
 GeneIds = Annotated[
     str | None,
     typer.Option(
-        help='"index" or a column of var; found unless given.', rich_help_panel=WHICH_GENES_THEY_ARE
+        help='Where the names of genes are: "index" or a column of var; found unless given.',
+        rich_help_panel=WHICH_GENES_THEY_ARE,
     ),
 ]
 GeneTableFile = Annotated[
     Path | None,
     typer.Option(
-        help="More names: HGNC's table, or two columns of a CSV or TSV.",
+        help="A file with more names of genes: HGNC's table, or a CSV or TSV.",
         rich_help_panel=WHICH_GENES_THEY_ARE,
     ),
 ]
@@ -128,7 +130,7 @@ TableIdentifier = Annotated[
     str | None,
     typer.Option(
         "--identifier-column",
-        help="The table's column of names.",
+        help="With --gene-table: its column of names.",
         rich_help_panel=WHICH_GENES_THEY_ARE,
     ),
 ]
@@ -136,28 +138,29 @@ TableEnsembl = Annotated[
     str | None,
     typer.Option(
         "--ensembl-column",
-        help="The table's column of Ensembl ids.",
+        help="With --gene-table: its column of Ensembl ids.",
         rich_help_panel=WHICH_GENES_THEY_ARE,
     ),
 ]
 EnsemblRelease = Annotated[
     int | None,
     typer.Option(
-        help="More names: a release in pyensembl's local database.",
+        help="Take more names of genes from this release in pyensembl's local database.",
         rich_help_panel=WHICH_GENES_THEY_ARE,
     ),
 ]
 MinRecognised = Annotated[
     float,
     typer.Option(
-        help="The least share of variables that must be known.",
+        help="The least share of genes in the file that the model must know, from 0 to 1.",
         rich_help_panel=WHICH_GENES_THEY_ARE,
     ),
 ]
 GeneReport = Annotated[
     Path | None,
     typer.Option(
-        help="Write the fate of each variable to this CSV.", rich_help_panel=WHICH_GENES_THEY_ARE
+        help="Write what became of each gene of the file to this CSV.",
+        rich_help_panel=WHICH_GENES_THEY_ARE,
     ),
 ]
 Attributes = Annotated[
@@ -167,74 +170,101 @@ Attributes = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option(
-        min=1, help="At most the cores; all unless given.", rich_help_panel=HOW_THE_MODEL_RUNS
+        min=1,
+        help="The most threads; as many as there are cores unless given.",
+        rich_help_panel=HOW_THE_MODEL_RUNS,
     ),
 ]
 EmbLayer = Annotated[
-    int, typer.Option(help="The model's layer.", rich_help_panel=HOW_THE_MODEL_RUNS)
+    int,
+    typer.Option(
+        help="The layer of the model whose vectors are taken.", rich_help_panel=HOW_THE_MODEL_RUNS
+    ),
 ]
 LayerNumbering = Annotated[
     Numbering,
     typer.Option(
-        help="hidden_states: 0 embeddings, -1 last. published: 0 last, -1 second to last.",
+        help="How --emb-layer counts. hidden_states: 0 is the embeddings, -1 the last layer. "
+        "published: 0 is the last layer, -1 the one before it.",
         rich_help_panel=HOW_THE_MODEL_RUNS,
     ),
 ]
 BatchSize = Annotated[
     int | None,
     typer.Option(
-        help="The most cells at once; by memory unless given.", rich_help_panel=HOW_THE_MODEL_RUNS
+        help="The most cells at once; as many as memory allows unless given.",
+        rich_help_panel=HOW_THE_MODEL_RUNS,
     ),
 ]
 Device = Annotated[
-    str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=HOW_THE_MODEL_RUNS)
+    str,
+    typer.Option(
+        help="Where it runs: auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=HOW_THE_MODEL_RUNS
+    ),
 ]
 DtypeOption = Annotated[
     Dtype,
     typer.Option(
-        help="auto: bfloat16 where faster. int8: CPUs.", rich_help_panel=HOW_THE_MODEL_RUNS
+        help="The number format of the products. auto takes bfloat16 where it is faster; int8 "
+        "is for CPUs.",
+        rich_help_panel=HOW_THE_MODEL_RUNS,
     ),
 ]
 Epochs = Annotated[
     float | None,
-    typer.Option(help="Times that each cell is seen.", rich_help_panel=HOW_IT_IS_TRAINED),
+    typer.Option(help="How often each cell is seen.", rich_help_panel=HOW_IT_IS_TRAINED),
 ]
 MaxSteps = Annotated[
     int | None,
-    typer.Option(help="Steps, in the place of epochs.", rich_help_panel=HOW_IT_IS_TRAINED),
+    typer.Option(
+        help="The number of steps, in place of --epochs.", rich_help_panel=HOW_IT_IS_TRAINED
+    ),
 ]
 CellsAStep = Annotated[
     int | None,
     typer.Option(
-        "--batch-size", help="Cells a step and process.", rich_help_panel=HOW_IT_IS_TRAINED
+        "--batch-size",
+        help="The number of cells in a batch, in each process.",
+        rich_help_panel=HOW_IT_IS_TRAINED,
     ),
 ]
 Accumulation = Annotated[
     int | None,
-    typer.Option(help="Batches whose gradients are added.", rich_help_panel=HOW_IT_IS_TRAINED),
+    typer.Option(
+        help="How many batches make one step; their gradients are added.",
+        rich_help_panel=HOW_IT_IS_TRAINED,
+    ),
 ]
 LearningRate = Annotated[
-    float | None, typer.Option(help="Its peak.", rich_help_panel=HOW_IT_IS_TRAINED)
+    float | None, typer.Option(help="The highest learning rate.", rich_help_panel=HOW_IT_IS_TRAINED)
 ]
 ScheduleOption = Annotated[
     Schedule | None,
-    typer.Option(help="Its course after the warm-up.", rich_help_panel=HOW_IT_IS_TRAINED),
+    typer.Option(
+        help="How the learning rate goes on after the warm-up.", rich_help_panel=HOW_IT_IS_TRAINED
+    ),
 ]
 WarmupSteps = Annotated[
-    int | None, typer.Option(help="Steps of the warm-up.", rich_help_panel=HOW_IT_IS_TRAINED)
+    int | None,
+    typer.Option(
+        help="The number of steps in which the learning rate rises.",
+        rich_help_panel=HOW_IT_IS_TRAINED,
+    ),
 ]
 WeightDecay = Annotated[
-    float | None, typer.Option(help="Of AdamW.", rich_help_panel=HOW_IT_IS_TRAINED)
+    float | None, typer.Option(help="The weight decay of AdamW.", rich_help_panel=HOW_IT_IS_TRAINED)
 ]
 LogSteps = Annotated[
     int | None,
-    typer.Option(help="Steps between lines of the log.", rich_help_panel=HOW_IT_IS_TRAINED),
+    typer.Option(
+        help="The number of steps between lines of the log.", rich_help_panel=HOW_IT_IS_TRAINED
+    ),
 ]
 Recompute = Annotated[
     bool,
     typer.Option(
         "--recompute",
-        help="Less memory, more time (gradient checkpointing).",
+        help="Take less memory and more time (gradient checkpointing).",
         rich_help_panel=HOW_IT_IS_TRAINED,
     ),
 ]
@@ -244,13 +274,18 @@ Resume = Annotated[
 TrainingDtype = Annotated[
     TrainingPrecision,
     typer.Option(
-        "--dtype", help="Of products; weights are float32.", rich_help_panel=HOW_THE_MODEL_RUNS
+        "--dtype",
+        help="The number format of the products; the weights are float32.",
+        rich_help_panel=HOW_THE_MODEL_RUNS,
     ),
 ]
 Workers = Annotated[
-    int, typer.Option(help="Processes that make batches.", rich_help_panel=HOW_THE_MODEL_RUNS)
+    int,
+    typer.Option(
+        help="The number of processes that make batches.", rich_help_panel=HOW_THE_MODEL_RUNS
+    ),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 Verbosity = Annotated[
     bool, typer.Option("--quiet", "-q", help="Say only what went wrong, and show no progress.")
 ]

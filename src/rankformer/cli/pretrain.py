@@ -69,10 +69,12 @@ def pretrain(
         Path | None, _what("From scratch: a vocabulary file, from `rankformer vocabulary build`.")
     ] = None,
     preset: Annotated[str | None, _what("From scratch: the shape of a published model.")] = None,
-    layers: Annotated[int | None, _what("From scratch: layers.")] = None,
-    width: Annotated[int | None, _what("From scratch: width of the hidden state.")] = None,
-    heads: Annotated[int | None, _what("From scratch: heads of attention.")] = None,
-    feed_forward: Annotated[int | None, _what("From scratch: width of the feed-forward.")] = None,
+    layers: Annotated[int | None, _what("From scratch: the number of layers.")] = None,
+    width: Annotated[int | None, _what("From scratch: the width of the hidden state.")] = None,
+    heads: Annotated[int | None, _what("From scratch: the number of attention heads.")] = None,
+    feed_forward: Annotated[
+        int | None, _what("From scratch: the width of the feed-forward layers.")
+    ] = None,
     coexpression: Annotated[
         bool,
         typer.Option(
@@ -83,16 +85,19 @@ def pretrain(
     ] = False,
     model: Annotated[str | None, _what("Go on from this checkpoint: a name or a folder.")] = None,
     more_genes: Annotated[
-        Path | None, _what("Beside --model: a vocabulary whose further genes are added.")
+        Path | None,
+        _what("With --model: a vocabulary whose genes are added where the model lacks them."),
     ] = None,
     objective: Annotated[
-        Objective | None, _recipe("Masked genes, or also views of one cell drawn together.")
+        Objective | None,
+        _recipe("What is learned: masked genes, or also that two views of a cell lie together."),
     ] = None,
     contrast_weight: Annotated[
-        float | None, _recipe("mlm+contrastive: weight of the second term.")
+        float | None, _recipe("With mlm+contrastive: the weight of the second part of the loss.")
     ] = None,
     thinnest_view: Annotated[
-        float | None, _recipe("mlm+contrastive: least share of molecules a view has, to 0.5.")
+        float | None,
+        _recipe("With mlm+contrastive: the least share of its molecules a view has; at most 0.5."),
     ] = None,
     epochs: Epochs = None,
     max_steps: MaxSteps = None,
@@ -102,15 +107,19 @@ def pretrain(
     schedule: ScheduleOption = None,
     warmup_steps: WarmupSteps = None,
     weight_decay: WeightDecay = None,
-    held_out_share: Annotated[float | None, _recipe("Share of the cells to evaluate on.")] = None,
+    held_out_share: Annotated[
+        float | None, _recipe("The share of the cells that is held out, to evaluate on.")
+    ] = None,
     held_out_by: Annotated[
         str | None, _recipe("Hold out whole groups of this column of obs, such as donors.")
     ] = None,
-    save_steps: Annotated[int | None, _recipe("Steps between checkpoints.")] = None,
-    evaluate_steps: Annotated[int | None, _recipe("Steps between evaluations.")] = None,
+    save_steps: Annotated[int | None, _recipe("The number of steps between checkpoints.")] = None,
+    evaluate_steps: Annotated[
+        int | None, _recipe("The number of steps between evaluations.")
+    ] = None,
     log_steps: LogSteps = None,
     recompute: Recompute = False,
-    seed: Annotated[int | None, _recipe("Of weights, order, masks and views.")] = None,
+    seed: Annotated[int | None, _recipe("The seed of weights, order, masks and views.")] = None,
     resume: Resume = False,
     layer: Layer = None,
     use_raw: UseRaw = None,
@@ -123,13 +132,16 @@ def pretrain(
     ensembl_release: EnsemblRelease = None,
     min_recognised: MinRecognised = 0.5,
     device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, mps.", rich_help_panel=HOW_THE_MODEL_RUNS)
+        str,
+        typer.Option(
+            help="Where it runs: auto, cpu, cuda or mps.", rich_help_panel=HOW_THE_MODEL_RUNS
+        ),
     ] = "auto",
     dtype: TrainingDtype = TrainingPrecision.float32,
     workers: Workers = 0,
     threads: Threads = None,
 ) -> None:
-    """Train a model on cells: from scratch, or on from a checkpoint. See also torchrun."""
+    """Train a model on cells: from scratch, or on from a checkpoint. Several GPUs: torchrun."""
     from rankformer.tasks.pretrain import pretrain as train
 
     changes = {

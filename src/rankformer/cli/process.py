@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from rankformer.cli.wrapping import WrappingHandler
+
 
 def set_up_logging(level: int) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler = WrappingHandler(sys.stderr)
     logger = logging.getLogger("rankformer")
     logger.handlers = [handler]
     logger.setLevel(level)

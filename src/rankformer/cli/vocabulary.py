@@ -71,7 +71,7 @@ def build(
     biotype: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only genes of this biotype, as protein_coding; may be repeated.",
+            help="Only genes of this biotype, such as protein_coding.",
             rich_help_panel=WHICH_GENES_ARE_KEPT,
         ),
     ] = None,

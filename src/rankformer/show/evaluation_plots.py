@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rankformer.show.figure_names import (
+from rankformer.tasks.classifier_report import ClassifierEvaluation
+from rankformer.tasks.embedding_report import WHOLE, EmbeddingEvaluation
+from rankformer.tasks.figure_names import (
     CLASSIFIER_FIGURES,
     DRAWN,
     EMBEDDING_FIGURES,
     in_order,
 )
-from rankformer.tasks.classifier_report import ClassifierEvaluation
-from rankformer.tasks.embedding_report import WHOLE, EmbeddingEvaluation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

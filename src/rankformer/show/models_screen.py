@@ -7,17 +7,20 @@ from rankformer.model.checkpoint import models_folder
 from rankformer.model.known_models import KnownModel, list_models
 from rankformer.model.registry import PACKAGED_MODEL
 
+_WIDTH_OF_ALL = 78
+
 
 def render_models(console: Console | None = None) -> None:
-    """Print one row a model, its other names below the first; within 80 columns."""
+    """Print one row a model, its other names below the first; what has no room is left out."""
     console = console or Console(highlight=False)
+    shape = ("layers", "width") if console.width >= _WIDTH_OF_ALL else ()
     table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("model", no_wrap=True)
-    for heading in ("layers", "width", "input", "size"):
+    for heading in (*shape, "input", "size"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("here")
     for model in list_models():
-        table.add_row(*_row(model))
+        table.add_row(*(_row(model)[each] for each in ("model", *shape, "input", "size", "here")))
     console.print(table)
     console.print(
         "Each name works, and so does the folder of a model.\n"
@@ -28,16 +31,16 @@ def render_models(console: Console | None = None) -> None:
     )
 
 
-def _row(model: KnownModel) -> tuple[str, ...]:
+def _row(model: KnownModel) -> dict[str, str]:
     others = [f"[dim]  {name}[/dim]" for name in model.other_names]
-    return (
-        "\n".join([model.name, *others]),
-        f"{model.n_layers}",
-        f"{model.d_model:,}",
-        f"{model.input_length:,}",
-        f"{model.n_bytes / 1e6:,.0f} MB",
-        _where(model),
-    )
+    return {
+        "model": "\n".join([model.name, *others]),
+        "layers": f"{model.n_layers}",
+        "width": f"{model.d_model:,}",
+        "input": f"{model.input_length:,}",
+        "size": f"{model.n_bytes / 1e6:,.0f} MB",
+        "here": _where(model),
+    }
 
 
 def _where(model: KnownModel) -> str:

@@ -23,7 +23,7 @@ def tell_vectors(output: Path, key: str, n_cells: int, d_model: int, model: str,
     read = f"read_{output.suffix[1:]}"
     logger.info('Wrote %s: obsm["%s"], %s.', output, key, shape)
     logger.info(
-        'Go on with scanpy: adata = anndata.%s("%s"); sc.pp.neighbors(adata, use_rep="%s")',
+        'Go on with scanpy:\n  adata = anndata.%s("%s"); sc.pp.neighbors(adata, use_rep="%s")',
         read, output, key,
     )  # fmt: skip
 

@@ -19,6 +19,7 @@ from rankformer.model.finetuned import FineTunedModel
 from rankformer.model.precision import choose_dtype
 from rankformer.model.spec import CONFIG_FILE
 from rankformer.scratch import make_folder, whole_or_nothing
+from rankformer.tasks.figure_names import spoken_name
 from rankformer.tasks.finetuning_card import SCORES_FILE
 from rankformer.tasks.finetuning_material import (
     CellTask,
@@ -349,7 +350,7 @@ def _tell(finished: FinishedModel, split: PartSplit) -> None:
     logger.info("Split: %s.", parts)
     for part, heads in finished.scores.items():
         for name, figures in heads.items():
-            told = ", ".join(f"{key} {value:.3f}" for key, value in figures.items())
+            told = ", ".join(f"{spoken_name(key)} {value:.3f}" for key, value in figures.items())
             logger.info("%s, %s: %s.", part.capitalize(), name, told)
 
 
@@ -404,7 +405,9 @@ def _write_fold_scores(output: Path, models: Sequence[FineTunedModel]) -> None:
     for name in scores[0]:
         rows = pd.DataFrame([each[name] for each in scores if name in each])
         summary[name] = {"mean": rows.mean().to_dict(), "sd": rows.std(ddof=0).to_dict()}
-        told = ", ".join(f"{key} {value:.3f}" for key, value in summary[name]["mean"].items())
+        told = ", ".join(
+            f"{spoken_name(key)} {value:.3f}" for key, value in summary[name]["mean"].items()
+        )
         logger.info("%s, mean over %s folds: %s", name, len(rows), told)
     text = json.dumps({"folds": scores, "test": summary}, indent=2) + "\n"
     with whole_or_nothing(output / SCORES_FILE, overwrite=True) as part:

@@ -182,9 +182,10 @@ def read_cell_labels(
     """
     names = [*classes, *numbers]
     if not names or len(set(names)) < len(names):
+        there = ", ".join(map(str, obs.columns)) or "none here"
         raise SettingsError(
-            f"The labels are {', '.join(names) or '(none)'}.",
-            "At least one column of obs to learn, each once.",
+            f"The labels are {', '.join(names)}." if names else "No label was named.",
+            f"At least one column of obs to learn, each once. The columns are: {there}.",
             "Name columns with label (--label) or regress (--regress).",
         )
     for name in names:

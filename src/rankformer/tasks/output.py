@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rankformer.scratch import blocks_of_rows, scratch_array, scratch_folder, whole_or_nothing
 from rankformer.tasks.anndata_output import Addition, column_of_reasons, write_anndata
 from rankformer.tasks.embed import CellEmbeddings
-from rankformer.tasks.parquet_output import write_cell_table
+from rankformer.tasks.parquet_output import name_cells, write_cell_table
 from rankformer.tasks.targets import no_genes_to_report, provenance_file
 from rankformer.tasks.tokenize import TokenSource, TokenStream
 
@@ -42,7 +42,9 @@ def write_cell_vectors(
     path
         ``.h5ad`` or ``.zarr``: AnnData with the vectors in ``obsm[key]``, provenance in
         ``uns["rankformer"][key]``, and reasons in ``obs[key + "_missing"]`` where cells have none.
-        ``.npy``: the array alone, with provenance in a ``.json`` beside it. ``.parquet``: a row a
+        ``.npy``: the array alone, with provenance in a ``.json`` beside it. ``.csv``: a row a cell
+        with ``cell``, ``source`` where there are several, and a column for each number, ``key_1``
+        and so on, empty where a cell has none; provenance likewise beside it. ``.parquet``: a row a
         cell with ``cell`` and ``vector``, and ``source`` where there are several; provenance in
         the schema's metadata.
     embeddings
@@ -60,8 +62,11 @@ def write_cell_vectors(
         If the disk is full or not writable, or something is there. Nothing is left half-written.
     """
     with whole_or_nothing(path, overwrite=overwrite) as part:
-        if path.suffix == ".npy":
-            write_npy(part, embeddings.vectors)
+        if path.suffix in (".npy", ".csv"):
+            if path.suffix == ".npy":
+                write_npy(part, embeddings.vectors)
+            else:
+                write_cell_csv(part, embeddings, key)
             with whole_or_nothing(provenance_file(path), overwrite=overwrite) as beside:
                 beside.write_text(json.dumps(embeddings.provenance, indent=2) + "\n")
         elif path.suffix == ".parquet":
@@ -99,6 +104,20 @@ def write_gene_report(
         table = pd.concat(reports, names=["source", None]).reset_index(level=0)
     with whole_or_nothing(path, overwrite=overwrite) as part:
         table.to_csv(part, index=False)
+
+
+def write_cell_csv(part: Path, embeddings: CellEmbeddings, key: str) -> None:
+    """Write one row a cell: its name, ``source`` where there are several, and its numbers."""
+    import pandas as pd
+
+    names = pd.DataFrame(name_cells(embeddings.obs, embeddings.sources))
+    vectors = embeddings.vectors
+    columns = [f"{key}_{i}" for i in range(1, vectors.shape[1] + 1)]
+    with part.open("w", encoding="utf-8", newline="") as stream:
+        pd.DataFrame(columns=[*names, *columns]).to_csv(stream, index=False)
+        for rows in blocks_of_rows(vectors):
+            numbers = pd.DataFrame(vectors[rows], columns=columns, index=names.index[rows])
+            names[rows].join(numbers).to_csv(stream, index=False, header=False)
 
 
 def write_npy(part: Path, vectors: NDArray[np.float32]) -> None:

@@ -28,6 +28,7 @@ from transformers import (
 
 from rankformer.data.block_shuffle import shuffle_in_blocks
 from rankformer.errors import SettingsError
+from rankformer.tasks.figure_names import spoken_name
 from rankformer.tasks.processes import is_distributed, wait_for
 from rankformer.tasks.recipes import TrainingRecipe
 from rankformer.tasks.training_run import TrainingRun, damaged_checkpoint
@@ -246,7 +247,7 @@ class LogProgress(TrainerCallback):
             return
         if "eval_loss" in logs:
             figures = (
-                f"{name.removeprefix('eval_').replace('_', ' ')} {value:.4f}"
+                f"{spoken_name(name.removeprefix('eval_'))} {value:.4f}"
                 for name, value in logs.items()
                 if name.startswith("eval_")
             )

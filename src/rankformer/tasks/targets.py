@@ -8,7 +8,7 @@ from rankformer.data.tokens import is_saved_tokens
 from rankformer.errors import OutputError, SettingsError
 from rankformer.scratch import tell_leftovers
 
-CELL_FORMATS = (".h5ad", ".zarr", ".npy", ".parquet")
+CELL_FORMATS = (".h5ad", ".zarr", ".npy", ".csv", ".parquet")
 LABEL_FORMATS = (".h5ad", ".zarr", ".csv", ".parquet")
 # Formats that have no place for provenance.
 _WITH_A_FILE_BESIDE = (".npy", ".csv")

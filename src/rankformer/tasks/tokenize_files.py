@@ -57,7 +57,7 @@ def tokenize_files(
         save_tokens(parts, output)
     tell_full_inputs(done.n_full, done.n_cells, vocabulary.input_length)
     logger.info("Wrote %s: tokens of %s cells, for %s.", output, f"{done.n_cells:,}", model)
-    logger.info("Go on with: rankformer embed %s -o embedded.h5ad --model %s", output, model)
+    logger.info("Go on with:\n  rankformer embed %s -o embedded.h5ad --model %s", output, model)
     return streams
 
 

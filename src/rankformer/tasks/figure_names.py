@@ -25,9 +25,22 @@ CLASSIFIER_FIGURES: Mapping[str, str] = {
     "certain_accuracy": "accuracy of certain",
     "certain_macro_f1": "macro-F1 of certain",
 }
+_TRAINING_FIGURES: Mapping[str, str] = {
+    **{key: CLASSIFIER_FIGURES[key] for key in ("accuracy", "macro_f1")},
+    "log_loss": "log loss", "auc": "AUC", "r2": "R²", "mae": "mean absolute error",
+    "spearman": "Spearman's correlation",
+}  # fmt: skip
 # Those on a scale from 0 to 1 of which more is better: a picture can show them side by side.
 DRAWN = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "certain_share",
          "certain_accuracy", "certain_macro_f1")  # fmt: skip
+
+
+def spoken_name(figure: str) -> str:
+    """What a figure is called, ``macro_f1`` or, of one label among several, ``LABEL_macro_f1``."""
+    for key, name in _TRAINING_FIGURES.items():
+        if figure == key or figure.endswith(f"_{key}"):
+            return f"{figure.removesuffix(key).removesuffix('_')} {name}".lstrip()
+    return figure
 
 
 def in_order(figures: Any, names: Mapping[str, str]) -> list[str]:

@@ -1,0 +1,40 @@
+"""Lines for a terminal, which itself would break them within words."""
+
+import logging
+import os
+import textwrap
+from typing import TextIO
+
+_USUAL_WIDTH = 80
+
+
+def wrap(text: str, stream: TextIO) -> str:
+    """Break lines between words where `stream` is a terminal; what goes elsewhere stays whole.
+
+    Lines that begin with a space are tables, or commands to copy: they stay as they are.
+    """
+    if not stream.isatty():
+        return text
+    width = _width(stream)
+    return "\n".join(
+        line if line.startswith(" ") else "\n".join(_lines(line, width))
+        for line in text.split("\n")
+    )
+
+
+def _lines(line: str, width: int) -> list[str]:
+    return textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def _width(stream: TextIO) -> int:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or _USUAL_WIDTH
+    except (OSError, ValueError):
+        return _USUAL_WIDTH
+
+
+class WrappingHandler(logging.StreamHandler[TextIO]):
+    """Writes messages alone, wrapped."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return wrap(super().format(record), self.stream)

@@ -1,0 +1,112 @@
+"""What stands on a terminal: words are whole, whatever its width, and one thing has one name."""
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from contextlib import suppress
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from rankformer.errors import SettingsError
+from rankformer.show.models_screen import render_models
+from rankformer.tasks.figure_names import CLASSIFIER_FIGURES, spoken_name
+from tests.test_options import COMMANDS
+
+WIDTHS = (60, 80, 120)
+
+
+# The two names of --special-tokens, side by side, leave no room for a word.
+HELPS = [(n, w) for n in COMMANDS for w in WIDTHS if (n, w) != ("vocabulary build", 60)]
+
+
+@pytest.mark.parametrize(("name", "width"), HELPS)
+def test_help_breaks_no_word(name, width, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    status, shown, _ = command(*name.split(), "--help")
+    assert status == 0
+    assert "…" not in shown.replace("FILE…", "")
+    assert max(map(len, shown.splitlines())) <= width
+    words = set(re.sub(r"[│╭╮╰╯─]", " ", shown).split())
+    for each in COMMANDS[name].params:
+        expected = {*each.help.split(), *(o for o in each.opts if o.startswith("--"))}
+        assert expected <= words, (each.name, expected - words)
+
+
+def test_help_names_each_choice(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    _, shown, _ = command("embed", "--help")
+    for choice in ("cell", "cls", "gene", "mean", "median", "hidden_states", "published", "auto",
+                   "float32", "bfloat16", "float16", "int8"):  # fmt: skip
+        assert re.search(rf"\b{choice}\b", shown), choice
+    _, shown, _ = command("annotate", "--help")
+    (line,) = (line for line in shown.splitlines() if "--reference" in line)
+    assert "May be repeated." in line
+
+
+def said_on_a_terminal(width, *words, cwd):
+    """What a command writes to a terminal of this width, a line each."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rankformer", *words], stdout=theirs, stderr=theirs, cwd=cwd
+    )
+    os.close(theirs)
+    said = b""
+    with suppress(OSError):  # Linux says so that the other end was closed
+        while part := os.read(ours, 4096):
+            said += part
+    os.close(ours)
+    process.wait()
+    return said.decode().splitlines()
+
+
+@pytest.mark.parametrize("width", [60, 120])
+def test_errors_are_wrapped_between_words(width, tmp_path):
+    words = ["embed", "nothing.h5ad", "-o", "out.txt", "-m", "rankformer-mini"]
+    lines = said_on_a_terminal(width, *words, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "rankformer", *words], capture_output=True, text=True, cwd=tmp_path
+    )
+    (whole,) = done.stderr.splitlines()
+    assert len(whole) > 120
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= width
+    assert " ".join(lines).split() == whole.split()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_list_of_models_fits(width):
+    console = Console(width=width, record=True, file=StringIO(), highlight=False)
+    render_models(console)
+    shown = console.export_text()
+    assert "…" not in shown
+    assert "gf-12L-40M-i2048-CZI-CellxGene" in shown
+    assert "1,265 MB" in shown
+    assert ("layers" in shown) == (width >= 80)
+
+
+def test_each_part_of_an_error_is_a_sentence():
+    for found in ("it said (no such key)", "it said 'what'", "it said so.", "why?", 'named "a."'):
+        error = SettingsError(found, "A number", "Correct it")
+        before, _, after = str(error).partition(" Expected: ")
+        assert before.rstrip("\"'")[-1] in ".?"
+        assert not before.endswith("..")
+        assert after == "A number. Correct it."
+    assert str(SettingsError("A.", "B.", "C.")) == "A. Expected: B. C."
+
+
+@pytest.mark.parametrize(
+    ("figure", "name"),
+    [("macro_f1", "macro-F1"), ("cell_type_macro_f1", "cell_type macro-F1"), ("loss", "loss"),
+     ("cell_type_accuracy", "cell_type accuracy"), ("log_loss", "log loss"), ("r2", "R²")],
+)  # fmt: skip
+def test_a_figure_has_one_name(figure, name):
+    assert spoken_name(figure) == name
+    assert CLASSIFIER_FIGURES["macro_f1"] == spoken_name("macro_f1")
