@@ -57,7 +57,7 @@ def cut_short(folder: Path) -> None:
 
 
 CASES = (
-    BadInput("`finetune` without a label", labelled, ("labels are (none)", "--label"), BEGIN),
+    BadInput("`finetune` without a label", labelled, ("No label was named", "--label"), BEGIN),
     BadInput(
         "a label that obs has not",
         labelled,
