@@ -91,7 +91,12 @@ CASES = (
     BadInput(
         "an output with an ending that says nothing",
         sound,
-        ("out.txt", "ending .txt", ".h5ad or .zarr or .npy or .csv or .parquet", "Name it out.h5ad"),
+        (
+            "out.txt",
+            "ending .txt",
+            ".h5ad or .zarr or .npy or .csv or .parquet",
+            "Name it out.h5ad",
+        ),
         "embed pbmc.h5ad -o out.txt -m model",
     ),
     BadInput(
