@@ -193,7 +193,7 @@ def test_figures_of_what_is_held_out_are_kept_and_told(tmp_path, caplog):
     assert measured[-1] == trainer.model.w.item()
     trainer.evaluate_at_the_end()
     assert len(measured) == 2
-    assert "Step 3, held out: loss 0.5000, macro f1 0.2500" in caplog.text
+    assert "Step 3, held out: loss 0.5000, macro-F1 0.2500" in caplog.text
     assert "Step 3 of 3: loss" in caplog.text
     figures = trainer.evaluate()
     assert (figures["eval_loss"], figures["eval_macro_f1"]) == (0.5, 0.25)
