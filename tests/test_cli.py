@@ -2,10 +2,8 @@
 
 import json
 import os
-import pty
 import subprocess
 import sys
-from contextlib import suppress
 
 import anndata as ad
 import numpy as np
@@ -19,6 +17,7 @@ import rankformer
 from rankformer.model import checkpoint as checkpoint_module
 from rankformer.model.checkpoint import default_model
 from tests.conftest import save_small_checkpoint
+from tests.terminal import run_on_terminal
 
 
 def run(*arguments, **more):
@@ -404,28 +403,14 @@ def test_quiet_is_quiet(cells, checkpoint_folder, tmp_path, place):
     """On a terminal, where otherwise a bar is drawn."""
     words = ["embed", cells, "-o", tmp_path / "out.npy", "--model", checkpoint_folder]
     words = ["-q", *words] if place == "before" else [*words, "-q"]
-    assert on_a_terminal(*words) == ""
+    assert run_on_terminal(*words) == (0, "")
     assert (tmp_path / "out.npy").exists()
 
 
-def on_a_terminal(*words):
-    """What a command writes to a terminal."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rankformer", *map(str, words)], stdout=theirs, stderr=theirs
-    )
-    os.close(theirs)
-    said = b""
-    with suppress(OSError):  # Linux says so that the other end was closed
-        while part := os.read(ours, 4096):
-            said += part
-    os.close(ours)
-    assert process.wait() == 0, said.decode()
-    return said.decode()
-
-
 def test_progress_is_shown_on_a_terminal(cells, checkpoint_folder, tmp_path):
-    said = on_a_terminal("embed", cells, "-o", tmp_path / "out.npy", "-m", checkpoint_folder)
+    words = ["embed", cells, "-o", tmp_path / "out.npy", "-m", checkpoint_folder]
+    status, said = run_on_terminal(*words)
+    assert status == 0, said
     assert "30/30" in said
 
 

@@ -1,14 +1,8 @@
 """What stands on a terminal: words are whole, whatever its width, and one thing has one name."""
 
-import fcntl
-import os
-import pty
 import re
-import struct
 import subprocess
 import sys
-import termios
-from contextlib import suppress
 from io import StringIO
 
 import pytest
@@ -17,6 +11,7 @@ from rich.console import Console
 from rankformer.errors import SettingsError
 from rankformer.show.models_screen import render_models
 from rankformer.tasks.figure_names import CLASSIFIER_FIGURES, spoken_name
+from tests.terminal import run_on_terminal
 from tests.test_options import COMMANDS
 
 WIDTHS = (60, 80, 120)
@@ -50,27 +45,12 @@ def test_help_names_each_choice(command, monkeypatch):
     assert "May be repeated." in line
 
 
-def said_on_a_terminal(width, *words, cwd):
-    """What a command writes to a terminal of this width, a line each."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rankformer", *words], stdout=theirs, stderr=theirs, cwd=cwd
-    )
-    os.close(theirs)
-    said = b""
-    with suppress(OSError):  # Linux says so that the other end was closed
-        while part := os.read(ours, 4096):
-            said += part
-    os.close(ours)
-    process.wait()
-    return said.decode().splitlines()
-
-
 @pytest.mark.parametrize("width", [60, 120])
 def test_errors_are_wrapped_between_words(width, tmp_path):
     words = ["embed", "nothing.h5ad", "-o", "out.txt", "-m", "rankformer-mini"]
-    lines = said_on_a_terminal(width, *words, cwd=tmp_path)
+    status, said = run_on_terminal(*words, width=width, cwd=tmp_path)
+    assert status == 2
+    lines = said.splitlines()
     done = subprocess.run(
         [sys.executable, "-m", "rankformer", *words], capture_output=True, text=True, cwd=tmp_path
     )

@@ -39,7 +39,7 @@ def test_several_with_weights():
 @pytest.mark.parametrize(
     ("classes", "numbers", "weights", "sentence"),
     [
-        ([], [], None, r"labels are \(none\)"),
+        ([], [], None, "No label was named"),
         (["kind"], ["kind"], None, "labels are kind, kind"),
         (["donor"], [], None, "obs has no column 'donor'"),
         (["one"], [], None, r"'one' has 1 class\(es\): x"),

@@ -211,7 +211,7 @@ def _from_scratch(
         raise SettingsError(
             "Neither a vocabulary nor a model was given.",
             "--vocabulary FILE to train from scratch, or --model to go on from a checkpoint.",
-            "Make a vocabulary first: rankformer vocabulary build FILE… -o vocabulary.parquet.",
+            "Make a vocabulary first: `rankformer vocabulary build FILE… -o vocabulary.parquet`.",
         )
     given = {name: value for name, value in shape.items() if value is not None}
     if preset is None and len(given) < len(shape):

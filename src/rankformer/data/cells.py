@@ -2,6 +2,7 @@
 
 import logging
 import os
+from bisect import bisect_left
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -307,21 +308,10 @@ def read_var(source: ad.AnnData | str | os.PathLike[str]) -> pd.DataFrame | None
 
 def _find_damage(reads: Callable[[int, int], bool], start: int, stop: int) -> tuple[int, int]:
     """The first and the last of the rows start … stop - 1 that cannot be read, by halving."""
-    first, beyond = start, stop
-    while beyond - first > 1:
-        middle = (first + beyond) // 2
-        if reads(start, middle):
-            first = middle
-        else:
-            beyond = middle
-    last, beyond = first, stop
-    while beyond - last > 1:
-        middle = (last + beyond) // 2
-        if reads(middle, stop):
-            beyond = middle
-        else:
-            last = middle
-    return first, last
+    ends = range(start + 1, stop)
+    first = start + bisect_left(ends, True, key=lambda end: not reads(start, end))
+    begins = range(first + 1, stop)
+    return first, first + bisect_left(begins, True, key=lambda begin: reads(begin, stop))
 
 
 def _note_names(obs: pd.DataFrame) -> str:

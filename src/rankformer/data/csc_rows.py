@@ -11,15 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_matrix, csr_matrix
 
-from rankformer.data.inflated_array import inflate_with_threads
 from rankformer.data.row_matrices import (
+    CompressedMatrix,
     CompressedRows,
     RowMatrix,
     as_real,
-    check_index_type,
     check_indices,
     index_dtype,
-    read_indptr,
     refuse_repeats,
 )
 from rankformer.data.spilled_rows import Entries, spill_rows
@@ -28,37 +26,10 @@ IN_MEMORY_BYTES = 256 << 20
 BLOCK_VALUES = 4_000_000
 
 
-class CompressedColumns(RowMatrix):
-    """CSC arrays, in memory or on disk.
+class CompressedColumns(CompressedMatrix):
+    """CSC arrays; `indices` are rows."""
 
-    Parameters
-    ----------
-    data, indices
-        Sliceable arrays, one element a stored value; indices are rows.
-    indptr
-        (n_vars + 1,) where each column begins.
-    shape
-        (n_cells, n_vars).
-    may_repeat
-        False refuses rows with several values of one variable.
-    """
-
-    layout = "csc"
-
-    def __init__(
-        self,
-        data: Any,
-        indices: Any,
-        indptr: Any,
-        shape: tuple[int, int],
-        *,
-        may_repeat: bool = True,
-    ) -> None:
-        self.shape = shape
-        self.dtype = np.dtype(data.dtype)
-        self._data, self._indices, self._may_repeat = data, indices, may_repeat
-        self._indptr = read_indptr(indptr, "column", shape[1], data.shape[0], indices.shape[0])
-        check_index_type(indices, "rows")
+    layout, axis = "csc", 1
 
     def rows(self, start: int, stop: int) -> csr_matrix:
         rows = self._by_rows.rows(start, stop)
@@ -82,10 +53,6 @@ class CompressedColumns(RowMatrix):
 
     def row_sizes(self) -> NDArray[np.int64] | None:
         return self._by_rows.row_sizes() if self._fits else None
-
-    def use_threads(self, n_threads: int) -> None:
-        self._data = inflate_with_threads(self._data, n_threads)
-        self._indices = inflate_with_threads(self._indices, n_threads)
 
     def close(self) -> None:
         if "_by_rows" in self.__dict__:

@@ -26,7 +26,7 @@ _ZARR_MARKS = (".zgroup", "zarr.json", ".zmetadata")
 # Names that Muon and others give to the modality with counts of RNA.
 _RNA = ("rna", "gex", "gene expression")
 _BEGINNINGS = (
-    (b"version https://git-lfs", "is a Git LFS pointer, not the file.", "Run git lfs pull."),
+    (b"version https://git-lfs", "is a Git LFS pointer, not the file.", "Run `git lfs pull`."),
     (b"<", "is a web page.", "Download the file again, signed in where the site asks for it."),
     (b"\x1f\x8b", "is compressed with gzip.", "Unpack it first: gunzip, or tar -xzf for .tar.gz."),
     (b"PK\x03\x04", "is a zip archive.", "Unpack it first."),
@@ -199,7 +199,7 @@ def _advise(name: str, reason: str) -> str:
     if name == IN_MEMORY:
         return "Pass a CSR or CSC matrix of scipy or an array of numpy, of integers or floats."
     if "filter" in reason or "plugin" in reason:
-        return "Its compression needs a plugin: pip install hdf5plugin."
+        return "Its compression needs a plugin; install it with `pip install hdf5plugin`."
     if REPEATED in reason:
         return (
             "Copy or download the file again; where their sum is meant: adata = "

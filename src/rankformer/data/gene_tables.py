@@ -208,7 +208,7 @@ def _require_pyensembl() -> None:
         raise GeneError(
             "pyensembl is not installed.",
             "It is needed to read gene names from a pyensembl database.",
-            f"Run: {install_command('genes')}",
+            f"Install it with `{install_command('genes')}`.",
         ) from error
 
 

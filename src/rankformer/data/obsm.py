@@ -109,7 +109,7 @@ def _open_parts(source: "AnnData | str | os.PathLike[str]") -> "Iterator[_Parts]
         raise SettingsError(
             f"{path} is of the kind {kind.value}, of which counts alone are read, no obsm.",
             "A .h5ad or .zarr with embeddings in obsm.",
-            "Embed it first: rankformer embed FILE -o embedded.h5ad --model NAME.",
+            "Embed it first: `rankformer embed FILE -o embedded.h5ad --model NAME`.",
         )
 
 
@@ -123,7 +123,7 @@ def _check_keys(name: str, keys: Iterable[str], obsm: Mapping[str, Any]) -> None
         raise SettingsError(
             f"{name} has no {', '.join(map(repr, missing))} in obsm.",
             f"One of {', '.join(sorted(obsm))}." if len(obsm) else "An embedding in obsm.",
-            "Correct keys (--key), or embed the cells first: rankformer embed.",
+            "Correct keys (--key), or embed the cells first with `rankformer embed`.",
         )
 
 

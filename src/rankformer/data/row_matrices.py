@@ -59,22 +59,24 @@ class RowMatrix(ABC):
         """Remove temporary files."""
 
 
-class CompressedRows(RowMatrix):
-    """CSR arrays, in memory or on disk.
+class CompressedMatrix(RowMatrix):
+    """CSR or CSC arrays, in memory or on disk, whose starts are checked when they are opened.
 
     Parameters
     ----------
     data, indices
         Sliceable arrays, of numpy, HDF5, zarr or a file, one element a stored value.
     indptr
-        (n_cells + 1,) where each row begins; read whole, 8 bytes a cell.
+        (n_cells + 1,) where each row begins, or (n_vars + 1,) where each column does; read whole,
+        8 bytes each.
     shape
         (n_cells, n_vars).
     may_repeat
-        False refuses rows with several values of one variable, and sorts rows in place.
+        False refuses rows with several values of one variable, and may sort rows in place.
     """
 
-    layout = "csr"
+    axis: int
+    """0 where rows are compressed, 1 where columns are."""
 
     def __init__(
         self,
@@ -88,8 +90,21 @@ class CompressedRows(RowMatrix):
         self.shape = shape
         self.dtype = np.dtype(data.dtype)
         self._data, self._indices, self._may_repeat = data, indices, may_repeat
-        self._indptr = read_indptr(indptr, "row", shape[0], data.shape[0], indices.shape[0])
-        check_index_type(indices, "columns")
+        compressed, listed = (("row", "columns"), ("column", "rows"))[self.axis]
+        self._indptr = read_indptr(
+            indptr, compressed, shape[self.axis], data.shape[0], indices.shape[0]
+        )
+        check_index_type(indices, listed)
+
+    def use_threads(self, n_threads: int) -> None:
+        self._data = inflate_with_threads(self._data, n_threads)
+        self._indices = inflate_with_threads(self._indices, n_threads)
+
+
+class CompressedRows(CompressedMatrix):
+    """CSR arrays."""
+
+    layout, axis = "csr", 0
 
     def rows(self, start: int, stop: int) -> csr_matrix:
         indptr = self._indptr[start : stop + 1]
@@ -107,10 +122,6 @@ class CompressedRows(RowMatrix):
 
     def row_sizes(self) -> NDArray[np.int64]:
         return np.diff(self._indptr)
-
-    def use_threads(self, n_threads: int) -> None:
-        self._data = inflate_with_threads(self._data, n_threads)
-        self._indices = inflate_with_threads(self._indices, n_threads)
 
 
 class DenseRows(RowMatrix):

@@ -45,7 +45,7 @@ def check_methods(methods: tuple[str, ...], batch: str | None) -> None:
             raise SettingsError(
                 f"{_PACKAGES[method]} is not installed.",
                 f"{_PACKAGES[method]}, which runs {method}.",
-                f"Run: {install_command(method)}; or leave out --beside {method}.",
+                f"Install it with `{install_command(method)}`, or leave out --beside {method}.",
             )
 
 

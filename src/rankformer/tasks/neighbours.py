@@ -125,7 +125,7 @@ def require_usearch() -> "type[Index]":
             f"The library usearch is not installed, and a reference of more than {EXACT_UP_TO:,} "
             "cells is searched with it.",
             "usearch in this environment.",
-            f"Run: {install_command('annotate')}",
+            f"Install it with `{install_command('annotate')}`.",
         ) from error
     return Index
 

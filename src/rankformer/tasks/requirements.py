@@ -29,5 +29,5 @@ def require_packages(*packages: str, extra: str) -> None:
         raise SettingsError(
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed.",
             f"{', '.join(packages)}, which do this part of the work.",
-            f"Run: {_OF_NO_EXTRA.get(missing[0]) or install_command(extra)}",
+            f"Install with `{_OF_NO_EXTRA.get(missing[0]) or install_command(extra)}`.",
         )

@@ -175,7 +175,7 @@ def gather_training_cells(sources: Sequence[TokenSource]) -> CountedCells | Toke
         raise SettingsError(
             f"{counted[0].name} holds counts, and {saved[0].name} tokens.",
             "Counts in all inputs, or tokens in all, so that all cells are treated alike.",
-            "Tokenize the counts first: rankformer tokenize FILE -o FOLDER --model MODEL.",
+            "Tokenize the counts first: `rankformer tokenize FILE -o FOLDER --model MODEL`.",
         )
     return CountedCells(counted) if counted else TokenCells(saved)
 
