@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import rankformer
+from rankformer import Geneformer, GeneformerConfig
+from rankformer.errors import GeneError
 from rankformer.model.registry import MODELS
 from tests.conftest import save_small_checkpoint, shared_path, small_vocabulary
 
@@ -132,6 +134,33 @@ def test_inspect_advises_the_model_whose_genes_are_there(command, cells, tmp_pat
     more = str(save_small_checkpoint(tmp_path / "more", small_vocabulary(n_genes=190)))
     _, screen, _ = command("inspect", cells, "-m", names[0], "-m", more)
     assert screen.strip().endswith(f"--model {names[0]}")
+
+
+@pytest.mark.parametrize("n_known", [160, 20, 3])
+def test_inspect_says_where_process_data_takes_other_genes(
+    command, small_adata, checkpoint_folder, vocabulary, tmp_path, n_known
+):
+    """A few symbols of the index are of other genes than the column of Ensembl ids, or of none."""
+    small_adata = small_adata[:, :150].copy()
+    small_adata.var["ensembl_id"] = vocabulary.ensembl_ids[:150]
+    names = small_adata.var_names.to_numpy(copy=True)
+    names[n_known:] = [f"clone{i}" for i in range(len(names) - n_known)]
+    small_adata.var_names = names
+    small_adata.write_h5ad(tmp_path / "cells.h5ad")
+    _, screen, _ = command("inspect", tmp_path / "cells.h5ad", "-m", checkpoint_folder)
+    screen = " ".join(screen.split())
+    advice = "For the same tokens as embed, pass gene_names='ensembl_id'."
+    lost = len(names[n_known:])
+    assert (advice in screen) == bool(lost)
+    geneformer = Geneformer(GeneformerConfig(model_name=checkpoint_folder))
+    told = geneformer.process_data(small_adata, gene_names="ensembl_id")
+    try:
+        by_index = geneformer.process_data(small_adata)
+    except GeneError:
+        assert "and refuses that of this file" in screen
+    else:
+        assert (by_index["input_ids"] == told["input_ids"]) == (not lost)
+        assert (f"by which {lost} variables get another gene or none" in screen) == bool(lost)
 
 
 @pytest.mark.parametrize("columns", [None, "80"])

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from contextlib import suppress
 from itertools import pairwise
 
@@ -176,18 +177,36 @@ def test_damaged_streams_are_refused_by_name(tmp_path, name, damage):
         TokenizedCells.load(tmp_path / "cells")
 
 
-def test_a_stream_that_crashes_its_reader_is_refused(tmp_path, monkeypatch):
+DEADLY = """
+import os, pyarrow
+sound = pyarrow.memory_map
+pyarrow.memory_map = lambda path: os.kill(os.getpid(), {}) if "deadly" in path else sound(path)
+"""
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "told"),
+    [
+        (signal.SIGSEGV, "deadly.arrow is damaged: reading it crashes Arrow"),
+        (signal.SIGKILL, "deadly.arrow: the process that reads it was killed, as where memory"),
+    ],
+)
+def test_a_stream_that_ends_its_reader_is_refused(tmp_path, monkeypatch, ended_by, told):
     """A process that ends itself stands for what this release of Arrow does not withstand."""
-    for name in ("sound", "deadly"):
-        tokenized(CELLS).save(tmp_path / name)
-    streams = [next((tmp_path / name).glob("*.arrow")) for name in ("sound", "deadly")]
-    deadly = "\nimport os\nif 'deadly' in sys.argv[-1]: print(sys.argv[1]); os.abort()\n"
-    monkeypatch.setattr(arrow_streams, "_CHECK", "import sys" + deadly + arrow_streams._CHECK)
-    check_streams(streams[:1])
-    with pytest.raises(
-        ValueError, match=r"data-00000-of-00001\.arrow is damaged: reading it crashes"
-    ):
-        check_streams(streams)
+    [sound] = tokenized(CELLS).save(tmp_path / "cells").glob("*.arrow")
+    deadly = shutil.copy(sound, tmp_path / "deadly.arrow")
+    monkeypatch.setattr(
+        arrow_streams, "_CHECK", DEADLY.format(int(ended_by)) + arrow_streams._CHECK
+    )
+    check_streams([sound])
+    with pytest.raises(ValueError, match=told):
+        check_streams([sound, deadly])
+
+
+def test_streams_that_were_all_read_are_sound_however_their_reader_ends(tmp_path, monkeypatch):
+    streams = list(tokenized(CELLS).save(tmp_path / "cells").glob("*.arrow"))
+    monkeypatch.setattr(arrow_streams, "_CHECK", arrow_streams._CHECK + "\nimport os; os.abort()")
+    check_streams(streams)
 
 
 def test_names_of_other_cells_are_refused(tmp_path):

@@ -4,6 +4,7 @@ Arrow trusts what a stream says of its own lengths, and a damaged one can take t
 It is therefore read and validated in full by a process of its own first, whose crash is an answer.
 """
 
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ for path in sys.argv[1:]:
                 batch.validate(full=True)
     except Exception as error:
         sys.exit(" ".join(str(error).split()) or type(error).__name__)
-    print(path)
+    print("sound", flush=True)
 """
 
 
@@ -36,10 +37,13 @@ def check_streams(paths: Sequence[Path]) -> None:
     checked = subprocess.run(  # noqa: S603  # this interpreter, and names of files
         [sys.executable, "-c", _CHECK, *map(str, paths)], capture_output=True, text=True
     )
-    if checked.returncode == 0:
-        return
     # Each file that was read whole has a line; the next one ended the process.
-    damaged = paths[len(checked.stdout.splitlines())]
+    n_sound = len(checked.stdout.splitlines())
+    if n_sound == len(paths):
+        return
+    name = paths[n_sound].name
+    if checked.returncode == -signal.SIGKILL:
+        raise ValueError(f"{name}: the process that reads it was killed, as where memory runs out")
     crashed = checked.returncode != 1
     reason = "reading it crashes Arrow" if crashed else checked.stderr.strip().splitlines()[-1]
-    raise ValueError(f"{damaged.name} is damaged: {reason.rstrip('.')}")
+    raise ValueError(f"{name} is damaged: {reason.rstrip('.')}")

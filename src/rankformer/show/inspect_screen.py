@@ -68,9 +68,27 @@ def _print_matches(inspection: Inspection, console: Console) -> None:
         for row in zip(_MATCH_ROWS, *columns, strict=True):
             table.add_row(*row)
         console.print(table)
+    for match in inspection.matches:
+        _print_what_the_index_gives(match, console)
     problems = {each.vocabulary.name: each.problem for each in inspection.matches if each.problem}
     for name, problem in {**inspection.broken, **problems}.items():
         console.print(f"[red]{escape(name)}: {escape(str(problem))}[/red]")
+
+
+def _print_what_the_index_gives(match: ModelMatch, console: Console) -> None:
+    if match.mapping is None or not match.n_otherwise_by_index:
+        return
+    by_index = (
+        f"by which {match.n_otherwise_by_index:,} variables get another gene or none"
+        if match.index_mapping
+        else "and refuses that of this file"
+    )
+    console.print(
+        f"{escape(match.vocabulary.name)}: Geneformer.process_data takes the index unless told, "
+        f"{by_index}. For the same tokens as embed, pass "
+        f"gene_names={escape(repr(match.mapping.column))}.",
+        style="yellow",
+    )
 
 
 _MATCH_ROWS = ("mapped by", "variables mapped", "genes", "genes a cell", "models")

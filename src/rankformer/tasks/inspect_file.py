@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from rankformer.data.cells import CellSource, MatrixSurvey, open_cells, read_var, survey_matrices
-from rankformer.data.gene_columns import candidate_columns
+from rankformer.data.gene_columns import INDEX, candidate_columns
 from rankformer.data.genes import GeneMapping, IdentifierSummary, detect_identifiers, map_genes
 from rankformer.errors import RankformerError
 from rankformer.model.checkpoint import Checkpoint, models_here
@@ -55,7 +55,10 @@ class ModelMatch:
     vocabulary
         Their vocabulary.
     mapping
-        What became of each variable, or None where they cannot be mapped.
+        What became of each variable by the identifiers that ``rankformer embed`` and `tl.embed`
+        find, or None where they cannot be mapped.
+    index_mapping
+        The same by the index of ``var``, which `Geneformer.process_data` takes unless told.
     genes_per_cell
         None where there are no counts or no mapping.
     problem
@@ -65,6 +68,7 @@ class ModelMatch:
     models: tuple[str, ...]
     vocabulary: Vocabulary
     mapping: GeneMapping | None = None
+    index_mapping: GeneMapping | None = None
     genes_per_cell: GenesPerCell | None = None
     problem: RankformerError | None = None
 
@@ -72,6 +76,15 @@ class ModelMatch:
     def share(self) -> float:
         """Share of the vocabulary's genes that the file has."""
         return self.mapping.n_genes / len(self.vocabulary.ensembl_ids) if self.mapping else 0.0
+
+    @property
+    def n_otherwise_by_index(self) -> int:
+        """Variables that get another gene, or none, by the index of ``var``."""
+        if self.mapping is None:
+            return 0
+        if self.index_mapping is None:
+            return self.mapping.n_mapped
+        return int((self.mapping.tokens != self.index_mapping.tokens).sum())
 
 
 @dataclass(frozen=True)
@@ -225,7 +238,15 @@ def _match(
         genes = _genes_per_cell(cells, mapping, vocabulary) if cells else None
     except RankformerError as error:
         return ModelMatch(models, vocabulary, problem=error)
-    return ModelMatch(models, vocabulary, mapping, genes)
+    by_index = mapping if mapping.column == INDEX else _map_by_index(var, vocabulary)
+    return ModelMatch(models, vocabulary, mapping, by_index, genes)
+
+
+def _map_by_index(var: pd.DataFrame, vocabulary: Vocabulary) -> GeneMapping | None:
+    try:
+        return map_genes(var, vocabulary, gene_ids=INDEX)
+    except RankformerError:
+        return None
 
 
 def _genes_per_cell(
