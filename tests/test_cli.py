@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -412,6 +413,18 @@ def test_progress_is_shown_on_a_terminal(cells, checkpoint_folder, tmp_path):
     status, said = run_on_terminal(*words)
     assert status == 0, said
     assert "30/30" in said
+
+
+def test_training_counts_its_steps_on_a_terminal(cells, checkpoint_folder, tmp_path):
+    """Lines of the log stand above the bar, each from the first column on."""
+    words = ["finetune", cells, "-o", tmp_path / "tuned", "-m", checkpoint_folder]
+    words += ["--label", "cell_type", "--max-steps", "4", "--log-steps", "2"]
+    status, said = run_on_terminal(*words, width=100)
+    assert status == 0, said
+    assert "4/4" in said
+    assert "steps/s" in said
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said)
+    assert re.search(r"[\r\n]Step 2 of 4: loss", plain)
 
 
 def test_completion_can_be_installed(tmp_path):

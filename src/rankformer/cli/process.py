@@ -14,7 +14,7 @@ from rankformer.cli.wrapping import WrappingHandler
 
 
 def set_up_logging(level: int) -> None:
-    handler = WrappingHandler(sys.stderr)
+    handler = WrappingHandler()
     logger = logging.getLogger("rankformer")
     logger.handlers = [handler]
     logger.setLevel(level)

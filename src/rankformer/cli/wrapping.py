@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import textwrap
 from typing import TextIO
 
@@ -34,7 +35,14 @@ def _width(stream: TextIO) -> int:
 
 
 class WrappingHandler(logging.StreamHandler[TextIO]):
-    """Writes messages alone, wrapped."""
+    """Writes messages alone, wrapped, to the `sys.stderr` of the moment: a bar takes its place."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stderr
 
     def format(self, record: logging.LogRecord) -> str:
         return wrap(super().format(record), self.stream)

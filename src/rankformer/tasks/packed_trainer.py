@@ -8,6 +8,7 @@ import logging
 import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from rankformer.data.block_shuffle import shuffle_in_blocks
 from rankformer.errors import SettingsError
 from rankformer.tasks.figure_names import spoken_name
 from rankformer.tasks.processes import is_distributed, wait_for
+from rankformer.tasks.progress import show_progress
 from rankformer.tasks.recipes import TrainingRecipe
 from rankformer.tasks.training_run import TrainingRun, damaged_checkpoint
 
@@ -158,7 +160,9 @@ class PackedTrainer(Trainer):
             If the checkpoint holds anything but tensors and numbers: nothing else is read.
         """
         try:
-            self.train(resume_from_checkpoint=str(last) if last else None)
+            with ExitStack() as shown:
+                self.add_callback(ShowSteps(shown))
+                self.train(resume_from_checkpoint=str(last) if last else None)
         except pickle.UnpicklingError as error:
             if last is None:
                 raise
@@ -223,6 +227,28 @@ class JudgeLastStep(TrainerCallback):
         if state.global_step >= state.max_steps:
             control.should_evaluate |= args.eval_strategy == "steps"
             control.should_save |= args.save_strategy == "steps"
+
+
+class ShowSteps(TrainerCallback):
+    """Shows how many steps are done, from the first on, until `shown` is closed."""
+
+    def __init__(self, shown: ExitStack) -> None:
+        self._shown = shown
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            steps = show_progress(
+                state.max_steps, "Training", unit="steps", n_before=state.global_step
+            )
+            self._advance = self._shown.enter_context(steps)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            self._advance(1)
 
 
 class LogProgress(TrainerCallback):

@@ -7,25 +7,39 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 logger = logging.getLogger(__name__)
-_SECONDS_BETWEEN_LINES = 30.0
+_SECONDS_BETWEEN_LINES = 10.0
+_SHARE_BETWEEN_LINES = 0.1
 
 
 Progress = Callable[[int], None]
 
 
 @contextmanager
-def show_progress(n_cells: int, what: str) -> Iterator[Progress]:
-    """Yield a function to call with the number of cells done since its last call.
+def show_progress(
+    n_items: int, what: str, *, unit: str = "cells", n_before: int = 0
+) -> Iterator[Progress]:
+    """Yield a function to call with the number of items done since its last call.
 
     Nothing is shown where the logger ``rankformer`` was set to warnings (``--quiet``).
+
+    Parameters
+    ----------
+    n_items
+        Items in all.
+    what
+        What is done to them, such as "Embedding cells".
+    unit
+        What they are, in the plural.
+    n_before
+        Items that were done before, by a run that this one goes on with.
     """
     if logging.getLogger("rankformer").level > logging.INFO:
         yield _show_nothing
     elif sys.stderr.isatty():
-        with _bar(n_cells, what) as advance:
+        with _bar(n_items, what, unit, n_before) as advance:
             yield advance
     else:
-        yield _Lines(n_cells, what)
+        yield _Lines(n_items, what, unit, n_before)
 
 
 def _show_nothing(_: int) -> None:
@@ -33,7 +47,7 @@ def _show_nothing(_: int) -> None:
 
 
 @contextmanager
-def _bar(n_cells: int, what: str) -> Iterator[Progress]:
+def _bar(n_items: int, what: str, unit: str, n_before: int) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -51,30 +65,33 @@ def _bar(n_cells: int, what: str) -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(what, total=n_cells, rate="")
+        task = progress.add_task(what, total=n_items, completed=n_before, rate="")
 
         def advance(n_done: int) -> None:
             progress.advance(task, n_done)
             speed = progress.tasks[task].speed
-            progress.update(task, rate=f"{speed:,.1f} cells/s" if speed else "")
+            progress.update(task, rate=f"{speed:,.1f} {unit}/s" if speed else "")
 
         yield advance
 
 
 class _Lines:
-    def __init__(self, n_cells: int, what: str) -> None:
-        self.n_cells = n_cells
-        self.what = what
-        self.n_done = 0
-        self.began = self.last = time.monotonic()
+    """A line after some seconds, then ever more seldom, so that long work fills no log."""
+
+    def __init__(self, n_items: int, what: str, unit: str, n_before: int) -> None:
+        self.n_items, self.what, self.unit = n_items, what, unit
+        self.n_before = self.n_done = n_before
+        self.began = time.monotonic()
+        self.next = _SECONDS_BETWEEN_LINES
 
     def __call__(self, n_done: int) -> None:
         self.n_done += n_done
-        now = time.monotonic()
-        if now - self.last >= _SECONDS_BETWEEN_LINES:
-            self.last = now
-            rate = self.n_done / (now - self.began)
-            logger.info(
-                "%s: %s of %s, %.1f cells/s, %.0f s left", self.what, f"{self.n_done:,}",
-                f"{self.n_cells:,}", rate, (self.n_cells - self.n_done) / rate,
-            )  # fmt: skip
+        seconds = time.monotonic() - self.began
+        if seconds < self.next or self.n_done >= self.n_items:
+            return
+        self.next = seconds + max(_SECONDS_BETWEEN_LINES, _SHARE_BETWEEN_LINES * seconds)
+        rate = (self.n_done - self.n_before) / seconds
+        logger.info(
+            "%s: %s of %s %s, %.1f %s/s, %.0f s left", self.what, f"{self.n_done:,}",
+            f"{self.n_items:,}", self.unit, rate, self.unit, (self.n_items - self.n_done) / rate,
+        )  # fmt: skip
