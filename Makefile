@@ -15,7 +15,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --constraint constraints.txt \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 PYTEST_ARGS ?=
 
-.PHONY: demo test test-all docs-check lint clean
+.PHONY: demo test test-all docs-check lint mutants clean
 
 demo: $(DEMO_ENVIRONMENT)
 	@echo "Embedding 700 blood cells with rankformer-mini, and drawing them."
@@ -38,6 +38,17 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Plants faults and says which of them no test noticed (docs/developing.md). MUTANTS: some of them.
+# mutmut passes over functions with a decorator, so that in its copy kernels are plain Python.
+mutants: $(READY)
+	$(PIP_INSTALL) --quiet --group mutants
+	rm -rf .mutants
+	mkdir .mutants
+	cp -r src tests pyproject.toml .mutants
+	sed -i '/^@compile_kernel$$/d' .mutants/src/rankformer/data/*.py
+	cd .mutants && OMP_NUM_THREADS=1 $(abspath $(BIN))/mutmut run $(MUTANTS)
+	cd .mutants && $(abspath $(BIN))/python ../tests/mutation/report.py
+
 $(BIN)/python:
 	@echo "Making an environment in $(VENV)."
 	$(PYTHON) -m venv $(VENV)
@@ -54,4 +65,4 @@ $(READY): pyproject.toml constraints.txt | $(BIN)/python
 	touch $(READY) $(DEMO_READY)
 
 clean:
-	rm -rf $(VENV) demo-output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) demo-output .mutants .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -22,7 +22,7 @@ from rankformer.errors import OutputError, SettingsError
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.encoder import PackedBatch
 from rankformer.tasks.pretrain import continue_model, draw_model, pretrain
-from rankformer.tasks.recipes import Recipe, published_recipe
+from rankformer.tasks.recipes import Recipe
 from rankformer.tasks.tokenize import tokenize_cells
 
 SHAPE = {"n_layers": 2, "d_model": 32, "n_heads": 2, "d_ff": 64}
@@ -357,21 +357,6 @@ def test_two_processes_train_as_one_that_adds_up_two_batches(cells, vocabulary, 
         assert done.returncode == 0, done.stderr
     for name, tensor in weights(tmp_path / "one").items():
         torch.testing.assert_close(weights(tmp_path / "two")[name], tensor, atol=2e-5, rtol=1e-4)
-
-
-def test_published_recipes(vocabulary):
-    """Figures of the published runs; see `published_recipe`."""
-    v1 = published_recipe(small_vocabulary(special=False))
-    assert (v1.learning_rate, v1.schedule, v1.warmup_steps, v1.batch_size) == (
-        1e-3, "linear", 10_000, 12,
-    )  # fmt: skip
-    v2 = published_recipe(vocabulary)
-    assert (v2.learning_rate, v2.schedule, v2.warmup_steps, v2.batch_size) == (
-        5e-4, "cosine", 5_000, 4,
-    )  # fmt: skip
-    for recipe in (v1, v2):
-        assert (recipe.objective, recipe.masked_share, recipe.weight_decay) == ("mlm", 0.15, 0.001)
-        assert (recipe.epochs, recipe.max_grad_norm) == (3, 1.0)
 
 
 @pytest.mark.parametrize(

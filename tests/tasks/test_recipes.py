@@ -1,6 +1,6 @@
 """Recipes: those that were published, and the bounds of each setting."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 from tests.conftest import small_vocabulary
@@ -11,6 +11,7 @@ from rankformer.tasks.recipes import (
     Recipe,
     TrainingRecipe,
     published_recipe,
+    settle_pretraining,
     settle_recipe,
 )
 
@@ -79,7 +80,7 @@ def test_published_recipes():
     """As their papers have them: batches of 12, with a linear fall from 1e-3; V2 of 4."""
     first = published_recipe(small_vocabulary(special=False))
     assert (first.batch_size, first.learning_rate) == (12, 1e-3)
-    assert (first.schedule, first.warmup_steps, first.epochs) == ("linear", 10_000, 3)
+    assert (first.schedule, first.warmup_steps, first.max_grad_norm) == ("linear", 10_000, 1.0)
     second = published_recipe(small_vocabulary())
     assert (second.batch_size, second.learning_rate) == (4, 5e-4)
     assert (second.schedule, second.warmup_steps) == ("cosine", 5_000)
@@ -94,6 +95,37 @@ def test_every_number_of_a_recipe_has_bounds():
         for each in fields(kind):
             if isinstance(each.default, int | float) and not isinstance(each.default, bool):
                 assert each.name in checked
+
+
+def test_the_published_corpora_have_the_published_epochs_and_warm_up():
+    """29.9 million cells on 12 GPUs, and 103 million on 8."""
+    for special, n_cells, n_processes in ((False, 29_900_000, 12), (True, 103_000_000, 8)):
+        published = published_recipe(small_vocabulary(special=special))
+        settled = settle_pretraining(published, n_cells, n_processes)
+        assert settled == replace(published, epochs=3)
+
+
+@pytest.mark.parametrize(
+    ("n_cells", "n_processes", "given", "epochs", "warmup"),
+    [
+        (837, 1, {}, 10, 69),  # 69 batches an epoch: even ten do not give 1,000 steps
+        (1_500, 1, {}, 8, 100),  # 125 an epoch
+        (4_000, 1, {}, 4, 133),  # 333 an epoch: three give 999
+        (4_012, 1, {}, 3, 100),  # 334 an epoch
+        (4_012, 2, {}, 6, 100),
+        (4_012, 1, {"batch_size": 6, "accumulation": 4}, 6, 100),
+        (4_012, 1, {"epochs": 1.0}, 1, 33),
+        (4_012, 1, {"max_steps": 50}, 3, 5),
+        (4_012, 1, {"warmup_steps": 7}, 3, 7),
+        (5, 1, {"max_steps": 3}, 10, 1),
+    ],
+)
+def test_pretraining_on_few_cells_takes_more_epochs_and_a_warm_up_that_ends(
+    n_cells, n_processes, given, epochs, warmup
+):
+    settled = settle_pretraining(Recipe(**given), n_cells, n_processes)
+    assert (settled.epochs, settled.warmup_steps) == (epochs, warmup)
+    assert settled == replace(Recipe(**given), epochs=epochs, warmup_steps=warmup)
 
 
 @pytest.mark.parametrize(

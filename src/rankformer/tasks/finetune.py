@@ -32,7 +32,13 @@ from rankformer.tasks.finetuning_material import (
 from rankformer.tasks.finetuning_result import FinishedModel, finish, write_finished
 from rankformer.tasks.model_card import describe_data, describe_training
 from rankformer.tasks.processes import is_first_process, wait_for
-from rankformer.tasks.recipes import BACKENDS, SEARCHED, FineTuningRecipe, settle_recipe
+from rankformer.tasks.recipes import (
+    BACKENDS,
+    SEARCHED,
+    FineTuningRecipe,
+    settle_recipe,
+    tell_what_was_settled,
+)
 from rankformer.tasks.requirements import require_packages
 from rankformer.tasks.splits import PARTS, PartSplit, SplitPlan
 from rankformer.tasks.tokenize import ReadingOptions, Sources, open_sources
@@ -323,16 +329,7 @@ def _finetune_on(
 def _settle(settings: FineTuningSettings, model: Checkpoint, n_cells: int) -> FineTuningSettings:
     """The settings with a recipe that is whole; what was not asked for is told."""
     recipe = settle_recipe(settings.recipe, model.spec.d_model, n_cells)
-    changed = [
-        f"{name} {getattr(recipe, name):,g}"
-        for name in ("epochs", "learning_rate", "warmup_steps")
-        if getattr(recipe, name) != getattr(settings.recipe, name)
-    ]
-    if changed:
-        logger.info(
-            "For %s cells and %s, the recipe takes %s.",
-            f"{n_cells:,}", model.name, ", ".join(changed).replace("_", " "),
-        )  # fmt: skip
+    tell_what_was_settled(settings.recipe, recipe, f"{n_cells:,} cells and {model.name}")
     return replace(settings, recipe=recipe)
 
 

@@ -35,7 +35,13 @@ from rankformer.tasks.model_card import (
     write_documents,
 )
 from rankformer.tasks.pretraining_batches import MaskedBatches
-from rankformer.tasks.recipes import Recipe, published_recipe
+from rankformer.tasks.processes import count_processes
+from rankformer.tasks.recipes import (
+    Recipe,
+    published_recipe,
+    settle_pretraining,
+    tell_what_was_settled,
+)
 from rankformer.tasks.requirements import require_packages
 from rankformer.tasks.tokenize import ReadingOptions, Sources, open_sources
 from rankformer.tasks.training_cells import TrainingCells, gather_training_cells
@@ -146,7 +152,7 @@ def pretrain(
         From `draw_model` or `continue_model`; the model is trained in place. Or the name or folder
         of a model to go on from, which has its own vocabulary.
     recipe
-        The published one unless given; see `Recipe`.
+        The published one unless given; see `Recipe` and `settle_pretraining`.
     options
         Where counts and genes lie in the sources.
     device, dtype
@@ -180,7 +186,7 @@ def pretrain(
 
     model, vocabulary, name = _to_train(model, vocabulary)
     begun_from = begun_from or name
-    output, recipe = Path(output), recipe or published_recipe(vocabulary)
+    output, asked = Path(output), recipe or published_recipe(vocabulary)
     # Checkpoints and the log take no part in what is learned.
     run = TrainingRun(output, free=("recipe.log_steps", "recipe.save_steps"))
     run.check_output(resume=resume)
@@ -190,7 +196,9 @@ def pretrain(
             for source in open_sources(sources, vocabulary, options)
         ]
         cells = gather_training_cells(opened)
-        rows, held_out = _split(cells, recipe)
+        rows, held_out = _split(cells, asked)
+        recipe = settle_pretraining(asked, len(rows), count_processes())
+        tell_what_was_settled(asked, recipe, f"{len(rows):,} cells")
         data = describe_data(opened, len(rows), len(held_out))
         settings = {
             "recipe": asdict(recipe),

@@ -13,7 +13,12 @@ _MOST_SECONDS = 6 * 3600.0
 
 def is_distributed() -> bool:
     """Whether torchrun started this process beside others."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return count_processes() > 1
+
+
+def count_processes() -> int:
+    """How many processes train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_first_process() -> bool:

@@ -1,5 +1,6 @@
 """How a model is trained: the published recipes, and what may be changed in them."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
@@ -10,10 +11,14 @@ from rankformer.model.objective import CONTRAST_WEIGHT
 from rankformer.tasks.pretraining_batches import THINNEST_VIEW
 from rankformer.vocabulary import Vocabulary
 
+logger = logging.getLogger(__name__)
 Objective = Literal["mlm", "mlm+contrastive"]
 LORA_ALPHA = 16
 _LEAST_PUBLISHED_WIDTH = 256
 _STEPS_OF_SMALL_MODELS = 300
+_STEPS_OF_PRETRAINING = 1000
+_PUBLISHED_EPOCHS = 3
+_MOST_EPOCHS = 10
 # Settings that a search decides.
 SEARCHED = ("learning_rate", "weight_decay", "warmup_steps", "epochs")
 # Of a search, as `transformers.Trainer` has them.
@@ -107,6 +112,8 @@ class Recipe(TrainingRecipe):
 
     Attributes
     ----------
+    epochs
+        None takes what fits the number of cells; see `settle_pretraining`.
     objective
         ``"mlm"``: masked genes, as published. ``"mlm+contrastive"``: also views of one cell drawn
         together, meant for embeddings of cells that are used without labels.
@@ -125,6 +132,7 @@ class Recipe(TrainingRecipe):
         not at random.
     """
 
+    epochs: float | None = None
     objective: Objective = "mlm"
     contrast_weight: float = CONTRAST_WEIGHT
     thinnest_view: float = THINNEST_VIEW
@@ -267,9 +275,55 @@ def settle_recipe(recipe: FineTuningRecipe, d_model: int, n_cells: int) -> FineT
     """
     steps_an_epoch = -(-n_cells // (recipe.batch_size * recipe.accumulation))
     is_small = d_model < _LEAST_PUBLISHED_WIDTH
-    fitting = min(max(-(-_STEPS_OF_SMALL_MODELS // max(steps_an_epoch, 1)), 2), 10)
-    epochs = recipe.epochs or (float(fitting) if is_small else 3.0)
+    fitting = _whole_epochs(_STEPS_OF_SMALL_MODELS, steps_an_epoch, 2)
+    epochs = recipe.epochs or (fitting if is_small else float(_PUBLISHED_EPOCHS))
     rate = recipe.learning_rate or (1e-3 if is_small else 5e-5)
-    n_steps = recipe.max_steps or int(epochs * steps_an_epoch)
-    warmup = min(recipe.warmup_steps, max(n_steps // 10, 1))
+    warmup = _least_warmup(recipe, epochs, steps_an_epoch)
     return replace(recipe, epochs=epochs, learning_rate=rate, warmup_steps=warmup)
+
+
+def settle_pretraining(recipe: Recipe, n_cells: int, n_processes: int = 1) -> Recipe:
+    """A recipe with the epochs that fit, where they were not given, and a warm-up that ends.
+
+    The published models saw tens of millions of cells three times, after 5,000 or 10,000 steps of
+    warm-up. Where three epochs are fewer than 1,000 steps, as many are taken as give these, at most
+    10, and the warm-up is at most a tenth of the steps (`benchmarks/small_model_recipe.py`).
+
+    Parameters
+    ----------
+    recipe
+        As it was asked for.
+    n_cells
+        Cells that are trained on.
+    n_processes
+        Among which each step's cells are shared out.
+    """
+    steps_an_epoch = n_cells // (recipe.batch_size * recipe.accumulation * n_processes)
+    fitting = _whole_epochs(_STEPS_OF_PRETRAINING, steps_an_epoch, _PUBLISHED_EPOCHS)
+    epochs = recipe.epochs or fitting
+    return replace(
+        recipe, epochs=epochs, warmup_steps=_least_warmup(recipe, epochs, steps_an_epoch)
+    )
+
+
+def tell_what_was_settled(asked: TrainingRecipe, settled: TrainingRecipe, trained: str) -> None:
+    """Say in the log what was taken for what is trained, where it is not what was asked for."""
+    changed = [
+        f"{name} {getattr(settled, name):,g}"
+        for name in ("epochs", "learning_rate", "warmup_steps")
+        if getattr(settled, name) != getattr(asked, name)
+    ]
+    if changed:
+        told = ", ".join(changed).replace("_", " ")
+        logger.info("For %s, the recipe takes %s.", trained, told)
+
+
+def _whole_epochs(n_steps: int, steps_an_epoch: int, fewest: int) -> float:
+    """As many as give so many steps, within bounds."""
+    return float(min(max(-(-n_steps // max(steps_an_epoch, 1)), fewest), _MOST_EPOCHS))
+
+
+def _least_warmup(recipe: TrainingRecipe, epochs: float, steps_an_epoch: int) -> int:
+    """The warm-up that was asked for, or a tenth of the steps where that is less."""
+    n_steps = recipe.max_steps or int(epochs * steps_an_epoch)
+    return min(recipe.warmup_steps, max(n_steps // 10, 1))
