@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from unittest import mock
 
@@ -97,6 +98,18 @@ def _own_home(tmp_path_factory):
         os.environ.pop(name, None)
         if value is not None:
             os.environ[name] = value
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _without_scib_metrics():
+    """It compiles for a minute in each process; the test of it takes it back."""
+    from rankformer.tasks import integration
+
+    def find_other(name):
+        return None if name == "scib_metrics" else find_spec(name)
+
+    with mock.patch.object(integration, "find_spec", find_other):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -112,6 +112,7 @@ def test_recomputing_changes_no_gradient(checkpoint, cells, monkeypatch, has_cho
     if has_choice:
         candidates = [lambda *each: attention.attend_each(*each), attention.attend_each]
         monkeypatch.setattr(attention, "_candidates", lambda *_, **__: candidates)
+        monkeypatch.setattr(attention, "_TIMED_LENGTHS", (64,) * 4)
         monkeypatch.setattr(attention, "choose_backend", attention.choose_backend.__wrapped__)
     tokens, positions, offsets = pack(cells)
     gradients = []

@@ -1,6 +1,7 @@
 """Methods and measures of other packages that an evaluation may stand beside, where installed."""
 
 import logging
+import sys
 import warnings
 from importlib.util import find_spec
 from typing import Any
@@ -131,6 +132,8 @@ def score_by_scib(
     """
     if find_spec("scib_metrics") is None:
         return {}
+    if "scib_metrics" not in sys.modules:
+        logger.info("scib-metrics scores the batches; it first compiles for about a minute.")
     import scib_metrics
     from scib_metrics.nearest_neighbors import NeighborsResults
     from sklearn.neighbors import NearestNeighbors
