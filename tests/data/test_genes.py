@@ -604,3 +604,13 @@ def test_symbols_that_differ_by_case_alone_are_not_guessed_between():
     assert resolver.resolve("TWIN1").ensembl_id == GAPDH
     assert resolver.resolve("tWIN1").fate == GeneFate.AMBIGUOUS
     assert resolver.resolve("oNE").ensembl_id == B2M
+
+
+@pytest.mark.parametrize(("n_genes", "warns"), [(49, True), (50, False)])
+def test_few_genes_of_the_vocabulary_are_a_warning(caplog, n_genes, warns):
+    """As after a selection of variable genes; a quarter of the vocabulary is enough."""
+    vocabulary = small_vocabulary(n_genes=200)
+    map_genes(var_of(*vocabulary.ensembl_ids[:n_genes]), vocabulary)
+    told = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert bool(told) == warns
+    assert all("49 of the 200 genes" in each for each in told)

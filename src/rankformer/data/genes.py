@@ -41,6 +41,8 @@ _log = logging.getLogger(__name__)
 _RECOGNISED = (GeneFate.MAPPED, GeneFate.OUTSIDE, GeneFate.AMBIGUOUS)
 # A column of symbols has to map this much more than one of Ensembl ids to be taken instead of it.
 _SYMBOLS_MUST_EXCEED = 1.05
+# Cells filtered by the usual rules keep half of a published vocabulary and more.
+_FEW_GENES = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +196,7 @@ def map_genes(
     _expect_species(tried, chosen, resolver.species)
     mapping = _account(chosen, vocabulary, resolver.species)
     complain_of_few(mapping, min_recognised, [resolved.column.name for resolved in tried])
-    _note(mapping)
+    _note(mapping, len(vocabulary.ensembl_ids))
     return mapping
 
 
@@ -302,7 +304,7 @@ def _text_or_empty(values: NDArray[np.object_]) -> list[str]:
     return ["" if value is None else str(value) for value in values]
 
 
-def _note(mapping: GeneMapping) -> None:
+def _note(mapping: GeneMapping, n_known: int) -> None:
     _log.info(
         "Genes by %r: %s of %s variables mapped to %s genes of the vocabulary %s.",
         mapping.column,
@@ -311,3 +313,10 @@ def _note(mapping: GeneMapping) -> None:
         f"{mapping.n_genes:,}",
         mapping.vocabulary_name,
     )
+    if mapping.n_genes < _FEW_GENES * n_known:
+        _log.warning(
+            "The file has %s of the %s genes of the vocabulary %s, as after choosing variable "
+            "genes. Cells are then ranked among few genes, unlike those that the model was trained "
+            "on: take the file with all genes where there is one.",
+            f"{mapping.n_genes:,}", f"{n_known:,}", mapping.vocabulary_name,
+        )  # fmt: skip
