@@ -78,6 +78,8 @@ def sort_survivors(
     named: list[Mutant] = []
     new: dict[Mutant, str] = {}
     met = set()
+    mutants = list(mutants)
+    untried = {each.function for each in mutants if each.status == "not checked"}
     for mutant in mutants:
         if mutant.status in UNNOTICED:
             change = mutant.change()
@@ -86,7 +88,7 @@ def sort_survivors(
                 met.add((mutant.function, change))
             else:
                 new[mutant] = change
-    return named, new, set(known) - met
+    return named, new, {each for each in set(known) - met if each[0] not in untried}
 
 
 def table(mutants: Iterable[Mutant], named: Iterable[Mutant]) -> str:

@@ -1,0 +1,270 @@
+"""What a command hands on when many of its options are given at once: the whole, item by item."""
+
+import importlib
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from rankformer import CellTask, FineTuningRecipe, FineTuningSettings, Recipe, SplitPlan
+from rankformer.cli import main
+from rankformer.cores import usable_cores
+from rankformer.tasks.annotate import NeighbourVote
+from rankformer.tasks.annotate_files import AnnotateJob
+from rankformer.tasks.embed_files import EmbedJob
+from rankformer.tasks.finetuning_material import GeneTask
+from rankformer.tasks.pretrain import published_shape
+from rankformer.tasks.recipes import published_recipe
+from rankformer.tasks.tokenize import ReadingOptions
+from tests.conftest import save_small_checkpoint, small_vocabulary
+
+READING = (
+    "--layer counts --undo-log1p --no-check --gene-ids symbol --min-recognised 0.2 --threads 1"
+)
+OPTIONS = ReadingOptions(
+    layer="counts", undo_log1p=True, check=False, gene_ids="symbol", min_recognised=0.2, n_threads=1
+)
+FILES = [Path("a.h5ad"), Path("b.h5ad")]
+FINETUNING = (
+    "finetune a.h5ad b.h5ad -o out -m model --label kind --label stage --regress age "
+    "--label-weight 1 --label-weight 0.5 --label-weight 0.25 --unlabelled none --unlabelled other "
+    "--group donor --pooling cls --freeze-layers 1 --dropout 0.3 --class-weights "
+    "--balanced-sampling --label-smoothing 0.1 --patience 4 --epochs 7 --max-steps 90 "
+    "--batch-size 5 --accumulation 2 --learning-rate 0.002 --schedule cosine --warmup-steps 9 "
+    "--weight-decay 0.04 --evaluate-steps 8 --log-steps 6 --recompute --seed 11 "
+    f"--validation-share 0.15 --test-share 0.25 --device cuda:3 --dtype bfloat16 --workers 3 "
+    f"{READING}"
+)
+TASK = CellTask(("kind", "stage"), ("age",), (1.0, 0.5, 0.25), ("none", "other"), "donor")
+RECIPE = FineTuningRecipe(
+    pooling="cls", freeze_layers=1, dropout=0.3, class_weights=True, balanced_sampling=True,
+    label_smoothing=0.1, patience=4, epochs=7.0, max_steps=90, batch_size=5, accumulation=2,
+    learning_rate=0.002, schedule="cosine", warmup_steps=9, weight_decay=0.04, evaluate_steps=8,
+    save_steps=8, log_steps=6, recompute=True, seed=11,
+)  # fmt: skip
+SETTINGS = FineTuningSettings(
+    recipe=RECIPE, plan=SplitPlan(0.15, 0.25, None, 11), options=OPTIONS, device="cuda:3",
+    dtype="bfloat16", n_workers=3, resume=False,
+)  # fmt: skip
+
+
+@pytest.fixture
+def calls(monkeypatch, tmp_path):
+    """Run a command line with functions of its task replaced: what these were called with."""
+    save_small_checkpoint(tmp_path / "model", small_vocabulary())
+    small_vocabulary(n_genes=60).save(tmp_path / "genes.parquet")
+    monkeypatch.chdir(tmp_path)
+    found = {"threads": []}
+    monkeypatch.setattr(torch, "set_num_threads", found["threads"].append)
+
+    def run(words, **answers):
+        for place, answer in answers.items():
+            module, _, name = place.rpartition("__")
+            found[name] = []
+            record = recorder(found[name], answer)
+            monkeypatch.setattr(importlib.import_module(f"rankformer.tasks.{module}"), name, record)
+        monkeypatch.setattr(sys, "argv", ["rankformer", *words.split()])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code
+        return found
+
+    return run
+
+
+def recorder(calls, answer):
+    def record(*arguments, **settings):
+        calls.append((arguments, settings))
+        return answer
+
+    return record
+
+
+def test_finetune(calls, capsys):
+    found = calls(FINETUNING, finetune__finetune=None, finetune__cross_validate=None)
+    [((files, output, checkpoint, task, settings), more)] = found["finetune"]
+    assert (files, output, checkpoint.folder, more) == (FILES, Path("out"), Path("model"), {})
+    assert (task, settings) == (TASK, SETTINGS)
+    assert found["cross_validate"] == []
+    assert found["threads"] == [min(1, usable_cores())]
+    assert capsys.readouterr().err.splitlines()[-1] == "Wrote out."
+
+
+def test_finetune_by_folds(calls):
+    words = f"{FINETUNING} --folds 4 --resume"
+    found = calls(words, finetune__finetune=None, finetune__cross_validate=None)
+    [((files, output, checkpoint, task, settings), more)] = found["cross_validate"]
+    assert (files, output, checkpoint.folder, more) == (FILES, Path("out"), Path("model"), {})
+    expected = replace(SETTINGS, plan=SplitPlan(0.15, 0.25, 4, 11), resume=True)
+    assert (task, settings) == (TASK, expected)
+    assert found["finetune"] == []
+
+
+def test_finetune_takes_the_recipe_that_was_searched(calls):
+    best = replace(RECIPE, learning_rate=0.5)
+    words = FINETUNING.replace(" --max-steps 90", "")
+    asked = replace(SETTINGS, recipe=replace(RECIPE, max_steps=None))
+    found = calls(
+        f"{words} --search 5",
+        finetune__finetune=None, finetune__search_recipe=best, finetune__check_searched=None,
+    )  # fmt: skip
+    assert found["check_searched"] == [((asked,), {})]
+    [((files, checkpoint, task, settings), more)] = found["search_recipe"]
+    assert (files, checkpoint.folder, more) == (FILES, Path("model"), {"n_trials": 5})
+    assert (task, settings) == (TASK, asked)
+    assert found["finetune"][0][0][-1] == replace(asked, recipe=best)
+    found = calls(
+        f"{words} --search 5 --resume",
+        finetune__finetune=None, finetune__search_recipe=None, finetune__check_searched=None,
+        finetune__found_recipe=best,
+    )  # fmt: skip
+    assert found["search_recipe"] == []
+    assert found["found_recipe"] == [((asked.recipe, Path("out")), {})]
+    assert found["finetune"][0][0][-1] == replace(asked, recipe=best, resume=True)
+
+
+def test_finetune_on_genes(calls):
+    words = "finetune a.h5ad -o out -m model --genes genes.csv --label kind"
+    found = calls(words, finetune__finetune=None)
+    assert found["finetune"][0][0][3] == GeneTask(Path("genes.csv"), "ensembl_id", "kind", ())
+    found = calls(f"{words} --gene-column id --unlabelled none", finetune__finetune=None)
+    assert found["finetune"][0][0][3] == GeneTask(Path("genes.csv"), "id", "kind", ("none",))
+
+
+@pytest.mark.parametrize(
+    "more", ["", "--label a --label b", "--label a --regress b", "--label a --label-weight 1",
+             "--label a --group b"],
+)  # fmt: skip
+def test_genes_have_one_label_and_nothing_of_cells(command, more):
+    words = f"finetune a.h5ad -o out -m rankformer-mini --genes genes.csv {more}".split()
+    status, _, said = command(*words)
+    assert status == 2
+    assert "Beside --genes, other than one --label was given" in said
+
+
+def test_pretrain_from_scratch(calls, capsys):
+    words = (
+        "pretrain a.h5ad b.h5ad -o out --vocabulary genes.parquet --preset gf-6L-30M-i2048 "
+        "--layers 3 --width 64 --heads 2 --feed-forward 96 --coexpression "
+        "--objective mlm+contrastive --contrast-weight 0.7 --thinnest-view 0.2 --epochs 7 "
+        "--max-steps 90 --batch-size 5 --accumulation 2 --learning-rate 0.002 --schedule linear "
+        "--warmup-steps 9 --weight-decay 0.04 --held-out-share 0.3 --held-out-by donor "
+        "--save-steps 8 --evaluate-steps 12 --log-steps 6 --recompute --seed 11 --resume "
+        f"--device cuda:3 --dtype bfloat16 --workers 3 {READING}"
+    )
+    found = calls(words, pretrain__pretrain=None, pretrain__draw_model="a network")
+    shape = {"n_layers": 3, "d_model": 64, "n_heads": 2, "d_ff": 96}
+    genes = small_vocabulary(n_genes=60)
+    [((vocabulary, drawn, seed), _)] = found["draw_model"]
+    assert vocabulary.sha256 == genes.sha256
+    assert (drawn, seed) == ({**published_shape("gf-6L-30M-i2048"), **shape}, 11)
+    [((files, output, network, vocabulary), more)] = found["pretrain"]
+    assert (files, output, network) == (FILES, Path("out"), "a network")
+    assert vocabulary.sha256 == genes.sha256
+    assert more == {
+        "recipe": Recipe(
+            objective="mlm+contrastive", contrast_weight=0.7, thinnest_view=0.2, epochs=7.0,
+            max_steps=90, batch_size=5, accumulation=2, learning_rate=0.002, schedule="linear",
+            warmup_steps=9, weight_decay=0.04, held_out_share=0.3, held_out_by="donor",
+            save_steps=8, evaluate_steps=12, log_steps=6, recompute=True, seed=11,
+            coexpression=True,
+        ),
+        "options": OPTIONS, "device": "cuda:3", "dtype": "bfloat16", "n_workers": 3,
+        "resume": True, "begun_from": "random weights",
+    }  # fmt: skip
+    assert found["threads"] == [min(1, usable_cores())]
+    assert capsys.readouterr().err.splitlines()[-1] == "Wrote out."
+
+
+def test_pretrain_with_nothing_but_a_shape(calls):
+    words = (
+        "pretrain a.h5ad -o out --vocabulary genes.parquet --layers 1 --width 8 --heads 1 "
+        "--feed-forward 9"
+    )
+    found = calls(words, pretrain__pretrain=None, pretrain__draw_model="a network")
+    shape = {"n_layers": 1, "d_model": 8, "n_heads": 1, "d_ff": 9}
+    assert found["draw_model"][0][0][1:] == (shape, 0)
+    [(_, more)] = found["pretrain"]
+    assert more["recipe"] == published_recipe(small_vocabulary())
+    assert (more["options"], more["resume"], more["n_workers"]) == (ReadingOptions(), False, 0)
+
+
+def test_pretrain_from_a_checkpoint(calls):
+    genes = small_vocabulary(n_genes=60)
+    words = "pretrain a.h5ad -o out --model model --more-genes genes.parquet"
+    found = calls(words, pretrain__pretrain=None, pretrain__continue_model=("a network", genes))
+    [((checkpoint, more_genes), _)] = found["continue_model"]
+    assert (checkpoint.folder, more_genes.sha256) == (Path("model"), genes.sha256)
+    [((_, _, network, vocabulary), more)] = found["pretrain"]
+    assert (network, vocabulary, more["begun_from"]) == ("a network", genes, "model")
+    found = calls(
+        "pretrain a.h5ad -o out --model model",
+        pretrain__pretrain=None, pretrain__continue_model=("a network", genes),
+    )  # fmt: skip
+    assert found["continue_model"][0][0][1] is None
+
+
+MODEL = "--emb-layer -2 --layer-numbering published --device cuda:3 --dtype float16 --batch-size 6"
+EMBEDDER = {
+    "emb_layer": -2, "numbering": "published", "device": "cuda:3", "dtype": "float16", "max_cells": 6,
+}  # fmt: skip
+
+
+def test_embed(calls):
+    words = (
+        "embed a.h5ad b.h5ad -o out.parquet -m model --mode gene --summary mean --key X_new "
+        f"--overwrite {MODEL} {READING}"
+    )
+    found = calls(words, embed_files__embed_files=[])
+    job = EmbedJob(tuple(FILES), Path("out.parquet"), "gene", "mean", "X_new", True)
+    assert found["embed_files"] == [((job, "model", OPTIONS), EMBEDDER)]
+    assert found["threads"] == [min(1, usable_cores())]
+
+
+def test_annotate(calls):
+    words = (
+        "annotate a.h5ad b.h5ad -r r.h5ad -r s.h5ad -o out.csv -m model --label kind --label stage "
+        "--key k --key s --mode cls --n-neighbors 9 --min-share 0.3 --distance-quantile 0.8 "
+        f"--no-shift --unlabelled none --save-reference saved --overwrite {MODEL} {READING}"
+    )
+    found = calls(words, annotate_files__annotate_files=[])
+    job = AnnotateJob(
+        queries=tuple(FILES), references=(Path("r.h5ad"), Path("s.h5ad")), output=Path("out.csv"),
+        labels=("kind", "stage"), keys=("k", "s"), mode="cls",
+        vote=NeighbourVote(9, 0.3, 0.8, False), unlabelled=("none",), save_to=Path("saved"),
+        overwrite=True,
+    )  # fmt: skip
+    assert found["annotate_files"] == [((job, "model", OPTIONS), EMBEDDER)]
+    assert found["threads"] == [min(1, usable_cores())]
+
+
+def test_tokenize(calls):
+    words = f"tokenize a.h5ad b.h5ad -o out -m model --attribute kind=cell_type {READING}"
+    found = calls(words, tokenize_files__tokenize_files=[])
+    options = replace(OPTIONS, attributes={"kind": "cell_type"})
+    assert found["tokenize_files"] == [((tuple(FILES), Path("out"), "model", options), {})]
+
+
+@pytest.mark.parametrize("name", ["embed", "annotate -r r.h5ad", "tokenize"])
+def test_the_report_on_genes_is_checked_before_the_work_and_written_after(calls, name):
+    command, *more = name.split()
+    words = f"{command} a.h5ad b.h5ad -o out.npy -m model --gene-report genes.tsv"
+    module = f"{command}_files"
+    found = calls(
+        " ".join([words, *more]), **{f"{module}__{module}": ["a stream"]},
+        targets__check_gene_report=None, output__write_gene_report=None,
+    )  # fmt: skip
+    [((report, files), _)] = found["check_gene_report"]
+    assert (report, files) == (Path("genes.tsv"), FILES)
+    [((report, streams), _)] = found["write_gene_report"]
+    assert (report, streams) == (Path("genes.tsv"), ["a stream"])
+
+
+def test_a_checkpoint_that_is_not_there_ends_before_the_cells_are_read(command):
+    status, _, said = command(
+        "finetune", "a.h5ad", "-o", "out", "-m", "no-such-model", "--label", "kind"
+    )
+    assert status == 2
+    assert "'no-such-model' is neither a folder nor a known model" in said
