@@ -208,7 +208,8 @@ def test_pretrain_from_a_checkpoint(calls):
 
 MODEL = "--emb-layer -2 --layer-numbering published --device cuda:3 --dtype float16 --batch-size 6"
 EMBEDDER = {
-    "emb_layer": -2, "numbering": "published", "device": "cuda:3", "dtype": "float16", "max_cells": 6,
+    "emb_layer": -2, "numbering": "published", "device": "cuda:3", "dtype": "float16",
+    "max_cells": 6,
 }  # fmt: skip
 
 
