@@ -382,6 +382,24 @@ SOURCES = {
         ),
         "row 0 has more than one value in column 7",
     ),
+    **{
+        f"{name} as a column, {layout}": (
+            lambda p, name=name, layout=layout: edited(
+                p, replace(f"X/{name}", lambda x: x[:, None]), layout
+            ),
+            f"its {name} are of 2 dimensions",
+        )
+        for name in ("data", "indices", "indptr")
+        for layout in ("csr", "csc")
+    },
+    "data as a column, zarr": (
+        lambda p: edited_zarr(p, "data", lambda x: x[:, None]),
+        "its data are of 2 dimensions",
+    ),
+    "indices as a column, 10x": (
+        lambda p: edited_tenx(p, replace("matrix/indices", lambda x: x[:, None])),
+        "its indices are of 2 dimensions",
+    ),
     "an unknown encoding": (
         lambda p: edited(p, lambda g: g["X"].attrs.update({"encoding-type": "coo_matrix"})),
         "'coo_matrix'",

@@ -41,6 +41,7 @@ from rankformer.tasks.recipes import FineTuningRecipe
 from rankformer.tasks.splits import SplitPlan
 from rankformer.tasks.tokenize import open_sources
 from rankformer.tasks.training_cells import gather_training_cells
+from rankformer.tasks.training_run import bind_checkpoint
 
 RECIPE = FineTuningRecipe(
     max_steps=60, batch_size=16, warmup_steps=2, learning_rate=3e-3, save_steps=30,
@@ -434,6 +435,7 @@ def test_a_run_that_was_moved_finds_its_best_checkpoint(cells, model, tmp_path, 
     state = json.loads(state_file.read_text())
     best = run / Path(state["best_model_checkpoint"]).name
     state_file.write_text(json.dumps({**state, "best_metric": 0.0}))
+    bind_checkpoint(state_file.parent)
     kept = load_file(best / "model.safetensors")["model.heads.0.weight"]
     monkeypatch.chdir(tmp_path)
     words = command(cells, model, Path("after", "tuned"), "--resume")

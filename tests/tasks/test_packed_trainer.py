@@ -20,7 +20,7 @@ from rankformer.tasks.packed_trainer import (
     training_arguments,
 )
 from rankformer.tasks.recipes import FineTuningRecipe, TrainingRecipe
-from rankformer.tasks.training_run import TrainingRun
+from rankformer.tasks.training_run import TrainingRun, bind_checkpoint
 
 CPU = torch.device("cpu")
 RECIPE = TrainingRecipe(
@@ -296,7 +296,7 @@ def test_a_run_is_begun_once_and_gone_on_with_from_its_last_checkpoint(tmp_path)
     for step in (2, 10):
         folder = run.folder / f"checkpoint-{step}"
         folder.mkdir()
-        (folder / "trainer_state.json").write_text("{}")
+        bind_checkpoint(folder)
     assert begin_run(run, arguments, settings, resume=True) == run.folder / "checkpoint-10"
     with pytest.raises(SettingsError, match="seed was 1, is 2"):
         begin_run(run, arguments, {"recipe": {"seed": 2}}, resume=True)
@@ -309,7 +309,7 @@ def test_of_several_processes_the_others_wait_for_the_first(tmp_path, monkeypatc
     begin_run(run, arguments, {"seed": 1}, resume=False)
     folder = run.folder / "checkpoint-4"
     folder.mkdir()
-    (folder / "trainer_state.json").write_text("{}")
+    bind_checkpoint(folder)
     monkeypatch.setattr(type(arguments), "process_index", 1)
     assert begin_run(run, arguments, {"seed": 1}, resume=False) is None
     assert begin_run(run, arguments, {"seed": 1}, resume=True) == folder

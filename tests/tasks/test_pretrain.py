@@ -231,7 +231,7 @@ def test_a_checkpoint_cut_short_is_not_gone_on_from(cells, vocabulary, tmp_path)
     expected = weights(tmp_path / "model")
     (tmp_path / "model").rename(tmp_path / "before")
     cut = tmp_path / "model.run" / "checkpoint-12"
-    (cut / "trainer_state.json").unlink()
+    (cut / "sha256.txt").unlink()
     (cut / "optimizer.pt").write_bytes(b"half")
     train(resume=True)
     for name, tensor in weights(tmp_path / "model").items():
@@ -245,7 +245,8 @@ IN_STEPS = replace(RECIPE, max_steps=12, save_steps=4, evaluate_steps=12)
     ("name", "damage"),
     [
         ("optimizer.pt", "flipped"), ("scheduler.pt", "cut"), ("rng_state.pth", "cut"),
-        ("optimizer.pt", "code"), ("rng_state.pth", "code"),
+        ("optimizer.pt", "code"), ("rng_state.pth", "code"), ("trainer_state.json", "cut"),
+        ("model.safetensors", "flipped"), ("model.safetensors", "cut"), ("scheduler.pt", "gone"),
     ],
 )  # fmt: skip
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_offered(
@@ -261,6 +262,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_offered(
     content = file.read_bytes()
     if damage == "code":
         torch.save({"state": Payload(os.system, f"touch {tmp_path / 'ran'}")}, file)
+    elif damage == "gone":
+        file.unlink()
     elif damage == "cut":
         file.write_bytes(content[: len(content) // 2])
     else:
@@ -285,6 +288,22 @@ def test_what_changes_no_result_may_change_when_a_run_goes_on(cells, vocabulary,
     found = train(replace(IN_STEPS, log_steps=3, save_steps=2), resume=True)
     for name, tensor in expected.items():
         assert torch.equal(found[name], tensor), name
+    log = json.loads((tmp_path / "model" / "training.json").read_text())["log"]
+    assert [each["step"] for each in log if "loss" in each and each["step"] > 8] == [9, 12]
+    # Two are kept.
+    folders = {each.name for each in (tmp_path / "model.run").glob("checkpoint-*")}
+    assert folders == {"checkpoint-10", "checkpoint-12"}
+
+
+@pytest.mark.parametrize("held_out_share", [0.1, 0.0])
+def test_a_training_that_runs_off_writes_no_model(cells, vocabulary, tmp_path, held_out_share):
+    recipe = replace(
+        IN_STEPS, learning_rate=1e20, schedule="constant_with_warmup", held_out_share=held_out_share
+    )
+    with pytest.raises(SettingsError, match="the training has diverged"):
+        pretrain([cells], tmp_path / "model", draw(vocabulary), vocabulary, recipe=recipe,
+                 device="cpu")  # fmt: skip
+    assert not (tmp_path / "model").exists()
 
 
 def test_the_contrast_counts_as_much_as_it_is_weighed(cells, vocabulary, tmp_path):

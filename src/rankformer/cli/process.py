@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -93,11 +93,23 @@ def ended_in_time(seconds: float = _SECONDS_TO_END) -> Iterator[None]:
         start_new_session=True,
     )  # fmt: skip
     os.close(read_end)
+    inherited = [write_end]
+    os.register_at_fork(after_in_child=lambda: _leave_to_parent(inherited))
     # The numbers of signals are written to the pipe as they come, whatever the interpreter does.
     before = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     try:
         yield
     finally:
         signal.set_wakeup_fd(before)
+        inherited.clear()
         os.close(write_end)
+        # Children that still hold the pipe would keep it waiting.
+        guard.kill()
         guard.wait()
+
+
+def _leave_to_parent(inherited: Sequence[int]) -> None:
+    """In a child that was forked: signals that come to it are not for its parent."""
+    for write_end in inherited:
+        signal.set_wakeup_fd(-1)
+        os.close(write_end)

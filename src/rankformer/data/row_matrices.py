@@ -91,6 +91,8 @@ class CompressedMatrix(RowMatrix):
         self.dtype = np.dtype(data.dtype)
         self._data, self._indices, self._may_repeat = data, indices, may_repeat
         compressed, listed = (("row", "columns"), ("column", "rows"))[self.axis]
+        for name, array in (("data", data), ("indices", indices), ("indptr", indptr)):
+            _check_one_dimension(name, array)
         self._indptr = read_indptr(
             indptr, compressed, shape[self.axis], data.shape[0], indices.shape[0]
         )
@@ -324,6 +326,12 @@ def refuse_repeats(rows: csr_matrix, first: int) -> None:
         row = first + int(np.searchsorted(rows.indptr, again[0], side="right")) - 1
         raise ValueError(f"row {row:,} has {REPEATED} in column {int(rows.indices[again[0]]):,}")
     rows.has_canonical_format = True
+
+
+def _check_one_dimension(name: str, array: Any) -> None:
+    if len(array.shape) != 1:
+        shape = " x ".join(f"{size:,}" for size in array.shape)
+        raise ValueError(f"its {name} are of {len(array.shape)} dimensions ({shape}), not of one")
 
 
 def _check_whole_numbers(dtype: np.dtype[Any], what: str) -> None:

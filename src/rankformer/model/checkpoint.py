@@ -3,7 +3,6 @@
 Finding one reads no weights and needs no torch; `Checkpoint.encoder` loads them.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from rankformer.errors import CheckpointError, VocabularyError
+from rankformer.model.hashes import hash_file, hash_of, written_hash
 from rankformer.model.registry import (
     MODELS,
     PACKAGED_MODEL,
@@ -148,14 +148,25 @@ class Checkpoint:
         }
 
     def _check_weights(self) -> None:
-        if self.bound_weights in (None, self.weights_sha256):
-            return
-        raise CheckpointError(
-            f"{self.weights_file} has the hash {self.weights_sha256[:8]}.",
-            f"The weights as they were written, of the hash {str(self.bound_weights)[:8]}.",
-            "The file was changed or damaged since: take the folder from where it came from "
-            f"again. Where you changed it knowingly, remove {hash_file(self.weights_file)}.",
-        )
+        check_hash(self.weights_file, self.weights_sha256, self.bound_weights)
+
+
+def check_hash(file: Path, found: str, written: str | None) -> None:
+    """Refuse weights that are not those that were written; None where these are not known.
+
+    Raises
+    ------
+    CheckpointError
+        If the hashes differ.
+    """
+    if written in (None, found):
+        return
+    raise CheckpointError(
+        f"{file} has the hash {found[:8]}.",
+        f"The weights as they were written, of the hash {str(written)[:8]}.",
+        "The file was changed or damaged since: take the folder from where it came from again. "
+        f"Where you changed it knowingly, remove {hash_file(file)}.",
+    )
 
 
 AnyModel: TypeAlias = Checkpoint | str | os.PathLike[str]
@@ -251,11 +262,6 @@ def _hub_folders(published: PublishedModel) -> list[Path]:
     return [each for name in published.hub_folders if (each := cached_folder(name)) is not None]
 
 
-def hash_of(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _weights_in(folder: Path) -> Path | None:
     return next((folder / name for name in WEIGHTS_FILES if (folder / name).is_file()), None)
 
@@ -274,7 +280,7 @@ def _open_folder(folder: Path, published: PublishedModel | None) -> Checkpoint:
     release = published.release if published else None
     check_binding(vocabulary, spec, str(folder), bound or (release.sha256 if release else None))
     name = published.name if published else folder.resolve().name
-    return Checkpoint(name, folder, weights, spec, vocabulary, published, _written_sha256(weights))
+    return Checkpoint(name, folder, weights, spec, vocabulary, published, written_hash(weights))
 
 
 def _bound_sha256(folder: Path) -> str | None:
@@ -289,22 +295,6 @@ def _bound_sha256(folder: Path) -> str | None:
             "Take config.json from where the checkpoint came from again.",
         )
     return sha256
-
-
-def hash_file(weights: Path) -> Path:
-    """Beside the weights, as `sha256sum` writes and checks it.
-
-    Not in config.json, which transformers copies to weights that it has trained on.
-    """
-    return weights.with_name(f"{weights.name}.sha256")
-
-
-def _written_sha256(weights: Path) -> str | None:
-    file = hash_file(weights)
-    if not file.is_file():
-        return None
-    words = file.read_text(encoding="utf-8", errors="replace").split()
-    return words[0] if words else ""
 
 
 def _find_vocabulary(folder: Path, spec: EncoderSpec) -> Vocabulary:

@@ -14,11 +14,10 @@ from rankformer.errors import OutputError
 from rankformer.model.checkpoint import (
     AnyVocabulary,
     check_binding,
-    hash_file,
-    hash_of,
     open_vocabulary,
 )
 from rankformer.model.encoder import Encoder, MaskedLanguageModel
+from rankformer.model.hashes import write_hash
 from rankformer.model.spec import CONFIG_FILE, WEIGHTS_FILES
 from rankformer.model.weights import hugging_face_tensors
 from rankformer.scratch import make_folder, whole_or_nothing
@@ -91,7 +90,7 @@ def write_checkpoint(
         save_file(hugging_face_tensors(model), weights, {"format": "pt"})
     except SafetensorError as error:
         raise OSError(f"{weights.name}: {error}") from error
-    hash_file(weights).write_text(f"{hash_of(weights)}  {weights.name}\n", encoding="utf-8")
+    write_hash(weights)
     config = {**spec.to_config(), "rankformer": {"vocabulary_sha256": vocabulary.sha256}}
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     # safetensors lets nobody but the owner read the file.

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from rankformer.errors import CheckpointError, SettingsError
-from rankformer.model.checkpoint import Checkpoint
+from rankformer.model.checkpoint import Checkpoint, check_hash
 from rankformer.model.checkpoint_folder import write_checkpoint
 from rankformer.model.encoder import Encoder
+from rankformer.model.hashes import hash_of, write_hash, written_hash
 from rankformer.model.heads import Head, Unit
 from rankformer.vocabulary import Vocabulary
 
@@ -145,6 +146,7 @@ def write_finetuned(
     }
     save_file(tensors, folder / HEAD_WEIGHTS_FILE)
     (folder / HEAD_WEIGHTS_FILE).chmod((folder / HEADS_FILE).stat().st_mode & 0o777)
+    write_hash(folder / HEAD_WEIGHTS_FILE)
 
 
 def _read_heads(path: Path) -> tuple[tuple[Head, ...], Unit, Literal["cell", "cls"]]:
@@ -185,4 +187,11 @@ def _read_modules(path: Path, heads: Sequence[Head], d_model: int) -> tuple[nn.M
             f"A head for each of the {len(heads)} labels in {HEADS_FILE}, on {d_model} dimensions.",
             "Take the folder from where the model came from again.",
         ) from error
+    check_hash(path, hash_of(path), written_hash(path))
+    if not all(bool(torch.isfinite(each).all()) for each in tensors.values()):
+        raise CheckpointError(
+            f"{path} holds NaN or infinite values.",
+            "Finite weights of the heads.",
+            "Take the folder from where the model came from again, or train anew.",
+        )
     return modules

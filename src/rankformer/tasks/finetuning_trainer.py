@@ -25,7 +25,7 @@ from rankformer.model.heads import (
 from rankformer.model.lora import add_lora
 from rankformer.tasks.finetuning_batches import LabelledBatches
 from rankformer.tasks.labels import Labels
-from rankformer.tasks.packed_trainer import Draws, JudgeLastStep, PackedTrainer
+from rankformer.tasks.packed_trainer import Draws, JudgeLastStep, PackedTrainer, expect_finite
 from rankformer.tasks.recipes import LORA_ALPHA, FineTuningRecipe
 from rankformer.tasks.scores import score_classes, score_numbers, softmax
 from rankformer.vocabulary import Vocabulary
@@ -161,13 +161,7 @@ def _measure(
     else:
         joined, all_truth = _cell_outputs(objective, batches, rows)
     objective.train(was_training)
-    scores = {"loss": float(objective.loss(joined, all_truth))}
-    if not np.isfinite(scores["loss"]):
-        raise SettingsError(
-            f"The loss on the validation part is {scores['loss']}: the training has diverged.",
-            "A finite loss.",
-            "Lower learning_rate (--learning-rate), and remove the run's folder to begin anew.",
-        )
+    scores = {"loss": expect_finite(float(objective.loss(joined, all_truth)))}
     for each, output, own in zip(labels, joined, all_truth, strict=True):
         scores.update(_score(each, output.cpu().numpy(), own.cpu().numpy(), len(labels) > 1))
     return scores

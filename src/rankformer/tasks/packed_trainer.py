@@ -33,7 +33,7 @@ from rankformer.tasks.figure_names import spoken_name
 from rankformer.tasks.processes import is_distributed, wait_for
 from rankformer.tasks.progress import show_progress
 from rankformer.tasks.recipes import TrainingRecipe
-from rankformer.tasks.training_run import TrainingRun, damaged_checkpoint
+from rankformer.tasks.training_run import TrainingRun, bind_checkpoint, damaged_checkpoint
 
 logger = logging.getLogger(__name__)
 _SECONDS_FOR_A_FOLDER = 60.0  # on disks of a network, a new folder is not seen at once
@@ -140,7 +140,7 @@ class PackedTrainer(Trainer):
         self._identity = _Identity(len(draws))
         super().__init__(
             module, arguments, train_dataset=self._identity, eval_dataset=_Identity(0),
-            callbacks=[*callbacks, LogProgress()], **more,
+            callbacks=[*callbacks, LogProgress(), KeepOwnSteps(), BindCheckpoints()], **more,
         )  # fmt: skip
         self.remove_callback(PrinterCallback)
         self._draws, self._make_batch = draws, make_batch
@@ -213,6 +213,30 @@ class WriteCheckpoints(TrainerCallback):
         if state.is_world_process_zero:
             folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / "model"
             self._write(folder, state.log_history)
+
+
+class BindCheckpoints(TrainerCallback):
+    """Writes the hashes of a checkpoint's files, when all else is there."""
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            bind_checkpoint(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+
+
+class KeepOwnSteps(TrainerCallback):
+    """Takes the steps between lines, checkpoints and evaluations that were asked for.
+
+    The Trainer would take those of the run that it goes on with.
+    """
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        state.logging_steps = int(args.logging_steps)
+        state.save_steps = int(args.save_steps)
+        state.eval_steps = int(args.eval_steps or args.logging_steps)
 
 
 class JudgeLastStep(TrainerCallback):
@@ -370,6 +394,39 @@ def begin_run(
             return run.begin(settings, resume=resume)
         wait_for(run.folder, _SECONDS_FOR_A_FOLDER)
         return run.last_checkpoint() if resume else None
+
+
+def expect_finite(loss: float) -> float:
+    """The loss on what is held out.
+
+    Raises
+    ------
+    SettingsError
+        If it is NaN or infinite.
+    """
+    if np.isfinite(loss):
+        return loss
+    raise _diverged(f"The loss on what is held out is {loss}")
+
+
+def expect_finite_weights(module: nn.Module) -> None:
+    """Refuse a module that has run off, before it is written.
+
+    Raises
+    ------
+    SettingsError
+        If a weight is NaN or infinite.
+    """
+    if not all(bool(torch.isfinite(each).all()) for each in module.parameters()):
+        raise _diverged("The weights hold NaN or infinite values")
+
+
+def _diverged(found: str) -> SettingsError:
+    return SettingsError(
+        f"{found}: the training has diverged.",
+        "Finite losses and weights.",
+        "Lower learning_rate (--learning-rate), and remove the run's folder to begin anew.",
+    )
 
 
 def _find_pickle(folder: Path) -> Path:

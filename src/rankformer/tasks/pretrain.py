@@ -267,8 +267,10 @@ def _make_writer(
     words: str,
 ) -> Callable[[Path, Sequence[Mapping[str, Any]]], None]:
     """What writes the model as it is, with its card, given a folder and the log of the run."""
+    from rankformer.tasks.packed_trainer import expect_finite_weights
 
     def write(folder: Path, log: Sequence[Mapping[str, Any]]) -> None:
+        expect_finite_weights(model)
         record = describe(log=log)
         documents = write_documents(
             name, model.encoder.spec, record,

@@ -11,7 +11,13 @@ from transformers import TrainingArguments
 
 from rankformer.model.encoder import MaskedLanguageModel, PackedBatch
 from rankformer.model.objective import PretrainingObjective
-from rankformer.tasks.packed_trainer import Draws, PackedTrainer, WriteCheckpoints, WriteModel
+from rankformer.tasks.packed_trainer import (
+    Draws,
+    PackedTrainer,
+    WriteCheckpoints,
+    WriteModel,
+    expect_finite,
+)
 from rankformer.tasks.pretraining_batches import MaskedBatches
 
 _CELLS_SCORED_AT_ONCE = 16
@@ -51,7 +57,9 @@ def _measure(
     objective: PretrainingObjective, batches: MaskedBatches, rows: NDArray[np.int64]
 ) -> dict[str, float]:
     """Over the masked genes of all held-out cells; always the same masks."""
-    return score_masked_genes(objective.model, batches, rows)
+    figures = score_masked_genes(objective.model, batches, rows)
+    expect_finite(figures["loss"])
+    return figures
 
 
 @torch.inference_mode()

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import shlex
 import shutil
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
@@ -11,12 +12,15 @@ from typing import Any
 
 from rankformer.data.tokens import check_free
 from rankformer.errors import OutputError, SettingsError
+from rankformer.model.hashes import hash_of, list_hashes
 from rankformer.scratch import whole_or_nothing
 
 logger = logging.getLogger(__name__)
 _SETTINGS_FILE = "settings.json"
-# Written last by transformers' Trainer: a checkpoint without it was cut short.
-_LAST_FILE = "trainer_state.json"
+# Written last: a checkpoint without it was cut short.
+_HASHES_FILE = "sha256.txt"
+# Of processes beside the first, which may still be writing them.
+_OF_OTHER_PROCESSES = "rng_state_*.pth"
 _MOST_TOLD = 3
 
 
@@ -115,7 +119,8 @@ class TrainingRun:
         logger.info(
             "%s keeps the last checkpoints of the training (%.0f MB). The finished model does not "
             "need them: remove the folder when you like, with rm -r %s",
-            self.folder, sum(each.stat().st_size for each in files) / 1e6, self.folder,
+            self.folder, sum(each.stat().st_size for each in files) / 1e6,
+            shlex.quote(str(self.folder)),
         )  # fmt: skip
 
     def _make(self, settings: Mapping[str, Any]) -> None:
@@ -156,25 +161,38 @@ def _step(folder: Path) -> int:
     return int(match[1]) if match else -1
 
 
+def bind_checkpoint(folder: Path) -> None:
+    """Say that a checkpoint is whole, with the hashes of its files."""
+    others = set(folder.glob(_OF_OTHER_PROCESSES))
+    files = sorted(each for each in folder.iterdir() if each.is_file() and each not in others)
+    with whole_or_nothing(folder / _HASHES_FILE, overwrite=True) as part:
+        part.write_text(list_hashes(files), encoding="utf-8")
+
+
 def _is_whole(folder: Path) -> bool:
-    try:
-        json.loads((folder / _LAST_FILE).read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
-    return True
+    return (folder / _HASHES_FILE).is_file()
 
 
 def _find_damaged(folder: Path) -> Path | None:
-    """A file of torch in a checkpoint whose bytes are not those that were written."""
-    for file in sorted([*folder.glob("*.pt"), *folder.glob("*.pth")]):
-        try:
-            # torch writes zip archives, with a checksum of each part.
-            with zipfile.ZipFile(file) as archive:
-                if archive.testzip() is not None:
-                    return file
-        except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError):
+    """A file of a checkpoint whose bytes are not those that were written."""
+    lines = (folder / _HASHES_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
+    for line in lines:
+        sha256, _, name = line.partition("  ")
+        file = folder / name
+        if not file.is_file() or hash_of(file) != sha256:
             return file
-    return None
+    others = sorted(folder.glob(_OF_OTHER_PROCESSES))
+    return next((each for each in others if not _is_sound(each)), None)
+
+
+def _is_sound(file: Path) -> bool:
+    """Whether an archive of torch's has the checksums of its parts."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.testzip() is None
+    # On damaged files it raises what it comes across, of zlib or of its own.
+    except Exception:
+        return False
 
 
 def damaged_checkpoint(file: Path) -> OutputError:
