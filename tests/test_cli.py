@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -397,6 +398,21 @@ def test_the_end_counts_the_labels_that_were_given(command, cells, checkpoint_fo
     found = pd.read_csv(tmp_path / "out.csv")["predicted_cell_type"].value_counts()
     table = said.partition("predicted_cell_type\n")[2].splitlines()[: len(found)]
     assert {line.split()[0]: int(line.split()[1]) for line in table} == found.to_dict()
+
+
+def test_the_list_of_models_can_be_told_to_be_quiet():
+    assert run("models", "-q").returncode == 0
+
+
+def test_the_command_that_goes_on_can_be_copied(cells, checkpoint_folder, tmp_path):
+    """Also where a folder has a space in its name."""
+    done = run("tokenize", cells, "-o", "my cells", "-m", checkpoint_folder, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    words = shlex.split(done.stderr.splitlines()[-1])
+    assert words[0] == "rankformer"
+    again = run(*words[1:], cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "embedded.h5ad").exists()
 
 
 @pytest.mark.parametrize("place", ["before", "behind"])

@@ -205,6 +205,14 @@ def test_a_validation_set_of_one_kind(config, dataset, caplog):
             {"lr_scheduler_params": {"name": "polynom"}},
             r"lr_scheduler_params has the name 'polynom'\. .*linear, cosine, constant",
         ),
+        (
+            {"lr_scheduler_params": {"name": "linear", "num_training_steps": -5}},
+            "num_training_steps -5",
+        ),
+        (
+            {"lr_scheduler_params": {"name": "linear", "num_warmup_steps": "5"}},
+            "num_warmup_steps '5'",
+        ),
     ],
     ids=str,
 )
@@ -297,6 +305,10 @@ def test_a_saved_model_that_does_not_fit_is_refused(trained_on_names, config, tm
         GeneformerFineTuningModel(config, output_size=2).load_model(tmp_path / "tuned")
     with pytest.raises(CheckpointError, match="no fine-tuned model"):
         GeneformerFineTuningModel(config, output_size=2).load_model(config.model_name)
+    width = trained_on_names.checkpoint.spec.d_model
+    own = torch.nn.Sequential(torch.nn.Linear(width, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3))
+    with pytest.raises(CheckpointError, match="The head of this model is a Sequential"):
+        GeneformerFineTuningModel(config, own).load_model(tmp_path / "tuned")
 
 
 def test_text_for_a_head_of_numbers_is_told_in_words_of_python(config, three_kinds):

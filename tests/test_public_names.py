@@ -159,6 +159,26 @@ WRONG = {
     "finetune": lambda adata: rankformer.finetune(adata, "out", 7, rankformer.CellTask("x")),
     "pretrain": lambda adata: rankformer.pretrain(adata, "out", 7),
     "continue_model": lambda _: rankformer.continue_model([]),
+    "finetune without a task": lambda adata: rankformer.finetune(
+        adata, "out", "rankformer-mini", "cell_type"
+    ),
+    "summarize_genes": lambda adata: rankformer.summarize_genes(adata, "rankformer-mini"),
+    "summarize_genes of several": lambda adata: rankformer.summarize_genes(
+        [adata], "rankformer-mini"
+    ),
+    "save_checkpoint": lambda _: rankformer.save_checkpoint(
+        "out", "rankformer-mini", "rankformer-mini"
+    ),
+    "draw_model": lambda _: rankformer.draw_model("rankformer-mini", {"n_layers": 1}, 0),
+    "draw_model with a typo": lambda _: rankformer.draw_model(
+        "rankformer-mini", {"n_layers": 1, "d_model": 8, "n_heads": 1, "d_ff": 8, "layer": 1}, 0
+    ),
+    "encode_rank_values": lambda adata: rankformer.encode_rank_values(
+        adata.X, [0.5] * adata.n_vars, "rankformer-mini"
+    ),
+    "encode_rank_values of an array": lambda adata: rankformer.encode_rank_values(
+        adata.X.toarray(), np.full(adata.n_vars, -1), "rankformer-mini"
+    ),
     "CellTask": lambda _: rankformer.CellTask(labels=7),
     "open_cells": lambda _: rankformer.open_cells(7),
     "build_vocabulary": lambda _: rankformer.build_vocabulary(7),

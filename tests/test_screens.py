@@ -8,6 +8,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from rankformer.cli import wrapping
+from rankformer.cli.wrapping import wrap
 from rankformer.errors import SettingsError
 from rankformer.show.models_screen import render_models
 from rankformer.tasks.figure_names import CLASSIFIER_FIGURES, spoken_name
@@ -43,6 +45,19 @@ def test_help_names_each_choice(command, monkeypatch):
     _, shown, _ = command("annotate", "--help")
     (line,) = (line for line in shown.splitlines() if "--reference" in line)
     assert "May be repeated." in line
+
+
+def test_what_is_to_be_copied_stays_on_one_line(monkeypatch):
+    """Longer than the line, it is the terminal that breaks it: copied, it is whole."""
+    command = '`pip install "accelerate>=0.33" "peft>=0.12" "transformers>=4.44"`'
+    stream = StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setattr(wrapping, "_width", lambda _: 50)
+    lines = wrap(f"Something is not installed here. Install it with {command}, please.", stream)
+    assert f"{command}," in lines.splitlines()
+    assert " ".join(lines.split()) == (
+        f"Something is not installed here. Install it with {command}, please."
+    )
 
 
 @pytest.mark.parametrize("width", [60, 120])

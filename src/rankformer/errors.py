@@ -66,3 +66,11 @@ class OutputError(RankformerError):
 
 class OutOfMemoryError(RankformerError):
     """One cell alone does not fit into the memory of the device."""
+
+
+def expect_type(
+    value: object, kinds: type | tuple[type, ...], name: str, expected: str, fix: str
+) -> None:
+    """Raise a `SettingsError` unless a value is of some types; `name` begins its sentence."""
+    if not isinstance(value, kinds):
+        raise SettingsError(f"{name} is given as {type(value).__name__}.", expected, fix)

@@ -176,7 +176,7 @@ class GeneformerFineTuningModel(Geneformer):
                 validation=validation, optimizer_cls_and_kwargs=(optimizer, params),
                 schedule_steps=schedule.get("num_training_steps"),
             )  # fmt: skip
-            trainer.train()
+            trainer.train_from(None)
         self._trained, self._embedder, self._described = encoder.eval(), None, labels.head
 
     def get_outputs(self, dataset: "Dataset") -> NDArray[np.float32]:
@@ -231,6 +231,15 @@ class GeneformerFineTuningModel(Geneformer):
         self._trained, self._embedder = saved.checkpoint.encoder(), None
 
     def _check_fits(self, saved: "FineTunedModel") -> None:
+        if not isinstance(self._head, torch.nn.Linear):
+            raise CheckpointError(
+                f"The head of this model is a {type(self._head).__name__}, that of "
+                f"{saved.checkpoint.folder} a torch.nn.Linear.",
+                "A built-in head, or a torch.nn.Linear, in whose place the saved one comes.",
+                'Make GeneformerFineTuningModel with fine_tuning_head="classification" or '
+                '"regression".',
+            )
+
         def describe(spec: "EncoderSpec", sha256: str, unit: str, pooling: str, sizes: Any) -> str:
             return (
                 f"{spec.n_layers} layers of width {spec.d_model}, vocabulary {sha256[:8]}, "
@@ -370,6 +379,14 @@ def _check_schedule(given: Mapping[str, Any]) -> dict[str, Any]:
             f"One of {', '.join(_SCHEDULES)}.",
             "Correct lr_scheduler_params.",
         )
+    for key, least in (("num_warmup_steps", 0), ("num_training_steps", 1)):
+        steps = given.get(key, least)
+        if not isinstance(steps, int) or isinstance(steps, bool) or steps < least:
+            raise SettingsError(
+                f"lr_scheduler_params has {key} {steps!r}.",
+                f"A whole number of steps, at least {least}.",
+                "Correct lr_scheduler_params.",
+            )
     if name == "constant":
         return {"name": "constant_with_warmup", "num_warmup_steps": 0}
     return {**given, "name": name}

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tests.conftest import save_small_checkpoint, small_vocabulary
 from torch.nn import functional
 from transformers import BertModel
@@ -140,6 +141,12 @@ def test_saved_and_opened(saved, checkpoint):
         ("heads.json", lambda text: text.replace(b'"c"', b'"c", "d"'), "heads.safetensors"),
         ("heads.safetensors", lambda text: text[:-8], "heads.safetensors could not be read"),
         ("heads.safetensors", lambda _: None, "heads.safetensors could not be read"),
+        (
+            "heads.safetensors",
+            lambda text: text[:-1] + bytes([text[-1] ^ 1]),
+            "heads.safetensors has the hash",
+        ),
+        ("heads.safetensors.sha256", lambda text: b"0" + text[1:], "heads.safetensors has the"),
         ("heads.json", lambda _: None, "is no fine-tuned model"),
     ],
 )
@@ -151,6 +158,16 @@ def test_damage(saved, file, damage, sentence):
     else:
         (folder / file).write_bytes(content)
     with pytest.raises(CheckpointError, match=sentence):
+        FineTunedModel.open(folder)
+
+
+def test_heads_that_are_not_finite_are_refused_where_their_hash_is_not_known(saved):
+    folder, _, _ = saved
+    tensors = load_file(folder / "heads.safetensors")
+    tensors["1.weight"][0, 3] = float("nan")
+    save_file(tensors, folder / "heads.safetensors")
+    (folder / "heads.safetensors.sha256").unlink()
+    with pytest.raises(CheckpointError, match=r"heads\.safetensors holds NaN"):
         FineTunedModel.open(folder)
 
 

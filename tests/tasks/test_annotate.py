@@ -11,7 +11,13 @@ import pytest
 from tests.conftest import shared_path
 
 import rankformer
-from rankformer.tasks.annotate import NeighbourVote, count_votes, own_distances, transfer_labels
+from rankformer.tasks.annotate import (
+    NeighbourVote,
+    annotate_cells,
+    count_votes,
+    own_distances,
+    transfer_labels,
+)
 from rankformer.tasks.neighbours import NeighbourIndex, scale_to_unit
 from rankformer.tasks.reference import Reference
 
@@ -252,6 +258,19 @@ def test_a_query_is_embedded_in_the_dtype_of_its_reference(
     assert status == 2
     assert "dtype bfloat16" in said
     assert "Give the --dtype of the reference" in said
+
+
+def test_cells_are_annotated_by_the_name_of_a_model_in_the_dtype_of_the_reference(
+    pair, checkpoint_folder
+):
+    query, reference = pair
+    embedder = rankformer.Embedder(checkpoint_folder, dtype="bfloat16")
+    built = rankformer.build_reference(reference, embedder, "cell_type")
+    keys, vote = {"cell_type": "kind"}, NeighbourVote(3)
+    expected = annotate_cells(query, built, embedder, keys, vote=vote)
+    found = annotate_cells(query, built, checkpoint_folder, keys, vote=vote)
+    assert found.provenance["dtype"] == "bfloat16"
+    assert found.labels["kind"].values.tolist() == expected.labels["kind"].values.tolist()
 
 
 def test_in_scanpys_manner_as_on_the_command_line(pair, checkpoint_folder, tmp_path):

@@ -258,8 +258,10 @@ def test_what_begins_and_what_is_left_is_told(cells, model, tmp_path, caplog):
     assert FineTunedModel.open(tmp_path / "tuned").heads[0].classes == ("B", "T")
 
 
-@pytest.mark.parametrize(("warmup_steps", "peak"), [(500, 6), (3, 3)])
-def test_the_warm_up_ends_within_a_tenth_of_the_steps(cells, model, tmp_path, warmup_steps, peak):
+@pytest.mark.parametrize(("warmup_steps", "peak"), [(None, 6), (3, 3), (20, 20)])
+def test_the_warm_up_is_a_tenth_of_the_steps_or_as_asked(
+    cells, model, tmp_path, warmup_steps, peak
+):
     recipe = replace(RECIPE, max_steps=60, batch_size=4, warmup_steps=warmup_steps)
     finetune([cells], tmp_path / "tuned", model, TASK, replace(SETTINGS, recipe=recipe))
     log = json.loads((tmp_path / "tuned" / "training.json").read_text())["log"]

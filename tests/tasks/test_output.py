@@ -81,6 +81,22 @@ def test_a_copy_of_the_input_has_all_that_was_there(suffix, small_adata, embeddi
     assert adata.obs["cell_type"].tolist() == small_adata.obs["cell_type"].tolist()
 
 
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("name", ["batch", "Cell_Type"])
+def test_a_copy_of_a_zarr_is_one_that_anndata_reads(
+    zarr_format, name, small_adata, embeddings, tmp_path
+):
+    """Also where columns differ in case alone, of which anndata cannot read its own stores."""
+    small_adata.obs[name] = pd.Categorical(np.where(np.arange(small_adata.n_obs) % 3, "x", "y"))
+    with ad.settings.override(zarr_write_format=zarr_format):
+        small_adata.write_zarr(tmp_path / "cells.zarr")
+    write_cell_vectors(tmp_path / "out.zarr", embeddings, copy_of=tmp_path / "cells.zarr")
+    adata = ad.read_zarr(tmp_path / "out.zarr")
+    np.testing.assert_array_equal(adata.obsm["X_geneformer"], embeddings.vectors)
+    for each in ("cell_type", name):
+        assert adata.obs[each].tolist() == small_adata.obs[each].tolist()
+
+
 def test_reasons_of_an_earlier_run_go_where_all_cells_have_a_vector(
     small_adata, embeddings, tmp_path
 ):

@@ -150,6 +150,7 @@ def test_donors_are_held_out_whole(cells, vocabulary, tmp_path):
 def test_a_checkpoint_goes_on_with_more_genes(cells, vocabulary, tmp_path):
     few = small_vocabulary(n_genes=120)
     first = pretrain([cells], tmp_path / "first", draw(few), few, recipe=RECIPE, device="cpu")
+    assert "Begun from the module that was given" in (tmp_path / "first" / "README.md").read_text()
     model, grown = continue_model(first, vocabulary)
     assert {gene: grown.token_of[gene] for gene in few.ensembl_ids} == dict(few.token_of)
     assert set(grown.ensembl_ids) == set(vocabulary.ensembl_ids)

@@ -49,9 +49,12 @@ def test_lines_become_seldom_and_the_last_item_has_none(clock, caplog):
     assert max(b / a for a, b in pairwise(done[10:])) < 1.2
 
 
-def test_quiet_tells_nothing(clock, caplog):
-    logging.getLogger("rankformer").setLevel(logging.WARNING)
-    with show_progress(10, "Embedding cells") as advance:
+def test_nothing_done_yet_has_no_rate(clock, caplog):
+    """As where all cells of a part were filtered out."""
+    caplog.set_level(logging.INFO, "rankformer")
+    with show_progress(10, "Tokenizing cells") as advance:
         clock[0] += 100
+        advance(0)
+        assert told(caplog) == []
         advance(5)
-    assert told(caplog) == []
+    assert told(caplog) == ["Tokenizing cells: 5 of 10 cells, 0.1 cells/s, 100 s left"]

@@ -11,6 +11,7 @@ models_app = typer.Typer(invoke_without_command=True, help="List the known model
 
 
 @models_app.callback()
+@can_be_quiet
 def models(context: typer.Context) -> None:
     """List the known models: names, sizes, and which are on this machine."""
     if context.invoked_subcommand is None:

@@ -2,11 +2,13 @@
 
 import logging
 import os
+import re
 import sys
 import textwrap
 from typing import TextIO
 
 _USUAL_WIDTH = 80
+_NO_BREAK = "\0"
 
 
 def wrap(text: str, stream: TextIO) -> str:
@@ -24,7 +26,10 @@ def wrap(text: str, stream: TextIO) -> str:
 
 
 def _lines(line: str, width: int) -> list[str]:
-    return textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""]
+    """Lines of whole words; what stands between backticks, to be copied, is one."""
+    whole = re.sub("`[^`]+`", lambda command: command[0].replace(" ", _NO_BREAK), line)
+    lines = textwrap.wrap(whole, width, break_long_words=False, break_on_hyphens=False)
+    return [each.replace(_NO_BREAK, " ") for each in lines] or [""]
 
 
 def _width(stream: TextIO) -> int:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from rankformer.errors import OutputError
+from rankformer.errors import OutputError, expect_type
 from rankformer.model.checkpoint import (
     AnyVocabulary,
     check_binding,
@@ -49,6 +49,10 @@ def save_checkpoint(
     VocabularyError
         If the vocabulary does not fit the model.
     """
+    expect_type(
+        model, (MaskedLanguageModel, Encoder), "The model", "A MaskedLanguageModel or an Encoder.",
+        "Load one with Checkpoint.open(name).masked_language_model(), or make one with draw_model.",
+    )  # fmt: skip
     with new_checkpoint(folder) as part:
         write_checkpoint(part, model, open_vocabulary(vocabulary), documents)
     return Path(folder)

@@ -4,6 +4,7 @@ A copy is made of the file's bytes, and only what is added is read or written: t
 in memory.
 """
 
+import json
 import os
 import shutil
 import stat
@@ -101,8 +102,29 @@ def _add_to_file(part: Path, suffix: str, addition: Addition, n_bytes: int) -> N
 
         group = zarr.open_group(part, mode="r+", use_consolidated=False)
         _add_elements(group, addition)
-        if (part / ".zmetadata").exists():
+        _renew_consolidated(part, group)
+
+
+def _renew_consolidated(part: Path, group: Any) -> None:
+    """Gather the metadata of a store again where that was done; where columns differ in case alone,
+    for which anndata then finds no metadata, leave them where they lie.
+    """
+    import zarr
+
+    beside, root = part / ".zmetadata", part / "zarr.json"
+    within = json.loads(root.read_text("utf-8")) if root.exists() else {}
+    if not beside.exists() and not within.get("consolidated_metadata"):
+        return
+    columns = [[name.lower() for name in group[each]] for each in ("obs", "var") if each in group]
+    if all(len(set(names)) == len(names) for names in columns):
+        with warnings.catch_warnings():
+            # It warns that format 3 does not describe them yet; anndata writes them all the same.
+            warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
             zarr.consolidate_metadata(group.store)
+        return
+    beside.unlink(missing_ok=True)
+    if within.pop("consolidated_metadata", None):
+        root.write_text(json.dumps(within), encoding="utf-8")
 
 
 def _copy_folder(source: Path, target: Path) -> None:

@@ -138,8 +138,9 @@ def annotate_cells(
     RankformerError
         If source, reference, model and settings do not go together.
     """
-    vote, embedder = vote or NeighbourVote(), open_embedder(embedder)
+    vote = vote or NeighbourVote()
     reference = reference if isinstance(reference, Reference) else open_reference(reference)
+    embedder = open_embedder(embedder, dtype=reference.settle("auto"))
     check_annotation(reference, embedder, keys, pooling, vote)
     cells = embed_cells(source, embedder, pooling=pooling, options=options, progress=progress)
     labels = transfer_labels(cells.vectors, cells.missing, reference, keys, vote)

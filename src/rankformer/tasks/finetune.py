@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pandas as pd
 
 from rankformer.data.tokens import check_free
-from rankformer.errors import OutputError, SettingsError
+from rankformer.errors import OutputError, SettingsError, expect_type
 from rankformer.model.checkpoint import AnyModel, Checkpoint
 from rankformer.model.device import choose_device
 from rankformer.model.finetuned import FineTunedModel
@@ -257,6 +257,10 @@ def _opened(
     require_packages("transformers", "accelerate", "sklearn", extra="train")
     if settings.recipe.lora_rank is not None:
         require_packages("peft", extra="train")
+    expect_type(
+        task, (CellTask, GeneTask), "What is to be learned", "A CellTask or a GeneTask.",
+        'Name the labels, such as CellTask("cell_type").',
+    )  # fmt: skip
     _check_recipe(task, settings.recipe)
     logger.info("Reading the cells and their labels.")
     with ExitStack() as stack:

@@ -10,12 +10,12 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from rankformer.errors import OutputError, SettingsError
+from rankformer.errors import OutputError, SettingsError, expect_type
 from rankformer.model.embedder import AnyEmbedder, Embedder, GeneVectors, open_embedder
 from rankformer.scratch import release_pages, scratch_array
 from rankformer.tasks.embed import check_fits, iterate_gene_vectors
 from rankformer.tasks.progress import Progress
-from rankformer.tasks.tokenize import TokenSource
+from rankformer.tasks.tokenize import SavedTokens, TokenSource, TokenStream
 
 Statistic = Literal["mean", "median"]
 _MEDIAN_BLOCK_BYTES = 64 * 2**20
@@ -81,8 +81,13 @@ def summarize_genes(
             f"One of {', '.join(map(repr, get_args(Statistic)))}.",
             "Correct statistic (--summary).",
         )
+    streams = streams if isinstance(streams, Sequence) else [streams]
+    for stream in streams:
+        expect_type(
+            stream, (TokenStream, SavedTokens), "A source of tokens", "What open_tokens gives.",
+            "Pass rankformer.open_tokens(cells, vocabulary).",
+        )  # fmt: skip
     embedder = open_embedder(embedder)
-    streams = list(streams) if isinstance(streams, Sequence) else [streams]
     for stream in streams:
         check_fits(stream, embedder)
     if statistic == "mean":

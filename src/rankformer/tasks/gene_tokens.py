@@ -10,6 +10,7 @@ from scipy.sparse import csr_array, csr_matrix
 from rankformer.data import genes, rank_value
 from rankformer.data.gene_tables import GeneTable
 from rankformer.data.genes import GeneMapping
+from rankformer.errors import TokensError, expect_type
 from rankformer.model.checkpoint import AnyVocabulary, open_vocabulary
 from rankformer.ragged import Ragged
 from rankformer.tasks.tokenize import ReadingOptions, Source, open_counts
@@ -104,8 +105,19 @@ def encode_rank_values(
         If `token_of_var` does not fit the counts or the vocabulary, or there are more tokens or
         entries of a cell than the kernel can count: 2²⁰, and 2²⁴ less the vocabulary's size.
     """
+    expect_type(
+        counts, (csr_matrix, csr_array), "The matrix of counts", "A CSR matrix of scipy.",
+        "Pass scipy.sparse.csr_matrix(counts).",
+    )  # fmt: skip
+    tokens = np.asarray(token_of_var)
+    if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
+        raise TokensError(
+            f"token_of_var holds {tokens.dtype} in {tokens.ndim} dimension(s).",
+            "(n_vars,) whole numbers: the token of each variable, -1 for none.",
+            "Take map_genes(…).tokens.",
+        )
     return rank_value.encode_rank_values(
-        counts, token_of_var, open_vocabulary(vocabulary), n_threads=n_threads
+        counts, tokens.astype(np.int32), open_vocabulary(vocabulary), n_threads=n_threads
     )
 
 

@@ -337,11 +337,11 @@ def training_arguments(
     keeps_best
         End with the checkpoint of least loss on what is held out, not with the last one.
     """
-    if recipe.epochs is None or recipe.learning_rate is None:
+    if recipe.epochs is None or recipe.learning_rate is None or recipe.warmup_steps is None:
         raise SettingsError(
-            "The recipe leaves its epochs or its learning rate open.",
-            "Numbers for both, where a trainer is made.",
-            "Give both, or let settle_recipe choose them.",
+            "The recipe leaves its epochs, its learning rate or its warm-up open.",
+            "Numbers for all three, where a trainer is made.",
+            "Give them, or let settle_recipe choose them.",
         )
     arguments = TrainingArguments(
         output_dir=str(folder),

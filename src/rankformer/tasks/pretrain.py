@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,9 @@ from rankformer.tasks.training_cells import TrainingCells, gather_training_cells
 from rankformer.tasks.training_run import TrainingRun
 from rankformer.vocabulary import Vocabulary
 
+_SIZES = ("n_layers", "d_model", "n_heads", "d_ff")
+_OF_THE_VOCABULARY = ("vocab_size", "max_positions", "pad_token")
+
 
 def draw_model(
     vocabulary: AnyVocabulary, shape: Mapping[str, Any], seed: int
@@ -69,6 +72,7 @@ def draw_model(
         If a size is below 1, or the heads do not divide the width.
     """
     vocabulary = open_vocabulary(vocabulary)
+    _check_names(shape)
     spec = EncoderSpec(
         vocab_size=vocabulary.size, max_positions=vocabulary.input_length,
         pad_token=vocabulary.pad_token, **shape,
@@ -78,8 +82,19 @@ def draw_model(
     return MaskedLanguageModel(Encoder(spec))
 
 
+def _check_names(shape: Mapping[str, Any]) -> None:
+    known = {each.name for each in fields(EncoderSpec)} - set(_OF_THE_VOCABULARY)
+    if not set(_SIZES) <= set(shape) <= known:
+        more = ", ".join(sorted(known - set(_SIZES)))
+        raise SettingsError(
+            f"The shape has {', '.join(map(str, shape)) or 'no fields'}.",
+            f"{', '.join(_SIZES)}; where they are to be other than usual also {more}.",
+            'Correct it, or take that of a published model: published_shape("gf-6L-30M-i2048").',
+        )
+
+
 def _check_shape(spec: EncoderSpec) -> None:
-    sizes = {name: getattr(spec, name) for name in ("n_layers", "d_model", "n_heads", "d_ff")}
+    sizes = {name: getattr(spec, name) for name in _SIZES}
     if min(sizes.values()) < 1 or spec.d_model % spec.n_heads:
         raise SettingsError(
             f"The shape is {', '.join(f'{name} {size}' for name, size in sizes.items())}.",
@@ -162,8 +177,8 @@ def pretrain(
     resume
         Go on from the last whole checkpoint of a run that was ended, as it would have gone on.
     begun_from, words
-        For the model card: what `model` was before (its name, or random weights), and paragraphs
-        on what it is for.
+        For the model card: what `model` was before (the name of the checkpoint, or random weights),
+        and paragraphs on what it is for.
 
     Returns
     -------
@@ -197,7 +212,7 @@ def pretrain(
         ]
         cells = gather_training_cells(opened)
         rows, held_out = _split(cells, asked)
-        recipe = settle_pretraining(asked, len(rows), count_processes())
+        recipe = settle_pretraining(asked, vocabulary, len(rows), count_processes())
         tell_what_was_settled(asked, recipe, f"{len(rows):,} cells")
         data = describe_data(opened, len(rows), len(held_out))
         settings = {
@@ -248,7 +263,7 @@ def _to_train(
                 "The vocabulary that draw_model was given or continue_model gave back.",
                 "Pass it as vocabulary, or name a model instead of the module.",
             )
-        return model, open_vocabulary(vocabulary), "random weights"
+        return model, open_vocabulary(vocabulary), "the module that was given"
     if vocabulary is not None:
         raise SettingsError(
             "A vocabulary was given together with the name of a model.",

@@ -87,7 +87,7 @@ class _Lines:
     def __call__(self, n_done: int) -> None:
         self.n_done += n_done
         seconds = time.monotonic() - self.began
-        if seconds < self.next or self.n_done >= self.n_items:
+        if seconds < self.next or not self.n_before < self.n_done < self.n_items:
             return
         self.next = seconds + max(_SECONDS_BETWEEN_LINES, _SHARE_BETWEEN_LINES * seconds)
         rate = (self.n_done - self.n_before) / seconds

@@ -18,6 +18,7 @@ _LEAST_PUBLISHED_WIDTH = 256
 _STEPS_OF_SMALL_MODELS = 300
 _STEPS_OF_PRETRAINING = 1000
 _PUBLISHED_EPOCHS = 3
+_V1_WARMUP, _V2_WARMUP, _FINETUNING_WARMUP = 10_000, 5_000, 500
 _MOST_EPOCHS = 10
 # Settings that a search decides.
 SEARCHED = ("learning_rate", "weight_decay", "warmup_steps", "epochs")
@@ -58,7 +59,7 @@ class TrainingRecipe:
     accumulation: int = 1
     learning_rate: float | None = 1e-3
     schedule: str = "linear"
-    warmup_steps: int = 10_000
+    warmup_steps: int | None = None
     weight_decay: float = 0.001
     max_grad_norm: float = 1.0
     save_steps: int | None = 1000
@@ -112,7 +113,7 @@ class Recipe(TrainingRecipe):
 
     Attributes
     ----------
-    epochs
+    epochs, warmup_steps
         None takes what fits the number of cells; see `settle_pretraining`.
     objective
         ``"mlm"``: masked genes, as published. ``"mlm+contrastive"``: also views of one cell drawn
@@ -169,7 +170,7 @@ def published_recipe(vocabulary: Vocabulary) -> Recipe:
     """
     if vocabulary.cls_token is None:
         return Recipe()
-    return Recipe(batch_size=4, learning_rate=5e-4, schedule="cosine", warmup_steps=5_000)
+    return Recipe(batch_size=4, learning_rate=5e-4, schedule="cosine")
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ class FineTuningRecipe(TrainingRecipe):
 
     Attributes
     ----------
-    epochs, learning_rate
+    epochs, learning_rate, warmup_steps
         None takes what fits the model's size and the number of cells; see `settle_recipe`.
     pooling
         How a cell becomes a vector: ``"cell"``, the mean of its genes, or ``"cls"`` (V2 models).
@@ -207,7 +208,6 @@ class FineTuningRecipe(TrainingRecipe):
 
     epochs: float | None = None
     learning_rate: float | None = None
-    warmup_steps: int = 500
     save_steps: int | None = None
     evaluate_steps: int | None = None
     pooling: Literal["cell", "cls"] = "cell"
@@ -261,8 +261,7 @@ def settle_recipe(recipe: FineTuningRecipe, d_model: int, n_cells: int) -> FineT
     Models of the published sizes (256 dimensions and more) take the published three epochs at a
     peak rate of 5e-5. Smaller ones learn too little by that: they take a rate of 1e-3, and as many
     whole epochs as give 300 steps, at least 2 and at most 10 (`benchmarks/finetuning.py`).
-    And the warm-up takes at most a tenth of the steps: the published 500 are more than all steps of
-    few cells.
+    And the warm-up takes the published 500 steps, at most a tenth of all: few cells have fewer.
 
     Parameters
     ----------
@@ -278,21 +277,26 @@ def settle_recipe(recipe: FineTuningRecipe, d_model: int, n_cells: int) -> FineT
     fitting = _whole_epochs(_STEPS_OF_SMALL_MODELS, steps_an_epoch, 2)
     epochs = recipe.epochs or (fitting if is_small else float(_PUBLISHED_EPOCHS))
     rate = recipe.learning_rate or (1e-3 if is_small else 5e-5)
-    warmup = _least_warmup(recipe, epochs, steps_an_epoch)
+    warmup = _warmup(recipe, _FINETUNING_WARMUP, epochs, steps_an_epoch)
     return replace(recipe, epochs=epochs, learning_rate=rate, warmup_steps=warmup)
 
 
-def settle_pretraining(recipe: Recipe, n_cells: int, n_processes: int = 1) -> Recipe:
-    """A recipe with the epochs that fit, where they were not given, and a warm-up that ends.
+def settle_pretraining(
+    recipe: Recipe, vocabulary: Vocabulary, n_cells: int, n_processes: int = 1
+) -> Recipe:
+    """A recipe with the epochs and the warm-up that fit, where they were not given.
 
-    The published models saw tens of millions of cells three times, after 5,000 or 10,000 steps of
-    warm-up. Where three epochs are fewer than 1,000 steps, as many are taken as give these, at most
-    10, and the warm-up is at most a tenth of the steps (`benchmarks/small_model_recipe.py`).
+    The published models saw tens of millions of cells three times, after 10,000 (V1) or 5,000 (V2)
+    steps of warm-up. Where three epochs are fewer than 1,000 steps, as many are taken as give
+    these, at most 10, and the warm-up is at most a tenth of the steps
+    (`benchmarks/small_model_recipe.py`).
 
     Parameters
     ----------
     recipe
         As it was asked for.
+    vocabulary
+        Of the model: frames cells as V1 or V2 models do.
     n_cells
         Cells that are trained on.
     n_processes
@@ -301,9 +305,9 @@ def settle_pretraining(recipe: Recipe, n_cells: int, n_processes: int = 1) -> Re
     steps_an_epoch = n_cells // (recipe.batch_size * recipe.accumulation * n_processes)
     fitting = _whole_epochs(_STEPS_OF_PRETRAINING, steps_an_epoch, _PUBLISHED_EPOCHS)
     epochs = recipe.epochs or fitting
-    return replace(
-        recipe, epochs=epochs, warmup_steps=_least_warmup(recipe, epochs, steps_an_epoch)
-    )
+    published = _V1_WARMUP if vocabulary.cls_token is None else _V2_WARMUP
+    warmup = _warmup(recipe, published, epochs, steps_an_epoch)
+    return replace(recipe, epochs=epochs, warmup_steps=warmup)
 
 
 def tell_what_was_settled(asked: TrainingRecipe, settled: TrainingRecipe, trained: str) -> None:
@@ -323,7 +327,9 @@ def _whole_epochs(n_steps: int, steps_an_epoch: int, fewest: int) -> float:
     return float(min(max(-(-n_steps // max(steps_an_epoch, 1)), fewest), _MOST_EPOCHS))
 
 
-def _least_warmup(recipe: TrainingRecipe, epochs: float, steps_an_epoch: int) -> int:
-    """The warm-up that was asked for, or a tenth of the steps where that is less."""
+def _warmup(recipe: TrainingRecipe, published: int, epochs: float, steps_an_epoch: int) -> int:
+    """The warm-up that was asked for; else the published, or a tenth of the steps where less."""
+    if recipe.warmup_steps is not None:
+        return recipe.warmup_steps
     n_steps = recipe.max_steps or int(epochs * steps_an_epoch)
-    return min(recipe.warmup_steps, max(n_steps // 10, 1))
+    return min(published, max(n_steps // 10, 1))

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -46,7 +47,8 @@ def tokenize_files(
         If input, model, options and output do not go together.
     """
     tell_leftovers(check_free(output))
-    vocabulary, done = Checkpoint.open(model).vocabulary, _Done()
+    checkpoint, done = Checkpoint.open(model), _Done()
+    vocabulary = checkpoint.vocabulary
     with ExitStack() as stack:
         streams = [
             stack.enter_context(closing(open_tokens(path, vocabulary, options)))
@@ -56,8 +58,10 @@ def tokenize_files(
         parts = stack.enter_context(closing(_read_parts(streams, done, progress)))
         save_tokens(parts, output)
     tell_full_inputs(done.n_full, done.n_cells, vocabulary.input_length)
-    logger.info("Wrote %s: tokens of %s cells, for %s.", output, f"{done.n_cells:,}", model)
-    logger.info("Go on with:\n  rankformer embed %s -o embedded.h5ad --model %s", output, model)
+    name = checkpoint.name if isinstance(model, Checkpoint) else str(model)
+    logger.info("Wrote %s: tokens of %s cells, for %s.", output, f"{done.n_cells:,}", name)
+    words = ["rankformer", "embed", str(output), "-o", "embedded.h5ad", "--model", name]
+    logger.info("Go on with:\n  %s", shlex.join(words))
     return streams
 
 

@@ -163,8 +163,8 @@ def _step(folder: Path) -> int:
 
 def bind_checkpoint(folder: Path) -> None:
     """Say that a checkpoint is whole, with the hashes of its files."""
-    others = set(folder.glob(_OF_OTHER_PROCESSES))
-    files = sorted(each for each in folder.iterdir() if each.is_file() and each not in others)
+    left_out = {folder / _HASHES_FILE, *folder.glob(_OF_OTHER_PROCESSES)}
+    files = sorted(each for each in folder.iterdir() if each.is_file() and each not in left_out)
     with whole_or_nothing(folder / _HASHES_FILE, overwrite=True) as part:
         part.write_text(list_hashes(files), encoding="utf-8")
 
