@@ -206,6 +206,19 @@ def test_pretrain_from_a_checkpoint(calls):
     assert found["continue_model"][0][0][1] is None
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--more-genes genes.parquet", "--more-genes was given without --model"),
+        ("--model rankformer-mini --coexpression", "--coexpression was given with --model"),
+    ],
+)
+def test_what_the_other_way_to_begin_would_not_read_is_refused(command, words, told):
+    status, _, said = command("pretrain", "a.h5ad", "-o", "out", *words.split())
+    assert status == 2
+    assert told in said
+
+
 MODEL = "--emb-layer -2 --layer-numbering published --device cuda:3 --dtype float16 --batch-size 6"
 EMBEDDER = {
     "emb_layer": -2, "numbering": "published", "device": "cuda:3", "dtype": "float16",
@@ -213,7 +226,7 @@ EMBEDDER = {
 }  # fmt: skip
 
 
-def test_embed(calls):
+def test_embed(calls, capsys):
     words = (
         "embed a.h5ad b.h5ad -o out.parquet -m model --mode gene --summary mean --key X_new "
         f"--overwrite {MODEL} {READING}"
@@ -222,6 +235,12 @@ def test_embed(calls):
     job = EmbedJob(tuple(FILES), Path("out.parquet"), "gene", "mean", "X_new", True)
     assert found["embed_files"] == [((job, "model", OPTIONS), EMBEDDER)]
     assert found["threads"] == [min(1, usable_cores())]
+    assert capsys.readouterr().err == "Wrote out.parquet: vectors of genes, mean.\n"
+    calls("embed a.h5ad -o out.parquet -m model --mode gene", embed_files__embed_files=[])
+    assert capsys.readouterr().err == "Wrote out.parquet: vectors of genes, one a gene and cell.\n"
+    found = calls("embed a.h5ad -o out.npy -m model", embed_files__embed_files=[])
+    assert found["embed_files"][0][0][0] == EmbedJob((FILES[0],), Path("out.npy"))
+    assert capsys.readouterr().err == ""
 
 
 def test_annotate(calls):
@@ -252,15 +271,15 @@ def test_tokenize(calls):
 def test_the_report_on_genes_is_checked_before_the_work_and_written_after(calls, name):
     command, *more = name.split()
     words = f"{command} a.h5ad b.h5ad -o out.npy -m model --gene-report genes.tsv"
+    overwrites = {"overwrite": command != "tokenize"}
+    more += ["--overwrite"] if overwrites["overwrite"] else []
     module = f"{command}_files"
     found = calls(
         " ".join([words, *more]), **{f"{module}__{module}": ["a stream"]},
         targets__check_gene_report=None, output__write_gene_report=None,
     )  # fmt: skip
-    [((report, files), _)] = found["check_gene_report"]
-    assert (report, files) == (Path("genes.tsv"), FILES)
-    [((report, streams), _)] = found["write_gene_report"]
-    assert (report, streams) == (Path("genes.tsv"), ["a stream"])
+    assert found["check_gene_report"] == [((Path("genes.tsv"), FILES), overwrites)]
+    assert found["write_gene_report"] == [((Path("genes.tsv"), ["a stream"]), overwrites)]
 
 
 def test_a_checkpoint_that_is_not_there_ends_before_the_cells_are_read(command):

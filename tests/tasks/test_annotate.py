@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from dataclasses import asdict
 
 import anndata as ad
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from tests.conftest import shared_path
 
 import rankformer
+from rankformer.errors import CheckpointError, SettingsError
 from rankformer.tasks.annotate import (
     NeighbourVote,
     annotate_cells,
@@ -20,6 +22,7 @@ from rankformer.tasks.annotate import (
 )
 from rankformer.tasks.neighbours import NeighbourIndex, scale_to_unit
 from rankformer.tasks.reference import Reference
+from rankformer.tasks.tokenize import ReadingOptions
 
 # Labels of ifnb → those of pbmc3k that name the same cells.
 SAME = {
@@ -106,6 +109,47 @@ def test_a_kind_that_the_reference_has_not_is_unknown_and_the_others_are_named()
         "votes are divided",
         "far from the reference, and votes are divided",
     }
+
+
+def test_the_log_counts_unknown_cells_by_the_reason(caplog):
+    caplog.set_level(logging.INFO, "rankformer")
+    rng = np.random.default_rng(3)
+    reference = reference_of(clouds(np.eye(8)[:3], 60, rng, 0.6), np.repeat(["a", "b", "c"], 60))
+    query = np.concatenate([clouds(np.eye(8)[:4], 40, rng, width) for width in (0.3, 0.9)])
+    vote = {"min_share": 0.8, "distance_quantile": 0.6, "allow_shift": False}
+    found = transfer(reference, query, **vote)
+    why = pd.Series(found.further["why"]).value_counts()
+    far, divided, both = (
+        why[each] for each in (
+            "far from the reference", "votes are divided",
+            "far from the reference, and votes are divided",
+        )
+    )  # fmt: skip
+    assert min(far, divided, both) > 0
+    assert len({far, divided, both}) == 3
+    assert caplog.messages[-1] == (
+        f"kind: {far + divided + both} of {len(query)} cells are unknown: {far} far from the "
+        f"reference, {divided} of divided votes, {both} both."
+    )
+    assert found.provenance["label"] == "kind"
+    assert found.provenance["vote"] == asdict(NeighbourVote(**vote))
+
+
+@pytest.mark.parametrize("name", ["min_share", "distance_quantile"])
+def test_shares_of_a_vote_have_bounds(name):
+    for value in (0, 1):
+        NeighbourVote(**{name: value})
+    for value in (-0.01, 1.01):
+        with pytest.raises(SettingsError, match=f"Correct {name} \\(--{name.replace('_', '-')}\\)"):
+            NeighbourVote(**{name: value})
+
+
+def test_a_reference_has_a_cell_more_than_there_are_neighbours():
+    rng = np.random.default_rng(4)
+    reference = reference_of(clouds(np.eye(3)[:1], 6, rng), ["a"] * 6)
+    NeighbourVote(n_neighbors=5).check_fits(reference)
+    with pytest.raises(SettingsError, match="of at most 5"):
+        NeighbourVote(n_neighbors=6).check_fits(reference)
 
 
 def test_a_query_that_lies_farther_off_as_a_whole_is_named_only_with_a_shift(caplog):
@@ -268,9 +312,19 @@ def test_cells_are_annotated_by_the_name_of_a_model_in_the_dtype_of_the_referenc
     built = rankformer.build_reference(reference, embedder, "cell_type")
     keys, vote = {"cell_type": "kind"}, NeighbourVote(3)
     expected = annotate_cells(query, built, embedder, keys, vote=vote)
-    found = annotate_cells(query, built, checkpoint_folder, keys, vote=vote)
+    adata, done = ad.read_h5ad(query), []
+    adata.layers["counts"] = adata.X
+    adata.X = adata.X[::-1]
+    found = annotate_cells(
+        adata, built, checkpoint_folder, keys,
+        vote=vote, options=ReadingOptions(layer="counts"), progress=done.append,
+    )  # fmt: skip
     assert found.provenance["dtype"] == "bfloat16"
     assert found.labels["kind"].values.tolist() == expected.labels["kind"].values.tolist()
+    assert found.obs.index.tolist() == adata.obs_names.tolist()
+    assert sum(done) == adata.n_obs
+    with pytest.raises(CheckpointError, match="mode"):
+        annotate_cells(query, built, embedder, keys, vote=vote, pooling="cls")
 
 
 def test_in_scanpys_manner_as_on_the_command_line(pair, checkpoint_folder, tmp_path):

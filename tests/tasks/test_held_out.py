@@ -1,6 +1,7 @@
 """Cells kept out of training: none is on both sides, groups stay whole."""
 
 import logging
+from contextlib import nullcontext
 from itertools import combinations
 
 import numpy as np
@@ -85,6 +86,25 @@ def test_one_large_donor_is_never_held_out_for_a_tenth(caplog):
     assert {len(rows) for rows in held} == {100}
     assert len({tuple(rows) for rows in held}) > 20
     assert "2 of 11 groups of donor are held out, with 10.0% of the cells" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("n_groups", "share", "level"),
+    [(10, 0.1, "INFO"), (10, 0.081, "INFO"), (10, 0.079, "WARNING"), (5, 0.1, "WARNING")],
+)
+def test_a_share_that_is_off_by_more_than_a_quarter_is_a_warning(caplog, n_groups, share, level):
+    caplog.set_level(logging.INFO, "rankformer")
+    groups = pd.Series(np.arange(1000) % n_groups, name="donor")
+    hold_out_groups(np.arange(1000), groups, share, seed=0)
+    assert [each.levelname for each in caplog.records] == [level]
+
+
+@pytest.mark.parametrize(("share", "is_refused"), [(0.034, False), (0.033, True)])
+def test_thrice_the_share_is_the_most(share, is_refused):
+    groups = pd.Series(np.arange(1000) % 10, name="donor")
+    context = pytest.raises(SettingsError, match="3 times") if is_refused else nullcontext()
+    with context:
+        hold_out_groups(np.arange(1000), groups, share, seed=0)
 
 
 def test_groups_that_are_too_large_are_told():

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import anndata as ad
 import numpy as np
@@ -13,7 +14,8 @@ from tests.conftest import small_vocabulary
 
 from rankformer.errors import OutputError
 from rankformer.model.embedder import GeneVectors
-from rankformer.tasks import parquet_output
+from rankformer.scratch import blocks_of_rows
+from rankformer.tasks import output, parquet_output
 from rankformer.tasks.embed import CellEmbeddings
 from rankformer.tasks.gene_summary import GeneSummary
 from rankformer.tasks.output import (
@@ -125,6 +127,21 @@ def test_what_is_there_is_replaced_only_where_asked_for(suffix, embeddings, tmp_
     write_cell_vectors(out, embeddings, key="X_own", overwrite=True)
     np.testing.assert_array_equal(read(out)[0], embeddings.vectors)
     assert (suffix == ".npy") == (beside.read_text() != "a year of work")
+
+
+def test_rows_of_several_sources_are_written_in_blocks(embeddings, tmp_path, monkeypatch):
+    """As of more cells than one block holds; names of cells may hold what CSV quotes."""
+    sources = np.array(["one"] * 20 + ["two"] * 10, dtype=object)
+    obs = embeddings.obs.set_index(pd.Index([f'cell "é", {i}' for i in range(30)]))
+    in_blocks = partial(blocks_of_rows, n_rows=7)
+    monkeypatch.setattr(output, "blocks_of_rows", in_blocks)
+    write_cell_vectors(tmp_path / "out.csv", replace(embeddings, obs=obs, sources=sources),
+                       key="X_own")  # fmt: skip
+    vectors, _, names, _ = read(tmp_path / "out.csv")
+    np.testing.assert_array_equal(vectors, embeddings.vectors)
+    assert names == obs.index.tolist()
+    assert pd.read_csv(tmp_path / "out.csv")["source"].tolist() == sources.tolist()
+    assert b"\r" not in (tmp_path / "out.csv").read_bytes()
 
 
 def test_cells_of_several_sources_say_which(embeddings, tmp_path):

@@ -2,19 +2,24 @@
 
 import logging
 from collections import Counter
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from rankformer.errors import OutputError, SettingsError
+from rankformer.tasks import packed_trainer
 from rankformer.tasks.packed_trainer import (
     Draws,
     JudgeLastStep,
+    LogProgress,
     PackedTrainer,
+    ShowSteps,
     WriteCheckpoints,
     begin_run,
     training_arguments,
@@ -197,6 +202,67 @@ def test_figures_of_what_is_held_out_are_kept_and_told(tmp_path, caplog):
     assert "Step 3 of 3: loss" in caplog.text
     figures = trainer.evaluate()
     assert (figures["eval_loss"], figures["eval_macro_f1"]) == (0.5, 0.25)
+
+
+@pytest.mark.parametrize("strategy", ["steps", "epoch", "no"])
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("step", [6, 7, 8])
+def test_the_last_step_is_judged_and_kept_where_that_goes_by_steps(strategy, asked, step):
+    """What another callback asked for stays asked for."""
+    arguments = SimpleNamespace(eval_strategy=strategy, save_strategy=strategy)
+    control = TrainerControl(should_evaluate=asked, should_save=asked)
+    state = TrainerState(global_step=step, max_steps=7)
+    JudgeLastStep().on_step_end(arguments, state, control)
+    expected = asked or (strategy == "steps" and step >= 7)
+    assert (control.should_evaluate, control.should_save) == (expected, expected)
+
+
+def test_steps_are_counted_from_where_a_run_goes_on(monkeypatch):
+    shown, done = [], []
+
+    @contextmanager
+    def record(*arguments, **settings):
+        shown.append((arguments, settings))
+        yield done.append
+
+    monkeypatch.setattr(packed_trainer, "show_progress", record)
+    state = TrainerState(global_step=4, max_steps=9, is_world_process_zero=True)
+    with ExitStack() as stack:
+        steps = ShowSteps(stack)
+        steps.on_train_begin(None, state, None)
+        steps.on_step_end(None, state, None)
+    assert shown == [((9, "Training"), {"unit": "steps", "n_before": 4})]
+    assert done == [1]
+
+
+def test_rate_and_time_left_are_those_since_this_run_began(monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "rankformer")
+    now = [50.0]
+    monkeypatch.setattr(packed_trainer.time, "monotonic", lambda: now[0])
+    log = LogProgress()
+    log.on_train_begin(None, TrainerState(global_step=10, max_steps=1040), None)
+    now[0] += 5
+    log.on_log(None, TrainerState(global_step=20, max_steps=1040), None, {"loss": 0.25})
+    assert caplog.messages == [
+        "Training begins, until step 1,040.",
+        "Step 20 of 1,040: loss 0.2500, 2.00 steps/s, 510 s left",
+    ]
+
+
+def test_the_schedule_may_be_longer_than_the_training_and_the_optimizer_another(tmp_path):
+    recipe = replace(PLAIN, max_steps=3, schedule="linear")
+    optimizer = (torch.optim.SGD, {"lr": 0.1})
+    trainer = trainer_of(tmp_path, recipe, schedule_steps=6, optimizer_cls_and_kwargs=optimizer)
+    trainer.train_from(None)
+    rates = [each["learning_rate"] for each in trainer.state.log_history if "loss" in each]
+    np.testing.assert_allclose(rates, [0.1 * (6 - step) / 6 for step in range(3)])
+    assert isinstance(getattr(trainer.optimizer, "optimizer", trainer.optimizer), torch.optim.SGD)
+
+
+def test_a_recipe_that_is_open_makes_no_trainer(tmp_path):
+    for name in ("epochs", "learning_rate", "warmup_steps"):
+        with pytest.raises(SettingsError, match="leaves its epochs, its learning rate or its warm"):
+            arguments_of(tmp_path, replace(RECIPE, **{name: None}))
 
 
 def test_what_was_not_judged_is_judged_at_the_end(tmp_path):

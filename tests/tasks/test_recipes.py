@@ -1,5 +1,6 @@
 """Recipes: those that were published, and the bounds of each setting."""
 
+import logging
 from dataclasses import fields, replace
 
 import pytest
@@ -13,6 +14,7 @@ from rankformer.tasks.recipes import (
     published_recipe,
     settle_pretraining,
     settle_recipe,
+    tell_what_was_settled,
 )
 
 # The least and the most that a setting takes, and values beyond.
@@ -132,6 +134,18 @@ def test_pretraining_on_few_cells_takes_more_epochs_and_a_warm_up_that_ends(
     settled = settle_pretraining(Recipe(**given), vocabulary, n_cells, n_processes)
     assert (settled.epochs, settled.warmup_steps) == (epochs, warmup)
     assert settled == replace(Recipe(**given), epochs=epochs, warmup_steps=warmup)
+
+
+def test_what_was_settled_is_told_and_nothing_where_all_was_asked_for(caplog):
+    caplog.set_level(logging.INFO, "rankformer")
+    asked = FineTuningRecipe(learning_rate=2e-4)
+    settled = settle_recipe(asked, 128, 684)
+    tell_what_was_settled(asked, settled, "684 cells")
+    assert caplog.messages == ["For 684 cells, the recipe takes epochs 6, warmup steps 34."]
+    tell_what_was_settled(settled, settled, "684 cells")
+    assert len(caplog.messages) == 1
+    tell_what_was_settled(FineTuningRecipe(epochs=2.0), settled, "these")
+    assert caplog.messages[1].endswith("epochs 6, learning rate 0.0002, warmup steps 34.")
 
 
 @pytest.mark.parametrize(
