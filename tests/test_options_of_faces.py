@@ -1,6 +1,7 @@
 """Every keyword of `tl` and of `GeneformerConfig` reaches what it names."""
 
 import inspect
+from contextlib import contextmanager
 from dataclasses import fields
 
 import numpy as np
@@ -118,6 +119,23 @@ def test_keywords_of_tl_reach_the_work(arrived, small_adata, function, keyword):
     # Wherever it arrives, and that may be in two places, it is the value that was given.
     assert found
     assert all(each in WORDS.get((function, keyword), [value]) for each in found)
+
+
+@pytest.mark.parametrize("function", OPTIONS)
+def test_progress_is_counted_over_all_cells(arrived, small_adata, monkeypatch, function):
+    shown = []
+
+    @contextmanager
+    def record(n_items, what):
+        shown.append(n_items)
+        yield "a function to call"
+
+    monkeypatch.setattr(tl, "show_progress", record)
+    own = OPTIONS[function]
+    needed = {name: own[name] for name in ("model", "reference", "label") if name in own}
+    getattr(tl, function)(small_adata, **needed)
+    assert shown == [small_adata.n_obs]
+    assert arrived["progress"] == ["a function to call"]
 
 
 def test_what_one_run_says_of_itself_stays_beside_the_next(checkpoint_folder, small_adata):
