@@ -114,6 +114,30 @@ def test_what_has_no_gene_of_the_vocabulary_says_why(blood, identifier, fate):
     assert (row.token, row.fate) == (-1, fate)
 
 
+@pytest.mark.parametrize(
+    ("identifier", "rule"),
+    [(OUTSIDE, GeneRule.ENSEMBL_ID), (f"{OUTSIDE}.3", GeneRule.VERSION_REMOVED)],
+)
+def test_an_id_that_the_dictionary_maps_to_itself_is_current_though_it_has_no_token(
+    identifier, rule
+):
+    tokens = {"<pad>": 0, "<mask>": 1, TP53: 2}
+    tables = {**TABLES, "aliases": {**TABLES["aliases"], OUTSIDE: OUTSIDE}}
+    vocabulary = Vocabulary.from_tables(tokens, {TP53: 1.0}, **tables, name="blood")
+    row = map_one(identifier, vocabulary)
+    assert (row.ensembl_id, row.rule, row.fate) == (OUTSIDE, rule, GeneFate.OUTSIDE)
+
+
+@pytest.mark.parametrize("rule", [GeneRule.TABLE_ALIAS, GeneRule.EMBEDDED_ID])
+def test_an_ambiguous_name_says_by_which_rule(rule):
+    tokens = {"<pad>": 0, "<mask>": 1, TP53: 2, GAPDH: 3}
+    table = table_of(aliases={"TWO": (TP53, GAPDH)})
+    vocabulary = Vocabulary.from_tables(tokens, dict.fromkeys((TP53, GAPDH), 1.0), name="blood")
+    identifier = "TWO" if rule == GeneRule.TABLE_ALIAS else f"{TP53}_{GAPDH}"
+    row = map_one(identifier, vocabulary, gene_table=table)
+    assert (row.rule, row.fate) == (rule, GeneFate.AMBIGUOUS)
+
+
 def test_a_name_made_unique_counts_only_beside_its_base(blood):
     together = map_one("GAPDH-1", blood, "GAPDH")
     assert (together.ensembl_id, together.rule) == (GAPDH, GeneRule.MADE_UNIQUE)
