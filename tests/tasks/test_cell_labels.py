@@ -1,6 +1,7 @@
 """Labels of cells in each format: the same content, the input kept, nothing made up."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import anndata as ad
@@ -80,6 +81,32 @@ def test_in_memory_as_on_disk(small_adata, labelled):
     store_labels_in(small_adata, labelled)
     check_columns(small_adata.obs, labelled)
     assert small_adata.uns["rankformer"]["kind"]["task"] == "classify"
+
+
+@pytest.mark.parametrize("suffix", [None, ".h5ad", ".zarr"])
+def test_labels_of_another_way_leave_nothing_of_the_first(suffix, small_adata, tmp_path):
+    """Neighbours and a classifier may use one key; what each says beside a label differs."""
+    names, shares = np.array(["B"] * 30, dtype=object), np.ones((30, 1), np.float32)
+    said = {"best": names, "distance": shares[:, 0], "why": names}
+    voted = CellLabels(names, shares[:, 0], np.zeros(30, bool), further=said)
+    predicted = CellLabels(names, shares[:, 0], np.zeros(30, bool), ("B",), shares)
+    adata = small_adata
+    for order in ((voted, predicted), (predicted, voted)):
+        for i, labels in enumerate(order):
+            cells = LabelledCells({"k": labels}, np.full(30, None, object), small_adata.obs, {})
+            if suffix is None:
+                store_labels_in(adata, cells)
+                continue
+            source, out = tmp_path / f"source{i}{suffix}", tmp_path / f"out{i}{suffix}"
+            getattr(adata, f"write_{suffix[1:]}")(source)
+            write_cell_labels(out, cells, copy_of=source, overwrite=True)
+            adata = ad.read_h5ad(out) if suffix == ".h5ad" else ad.read_zarr(out)
+            shutil.rmtree(source, ignore_errors=True)
+        beside = {each for each in adata.obs.columns if each.startswith("k_")}
+        is_voted = order[-1] is voted
+        further = {"k_best", "k_distance", "k_why"} if is_voted else set()
+        assert beside == {"k_probability", "k_uncertain", *further}
+        assert ("k_probabilities" in adata.obsm) is not is_voted
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])

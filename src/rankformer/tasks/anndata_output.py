@@ -36,20 +36,23 @@ class Addition:
     provenance
         Key → nested plain values, for ``uns["rankformer"]``.
     obsm
-        Key → (n_cells, n) array.
+        Key → (n_cells, n) array, or None to remove what an earlier run put there.
     obs
         Name → (n_cells,) column, or None to remove what an earlier run said under this name.
     """
 
     provenance: Mapping[str, dict[str, Any]]
-    obsm: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    obsm: Mapping[str, NDArray[Any] | None] = field(default_factory=dict)
     obs: Mapping[str, Any] = field(default_factory=dict)
 
 
 def add_to(adata: "AnnData", addition: Addition) -> None:
     """Add a result to AnnData in memory."""
     for key, values in addition.obsm.items():
-        adata.obsm[key] = np.asarray(values)
+        if values is None:
+            adata.obsm.pop(key, None)
+        else:
+            adata.obsm[key] = np.asarray(values)
     adata.uns[UNS_KEY] = {**adata.uns.get(UNS_KEY, {}), **addition.provenance}
     _set_columns(adata.obs, addition)
 
@@ -138,7 +141,7 @@ def _added_bytes(addition: Addition, obs: "pd.DataFrame") -> int:
     """What is added to a file, rather too much: HDF5 gives back what it does not need."""
     import pandas as pd
 
-    arrays = sum(int(values.nbytes) for values in addition.obsm.values())
+    arrays = sum(int(each.nbytes) for each in addition.obsm.values() if each is not None)
     columns = sum(
         int(pd.Series(column).memory_usage(deep=True))
         for column in addition.obs.values()
@@ -154,7 +157,10 @@ def _add_elements(file: Any, addition: Addition) -> None:
         if group not in file:
             write_elem(file, group, {})
     for key, values in addition.obsm.items():
-        _add_array(file["obsm"], key, values)
+        if values is not None:
+            _add_array(file["obsm"], key, values)
+        elif key in file["obsm"]:
+            del file["obsm"][key]
     for key, provenance in addition.provenance.items():
         write_elem(file, f"uns/{UNS_KEY}/{key}", provenance)
     present = file["obs"]

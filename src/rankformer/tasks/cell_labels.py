@@ -16,6 +16,9 @@ from rankformer.tasks.anndata_output import Addition, add_to, column_of_reasons,
 from rankformer.tasks.parquet_output import name_cells, schema_metadata
 from rankformer.tasks.targets import provenance_file
 
+# What a vote of neighbours says beside a label, and a classifier does not.
+FURTHER_OF_NEIGHBOURS = ("best", "distance", "why")
+
 
 @dataclass(frozen=True, eq=False)
 class CellLabels:
@@ -129,7 +132,6 @@ def _addition(cells: LabelledCells) -> Addition:
         obsm={
             f"{key}_probabilities": labels.class_probabilities
             for key, labels in cells.labels.items()
-            if labels.class_probabilities is not None
         },
     )
 
@@ -149,6 +151,7 @@ def _columns(key: str, labels: CellLabels, missing: NDArray[np.object_]) -> dict
     """Name → column of obs, or None for one that an earlier run may have left."""
     return {
         key: _as_column(labels.values),
+        **{f"{key}_{name}": None for name in FURTHER_OF_NEIGHBOURS},
         **{f"{key}_{name}": _as_column(values) for name, values in labels.further.items()},
         f"{key}_probability": labels.probability,
         f"{key}_uncertain": _marks(labels.uncertain, missing),
