@@ -305,7 +305,7 @@ def test_a_query_is_embedded_in_the_dtype_of_its_reference(
 
 
 def test_cells_are_annotated_by_the_name_of_a_model_in_the_dtype_of_the_reference(
-    pair, checkpoint_folder
+    pair, checkpoint_folder, tmp_path
 ):
     query, reference = pair
     embedder = rankformer.Embedder(checkpoint_folder, dtype="bfloat16")
@@ -325,6 +325,32 @@ def test_cells_are_annotated_by_the_name_of_a_model_in_the_dtype_of_the_referenc
     assert sum(done) == adata.n_obs
     with pytest.raises(CheckpointError, match="mode"):
         annotate_cells(query, built, embedder, keys, vote=vote, pooling="cls")
+    rankformer.save_reference(built, tmp_path / "saved")
+    found = annotate_cells(query, tmp_path / "saved", checkpoint_folder, keys)
+    assert found.labels["kind"].provenance["vote"]["n_neighbors"] == 15
+
+
+def test_vectors_of_cls_are_compared_with_their_own_kind(pair, checkpoint_folder, vocabulary):
+    if vocabulary.cls_token is None:
+        pytest.skip("the vocabulary has no <cls>")
+    query, reference = pair
+    built = rankformer.build_reference(reference, checkpoint_folder, "cell_type", pooling="cls")
+    found = annotate_cells(
+        query, built, checkpoint_folder, {"cell_type": "kind"}, pooling="cls", vote=NeighbourVote(3)
+    )
+    # Each cell of the query is in the reference: the nearest is itself, but for rounding.
+    distance = found.labels["kind"].further["distance"]
+    by_itself = rankformer.embed_cells(query, checkpoint_folder, pooling="cls")
+    assert found.provenance["mode"] == by_itself.provenance["mode"] == "cls"
+    vectors = scale_to_unit_copy(by_itself.vectors)
+    _, expected = built.index.search(vectors[[0, 1, 2]], 3)
+    np.testing.assert_allclose(distance[:3], expected.mean(axis=1), atol=1e-5)
+
+
+def scale_to_unit_copy(vectors):
+    copied = vectors.copy()
+    scale_to_unit(copied)
+    return copied
 
 
 def test_in_scanpys_manner_as_on_the_command_line(pair, checkpoint_folder, tmp_path):
