@@ -88,6 +88,16 @@ def test_one_large_donor_is_never_held_out_for_a_tenth(caplog):
     assert "2 of 11 groups of donor are held out, with 10.0% of the cells" in caplog.text
 
 
+def test_the_seed_decides_which_groups():
+    donors = donors_of([20] * 30)
+    drawn = [
+        {tuple(hold_out_groups(np.arange(600), donors, 0.1, seed)[1]) for _ in range(5)}
+        for seed in range(6)
+    ]
+    assert all(len(each) == 1 for each in drawn)
+    assert len(set.union(*drawn)) > 1
+
+
 @pytest.mark.parametrize(
     ("n_groups", "share", "level"),
     [(10, 0.1, "INFO"), (10, 0.081, "INFO"), (10, 0.079, "WARNING"), (5, 0.1, "WARNING")],

@@ -22,6 +22,8 @@ from rankformer.tasks.packed_trainer import (
     ShowSteps,
     WriteCheckpoints,
     begin_run,
+    expect_finite,
+    expect_finite_weights,
     training_arguments,
 )
 from rankformer.tasks.recipes import FineTuningRecipe, TrainingRecipe
@@ -257,6 +259,25 @@ def test_the_schedule_may_be_longer_than_the_training_and_the_optimizer_another(
     rates = [each["learning_rate"] for each in trainer.state.log_history if "loss" in each]
     np.testing.assert_allclose(rates, [0.1 * (6 - step) / 6 for step in range(3)])
     assert isinstance(getattr(trainer.optimizer, "optimizer", trainer.optimizer), torch.optim.SGD)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_has_diverged(value):
+    assert expect_finite(1.5) == 1.5
+    told = f"^The loss on what is held out is {value}: the training has diverged"
+    with pytest.raises(SettingsError, match=told):
+        expect_finite(value)
+    module = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
+    expect_finite_weights(module)
+    with torch.no_grad():
+        module[1].bias[1] = value
+    told = "^The weights hold NaN or infinite values: the training has diverged"
+    with pytest.raises(SettingsError, match=told) as raised:
+        expect_finite_weights(module)
+    assert raised.value.expected == "Finite losses and weights."
+    assert raised.value.fix.startswith(
+        "Lower learning_rate (--learning-rate), and remove the run's"
+    )
 
 
 def test_a_recipe_that_is_open_makes_no_trainer(tmp_path):
