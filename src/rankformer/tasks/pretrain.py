@@ -89,8 +89,8 @@ def _check_names(shape: Mapping[str, Any]) -> None:
         raise SettingsError(
             f"The shape has {', '.join(map(str, shape)) or 'no fields'}.",
             f"{', '.join(_SIZES)}; where they are to be other than usual also {more}.",
-            'Name them, such as {"n_layers": 6, "d_model": 256, "n_heads": 4, "d_ff": 512}, which are '
-            "those of gf-6L-30M-i2048.",
+            'Name them, such as {"n_layers": 6, "d_model": 256, "n_heads": 4, "d_ff": 512}: those '
+            "of gf-6L-30M-i2048.",
         )
 
 
