@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rankformer.data.class_names import leave_out, read_class_names
+from rankformer.data.class_names import as_names, leave_out, read_class_names
 from rankformer.errors import SettingsError
 
 
@@ -38,3 +38,11 @@ def test_names_for_none(caplog):
     assert not caplog.records
     leave_out(names, ["unassinged"], "cluster")
     assert "cluster has no unassinged, which was said to be no label" in caplog.text
+
+
+@pytest.mark.parametrize("given", [7, [7], ["a", None], {"a"}, 0.5])
+def test_names_are_texts(given):
+    assert as_names("a", "label") == ("a",)
+    assert as_names(["a", "b"], "label") == ("a", "b")
+    with pytest.raises(SettingsError, match=r"^label is "):
+        as_names(given, "label")

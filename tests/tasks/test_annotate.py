@@ -135,6 +135,20 @@ def test_the_log_counts_unknown_cells_by_the_reason(caplog):
     assert found.provenance["vote"] == asdict(NeighbourVote(**vote))
 
 
+def test_a_cell_without_a_vector_gets_no_label_and_no_doubt():
+    rng = np.random.default_rng(5)
+    reference = reference_of(clouds(np.eye(4)[:2], 30, rng), np.repeat(["a", "b"], 30))
+    query = clouds(np.eye(4)[:3], 10, rng)
+    missing = np.full(30, None, dtype=object)
+    missing[[3, 25]] = "no counts"
+    vote = NeighbourVote(5)
+    found = transfer_labels(query, missing, reference, {"kind": "kind"}, vote)["kind"]
+    assert found.uncertain[20:25].all()
+    assert not found.uncertain[[3, 25]].any()
+    assert np.isnan(found.probability[[3, 25]]).all()
+    assert [found.values[i] for i in (3, 25)] == [None, None]
+
+
 @pytest.mark.parametrize("name", ["min_share", "distance_quantile"])
 def test_shares_of_a_vote_have_bounds(name):
     for value in (0, 1):

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zarr
 from tests.conftest import small_vocabulary
 
 from rankformer.errors import OutputError
@@ -84,12 +85,15 @@ def test_a_copy_of_the_input_has_all_that_was_there(suffix, small_adata, embeddi
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
-@pytest.mark.parametrize("name", ["batch", "Cell_Type"])
+@pytest.mark.parametrize(
+    ("name", "of_var"), [("batch", "symbol"), ("Cell_Type", "symbol"), ("batch", "Name")]
+)
 def test_a_copy_of_a_zarr_is_one_that_anndata_reads(
-    zarr_format, name, small_adata, embeddings, tmp_path
+    zarr_format, name, of_var, small_adata, embeddings, tmp_path
 ):
     """Also where columns differ in case alone, of which anndata cannot read its own stores."""
     small_adata.obs[name] = pd.Categorical(np.where(np.arange(small_adata.n_obs) % 3, "x", "y"))
+    small_adata.var["name"] = small_adata.var[of_var] = pd.Categorical(["a"] * small_adata.n_vars)
     with ad.settings.override(zarr_write_format=zarr_format):
         small_adata.write_zarr(tmp_path / "cells.zarr")
     write_cell_vectors(tmp_path / "out.zarr", embeddings, copy_of=tmp_path / "cells.zarr")
@@ -97,6 +101,11 @@ def test_a_copy_of_a_zarr_is_one_that_anndata_reads(
     np.testing.assert_array_equal(adata.obsm["X_geneformer"], embeddings.vectors)
     for each in ("cell_type", name):
         assert adata.obs[each].tolist() == small_adata.obs[each].tolist()
+    assert adata.var[of_var].tolist() == small_adata.var[of_var].tolist()
+    gathered = zarr.open_group(tmp_path / "out.zarr", mode="r").metadata.consolidated_metadata
+    differ = (name, of_var) == ("batch", "symbol")
+    assert (gathered is not None) is differ
+    assert gathered is None or "obsm/X_geneformer" in gathered.flattened_metadata
 
 
 def test_reasons_of_an_earlier_run_go_where_all_cells_have_a_vector(
