@@ -26,8 +26,8 @@ own_disk = Path(sys.argv[1]) / os.environ["RANK"]
 own_disk.mkdir()
 run = TrainingRun(own_disk / "model")
 arguments = packed_trainer.training_arguments(
-    Recipe(max_steps=1), run.folder, device=torch.device("cpu"), dtype=torch.float32,
-    evaluates=False,
+    Recipe(epochs=1.0, max_steps=1, warmup_steps=0), run.folder,
+    device=torch.device("cpu"), dtype=torch.float32, evaluates=False,
 )
 try:
     packed_trainer.begin_run(run, arguments, {}, resume=False)
