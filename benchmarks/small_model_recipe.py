@@ -40,8 +40,9 @@ def draw_cells(file: str, seed: int, n_cells: int) -> ad.AnnData:
 def measure_pretraining(job: str, seed: int, name: str, n_cells: int) -> dict[str, object]:
     """Train on some cells of a set, and name masked genes of those held out."""
     as_published = mock.patch.object(
-        pretraining, "settle_pretraining", lambda recipe, *_: replace(recipe, epochs=3.0)
-    )
+        pretraining, "settle_pretraining",
+        lambda recipe, *_: replace(recipe, epochs=3.0, warmup_steps=10_000),
+    )  # fmt: skip
     file, *_ = job.split(":")
     recipe = Recipe(held_out_share=0.2, seed=seed)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
