@@ -184,6 +184,14 @@ WRONG = {
     "build_vocabulary": lambda _: rankformer.build_vocabulary(7),
     "build_vocabulary of nothing": lambda _: rankformer.build_vocabulary([]),
     "tl.embed": lambda _: tl.embed("cells.h5ad", model="rankformer-mini"),
+    "tl.embed with a word for a layer": lambda adata: tl.embed(
+        adata, model="rankformer-mini", emb_layer="last"
+    ),
+    "tl.embed with a word for a number": lambda adata: tl.embed(
+        adata, model="rankformer-mini", batch_size="big"
+    ),
+    "tl.predict by nothing": lambda adata: tl.predict(adata, model="not-there"),
+    "Geneformer": lambda _: rankformer.Geneformer("rankformer-mini"),
     "tl.annotate": lambda adata: tl.annotate("cells.h5ad", reference=adata, model="small"),
     "tl.predict": lambda _: tl.predict("cells.h5ad", model="tuned"),
     "tl.predict with a number": lambda adata: tl.predict(adata, model=7),
@@ -272,3 +280,8 @@ def test_a_misspelt_keyword_is_named_with_the_function(small_adata):
         tl.embed(small_adata, modle="rankformer-mini")
     with pytest.raises(TypeError, match=r"unexpected keyword argument 'inplace'"):
         tl.embed(small_adata, model="rankformer-mini", inplace=False)
+
+
+def test_each_part_of_an_error_ends_with_one_full_stop():
+    error = rankformer.RankformerError("It broke: not found..", "A file", "Wait …")
+    assert (error.found, error.expected, error.fix) == ("It broke: not found.", "A file.", "Wait …")

@@ -29,6 +29,8 @@ class RankformerError(ValueError):
 def _as_sentence(text: str) -> str:
     """End it with a full stop: what other libraries say, put at its end, often has none."""
     text = text.rstrip()
+    if text.endswith("..") and not text.endswith("..."):
+        return text[:-1]
     return text if text.rstrip("\"'`)]»”").endswith((".", "!", "?", "…", ":")) else f"{text}."
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rankformer.errors import SettingsError
+from rankformer.errors import SettingsError, expect_type
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.vocabulary import Vocabulary
 
@@ -108,6 +108,10 @@ class Geneformer:
     configurer: GeneformerConfig = field(default_factory=GeneformerConfig)
 
     def __post_init__(self) -> None:
+        expect_type(
+            self.configurer, GeneformerConfig, "The configuration", "A GeneformerConfig.",
+            'Write Geneformer(GeneformerConfig(model_name="rankformer-mini")).',
+        )  # fmt: skip
         self.config = self.configurer
         self.checkpoint = Checkpoint.open(self.config.model_name)
         self._embedder: Embedder | None = None

@@ -161,6 +161,11 @@ def test_damage(saved, file, damage, sentence):
         FineTunedModel.open(folder)
 
 
+def test_a_folder_that_is_not_there_is_told_as_such(tmp_path):
+    with pytest.raises(CheckpointError, match="nowhere does not exist"):
+        FineTunedModel.open(tmp_path / "nowhere")
+
+
 def test_heads_that_are_not_finite_are_refused_where_their_hash_is_not_known(saved):
     folder, _, _ = saved
     tensors = load_file(folder / "heads.safetensors")

@@ -144,6 +144,9 @@ def test_what_was_settled_is_told_and_nothing_where_all_was_asked_for(caplog):
     assert caplog.messages == ["For 684 cells, the recipe takes epochs 6, warmup steps 34."]
     tell_what_was_settled(settled, settled, "684 cells")
     assert len(caplog.messages) == 1
+    in_steps = replace(settled, max_steps=30)
+    tell_what_was_settled(replace(in_steps, epochs=None), in_steps, "these")
+    assert len(caplog.messages) == 1
     tell_what_was_settled(FineTuningRecipe(epochs=2.0), settled, "these")
     assert caplog.messages[1].endswith("epochs 6, learning rate 0.0002, warmup steps 34.")
 

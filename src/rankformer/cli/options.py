@@ -152,7 +152,8 @@ EnsemblRelease = Annotated[
 MinRecognised = Annotated[
     float,
     typer.Option(
-        help="The least share of genes in the file that the model must know, from 0 to 1.",
+        help="The least share of the variables, from 0 to 1, that must be known as genes of the "
+        "species, in the vocabulary of the model or not.",
         rich_help_panel=WHICH_GENES_THEY_ARE,
     ),
 ]

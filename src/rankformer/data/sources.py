@@ -153,7 +153,8 @@ def open_source(source: ad.AnnData | str | os.PathLike[str]) -> OpenSource:
         raise CountsError(
             f"The cells are given as {type(source).__name__}.",
             "AnnData, or the path of a file.",
-            "Wrap a matrix: anndata.AnnData(counts, obs=..., var=...).",
+            "Wrap a matrix: anndata.AnnData(counts, obs=..., var=...); names of genes alone, for "
+            "map_genes, as the index of a pandas.DataFrame.",
         )
     path = Path(source)
     kind = identify(path)

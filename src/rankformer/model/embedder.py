@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rankformer.errors import CheckpointError, SettingsError
+from rankformer.errors import CheckpointError, SettingsError, expect_type
 from rankformer.model.batching import TokenBudget, run_batches
 from rankformer.model.checkpoint import AnyModel, Checkpoint
 from rankformer.model.device import choose_device
@@ -91,7 +91,11 @@ class Embedder:
         max_cells: int | None = None,
         encoder: Encoder | None = None,
     ) -> None:
-        if max_cells is not None and max_cells < 1:
+        expect_type(
+            emb_layer, (int, np.integer), "emb_layer", "A whole number, such as -1 for the last.",
+            "Correct emb_layer (--emb-layer).",
+        )  # fmt: skip
+        if max_cells is not None and (not isinstance(max_cells, int | np.integer) or max_cells < 1):
             raise SettingsError(
                 f"A batch size of {max_cells} was asked for.",
                 "A whole number of cells, at least 1.",

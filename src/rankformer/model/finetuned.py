@@ -68,11 +68,17 @@ class FineTunedModel:
                 "Name that folder.",
             )
         folder = Path(folder)
+        if not folder.exists():
+            raise CheckpointError(
+                f"{folder} does not exist.",
+                "The folder that `rankformer finetune` wrote.",
+                "Check the path.",
+            )
         if not (folder / HEADS_FILE).is_file():
             raise CheckpointError(
                 f"{folder} is no fine-tuned model: it has no {HEADS_FILE}.",
                 "The folder that `rankformer finetune` wrote.",
-                "Pass that folder (--model): a model without heads embeds, and predicts nothing.",
+                "Pass that folder: a model without heads embeds, and predicts nothing.",
             )
         checkpoint = Checkpoint.open(folder)
         heads, unit, pooling = _read_heads(folder / HEADS_FILE)

@@ -312,9 +312,10 @@ def settle_pretraining(
 
 def tell_what_was_settled(asked: TrainingRecipe, settled: TrainingRecipe, trained: str) -> None:
     """Say in the log what was taken for what is trained, where it is not what was asked for."""
+    decisive = ("learning_rate", "warmup_steps")
     changed = [
         f"{name} {getattr(settled, name):,g}"
-        for name in ("epochs", "learning_rate", "warmup_steps")
+        for name in (decisive if settled.max_steps is not None else ("epochs", *decisive))
         if getattr(settled, name) != getattr(asked, name)
     ]
     if changed:
