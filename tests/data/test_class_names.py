@@ -40,6 +40,16 @@ def test_names_for_none(caplog):
     assert "cluster has no unassinged, which was said to be no label" in caplog.text
 
 
+def test_a_class_that_says_that_there_is_no_label_is_told(caplog):
+    names = read_class_names(pd.Series(["B", "Unassigned", "NK"]), "cluster")
+    leave_out(names, [], "cluster")
+    assert "class Unassigned, which is treated as a label like any other" in caplog.text
+    assert "--unlabelled Unassigned" in caplog.text
+    caplog.clear()
+    leave_out(names, ["Unassigned"], "cluster")
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("given", [7, [7], ["a", None], {"a"}, 0.5])
 def test_names_are_texts(given):
     assert as_names("a", "label") == ("a",)

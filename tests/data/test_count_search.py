@@ -163,10 +163,11 @@ def test_undo_of_base_two():
     np.testing.assert_allclose(found.toarray(), normalised().toarray(), rtol=1e-5)
 
 
-def test_undo_log1p_takes_counts_where_there_are_any():
+def test_undo_log1p_takes_counts_where_there_are_any(caplog):
     location, found = taken(with_raw(logged(), COUNTS), undo_log1p=True)
     assert location == "raw.X"
     assert is_counts(found)
+    assert "(--undo-log1p) is not used, as raw.X holds counts" in caplog.text
 
 
 @pytest.mark.parametrize("values", [lambda: COUNTS, normalised])

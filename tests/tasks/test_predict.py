@@ -108,6 +108,14 @@ def test_new_cells_are_named_and_doubt_is_marked(tuned):
     np.testing.assert_allclose(probabilities.max(axis=1), obs["predicted_kind_probability"])
 
 
+@pytest.mark.parametrize("threshold", ["0.9", None, 1.5, float("nan")])
+def test_a_threshold_is_a_probability(tuned, threshold):
+    with pytest.raises(SettingsError, match=r"[Tt]hreshold .*A probability from 0 to 1"):
+        rankformer.tl.predict(
+            make_cells(seed=2), model=tuned / "model", device="cpu", threshold=threshold
+        )
+
+
 def test_a_cell_without_genes_gets_nothing(tuned, caplog):
     adata = make_cells(seed=3, n_cells=10)
     counts = adata.X.toarray()

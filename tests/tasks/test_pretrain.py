@@ -1,6 +1,7 @@
 """Pretraining: it learns, its models are whole, and a killed run goes on as if nothing had been."""
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -103,7 +104,7 @@ def test_a_model_is_whole_and_opens_in_transformers(cells, vocabulary, tmp_path)
         found = checkpoint.masked_language_model()(batch)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     card = (output / "README.md").read_text()
-    for fact in ("cells.h5ad | 400 |", "360 cells were trained on, 40 held out", "8 steps of 8"):
+    for fact in ("cells.h5ad | 400 |", "360 cells were there to train on, 40 were", "8 steps of 8"):
         assert fact in card
     # Each checkpoint of the run is a whole model too.
     saved = sorted((tmp_path / "model.run").glob("checkpoint-*/model"))
@@ -274,6 +275,28 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_offered(
     assert not (tmp_path / "ran").exists()
     assert not (tmp_path / "model").exists()
     shutil.rmtree(file.parent)
+    assert train(resume=True).folder == tmp_path / "model"
+
+
+def test_a_training_that_is_stopped_says_how_to_go_on(cells, vocabulary, tmp_path, caplog):
+    def stop(record: logging.LogRecord) -> bool:
+        if record.getMessage().startswith("Step 4"):
+            raise KeyboardInterrupt
+        return True
+
+    def train(**more):
+        return pretrain([cells], tmp_path / "model", draw(vocabulary), vocabulary,
+                        recipe=replace(IN_STEPS, log_steps=4), device="cpu", **more)  # fmt: skip
+
+    caplog.set_level("INFO", "rankformer")
+    trainer_logger = logging.getLogger("rankformer.tasks.packed_trainer")
+    trainer_logger.addFilter(stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train()
+    finally:
+        trainer_logger.removeFilter(stop)
+    assert f"(--resume) to go on from what {tmp_path / 'model.run'} keeps" in caplog.text
     assert train(resume=True).folder == tmp_path / "model"
 
 

@@ -288,7 +288,7 @@ Workers = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 Verbosity = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Say only what went wrong, and show no progress.")
+    bool, typer.Option("--quiet", "-q", help="Show warnings and errors alone, and no progress.")
 ]
 
 

@@ -261,6 +261,11 @@ def open_cells(
         opened.close()
         raise
     logger.info("%s: %s", cells.name, cells.note)
+    if undo_log1p and found.log_base is None:
+        logger.warning(
+            "undo_log1p (--undo-log1p) is not used, as %s holds counts, not their logarithm.",
+            cells.location,
+        )
     return cells
 
 

@@ -1,6 +1,7 @@
 """Names of classes from a column: the one way in which labels are read, wherever they are."""
 
 import logging
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ logger = logging.getLogger(__name__)
 _FIX = "Name another column (--label); finetune learns numbers as such (--regress)."
 # From here on floats stand for several whole numbers.
 _TOO_LARGE = 2.0**53
+_SAYS_NO_LABEL = frozenset(("unassigned", "unlabelled", "unlabeled", "n/a", "na", "nan", "none"))
 
 
 def read_class_names(
@@ -79,6 +81,21 @@ def leave_out(names: NDArray[np.object_], none: Iterable[object], where: str) ->
     """
     tell_unmatched(names, none, where)
     names[np.isin(names.astype(str), [str(each) for each in none])] = None
+    _tell_doubtful(names, where)
+
+
+def _tell_doubtful(names: NDArray[np.object_], where: str) -> None:
+    """Warn of a class whose name says that the cells have none."""
+    for name in sorted({each for each in names.tolist() if _is_doubtful(each)}):
+        logger.warning(
+            "%s has a class %s, which is treated as a label like any other. If these cells have no "
+            "label, say so with unlabelled=[%r] (--unlabelled %s).",
+            where, name, name, shlex.quote(name),
+        )  # fmt: skip
+
+
+def _is_doubtful(name: str | None) -> bool:
+    return name is not None and name.strip().lower() in _SAYS_NO_LABEL
 
 
 def tell_unmatched(names: NDArray[np.object_], none: Iterable[object], where: str) -> None:

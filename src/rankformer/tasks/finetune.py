@@ -316,7 +316,8 @@ def _finetune_on(
     )  # fmt: skip
     last = begin_run(run, arguments, described, resume=settings.resume)
     trainer = _make_trainer(material, split, objective, arguments, recipe)
-    trainer.train_from(last)
+    with run.told_when_stopped():
+        trainer.train_from(last)
     if trainer.is_world_process_zero():
         finished = finish(material, split, model, objective, recipe, device=str(place))
         record = describe_training(

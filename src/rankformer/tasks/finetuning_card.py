@@ -31,7 +31,7 @@ def write_finetuning_documents(
     heads = markdown_table(
         ("label", "kind", "weight"), [_head_row(each) for each in record["heads"]]
     )
-    how = "whole groups" if record["grouped"] else f"{unit}s, whatever their group"
+    how = "whole groups" if record["grouped"] else f"single {unit}s"
     parts = ", ".join(f"{n:,} {part}" for part, n in record["split"].items())
     documents = write_documents(
         name, spec, record,

@@ -127,7 +127,7 @@ def _describe_model(spec: EncoderSpec, begun_from: str) -> str:
 
 def _describe_cells(record: Mapping[str, Any]) -> str:
     trained, held_out = record["cells_trained_on"], record["cells_held_out"]
-    return f"{trained:,} cells were trained on, {held_out:,} held out."
+    return f"{trained:,} cells were there to train on, {held_out:,} were held out."
 
 
 def _describe_versions(record: Mapping[str, Any]) -> str:

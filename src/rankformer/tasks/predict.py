@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rankformer.errors import SettingsError
+from rankformer.errors import SettingsError, expect_type
 from rankformer.model.embedder import Embedder
 from rankformer.model.finetuned import FineTunedModel
 from rankformer.model.heads import Head
@@ -277,9 +277,8 @@ def check_prefix(prefix: str) -> None:
 
 
 def _check_threshold(threshold: float) -> None:
+    expected = "A probability from 0 to 1, below which a prediction is marked as uncertain."
+    fix = "Correct threshold (--threshold)."
+    expect_type(threshold, (int, float), "threshold", expected, fix)
     if not 0 <= threshold <= 1:
-        raise SettingsError(
-            f"The threshold is {threshold}.",
-            "A probability from 0 to 1, below which a prediction is marked as uncertain.",
-            "Correct threshold (--threshold).",
-        )
+        raise SettingsError(f"The threshold is {threshold}.", expected, fix)

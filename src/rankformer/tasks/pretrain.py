@@ -244,8 +244,9 @@ def pretrain(
             cells, recipe.seed, two_views, recipe.thinnest_view, recipe.masked_share
         )
         trainer = make_trainer(objective, arguments, batches, rows, held_out, write)
-        trainer.train_from(last)
-        trainer.evaluate_at_the_end()
+        with run.told_when_stopped():
+            trainer.train_from(last)
+            trainer.evaluate_at_the_end()
         if trainer.is_world_process_zero():
             write(output, trainer.state.log_history)
             run.tell_what_is_left()

@@ -7,11 +7,12 @@ import shlex
 import shutil
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rankformer.data.tokens import check_free
-from rankformer.errors import OutputError, SettingsError
+from rankformer.errors import OutputError, RankformerError, SettingsError
 from rankformer.model.hashes import hash_of, list_hashes
 from rankformer.scratch import whole_or_nothing
 
@@ -113,6 +114,21 @@ class TrainingRun:
             raise damaged_checkpoint(damaged)
         return folders[0]
 
+    @contextmanager
+    def told_when_stopped(self) -> Iterator[None]:
+        """Say how to go on where the training is stopped within the block, or fails unforeseen."""
+        try:
+            yield
+        except RankformerError:
+            raise
+        except BaseException:
+            logger.warning(
+                "The training was stopped before it was complete. Run it again with resume=True "
+                "(--resume) to go on from what %s keeps, or remove that folder to begin anew.",
+                self.folder,
+            )
+            raise
+
     def tell_what_is_left(self) -> None:
         """Say that the folder is needed no more, now that the output is there."""
         files = [each for each in self.folder.rglob("*") if each.is_file()]
@@ -128,7 +144,8 @@ class TrainingRun:
             raise OutputError(
                 f"A run was begun in {self.folder}.",
                 "No run, or one to go on with.",
-                "Pass resume=True (--resume) to go on, or remove the folder to begin anew.",
+                "Pass resume=True (--resume) to go on, or remove the folder to begin anew: "
+                f"rm -r {shlex.quote(str(self.folder))}",
             )
         with whole_or_nothing(self.folder, overwrite=False) as part:
             part.mkdir()
