@@ -63,6 +63,11 @@ TASKS = {
         "rankformer.show.evaluation_screen.render_embeddings": None,
         "rankformer.show.evaluation_screen.render_classifier": None,
     },
+    "perturb": {
+        "rankformer.perturb.files.perturb_files": [],
+        "rankformer.perturb.files.estimate_files": "an estimate",
+        "rankformer.perturb.files.tell_estimate": None,
+    },
     "bench": {
         "rankformer.model.embedder.open_embedder": None,
         "rankformer.tasks.bench.run_bench": None,
@@ -93,6 +98,7 @@ BASE = {
     "finetune": "cells.h5ad -o out -m model --label cell_type",
     "predict": "cells.h5ad -o out.h5ad -m tuned",
     "evaluate": "cells.h5ad -o out --label cell_type --key X_a --batch sample",
+    "perturb": "cells.h5ad -o out.parquet -m model",
     "bench": "-m model",
     "models": "",
     "models fetch": "gf-6L-30M-i2048",
@@ -100,6 +106,7 @@ BASE = {
     "vocabulary sketch": "cells.h5ad -o out.sketch",
     "vocabulary show": "model",
 }
+STATES = "cells.h5ad -o out.parquet -m model --state stage --start young --goal old"
 # Options that need another beside them, or stand in the place of another: words that replace BASE.
 INSTEAD = {
     ("pretrain", "model"): "cells.h5ad -o out",
@@ -109,6 +116,10 @@ INSTEAD = {
     ("finetune", "genes"): "cells.h5ad -o out -m model --label kind",
     ("finetune", "gene_column"): "cells.h5ad -o out -m model --label kind --genes genes.csv",
     ("finetune", "label_weight"): "cells.h5ad -o out -m model --label cell_type",
+    **{
+        ("perturb", name): STATES
+        for name in ("state", "start", "goal", "alternative", "state_statistic")
+    },
     ("evaluate", "predicted"): "cells.h5ad -o out --label cell_type",
     ("evaluate", "classifier"): "cells.h5ad -o out --label cell_type",
     ("evaluate", "baseline"): "cells.h5ad -o out --label cell_type --predicted called",
@@ -126,7 +137,9 @@ VALUES = {
     "threads": "1", "device": "cuda:7", "attribute": "new=cell_type", "thinnest_view": "0.25",
     "objective": "mlm+contrastive", "model": "other", "classifier": "tuned", "seconds": "7.5",
     "output": {"embed": "other.npy", "annotate": "other.csv", "predict": "other.csv",
+               "perturb": "other.parquet",
                "vocabulary build": "other.parquet", "vocabulary sketch": "other.sketch"},
+    "groups": "genes.csv", "share": "0.23",
     "freeze_layers": "1", "folds": "7", "validation_share": "0.23", "test_share": "0.23",
     "patience": "7", "search": "7", "min_recognised": "0.23", "dropout": "0.23",
     "label_smoothing": "0.23", "epochs": "7", "gene_column": "other_id", "resume": None,
@@ -136,7 +149,7 @@ VALUES = {
 ARRIVES_AS = {
     "identifier_column": "symbols.7_at", "ensembl_column": f"{TP53[:-1]}2", "genes": "genes.csv",
     "vocabulary": "ENSG00000000300", "more_genes": "ENSG00000000300", "preset": "d_model=512",
-    "names_from": "small-v2", "gene_column": "other_id",
+    "groups": "ENSG", "names_from": "small-v2", "gene_column": "other_id",
 }  # fmt: skip
 # What is said or set for the whole process is held by tests of its own.
 ELSEWHERE = {

@@ -19,6 +19,7 @@ from rankformer.cli.finetune import finetune
 from rankformer.cli.inspect import inspect
 from rankformer.cli.models import models_app
 from rankformer.cli.options import Verbosity
+from rankformer.cli.perturb import perturb
 from rankformer.cli.predict import predict
 from rankformer.cli.pretrain import pretrain
 from rankformer.cli.process import (
@@ -50,6 +51,7 @@ app.command()(can_be_quiet(pretrain))
 app.command()(can_be_quiet(finetune))
 app.command()(can_be_quiet(predict))
 app.command()(can_be_quiet(evaluate))
+app.command()(can_be_quiet(perturb))
 app.command()(can_be_quiet(bench))
 app.add_typer(models_app, name="models")
 app.add_typer(vocabulary_app, name="vocabulary")

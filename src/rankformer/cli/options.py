@@ -52,6 +52,24 @@ class Pooling(StrEnum):
     cls = "cls"
 
 
+class EditType(StrEnum):
+    delete = "delete"
+    overexpress = "overexpress"
+    inhibit = "inhibit"
+    activate = "activate"
+
+
+class ReadOut(StrEnum):
+    cell = "cell"
+    cls = "cls"
+    gene = "gene"
+
+
+class StateStatistic(StrEnum):
+    mean = "mean"
+    median = "median"
+
+
 class Schedule(StrEnum):
     linear = "linear"
     cosine = "cosine"

@@ -166,7 +166,7 @@ class Embedder:
         for start, stop, pooled_CD in self._run(ragged, pool):
             vectors = pooled_CD.numpy()
             n_genes = np.diff(ragged[1][start : stop + 1]) - self._n_before - self._n_behind
-            self._check_finite(vectors[n_genes > 0])
+            self.check_finite(vectors[n_genes > 0])
             yield start, stop, vectors
 
     def check_pooling(self, pooling: Pooling) -> None:
@@ -194,7 +194,7 @@ class Embedder:
             return genes, HostCopy(hidden_TD[places].float())
 
         for start, stop, (genes, vectors_TD) in self._run(ragged, keep_genes):
-            self._check_finite(vectors_TD.numpy())
+            self.check_finite(vectors_TD.numpy())
             tokens = values[offsets[start] : offsets[stop]][genes.places]
             yield GeneVectors(start, genes.offsets, tokens, vectors_TD.numpy())
 
@@ -223,17 +223,32 @@ class Embedder:
             weights.extend(each)
         return weights
 
-    def _run(
-        self, ragged: Ragged, pool: Callable[[Tensor, NDArray[np.int64]], R]
+    def run(
+        self,
+        pack: Callable[[int, int], PackedBatch],
+        offsets: NDArray[np.int64],
+        read: Callable[[Tensor, int, int], R],
     ) -> Iterator[tuple[int, int, R]]:
-        """Batches through the encoder; `pool` gets hidden states and the cells' offsets in them."""
-        offsets = ragged[1]
+        """Run packed cells through the encoder, as many at once as memory allows.
+
+        Parameters
+        ----------
+        pack
+            Makes the batch of the cells from the first to the one before the last.
+        offsets
+            (n_cells + 1,) where each cell's tokens begin.
+        read
+            Called with hidden states (T, D) of the cells from the first to the one before the last;
+            perhaps by several threads at once.
+
+        Yields
+        ------
+        First cell, the one behind the last, and what `read` returned; in the cells' order.
+        """
 
         @torch.inference_mode()
         def compute(start: int, stop: int) -> R:
-            batch = PackedBatch.pack(ragged, start, stop, self.device)
-            own = offsets[start : stop + 1] - offsets[start]
-            return pool(self.encoder(batch, self.layer), own)
+            return read(self.encoder(pack(start, stop), self.layer), start, stop)
 
         if self.device.type != "cpu":
             # The next batch is queued before this one is waited for.
@@ -244,7 +259,28 @@ class Embedder:
             n_ahead = 2 * n_workers if n_workers > 1 else 1
             yield from run_batches(compute, offsets, self.budget, submit, n_ahead)
 
-    def _check_finite(self, vectors: NDArray[np.float32]) -> None:
+    def _run(
+        self, ragged: Ragged, pool: Callable[[Tensor, NDArray[np.int64]], R]
+    ) -> Iterator[tuple[int, int, R]]:
+        """`pool` gets hidden states and the cells' offsets in them."""
+        offsets = ragged[1]
+
+        def pack(start: int, stop: int) -> PackedBatch:
+            return PackedBatch.pack(ragged, start, stop, self.device)
+
+        def read(hidden_TD: Tensor, start: int, stop: int) -> R:
+            return pool(hidden_TD, offsets[start : stop + 1] - offsets[start])
+
+        yield from self.run(pack, offsets, read)
+
+    def check_finite(self, vectors: NDArray[Any]) -> None:
+        """Refuse vectors of which a number is NaN or infinite.
+
+        Raises
+        ------
+        CheckpointError
+            If there is one.
+        """
         # One that is not finite makes the sum so, without an array of marks.
         if np.isfinite(vectors.sum(dtype=np.float64)):
             return

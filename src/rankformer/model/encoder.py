@@ -13,6 +13,7 @@ from functools import cached_property, partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -58,12 +59,28 @@ class PackedBatch:
         """Pack the cells start … stop - 1 of ragged tokens."""
         values, offsets = ragged
         own = offsets[start : stop + 1] - offsets[start]
-        n_rows = max(-(-own[-1] // _ROWS), 1) * _ROWS
-        packed = np.zeros((2, n_rows), dtype=np.int64)
-        packed[0, : own[-1]] = values[offsets[start] : offsets[stop]]
-        packed[1, : own[-1]] = np.arange(own[-1]) - np.repeat(own[:-1], np.diff(own))
+        packed = _with_positions(values[offsets[start] : offsets[stop]], own)
         tokens_T, positions_T = move_to(torch.from_numpy(packed), device)
         return cls(tokens_T, positions_T, tuple(own.tolist()))
+
+    @classmethod
+    def gather(
+        cls, pool: Tensor, indices: NDArray[np.int32], offsets: NDArray[np.int64]
+    ) -> "PackedBatch":
+        """Pack cells whose tokens are in a pool on the device.
+
+        Parameters
+        ----------
+        pool
+            int64 tokens, on the model's device.
+        indices
+            The cells' tokens, end to end, as places in the pool.
+        offsets
+            (C + 1,) where each cell begins in `indices`.
+        """
+        packed = torch.from_numpy(_with_positions(indices, offsets))
+        indices_T, positions_T = move_to(packed, pool.device)
+        return cls(pool[indices_T], positions_T, tuple(offsets.tolist()))
 
     @cached_property
     def segments(self) -> Segments:
@@ -72,6 +89,15 @@ class PackedBatch:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+
+def _with_positions(values: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(2, n_rows): values of cells and the place of each within its cell, with filler behind."""
+    n_values = offsets[-1]
+    packed = np.zeros((2, max(-(-n_values // _ROWS), 1) * _ROWS), dtype=np.int64)
+    packed[0, :n_values] = values
+    packed[1, :n_values] = np.arange(n_values) - np.repeat(offsets[:-1], np.diff(offsets))
+    return packed
 
 
 class Embeddings(nn.Module):
@@ -113,9 +139,12 @@ class Layer(nn.Module):
         query, key, value = self.qkv(hidden_TD).view(len(hidden_TD), 3, self.n_heads, -1).unbind(1)
         return query, key, value
 
-    def forward(self, hidden_TD: Tensor, segments: Segments) -> Tensor:
+    def forward(
+        self, hidden_TD: Tensor, segments: Segments, attend: Backend | None = None
+    ) -> Tensor:
         dropout = self.attention_dropout if self.training else 0.0
-        mixed_THK = self.attend(*self.project(hidden_TD), segments, dropout)
+        attend = attend or self.attend
+        mixed_THK = attend(*self.project(hidden_TD), segments, dropout)
         attended_TD = self.dropout(self.attention_out(mixed_THK.flatten(1)))
         # In place, as fresh memory costs more than the sum.
         hidden_TD = self.attention_norm(attended_TD.add_(hidden_TD))
@@ -138,7 +167,7 @@ class Encoder(nn.Module):
         """In training, compute activations again in the backward pass rather than keep them."""
         self.apply(self._initialize)
 
-    def forward(self, batch: PackedBatch, layer: int = -1) -> Tensor:
+    def forward(self, batch: PackedBatch, layer: int = -1, attend: Backend | None = None) -> Tensor:
         """Hidden states of all tokens after a layer.
 
         Parameters
@@ -148,6 +177,8 @@ class Encoder(nn.Module):
         layer
             Which hidden state, as Hugging Face counts: 0 after the embedding layer, -1 the last.
             Layers above it are not computed.
+        attend
+            Computes attention in place of the layers' own.
 
         Returns
         -------
@@ -156,9 +187,9 @@ class Encoder(nn.Module):
         hidden_TD = self.embeddings(batch)
         for each in self.layers[: self.spec.hidden_state_index(layer)]:
             if self.recompute and self.training:
-                hidden_TD = checkpoint(each, hidden_TD, batch.segments, use_reentrant=False)
+                hidden_TD = checkpoint(each, hidden_TD, batch.segments, attend, use_reentrant=False)
             else:
-                hidden_TD = each(hidden_TD, batch.segments)
+                hidden_TD = each(hidden_TD, batch.segments, attend)
         return hidden_TD[: batch.offsets[-1]]  # type: ignore[no-any-return]
 
     def attend_by(self, backend: Backend) -> None:

@@ -1,0 +1,144 @@
+"""Which genes were asked for: names, groups of names and files of these, as tokens."""
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rankformer.data.class_names import as_names
+from rankformer.data.edits import EditType
+from rankformer.data.gene_rules import GeneResolver
+from rankformer.errors import GeneError, MissingFileError, SettingsError
+from rankformer.vocabulary import Vocabulary, few_names
+
+logger = logging.getLogger(__name__)
+ALL = "all"
+_FORMAT = (
+    "A text file with one gene a line, or, of genes that are perturbed together, with the genes of "
+    "a group on each line, separated by commas, tabs or blanks."
+)
+
+
+@dataclass(frozen=True)
+class AskedGenes:
+    """Genes to perturb, in the model's vocabulary.
+
+    Attributes
+    ----------
+    groups
+        Tokens of genes that are perturbed together, one tuple each; None for all genes of a cell.
+    anchor
+        The token of a gene that is perturbed along with each, or None.
+    """
+
+    groups: tuple[tuple[int, ...], ...] | None
+    anchor: int | None
+
+    @classmethod
+    def find(
+        cls,
+        vocabulary: Vocabulary,
+        genes: str | Sequence[str],
+        groups: Sequence[Sequence[str]],
+        anchor: str | None,
+    ) -> "AskedGenes":
+        """Look names up: symbols, aliases or Ensembl ids.
+
+        Parameters
+        ----------
+        vocabulary
+            Of the model.
+        genes
+            ``"all"``, or names of genes that are perturbed one at a time.
+        groups
+            Names of genes that are perturbed together; they take the place of `genes`.
+        anchor
+            Name of a gene that is perturbed along with each.
+
+        Raises
+        ------
+        GeneError
+            If a name is unknown, ambiguous, or outside the vocabulary.
+        """
+        resolver = GeneResolver(vocabulary)
+        if groups:
+            named = [as_names(group, "groups") for group in groups]
+        elif genes == ALL:
+            named = None
+        else:
+            named = [(name,) for name in dict.fromkeys(as_names(genes, "genes"))]
+        if named is not None and not named:
+            raise SettingsError(
+                "No gene was named.", 'Names of genes, or "all".', "Name some (--genes)."
+            )
+        wanted = [name for group in named or () for name in group]
+        token_of = _look_up([*wanted, *([anchor] if anchor else [])], resolver, vocabulary)
+        own_anchor = token_of[anchor] if anchor else None
+        if named is None:
+            return cls(None, own_anchor)
+        # Two names of one gene are one gene.
+        groups_of = dict.fromkeys(
+            tuple(dict.fromkeys(token_of[name] for name in group)) for group in named
+        )
+        return cls(tuple(groups_of), own_anchor)
+
+
+def tell_kinds(asked: AskedGenes, kind: EditType) -> None:
+    """Say what becomes of cells that lack a gene."""
+    if asked.groups is not None and kind != "overexpress":
+        logger.info("Cells that do not express a gene, or one of a group, are left out for it.")
+
+
+def read_gene_list(path: Path) -> tuple[str, ...]:
+    """Names in a text file, one a line; what follows a ``#`` is left out.
+
+    Raises
+    ------
+    MissingFileError, SettingsError
+        If there is no such file, or no text in it.
+    """
+    return tuple(name for group in read_gene_groups(path) for name in group)
+
+
+def read_gene_groups(path: Path) -> tuple[tuple[str, ...], ...]:
+    """Groups of names in a text file, one group a line; see `read_gene_list`."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{path} does not exist.", _FORMAT, "Check the path.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{path} could not be read: {error}.", _FORMAT, "Save it as plain text."
+        ) from error
+    lines = (line.partition("#")[0] for line in text.splitlines())
+    groups = (tuple(filter(None, re.split(r"[,;\s]+", line))) for line in lines)
+    found = tuple(group for group in groups if group)
+    if not found:
+        raise SettingsError(f"{path} names no gene.", _FORMAT, "Name genes in it.")
+    return found
+
+
+def _look_up(
+    names: Sequence[str], resolver: GeneResolver, vocabulary: Vocabulary
+) -> dict[str, int]:
+    matches = {name: resolver.resolve(name) for name in names}
+    token_of = {
+        name: vocabulary.token_of[match.ensembl_id]
+        for name, match in matches.items()
+        if match.ensembl_id is not None and match.ensembl_id in vocabulary.token_of
+    }
+    lost = {name: match.fate for name, match in matches.items() if name not in token_of}
+    if lost:
+        reasons = sorted(set(lost.values()))
+        raise GeneError(
+            f"{len(lost):,} of {len(matches):,} genes cannot be perturbed: "
+            + "; ".join(
+                f"{few_names([n for n, fate in lost.items() if fate is reason])} ({reason})"
+                for reason in reasons
+            )
+            + ".",
+            f"Symbols or Ensembl ids of genes in the vocabulary {vocabulary.name}.",
+            "Correct the names, or leave these genes out.",
+        )
+    return token_of

@@ -1,0 +1,201 @@
+"""Cell states that perturbed cells are compared with: the embeddings of their cells, summed up."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rankformer.data.class_names import as_names, read_class_names
+from rankformer.errors import SettingsError
+from rankformer.model.embedder import Embedder, Pooling
+from rankformer.tasks.labels import require_column
+from rankformer.tasks.progress import Progress
+from rankformer.tasks.read_ahead import read_ahead
+from rankformer.tasks.tokenize import TokenSource
+
+logger = logging.getLogger(__name__)
+StateStatistic = Literal["mean", "median"]
+
+
+@dataclass(frozen=True)
+class States:
+    """Which cells are perturbed, and towards which others shifts are measured.
+
+    Attributes
+    ----------
+    column
+        Column of obs that holds the states.
+    start
+        Cells of this state are perturbed.
+    goal
+        The state they should turn into.
+    alternatives
+        Further states towards which shifts are measured.
+    statistic
+        How a state's embedding is made of its cells': their ``"mean"`` or ``"median"``.
+    """
+
+    column: str
+    start: str
+    goal: str
+    alternatives: tuple[str, ...] = ()
+    statistic: StateStatistic = "mean"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "alternatives", as_names(self.alternatives, "alternatives"))
+        if self.statistic not in get_args(StateStatistic):
+            raise SettingsError(
+                f"The statistic of states is {self.statistic!r}.",
+                "mean or median.",
+                "Correct it (--state-statistic).",
+            )
+        if len(set(self.names)) < len(self.names):
+            raise SettingsError(
+                f"The states are {', '.join(self.names)}.",
+                "Different states to begin from, to turn into, and beside these.",
+                "Name each state once.",
+            )
+
+    @classmethod
+    def asked_for(
+        cls,
+        column: str | None,
+        start: str | None,
+        goal: str | None,
+        alternatives: str | Sequence[str] = (),
+        statistic: StateStatistic = "mean",
+    ) -> "States | None":
+        """The states, or None where none is named.
+
+        Raises
+        ------
+        SettingsError
+            If only some of column, start and goal are given.
+        """
+        given = {"--state": column, "--start": start, "--goal": goal}
+        if not any(given.values()) and not alternatives:
+            return None
+        missing = [name for name, value in given.items() if not value]
+        if missing or column is None or start is None or goal is None:
+            raise SettingsError(
+                f"Of the states, {' and '.join(missing)} is missing.",
+                "The column of obs, the state whose cells are perturbed, and the one they should "
+                "turn into.",
+                "Give all of state, start and goal (--state, --start, --goal), or none.",
+            )
+        return cls(column, start, goal, as_names(alternatives, "alternatives"), statistic)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Goal, start and alternatives."""
+        return (self.goal, self.start, *self.alternatives)
+
+
+def read_states(streams: Sequence[TokenSource], states: States) -> list[NDArray[np.object_]]:
+    """The state of each cell, source by source.
+
+    Raises
+    ------
+    SettingsError
+        If the column is missing, or a state has no cell.
+    """
+    found = []
+    for stream in streams:
+        require_column(stream.obs, states.column, "--state", f"obs of {stream.name}")
+        names = read_class_names(stream.obs[states.column], f"obs[{states.column!r}]")
+        names[~stream.kept] = None
+        found.append(names)
+    counts = pd.Series(np.concatenate(found)).value_counts()
+    absent = [name for name in states.names if name not in counts]
+    if absent:
+        raise SettingsError(
+            f"No cell has the state {' or '.join(absent)} in obs[{states.column!r}].",
+            f"One of {', '.join(map(str, counts.index[:20]))}.",
+            "Correct the state (--start, --goal, --alternative).",
+        )
+    for name in states.names:
+        logger.info("State %s: %s cells.", name, f"{counts[name]:,}")
+    return found
+
+
+def embed_states(
+    streams: Sequence[TokenSource],
+    state_of_cells: Sequence[NDArray[np.object_]],
+    states: States,
+    embedder: Embedder,
+    pooling: Pooling,
+    progress: Progress | None = None,
+) -> NDArray[np.float64]:
+    """The embedding of each state: (n_states, d_model), in the order of `States.names`.
+
+    Cells without genes of the vocabulary take no part. Of a mean only sums are kept in memory, of a
+    median the embeddings of its cells.
+    """
+    sums: Mapping[str, _Sum | _Median] = {
+        name: (_Sum if states.statistic == "mean" else _Median)() for name in states.names
+    }
+    for stream, names in zip(streams, state_of_cells, strict=True):
+        wanted = pd.Series(names).isin(states.names).to_numpy()
+        with read_ahead(stream.parts()) as parts:
+            for part in parts:
+                own = np.flatnonzero(wanted[part.rows])
+                ragged = part.cells.ragged(0, len(part.rows))
+                chosen = select_cells(ragged, own)
+                for start, stop, vectors in embedder.cell_batches(chosen, pooling):
+                    own_names = names[part.rows[own[start:stop]]]
+                    for name in states.names:
+                        sums[name].add(vectors[own_names == name])
+                    if progress:
+                        progress(stop - start)
+    empty = [name for name, each in sums.items() if not each.n_cells]
+    if empty:
+        raise SettingsError(
+            f"No cell of the state {' or '.join(empty)} expresses a gene of the vocabulary.",
+            "Cells with genes of the vocabulary in each state.",
+            "Choose other states, or check the counts.",
+        )
+    return np.array([sums[name].result() for name in states.names])
+
+
+def select_cells(
+    ragged: tuple[NDArray[np.int32], NDArray[np.int64]], rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Some of the cells, in the order given."""
+    values, offsets = ragged
+    lengths = np.diff(offsets)[rows]
+    own = np.concatenate([[0], np.cumsum(lengths)])
+    places = np.arange(own[-1]) + np.repeat(offsets[:-1][rows] - own[:-1], lengths)
+    return values[places], own
+
+
+class _Sum:
+    def __init__(self) -> None:
+        self.n_cells = 0
+        self.total: Any = 0.0
+
+    def add(self, vectors: NDArray[np.float32]) -> None:
+        vectors = vectors[np.isfinite(vectors[:, 0])]
+        self.n_cells += len(vectors)
+        self.total = self.total + vectors.sum(axis=0, dtype=np.float64)
+
+    def result(self) -> NDArray[np.float64]:
+        return np.asarray(self.total / self.n_cells)
+
+
+class _Median:
+    def __init__(self) -> None:
+        self.parts: list[NDArray[np.float32]] = []
+
+    @property
+    def n_cells(self) -> int:
+        return sum(map(len, self.parts))
+
+    def add(self, vectors: NDArray[np.float32]) -> None:
+        self.parts.append(vectors[np.isfinite(vectors[:, 0])])
+
+    def result(self) -> NDArray[np.float64]:
+        return np.median(np.concatenate(self.parts), axis=0).astype(np.float64)
