@@ -65,6 +65,11 @@ class ReadOut(StrEnum):
     gene = "gene"
 
 
+class PerturbationMethod(StrEnum):
+    exact = "exact"
+    screen = "screen"
+
+
 class StateStatistic(StrEnum):
     mean = "mean"
     median = "median"
@@ -330,7 +335,7 @@ def reading_options(
         ),
         pyensembl_genome=_open_pyensembl_genome(ensembl_release),
         n_threads=threads,
-        attributes=_parse_attributes(attribute or []),
+        attributes=parse_attributes(attribute or []),
         **same,
     )
 
@@ -404,7 +409,7 @@ def _open_pyensembl_genome(release: int | None) -> Any:
     return open_pyensembl(release)
 
 
-def _parse_attributes(pairs: list[str]) -> dict[str, str]:
+def parse_attributes(pairs: list[str]) -> dict[str, str]:
     """``NEW=NAME`` or ``NAME`` → dataset column to column of obs."""
     split = [pair.partition("=") for pair in pairs]
     return {new: name or new for new, _, name in split}

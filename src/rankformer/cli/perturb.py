@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from rankformer.cli.options import (
+    Attributes,
     BatchSize,
     Check,
     Device,
@@ -22,6 +23,7 @@ from rankformer.cli.options import (
     Model,
     Numbering,
     Overwrite,
+    PerturbationMethod,
     ReadOut,
     Sources,
     StateStatistic,
@@ -32,11 +34,13 @@ from rankformer.cli.options import (
     UseRaw,
     limit_threads,
     model_or_default,
+    parse_attributes,
     reading_options,
 )
 from rankformer.errors import SettingsError
 
 WHICH_GENES = "Which genes are perturbed"
+HOW_EXACTLY = "How exactly"
 BETWEEN_STATES = "Between states of cells"
 
 
@@ -119,6 +123,45 @@ def perturb(
             rich_help_panel=BETWEEN_STATES,
         ),
     ] = StateStatistic.mean,
+    method: Annotated[
+        PerturbationMethod,
+        typer.Option(
+            help="exact runs the model for each cell and gene; screen estimates all genes of a "
+            "cell from a few runs.",
+            rich_help_panel=HOW_EXACTLY,
+        ),
+    ] = PerturbationMethod.exact,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            help="After a screen, run the best genes exactly: so many.",
+            rich_help_panel=HOW_EXACTLY,
+        ),
+    ] = None,
+    exact_cells: Annotated[
+        int | None,
+        typer.Option(
+            help="With --top: the most cells in which they are run; all unless given.",
+            rich_help_panel=HOW_EXACTLY,
+        ),
+    ] = None,
+    exact_runs: Annotated[
+        int,
+        typer.Option(
+            help="With --method screen: genes of each cell that are run exactly, to correct the "
+            "estimates and to measure their trust.",
+            rich_help_panel=HOW_EXACTLY,
+        ),
+    ] = 4,
+    directions: Annotated[
+        int,
+        typer.Option(
+            help="With --method screen: the number of directions, beside those of the states, in "
+            "which the movement of a cell is estimated.",
+            rich_help_panel=HOW_EXACTLY,
+        ),
+    ] = 6,
+    attribute: Attributes = None,
     n_cells: Annotated[
         int | None,
         typer.Option(help="The most cells that are perturbed, drawn by --seed; all unless given."),
@@ -159,6 +202,7 @@ def perturb(
     from rankformer.perturb.files import PerturbJob, estimate_files, perturb_files, tell_estimate
     from rankformer.perturb.genes import read_gene_groups
     from rankformer.perturb.run import Perturbation
+    from rankformer.perturb.screen import ScreenSettings
     from rankformer.perturb.states import States
 
     options = reading_options(
@@ -175,11 +219,13 @@ def perturb(
         kind=kind.value, genes=_names_in(genes), anchor=anchor, share=share,
         groups=() if groups is None else read_gene_groups(groups), read_out=read_out.value,
         states=States.asked_for(state, start, goal, alternative or (), state_statistic.value),
-        n_cells=n_cells, seed=seed, as_published=as_published,
+        n_cells=n_cells, seed=seed, as_published=as_published, method=method.value,
+        screen=ScreenSettings(exact_runs, directions), top=top, exact_cells=exact_cells,
     )  # fmt: skip
     job = PerturbJob(
         sources=tuple(files), output=output, perturbation=perturbation,
-        n_affected=affected or None, overwrite=overwrite,
+        n_affected=affected or None, attributes=parse_attributes(attribute or []),
+        overwrite=overwrite,
     )  # fmt: skip
     settings: dict[str, Any] = {
         "emb_layer": emb_layer, "numbering": layer_numbering.value, "device": device,

@@ -135,6 +135,36 @@ class ExactPerturber:
             self.embedder.check_finite(responses.cosines)
             yield start, stop, responses
 
+    def embed_edits(
+        self, ragged: Ragged, edits: Edits
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Embeddings before and after each edit.
+
+        Returns
+        -------
+        Two arrays (n_edits, d_model), float64: of the unedited cell, and of the edited one.
+        """
+        originals = self.find_originals(edits, ragged)
+        before, after = self._embed(ragged, originals.cells), self._embed(ragged, edits)
+        return before[originals.of_edit], after
+
+    def _embed(self, ragged: Ragged, edits: Edits) -> NDArray[np.float64]:
+        pool, offsets = _pool_on(self.embedder.device, edits.pool(ragged)), edits.token_offsets
+
+        def pack(start: int, stop: int) -> PackedBatch:
+            indices = edits.indices(ragged, self.frame, start, stop)
+            return PackedBatch.gather(pool, indices, offsets[start : stop + 1] - offsets[start])
+
+        def read(hidden_TD: Tensor, start: int, stop: int) -> HostCopy:
+            own = offsets[start : stop + 1] - offsets[start]
+            return HostCopy(self.pool(hidden_TD, own, self.gene_places(own)))
+
+        vectors = np.empty((len(edits), self.embedder.d_model))
+        for start, stop, own in self.embedder.run(pack, offsets, read):
+            vectors[start:stop] = own.numpy()
+            self.embedder.check_finite(vectors[start:stop])
+        return vectors
+
     def find_originals(self, edits: Edits, ragged: Ragged) -> Originals:
         return find_originals(edits, ragged, self.frame)
 

@@ -4,28 +4,33 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
+from rankformer.data.edits import Edits
 from rankformer.errors import SettingsError
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.embedder import Embedder
 from rankformer.perturb.run import Perturbation, PerturbationRun
-from rankformer.perturb.table import ParquetTable, PerturbationTable
+from rankformer.perturb.table import TABLE_COLUMNS, ParquetTable, PerturbationTable
+from rankformer.ragged import Ragged
 from rankformer.scratch import whole_or_nothing
 from rankformer.tasks.joined_sources import check_inputs_stay, name_sources
-from rankformer.tasks.progress import show_progress
+from rankformer.tasks.labels import require_column
 from rankformer.tasks.targets import check_target
 from rankformer.tasks.tokenize import ReadingOptions, TokenSource, open_sources
 
 logger = logging.getLogger(__name__)
 # Of a table compressed, measured on all genes of 200 cells: about as much in each file.
 _BYTES_A_ROW = 24
-_EDITS_TIMED = 64
+_EDITS_TIMED, _CELLS_TIMED = 64, 4
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class PerturbJob:
     n_affected
         With the read-out ``"gene"``, the most genes that are kept for each perturbation; all
         unless given.
+    attributes
+        Columns to carry over, such as the donor: column of the table → column of obs.
     overwrite
         Replace what is there.
     """
@@ -51,6 +58,7 @@ class PerturbJob:
     output: Path
     perturbation: Perturbation
     n_affected: int | None = 100
+    attributes: Mapping[str, str] = field(default_factory=dict)
     overwrite: bool = False
 
     @property
@@ -65,7 +73,8 @@ class Estimate:
     Attributes
     ----------
     n_cells, n_passes
-        Cells perturbed, and cells that run through the model: each unperturbed, and each edit.
+        Cells perturbed, and cells that run through the model: each unperturbed, and each edit; 0
+        for a screen, which estimates.
     seconds
         On this machine, from a few cells.
     n_bytes
@@ -116,7 +125,7 @@ def perturb_files(
     with ExitStack() as stack:
         streams, run = _open(job, model, options, settings, stack)
         check_inputs_stay(output, streams)
-        table = _table_of(run, streams)
+        table = PerturbationTable(run, name_rows(streams, job.attributes))
         main = stack.enter_context(whole_or_nothing(output, overwrite=job.overwrite))
         provenance = run.describe()
         writer = stack.enter_context(ParquetTable(main, provenance))
@@ -126,11 +135,12 @@ def perturb_files(
                 whole_or_nothing(job.affected_output, overwrite=job.overwrite)
             )
             affected = stack.enter_context(ParquetTable(beside, provenance))
-        with show_progress(run.n_cells, "Perturbing cells") as progress:
-            for part in run.perturb(progress):
-                writer.add(table.columns(part))
-                if affected is not None:
-                    affected.add(table.affected(part, job.n_affected))
+        for part in run.perturb():
+            writer.add(table.columns(part))
+            if affected is not None:
+                affected.add(table.affected(part, job.n_affected))
+        if run.screen is not None:
+            writer.note({"trust": run.screen.trust.figures()})
     logger.info(
         "Wrote %s: %s perturbations of %s cells.", output, f"{writer.n_rows:,}", f"{run.n_cells:,}"
     )
@@ -155,21 +165,23 @@ def estimate_files(
     with ExitStack() as stack:
         _, run = _open(job, model, options, settings, stack)
         n_passes, n_tokens, n_edits = 0, 0, 0
-        rate: float | None = None
+        pace: float | None = None
         for _, ragged in run.blocks():
             edits = run.plan(ragged)
             n_edits += len(edits)
             n_passes += len(edits) + len(ragged[1]) - 1
-            n_tokens += int(edits.lengths.sum()) + len(ragged[0])
-            if rate is None and len(edits):
-                rate = _tokens_a_second(run, ragged, edits)
-        if rate is None:
+            n_tokens += len(ragged[0]) + (0 if run.screen else int(edits.lengths.sum()))
+            if pace is None and len(edits):
+                pace = _seconds_a_token(run, ragged, edits)
+        if pace is None:
             raise SettingsError(
                 "No cell expresses a gene that could be perturbed so.",
                 "Cells that express the genes named.",
                 "Name other genes or cells.",
             )
-    return Estimate(run.n_cells, n_passes, n_tokens / rate, n_edits * _BYTES_A_ROW)
+        if run.screen:
+            n_passes = 0
+    return Estimate(run.n_cells, n_passes, n_tokens * pace, n_edits * _BYTES_A_ROW)
 
 
 def tell_estimate(estimate: Estimate, output: Path) -> None:
@@ -198,25 +210,59 @@ def _open(
     return streams, PerturbationRun(streams, Embedder(checkpoint, **settings), job.perturbation)
 
 
-def _table_of(run: PerturbationRun, streams: list[TokenSource]) -> PerturbationTable:
+def name_rows(
+    streams: Sequence[TokenSource], attributes: Mapping[str, str]
+) -> dict[str, NDArray[np.object_]]:
+    """Columns of all cells of all sources: their names, sources where several are, attributes.
+
+    Raises
+    ------
+    SettingsError
+        If an attribute is missing, or has the name of another column.
+    """
+    columns = {
+        "cell": np.concatenate([s.obs.index.astype(str).to_numpy(dtype=object) for s in streams])
+    }
     sources = name_sources(streams)
-    names = [stream.obs.index.astype(str).to_numpy(dtype=object) for stream in streams]
-    columns = {"cell": np.concatenate(names)}
-    return PerturbationTable(run, columns if sources is None else {**columns, "source": sources})
+    if sources is not None:
+        columns["source"] = sources
+    for name, column in attributes.items():
+        if name in (*columns, *TABLE_COLUMNS):
+            raise SettingsError(
+                f"The attribute {name!r} has the name of a column of the table.",
+                "Another name.",
+                f"Give it one: --attribute NEW={column}.",
+            )
+        for stream in streams:
+            require_column(stream.obs, column, "--attribute", f"obs of {stream.name}")
+        columns[name] = np.concatenate([_as_texts(stream.obs[column]) for stream in streams])
+    return columns
 
 
-def _tokens_a_second(run: PerturbationRun, ragged: Any, edits: Any) -> float:
-    """The speed of some edits; the first ones, which compile and fill caches, are not timed."""
-    chosen = np.linspace(0, len(edits) - 1, min(_EDITS_TIMED, len(edits))).astype(np.int64)
-    own = edits.select(chosen)
-    seconds = 0.0
+def _as_texts(column: "pd.Series[Any]") -> NDArray[np.object_]:
+    texts = column.map(str, na_action="ignore").astype(object)
+    return np.asarray(texts.where(texts.notna(), None), object)
+
+
+def _seconds_a_token(run: PerturbationRun, ragged: Ragged, edits: Edits) -> float:
+    """The pace of some edits, or of a screen of a cell, for each token that is run.
+
+    The first ones, which compile and fill caches, are not timed.
+    """
+    if run.screen is not None:
+        own = edits.select(np.flatnonzero(edits.cells < edits.cells[0] + _CELLS_TIMED))
+        n_tokens = int(np.diff(ragged[1])[np.unique(own.cells)].sum())
+    else:
+        chosen = np.linspace(0, len(edits) - 1, min(_EDITS_TIMED, len(edits))).astype(np.int64)
+        own = edits.select(chosen)
+        n_tokens = int(own.lengths.sum())
+    perturber, seconds = run.screen or run.exact, 0.0
     for _ in range(2):
         began = time.perf_counter()
-        for _ in run.perturber.run(ragged, own):
+        for _ in perturber.run(ragged, own):
             pass
         seconds = time.perf_counter() - began
-    n_tokens = int(own.lengths.sum()) + len(ragged[0])
-    return n_tokens / seconds
+    return seconds / n_tokens
 
 
 def _duration(seconds: float) -> str:

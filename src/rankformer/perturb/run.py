@@ -1,11 +1,15 @@
-"""In silico perturbation of the cells of sources: which cells, which genes, what is read."""
+"""In silico perturbation of the cells of sources: which cells, which genes, what is read, and how.
+
+Exactly, or by a screen of all genes, of which the best are then run exactly.
+"""
 
 import logging
+from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +20,19 @@ from rankformer.model.embedder import Embedder
 from rankformer.perturb.exact import ExactPerturber, ReadOut, Responses, blocks_of_cells
 from rankformer.perturb.genes import ALL, AskedGenes, tell_kinds
 from rankformer.perturb.published import PublishedPerturber
+from rankformer.perturb.screen import Screen, ScreenSettings
 from rankformer.perturb.states import States, embed_states, read_states, select_cells
 from rankformer.ragged import Ragged
 from rankformer.tasks.embed import check_fits, describe_run
-from rankformer.tasks.progress import Progress, show_progress
+from rankformer.tasks.progress import show_progress
 from rankformer.tasks.read_ahead import read_ahead
 from rankformer.tasks.tokenize import TokenSource
 
 logger = logging.getLogger(__name__)
+Method = Literal["exact", "screen"]
+METHODS: tuple[Method, ...] = get_args(Method)
+# A mean over fewer cells says little of a gene.
+_LEAST_CELLS = 3
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,15 @@ class Perturbation:
         Decides which cells are drawn.
     as_published
         Crop and compare near the input length as the published package does.
+    method
+        ``"exact"``, or ``"screen"``: estimate what each edit does; see `Screen`.
+    screen
+        How closely a screen estimates.
+    top
+        After a screen, run exactly the genes that shift cells most towards the goal, or without
+        states move them farthest: so many.
+    exact_cells
+        The most cells in which these are run, drawn by `seed`; all unless given.
     """
 
     kind: EditType = "delete"
@@ -64,13 +82,36 @@ class Perturbation:
     n_cells: int | None = None
     seed: int = 0
     as_published: bool = False
+    method: Method = "exact"
+    screen: ScreenSettings = field(default_factory=ScreenSettings)
+    top: int | None = None
+    exact_cells: int | None = None
 
     def __post_init__(self) -> None:
-        if self.n_cells is not None and self.n_cells < 1:
+        options = {"n_cells": "--n-cells", "top": "--top", "exact_cells": "--exact-cells"}
+        for name, option in options.items():
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise SettingsError(
+                    f"{name} is {number}.", "At least 1.",
+                    f"Correct {name} ({option}), or leave it out.",
+                )  # fmt: skip
+        if self.method not in METHODS:
             raise SettingsError(
-                f"{self.n_cells} cells were asked for.", "At least one cell.",
-                "Correct n_cells (--n-cells), or leave it out for all cells.",
-            )  # fmt: skip
+                f"The method is {self.method!r}.", "exact or screen.", "Correct it (--method)."
+            )
+        if self.method == "exact" and (self.top or self.exact_cells):
+            raise SettingsError(
+                "The best genes of a screen were asked for, without a screen.",
+                'The method "screen" beside top and exact_cells.',
+                "Add --method screen, or leave --top and --exact-cells out.",
+            )
+        if self.method == "screen" and self.as_published:
+            raise SettingsError(
+                "A screen as published was asked for.",
+                "The exact method: the published package has no screen.",
+                "Leave out one of --method screen and --as-published.",
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +130,10 @@ class PerturbedCells:
         Which of the edits `responses` are of.
     responses
         What they did.
+    asked
+        The genes that were asked for.
+    method
+        Whether it was run or estimated.
     """
 
     rows: NDArray[np.int64]
@@ -97,6 +142,20 @@ class PerturbedCells:
     start: int
     stop: int
     responses: Responses
+    asked: AskedGenes
+    method: Method
+
+    def name_edits(self) -> list[tuple[int, ...]]:
+        """The genes of each edit, as asked for and without the anchor: the same in all cells."""
+        edits, asked, own = self.edits, self.asked, slice(self.start, self.stop)
+        if asked.groups is not None:
+            return [asked.groups[group] for group in edits.groups[own].tolist()]
+        # Of all genes one at a time, there are two at most: the gene and the anchor.
+        first, last = edits.offsets[:-1][own], edits.offsets[1:][own] - 1
+        tokens = edits.tokens[first]
+        if asked.anchor is not None:
+            tokens = np.where(tokens == asked.anchor, edits.tokens[last], tokens)
+        return [(token,) for token in tokens.tolist()]
 
 
 class PerturbationRun:
@@ -117,8 +176,10 @@ class PerturbationRun:
         The genes.
     chosen
         Rows of the cells that are perturbed, source by source.
-    perturber
-        Runs the edits.
+    exact
+        Runs edits.
+    screen
+        Estimates what they do; None unless it was asked for.
 
     Raises
     ------
@@ -138,7 +199,7 @@ class PerturbationRun:
         )
         tell_kinds(self.asked, perturbation.kind)
         make = PublishedPerturber if perturbation.as_published else ExactPerturber
-        self.perturber = make(embedder, perturbation.read_out)
+        self.exact = make(embedder, perturbation.read_out)
         states, eligible = perturbation.states, [stream.kept.copy() for stream in streams]
         if states is not None:
             names = read_states(streams, states)
@@ -146,9 +207,12 @@ class PerturbationRun:
             n_cells = sum(int(np.isin(each.astype(str), states.names).sum()) for each in names)
             with show_progress(n_cells, "Embedding the states") as progress:
                 vectors = embed_states(
-                    streams, names, states, embedder, self.perturber.pooling, progress
+                    streams, names, states, embedder, self.exact.pooling, progress
                 )
-            self.perturber = make(embedder, perturbation.read_out, vectors)
+            self.exact = make(embedder, perturbation.read_out, vectors)
+        self.screen = None
+        if perturbation.method == "screen":
+            self.screen = Screen(self.exact, perturbation.kind, perturbation.screen)
         self.chosen = _draw_cells(eligible, perturbation.n_cells, perturbation.seed)
 
     @property
@@ -161,10 +225,12 @@ class PerturbationRun:
         states = self.perturbation.states
         return () if states is None else states.names
 
-    def blocks(self) -> Generator[tuple[NDArray[np.int64], Ragged], None, None]:
+    def blocks(
+        self, chosen_cells: Sequence[NDArray[np.int64]] | None = None
+    ) -> Generator[tuple[NDArray[np.int64], Ragged], None, None]:
         """The chosen cells, some at a time: their rows over all sources, and their tokens."""
         first = 0
-        for stream, chosen in zip(self.streams, self.chosen, strict=True):
+        for stream, chosen in zip(self.streams, chosen_cells or self.chosen, strict=True):
             is_chosen = np.zeros(len(stream), bool)
             is_chosen[chosen] = True
             with closing(stream.parts()) as own, read_ahead(own) as parts:
@@ -177,55 +243,116 @@ class PerturbationRun:
                         yield rows[start:stop], block
             first += len(stream)
 
-    def plan(self, ragged: Ragged) -> Edits:
+    def plan(self, ragged: Ragged, asked: AskedGenes | None = None) -> Edits:
         """What is done to some cells."""
-        perturbation = self.perturbation
+        asked, perturbation = asked or self.asked, self.perturbation
         return plan_edits(
-            ragged, self.perturber.frame, perturbation.kind,
-            groups=self.asked.groups, anchor=self.asked.anchor, share=perturbation.share,
+            ragged, self.exact.frame, perturbation.kind,
+            groups=asked.groups, anchor=asked.anchor, share=perturbation.share,
         )  # fmt: skip
 
-    def perturb(self, progress: Progress | None = None) -> Generator[PerturbedCells, None, None]:
-        """Run all edits, cell after cell; `progress` gets numbers of cells.
+    def perturb(self) -> Generator[PerturbedCells, None, None]:
+        """Run all edits, cell after cell; after a screen, the best ones exactly.
 
         Raises
         ------
         SettingsError
             At the end, if no cell could be edited so.
         """
-        n_edits = 0
-        with closing(self.blocks()) as blocks:
+        if self.screen is None:
+            yield from self._run(self.exact, self.asked, self.chosen, "Perturbing cells")
+            return
+        means = _MeanEffects()
+        for part in self._run(self.screen, self.asked, self.chosen, "Screening cells"):
+            means.add(part)
+            yield part
+        self._tell_trust()
+        if self.perturbation.top is not None:
+            best = means.best(self.perturbation.top, self.asked)
+            lengths = map(len, self.streams)
+            eligible = [_mask(*each) for each in zip(self.chosen, lengths, strict=True)]
+            cells = _draw_cells(eligible, self.perturbation.exact_cells, self.perturbation.seed)
+            yield from self._run(self.exact, best, cells, "Perturbing the best genes exactly")
+
+    def _run(
+        self,
+        perturber: ExactPerturber | Screen,
+        asked: AskedGenes,
+        chosen: Sequence[NDArray[np.int64]],
+        what: str,
+    ) -> Generator[PerturbedCells, None, None]:
+        method: Method = "screen" if perturber is self.screen else "exact"
+        n_cells, n_edits = sum(map(len, chosen)), 0
+        with closing(self.blocks(chosen)) as blocks, show_progress(n_cells, what) as progress:
             for rows, ragged in blocks:
-                edits = self.plan(ragged)
+                edits = self.plan(ragged, asked)
                 n_edits += len(edits)
                 n_done = 0
-                for start, stop, responses in self.perturber.run(ragged, edits):
-                    yield PerturbedCells(rows, ragged, edits, start, stop, responses)
+                for start, stop, responses in perturber.run(ragged, edits):
+                    yield PerturbedCells(rows, ragged, edits, start, stop, responses, asked, method)
                     n_now = int(edits.cells[stop - 1])
-                    if progress:
-                        progress(n_now - n_done)
+                    progress(n_now - n_done)
                     n_done = n_now
-                if progress:
-                    progress(len(rows) - n_done)
+                progress(len(rows) - n_done)
         if not n_edits:
             raise SettingsError(
-                f"None of the {self.n_cells:,} cells expresses a gene that could be perturbed so.",
+                f"None of the {n_cells:,} cells expresses a gene that could be perturbed so.",
                 "Cells that express the genes named; of a group, and of an anchor, all of them.",
                 "Name other genes or cells; overexpress also puts in what a cell lacks.",
             )
+
+    def _tell_trust(self) -> None:
+        assert self.screen is not None  # noqa: S101  # it has run
+        figures = self.screen.trust.figures()
+        logger.info(
+            "Rank correlation of the screen's estimates with %s exact runs that took no part in "
+            "them: %s.",
+            f"{self.screen.trust.n_edits:,}",
+            ", ".join(f"{value:.3f} ({name})" for name, value in figures.items()),
+        )
 
     def describe(self) -> dict[str, Any]:
         """Provenance: model, settings and sources, as plain values."""
         settings = {
             key: value if isinstance(value, str | int | float) else str(value)
             for key, value in asdict(self.perturbation).items()
-            if value is not None and key not in ("groups", "states")
+            if value is not None and key not in ("groups", "states", "screen")
         }
         states = self.perturbation.states
         if states is not None:
             settings |= {f"state_{key}": str(value) for key, value in asdict(states).items()}
-        run = describe_run(self.embedder, self.perturber.pooling, self.streams)
+        if self.screen is not None:
+            settings |= {f"screen_{k}": v for k, v in asdict(self.screen.settings).items()}
+        run = describe_run(self.embedder, self.exact.pooling, self.streams)
         return {**run, "n_cells": self.n_cells, "perturbation": settings}
+
+
+class _MeanEffects:
+    """The mean effect of each perturbation over cells, as they come."""
+
+    def __init__(self) -> None:
+        self.sums: dict[tuple[int, ...], float] = {}
+        self.counts: Counter[tuple[int, ...]] = Counter()
+
+    def add(self, part: PerturbedCells) -> None:
+        shifts = part.responses.shifts
+        effects = shifts[:, 0] if shifts.shape[1] else 1 - part.responses.cosines
+        for key, effect in zip(part.name_edits(), effects.tolist(), strict=True):
+            self.sums[key] = self.sums.get(key, 0.0) + effect
+            self.counts[key] += 1
+
+    def best(self, n_best: int, asked: AskedGenes) -> AskedGenes:
+        """Those of largest mean, over at least some cells."""
+        least = min(_LEAST_CELLS, max(self.counts.values()))
+        keys = [key for key, n in self.counts.items() if n >= least]
+        keys.sort(key=lambda key: -self.sums[key] / self.counts[key])
+        return AskedGenes(tuple(keys[:n_best]), asked.anchor)
+
+
+def _mask(rows: NDArray[np.int64], n_rows: int) -> NDArray[np.bool_]:
+    mask = np.zeros(n_rows, bool)
+    mask[rows] = True
+    return mask
 
 
 def _draw_cells(

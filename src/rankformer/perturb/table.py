@@ -1,5 +1,6 @@
 """Results of perturbation as tidy tables: a row an edited cell, or a row an affected gene."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 Columns = dict[str, Any]
 """Name → (n_rows,) numpy array, or pandas' where values may be missing."""
+TABLE_COLUMNS = (
+    "ensembl_id", "symbol", "type", "method", "rank", "n_genes", "cosine", "gene_cosine",
+)  # fmt: skip
 JOINED_BY = "+"
 _ROWS_AT_ONCE = 2**17
 
@@ -25,10 +29,11 @@ class PerturbationTable:
     """Makes rows of what a run yields.
 
     Columns: ``cell``; ``source`` where there are several; ``ensembl_id`` and ``symbol`` of the gene
-    perturbed, those of a group joined by ``+``; ``type``; ``rank``, from 1, of a single gene that
+    perturbed, those of a group joined by ``+``; ``type``; ``method``, ``exact`` or ``screen``
+    (after a screen, what is run exactly has a row of each); ``rank``, from 1, of a single gene that
     the cell expresses, else missing; ``n_genes`` of the unperturbed cell; ``cosine`` of the
     perturbed cell's embedding and the unperturbed one's; ``gene_cosine``, the mean of the other
-    genes' own cosines (not with the read-out ``"cls"``); and ``shift_to_STATE`` for each state.
+    genes' own cosines (not with the read-out ``"cls"``, nor of a screen); and ``shift_to_STATE`` for each state.
 
     Parameters
     ----------
@@ -55,11 +60,12 @@ class PerturbationTable:
             "ensembl_id": ids,
             "symbol": symbols,
             "type": np.full(len(rows), self.run.perturbation.kind, object),
+            "method": np.full(len(rows), part.method, object),
             "rank": self._ranks(part),
-            "n_genes": (n_tokens - self.run.perturber.frame.n_tokens).astype(np.int32),
+            "n_genes": (n_tokens - self.run.exact.frame.n_tokens).astype(np.int32),
             "cosine": responses.cosines,
         }
-        if responses.gene_cosines is not None:
+        if responses.gene_cosines is not None and self.run.screen is None:
             columns["gene_cosine"] = responses.gene_cosines
         for name, shifts in zip(self.run.state_names, responses.shifts.T, strict=True):
             columns[f"shift_to_{name}"] = shifts
@@ -99,18 +105,9 @@ class PerturbationTable:
         }
 
     def _name_edits(self, part: PerturbedCells) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
-        edits, asked = part.edits, self.run.asked
-        own = slice(part.start, part.stop)
-        if asked.groups is None:
-            first, sizes = edits.offsets[:-1][own], np.diff(edits.offsets)[own]
-            tokens = edits.tokens[first]
-            if asked.anchor is not None:
-                tokens = np.where(tokens == asked.anchor, edits.tokens[first + sizes - 1], tokens)
-            names: list[tuple[int, ...]] = [(token,) for token in tokens.tolist()]
-        else:
-            names = [asked.groups[group] for group in edits.groups[own].tolist()]
-        if asked.anchor is not None:
-            names = [(*each, asked.anchor) for each in names]
+        names = part.name_edits()
+        if part.asked.anchor is not None:
+            names = [(*each, part.asked.anchor) for each in names]
         if all(len(each) == 1 for each in names):
             tokens = np.array([each[0] for each in names], np.int64)
             return self.ids[tokens], self.symbols[tokens]
@@ -152,6 +149,7 @@ class ParquetTable:
         self.waiting: list[pa.Table] = []
         self.n_waiting = self.n_rows = 0
         self.writer: Any = None
+        self.notes: dict[str, str] = {}
 
     def __enter__(self) -> "ParquetTable":
         return self
@@ -160,6 +158,7 @@ class ParquetTable:
         if self.waiting:
             self._write()
         if self.writer is not None:
+            self.writer.add_key_value_metadata(self.notes)
             self.writer.close()
 
     def add(self, columns: Columns) -> None:
@@ -172,6 +171,10 @@ class ParquetTable:
         self.n_rows += table.num_rows
         if self.n_waiting >= _ROWS_AT_ONCE:
             self._write()
+
+    def note(self, figures: dict[str, Any]) -> None:
+        """Add figures that are known at the end to the file's metadata, as JSON."""
+        self.notes |= {key: json.dumps(value) for key, value in figures.items()}
 
     def _write(self) -> None:
         import pyarrow as pa
