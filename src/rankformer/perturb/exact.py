@@ -102,8 +102,7 @@ class ExactPerturber:
         self.read_out = read_out
         self.pooling: Literal["cell", "cls"] = "cls" if read_out == "cls" else "cell"
         embedder.check_pooling(self.pooling)
-        states = np.empty((0, embedder.d_model)) if states is None else states
-        self.states_SD = torch.from_numpy(np.asarray(states, np.float64))
+        self.states = np.empty((0, embedder.d_model)) if states is None else states
         self.frame = Frame.of(embedder.checkpoint.vocabulary)
 
     def run(self, ragged: Ragged, edits: Edits) -> Iterator[tuple[int, int, Responses]]:
@@ -261,7 +260,7 @@ class _Comparison:
         self.before = perturber.run_originals(ragged, originals.cells)
         # Not all devices have float64.
         exact = torch.float32 if device.type == "mps" else torch.float64
-        self.states_SD = perturber.states_SD.to(device, exact)
+        self.states_SD = torch.from_numpy(perturber.states).to(device, exact)
         self.vectors_CD = self.before.vectors_CD.to(exact)
         self.with_states_CS = _cosines_with(self.vectors_CD, self.states_SD)
 

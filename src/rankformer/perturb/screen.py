@@ -100,7 +100,7 @@ class Screen:
         self.exact, self.kind, self.settings = exact, kind, settings or ScreenSettings()
         self.frame, self.embedder = exact.frame, exact.embedder
         self.read_out, self.pooling = exact.read_out, exact.pooling
-        self.trust = Trust(n_states=len(exact.states_SD))
+        self.trust = Trust(n_states=len(exact.states))
         self._encoder = (
             exact.embedder.checkpoint.encoder(torch.float32).to(exact.embedder.device).eval()
         )
@@ -147,7 +147,7 @@ class Screen:
         """
         mean = before.mean(axis=0)
         mean /= np.linalg.norm(mean)
-        states = np.array(self.exact.states_SD, np.float64)
+        states = self.exact.states
         basis = _orthonormal(states - np.outer(states @ mean, mean))
         changes = (after - before) / np.linalg.norm(before, axis=1, keepdims=True)
         changes -= np.outer(changes @ mean, mean)
@@ -166,7 +166,7 @@ class Screen:
         rest = ((known.after - known.before) - true @ directions) ** 2
         rest = np.log(np.maximum(rest.sum(axis=1), np.finfo(float).tiny))[:, None]
         left, left_out = raw[known.edits], x[known.edits]
-        states = np.array(self.exact.states_SD, np.float64)
+        states = self.exact.states
 
         def respond(places: Any, seen: Any) -> Responses:
             """What edits do, corrected by the exact runs `seen`."""
@@ -204,7 +204,7 @@ class Screen:
             self._encoder, layer, tokens, directions,
             genes=genes, step=step, first_moved=first_moved, riders=riders,
         )  # fmt: skip
-        n_states = len(self.exact.states_SD)
+        n_states = len(self.exact.states)
         moved = None
         if n_states:
             moved = differentiate(

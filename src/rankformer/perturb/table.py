@@ -33,7 +33,8 @@ class PerturbationTable:
     (after a screen, what is run exactly has a row of each); ``rank``, from 1, of a single gene that
     the cell expresses, else missing; ``n_genes`` of the unperturbed cell; ``cosine`` of the
     perturbed cell's embedding and the unperturbed one's; ``gene_cosine``, the mean of the other
-    genes' own cosines (not with the read-out ``"cls"``, nor of a screen); and ``shift_to_STATE`` for each state.
+    genes' own cosines (not with the read-out ``"cls"``, nor of a screen); and ``shift_to_STATE``
+    for each state.
 
     Parameters
     ----------

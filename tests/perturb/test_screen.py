@@ -1,0 +1,114 @@
+"""The screen beside exact runs: of the small model that ships, on cells it has not seen."""
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from rankformer.data.edits import plan_edits
+from rankformer.errors import SettingsError
+from rankformer.model.embedder import Embedder
+from rankformer.perturb.exact import ExactPerturber, Responses
+from rankformer.perturb.screen import Screen, ScreenSettings
+from rankformer.perturb.trust import Trust
+from rankformer.tasks.tokenize import ReadingOptions, tokenize_cells
+
+
+@pytest.fixture(scope="module")
+def blood():
+    """Tokens of four cells of scanpy's blood cells, and states: B cells and monocytes."""
+    import scanpy as sc
+
+    adata = sc.datasets.pbmc68k_reduced()
+    embedder = Embedder("rankformer-mini", device="cpu", dtype="float32")
+    tokens = tokenize_cells(
+        adata, embedder.checkpoint.vocabulary, ReadingOptions(use_raw=True, undo_log1p=True)
+    )
+    vectors = embedder.cells(tokens.ragged(0, adata.n_obs))
+    labels = adata.obs["bulk_labels"].to_numpy()
+    states = np.array([
+        vectors[labels == name].mean(axis=0) for name in ("CD19+ B", "CD14+ Monocyte")
+    ])  # fmt: skip
+    rows = np.flatnonzero(labels == "CD14+ Monocyte")[:4]
+    values, offsets = tokens.ragged(0, adata.n_obs)
+    cells = [values[offsets[row] : offsets[row + 1]] for row in rows]
+    own = np.concatenate([[0], np.cumsum([len(each) for each in cells])])
+    return embedder, states.astype(np.float64), (np.concatenate(cells), own)
+
+
+def gather(parts):
+    responses = [each for *_, each in parts]
+    cosines = np.concatenate([each.cosines for each in responses])
+    shifts = np.concatenate([each.shifts for each in responses])
+    return 1 - cosines, shifts[:, 0] - shifts[:, 1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "least"), [("delete", 0.9), ("overexpress", 0.9), ("activate", 0.85)]
+)
+@pytest.mark.parametrize("read_out", ["cell", "cls"])
+def test_estimates_rank_genes_as_exact_runs_do(blood, kind, least, read_out):
+    embedder, states, ragged = blood
+    exact = ExactPerturber(embedder, read_out, states)
+    edits = plan_edits(ragged, exact.frame, kind)
+    expected = gather(exact.run(ragged, edits))
+    screen = Screen(exact, kind, ScreenSettings(6, 6))
+    found = gather(screen.run(ragged, edits))
+    for cell in range(4):
+        own = edits.cells == cell
+        for estimate, true in zip(found, expected, strict=True):
+            assert spearmanr(estimate[own], true[own]).statistic > least
+    # What is run exactly takes part in the estimates: the trust is of what did not.
+    figures = screen.trust.figures()
+    assert screen.trust.n_edits == 24
+    assert min(figures.values()) > 0.6
+    # Sizes as well as ranks.
+    assert np.median(found[0]) == pytest.approx(np.median(expected[0]), rel=0.3)
+
+
+def test_genes_that_cells_lack_are_put_in(blood):
+    embedder, states, ragged = blood
+    exact = ExactPerturber(embedder, "cell", states)
+    present = set(ragged[0].tolist())
+    absent = [t for t in embedder.checkpoint.vocabulary.tokens.tolist() if t not in present]
+    groups = [[token] for token in absent[:: len(absent) // 60]]
+    edits = plan_edits(ragged, exact.frame, "overexpress", groups=groups)
+    expected = gather(exact.run(ragged, edits))
+    found = gather(Screen(exact, "overexpress", ScreenSettings(6, 6)).run(ragged, edits))
+    for estimate, true in zip(found, expected, strict=True):
+        for cell in range(4):
+            own = edits.cells == cell
+            assert spearmanr(estimate[own], true[own]).statistic > 0.8
+
+
+def test_without_states_the_movement_alone_is_estimated(blood):
+    embedder, _, ragged = blood
+    exact = ExactPerturber(embedder, "cell")
+    edits = plan_edits(ragged, exact.frame, "delete")
+    responses = [each for *_, each in Screen(exact, "delete").run(ragged, edits)]
+    assert all(each.shifts.shape[1] == 0 and each.gene_cosines is None for each in responses)
+    expected = np.concatenate([each.cosines for *_, each in exact.run(ragged, edits)])
+    found = np.concatenate([each.cosines for each in responses])
+    assert spearmanr(found, expected).statistic > 0.9
+
+
+def test_trust_is_low_where_estimates_mean_nothing():
+    rng = np.random.default_rng(0)
+    draws = rng.normal(size=(2, 300, 3))
+    trusts = Trust(2), Trust(2)
+    for estimate, exact in zip(*draws, strict=True):
+        for trust, guess in zip(trusts, (estimate, exact), strict=True):
+            trust.add(*(Responses(each[:1], None, each[None, 1:]) for each in (guess, exact)))
+    assert all(abs(value) < 0.2 for value in trusts[0].figures().values())
+    assert trusts[1].figures() == {"movement": pytest.approx(1), "shift": pytest.approx(1)}
+    assert np.isnan(Trust(0).figures()["movement"])
+
+
+@pytest.mark.parametrize("settings", [{"n_exact": 1}, {"n_directions": -1}])
+def test_settings_that_mean_nothing_are_refused(settings):
+    with pytest.raises(SettingsError, match=r"screen with .* exact runs"):
+        ScreenSettings(**settings)
+
+
+def test_single_genes_are_not_estimated(blood):
+    with pytest.raises(SettingsError, match=r"read-out gene.*cell or cls"):
+        Screen(ExactPerturber(blood[0], "gene"), "delete")
