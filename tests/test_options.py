@@ -117,6 +117,10 @@ INSTEAD = {
     ("finetune", "gene_column"): "cells.h5ad -o out -m model --label kind --genes genes.csv",
     ("finetune", "label_weight"): "cells.h5ad -o out -m model --label cell_type",
     **{
+        ("perturb", name): f"{BASE['perturb']} --method screen"
+        for name in ("top", "exact_cells", "exact_runs", "directions")
+    },
+    **{
         ("perturb", name): STATES
         for name in ("state", "start", "goal", "alternative", "state_statistic")
     },
