@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import anndata as ad
@@ -46,13 +47,13 @@ def run_padded(arguments, checkpoint, ragged, edits, frame):
 
     def run():
         values, bounds = ragged
-        originals = embed([values[a:b].tolist() for a, b in zip(bounds, bounds[1:], strict=False)])
+        originals = embed([values[a:b].tolist() for a, b in pairwise(bounds)])
         cosines = []
         for start in range(0, len(edits), arguments.batch_size):
             stop = min(start + arguments.batch_size, len(edits))
             tokens = pool[edits.indices(ragged, frame, start, stop)]
             own = offsets[start : stop + 1] - offsets[start]
-            rows = [tokens[a:b].tolist() for a, b in zip(own, own[1:], strict=False)]
+            rows = [tokens[a:b].tolist() for a, b in pairwise(own)]
             before = originals[edits.cells[start:stop]]
             cosines += torch.cosine_similarity(embed(rows), before, dim=1).tolist()
         return cosines
@@ -86,7 +87,7 @@ def main() -> None:
     frame = Frame.of(vocabulary)
     tokens = tokenize_cells(ad.read_h5ad(arguments.cells)[: arguments.n_cells], vocabulary)
     values, offsets = tokens.ragged(0, arguments.n_cells)
-    rows = [values[a:b] for a, b in zip(offsets, offsets[1:], strict=False)]
+    rows = [values[a:b] for a, b in pairwise(offsets)]
     if arguments.n_genes:
         ends = [row[len(row) - frame.n_behind :] for row in rows]
         rows = [
