@@ -62,6 +62,10 @@ class SettingsError(RankformerError):
     """A setting outside what the model, the data or the machine allows."""
 
 
+class TableError(RankformerError):
+    """A table of results that is damaged, of something else, or too small for what is asked."""
+
+
 class OutputError(RankformerError):
     """A result that cannot be written where it was asked for."""
 

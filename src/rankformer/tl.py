@@ -5,14 +5,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from anndata import AnnData
+from pandas import DataFrame
 
 from rankformer.data.class_names import as_names
+from rankformer.data.edits import EditType
 from rankformer.data.gene_tables import GeneTable
-from rankformer.errors import CountsError
+from rankformer.errors import CountsError, SettingsError
 from rankformer.model.embedder import AnyEmbedder, Embedder, Pooling, open_embedder
 from rankformer.model.finetuned import FineTunedModel
 from rankformer.model.spec import LayerNumbering
-from rankformer.tasks.anndata_output import add_to
+from rankformer.perturb.exact import ReadOut
+from rankformer.perturb.files import perturb_in_memory
+from rankformer.perturb.run import Method, Perturbation
+from rankformer.perturb.screen import ScreenSettings
+from rankformer.perturb.states import States, StateStatistic
+from rankformer.perturb.statistics import Against, Comparison, compare_genes
+from rankformer.tasks.anndata_output import Addition, add_to
 from rankformer.tasks.annotate import NeighbourVote, annotate_cells
 from rankformer.tasks.annotate_files import find_reference, name_keys
 from rankformer.tasks.cell_labels import store_labels_in
@@ -24,7 +32,7 @@ from rankformer.tasks.reference import Reference, build_reference
 from rankformer.tasks.targets import check_key
 from rankformer.tasks.tokenize import ReadingOptions, Sources
 
-__all__ = ["annotate", "embed", "predict"]
+__all__ = ["annotate", "embed", "perturb", "perturb_test", "predict"]
 
 
 def embed(
@@ -283,6 +291,178 @@ def predict(
         )  # fmt: skip
     store_labels_in(adata, cells)
     return adata if copy else None
+
+
+def perturb(
+    adata: AnnData,
+    *,
+    model: AnyEmbedder,
+    kind: EditType = "delete",
+    genes: str | Sequence[str] = "all",
+    groups: Sequence[Sequence[str]] = (),
+    anchor: str | None = None,
+    share: float = 0.25,
+    read_out: ReadOut = "cell",
+    state: str | None = None,
+    start: str | None = None,
+    goal: str | None = None,
+    alternatives: str | Sequence[str] = (),
+    state_statistic: StateStatistic = "mean",
+    method: Method = "exact",
+    top: int | None = None,
+    exact_cells: int | None = None,
+    n_exact: int = 4,
+    n_directions: int = 6,
+    n_cells: int | None = None,
+    seed: int = 0,
+    as_published: bool = False,
+    attributes: str | Sequence[str] = (),
+    n_affected: int | None = 100,
+    key_added: str = "perturbation",
+    emb_layer: int = -1,
+    layer_numbering: LayerNumbering = "hidden_states",
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_size: int | None = None,
+    copy: bool = False,
+    layer: str | None = None,
+    use_raw: bool | None = None,
+    undo_log1p: bool = False,
+    check: bool = True,
+    gene_ids: str | None = None,
+    gene_table: GeneTable | None = None,
+    pyensembl_genome: Any = None,
+    min_recognised: float = 0.5,
+    n_threads: int | None = None,
+    chunk_cells: int = 2048,
+) -> AnnData | None:
+    """Perturb genes in silico: how far does each cell's embedding move, and where to?
+
+    Parameters
+    ----------
+    adata
+        Cells by genes, with raw counts in ``X``, ``raw`` or a layer.
+    model
+        As in `embed`.
+    kind, genes, groups, anchor, share
+        What is done to which genes; see `rankformer.perturb.run.Perturbation`.
+    read_out
+        ``"cell"``, ``"cls"`` (V2 models) or ``"gene"``.
+    state, start, goal, alternatives, state_statistic
+        The column of ``obs`` with states, the one whose cells are perturbed, the one they should
+        turn into, further ones, and how a state is made of its cells.
+    method, top, exact_cells, n_exact, n_directions
+        Exact runs, or a screen of all genes and then the best ones exactly.
+    n_cells, seed
+        The most cells that are perturbed, and what decides which.
+    as_published
+        Crop and compare near the input length as the published package does.
+    attributes
+        Columns of ``obs`` to carry along, such as the donor.
+    n_affected
+        With the read-out ``"gene"``, the most genes kept for each perturbation.
+    key_added
+        Name in ``uns``.
+    emb_layer, layer_numbering, device, dtype, batch_size, copy
+        As in `embed`.
+    layer, use_raw, undo_log1p, check
+        Where the counts lie, and what is allowed of them; see `ReadingOptions`.
+    gene_ids, gene_table, pyensembl_genome, min_recognised
+        Where gene identifiers lie, and how they are mapped; see `ReadingOptions`.
+    n_threads, chunk_cells
+        How cells are read; see `ReadingOptions`.
+
+    Returns
+    -------
+    None, or the copy. Adds ``uns[key_added]``, a data frame with a row a cell and gene;
+    ``uns[key_added + "_affected"]`` with the read-out ``"gene"``; and
+    ``uns["rankformer"][key_added]`` with where it came from.
+
+    Raises
+    ------
+    RankformerError
+        If cells, genes, model and settings do not go together.
+
+    Examples
+    --------
+    >>> rankformer.tl.perturb(adata, model="gf-12L-95M-i4096", genes=["ISG15"])  # doctest: +SKIP
+    """
+    _check_adata(adata)
+    check_key(key_added)
+    perturbation = Perturbation(
+        kind=kind, genes=genes, groups=groups, anchor=anchor, share=share, read_out=read_out,
+        states=States.asked_for(state, start, goal, alternatives, state_statistic),
+        n_cells=n_cells, seed=seed, as_published=as_published, method=method,
+        screen=ScreenSettings(n_exact, n_directions), top=top, exact_cells=exact_cells,
+    )  # fmt: skip
+    embedder = open_embedder(
+        model,
+        emb_layer=emb_layer,
+        numbering=layer_numbering,
+        device=device,
+        dtype=dtype,
+        max_cells=batch_size,
+    )
+    options = ReadingOptions(
+        layer, use_raw, undo_log1p, check, gene_ids, gene_table, pyensembl_genome, min_recognised,
+        n_threads=n_threads, chunk_cells=chunk_cells,
+    )  # fmt: skip
+    table, affected, provenance = perturb_in_memory(
+        adata, embedder, perturbation, options,
+        attributes={name: name for name in as_names(attributes, "attributes")},
+        n_affected=n_affected,
+    )  # fmt: skip
+    adata = adata.copy() if copy else adata
+    adata.uns[key_added] = table
+    if affected is not None:
+        adata.uns[f"{key_added}_affected"] = affected
+    add_to(adata, Addition(provenance={key_added: provenance}))
+    return adata if copy else None
+
+
+def perturb_test(
+    adata: AnnData,
+    *,
+    key: str = "perturbation",
+    against: Against = "like_rank",
+    goal: str | None = None,
+    replicate: str | None = None,
+    null: DataFrame | None = None,
+    min_cells: int = 3,
+    seed: int = 0,
+    key_added: str | None = None,
+) -> None:
+    """Test perturbations: which genes do more than chance would?
+
+    Parameters
+    ----------
+    adata
+        After `perturb`.
+    key
+        The table in ``uns``.
+    against, goal, replicate, null, min_cells, seed
+        See `rankformer.perturb.statistics.compare_genes`.
+    key_added
+        Name in ``uns``; ``key + "_test"`` unless given.
+
+    Returns
+    -------
+    None. Adds ``uns[key_added]``, a data frame with a row a perturbation, the most certain first.
+
+    Raises
+    ------
+    SettingsError, TableError
+        If there is no such table, or it does not hold what is asked for.
+    """
+    _check_adata(adata)
+    if key not in adata.uns:
+        raise SettingsError(
+            f"uns has no table {key!r}.",
+            "A table that rankformer.tl.perturb added.",
+            "Run rankformer.tl.perturb first, or correct key.",
+        )
+    comparison = Comparison(against, goal, replicate, min_cells, seed)
+    adata.uns[key_added or f"{key}_test"] = compare_genes(adata.uns[key], comparison, null)
 
 
 def _check_adata(adata: AnnData) -> None:

@@ -6,7 +6,6 @@ allow-list), the same tables as JSON, or our own ``vocabulary.parquet``.
 
 import hashlib
 import json
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from rankformer.errors import VocabularyError
+from rankformer.plain_pickles import PlainUnpickler
 from rankformer.scratch import whole_or_nothing
 from rankformer.vocabulary import VOCABULARY_FILE, Vocabulary
 
@@ -106,21 +106,6 @@ def _expect_values(table: object, types: tuple[type, ...], file: Path | None) ->
     )
 
 
-class _TableUnpickler(pickle.Unpickler):
-    """Reads dicts of strings and numbers; refuses to look up anything that could run code."""
-
-    _ALLOWED = frozenset(
-        (module, name)
-        for module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
-        for name in ("dtype", "scalar")
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in self._ALLOWED:
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"asks for {module}.{name}")
-
-
 def _read_table(file: Path) -> dict[str, Any]:
     try:
         with file.open("rb") as stream:
@@ -135,7 +120,7 @@ def _read_table(file: Path) -> dict[str, Any]:
 
 
 def _parse_table(stream: IO[bytes], suffix: str) -> dict[str, Any]:
-    table = json.load(stream) if suffix == ".json" else _TableUnpickler(stream).load()
+    table = json.load(stream) if suffix == ".json" else PlainUnpickler(stream).load()
     if not isinstance(table, dict):
         raise TypeError(f"holds a {type(table).__name__}, not a dictionary")
     return table

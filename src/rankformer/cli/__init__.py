@@ -20,6 +20,7 @@ from rankformer.cli.inspect import inspect
 from rankformer.cli.models import models_app
 from rankformer.cli.options import Verbosity
 from rankformer.cli.perturb import perturb
+from rankformer.cli.perturb_test import perturb_test
 from rankformer.cli.predict import predict
 from rankformer.cli.pretrain import pretrain
 from rankformer.cli.process import (
@@ -52,6 +53,7 @@ app.command()(can_be_quiet(finetune))
 app.command()(can_be_quiet(predict))
 app.command()(can_be_quiet(evaluate))
 app.command()(can_be_quiet(perturb))
+app.command()(can_be_quiet(perturb_test))
 app.command()(can_be_quiet(bench))
 app.add_typer(models_app, name="models")
 app.add_typer(vocabulary_app, name="vocabulary")

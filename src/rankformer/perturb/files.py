@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 from numpy.typing import NDArray
 
 from rankformer.data.edits import Edits
@@ -19,13 +20,13 @@ from rankformer.errors import SettingsError
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.embedder import Embedder
 from rankformer.perturb.run import Perturbation, PerturbationRun
-from rankformer.perturb.table import TABLE_COLUMNS, ParquetTable, PerturbationTable
+from rankformer.perturb.table import TABLE_COLUMNS, ParquetTable, PerturbationTable, gather
 from rankformer.ragged import Ragged
 from rankformer.scratch import whole_or_nothing
 from rankformer.tasks.joined_sources import check_inputs_stay, name_sources
 from rankformer.tasks.labels import require_column
 from rankformer.tasks.targets import check_target
-from rankformer.tasks.tokenize import ReadingOptions, TokenSource, open_sources
+from rankformer.tasks.tokenize import ReadingOptions, TokenSource, open_sources, open_tokens
 
 logger = logging.getLogger(__name__)
 # Of a table compressed, measured on all genes of 200 cells: about as much in each file.
@@ -147,6 +148,36 @@ def perturb_files(
     if affected is not None:
         logger.info("Wrote %s: %s affected genes.", job.affected_output, f"{affected.n_rows:,}")
     return streams
+
+
+def perturb_in_memory(
+    adata: AnnData,
+    embedder: Embedder,
+    perturbation: Perturbation,
+    options: ReadingOptions | None = None,
+    *,
+    attributes: Mapping[str, str] | None = None,
+    n_affected: int | None = 100,
+) -> tuple[pd.DataFrame, pd.DataFrame | None, dict[str, Any]]:
+    """Perturb the cells of AnnData.
+
+    Returns
+    -------
+    The table; that of affected genes with the read-out ``"gene"``; and provenance, with the trust
+    of a screen.
+    """
+    with closing(open_tokens(adata, embedder.checkpoint.vocabulary, options)) as stream:
+        run = PerturbationRun([stream], embedder, perturbation)
+        table = PerturbationTable(run, name_rows([stream], attributes or {}))
+        rows, affected = [], []
+        for part in run.perturb():
+            rows.append(table.columns(part))
+            if perturbation.read_out == "gene":
+                affected.append(table.affected(part, n_affected))
+        provenance = run.describe()
+        if run.screen is not None:
+            provenance["trust"] = run.screen.trust.figures()
+    return gather(rows), gather(affected) if affected else None, provenance
 
 
 def estimate_files(

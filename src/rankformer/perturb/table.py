@@ -1,7 +1,7 @@
 """Results of perturbation as tidy tables: a row an edited cell, or a row an affected gene."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,9 +126,8 @@ class PerturbationTable:
         return pd.arrays.IntegerArray(ranks + 1, (sizes > 1) | (ranks < 0))
 
 
-def gather(parts: Iterator[Columns]) -> pd.DataFrame:
+def gather(collected: Sequence[Columns]) -> pd.DataFrame:
     """All rows in memory, as a data frame: texts are categories."""
-    collected = list(parts)
     names = list(collected[0]) if collected else []
     columns = {
         name: pd.concat([pd.Series(each[name]) for each in collected], ignore_index=True)

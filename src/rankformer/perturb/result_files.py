@@ -1,0 +1,107 @@
+"""Tables of perturbation read from files: our own, and results of the published package."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rankformer.errors import MissingFileError, SettingsError, TableError
+from rankformer.model.checkpoint import AnyVocabulary, open_vocabulary
+from rankformer.perturb.statistics import SHIFT
+from rankformer.perturb.table import JOINED_BY
+from rankformer.plain_pickles import PlainUnpickler
+from rankformer.vocabulary import Vocabulary
+
+PICKLES = (".pickle", ".pkl")
+_OF_CELLS = "cell_emb"
+_CONTAINERS = (("collections", "defaultdict"), ("builtins", "list"), ("builtins", "dict"))
+_EXPECTED = "A .parquet that `rankformer perturb` wrote, or a _raw.pickle of the published package."
+
+
+def read_results(path: Path, model: AnyVocabulary | None = None) -> pd.DataFrame:
+    """Read a table of perturbations.
+
+    Parameters
+    ----------
+    path
+        ``.parquet`` of `rankformer perturb`; or ``.pickle`` of the published package: a dictionary
+        of (token or tokens, ``"cell_emb"``) → cosines, or with states of such dictionaries. In
+        place of cells' names it has their numbers among those in which a gene was perturbed, and no
+        ranks.
+    model
+        For a pickle: the model, or its vocabulary, which names the tokens.
+
+    Raises
+    ------
+    MissingFileError, TableError, SettingsError
+        If there is no such file, it is damaged or asks for code, or the vocabulary is missing.
+    """
+    if not path.exists():
+        raise MissingFileError(f"{path} does not exist.", _EXPECTED, "Check the path.")
+    if path.suffix == ".parquet":
+        try:
+            return pd.read_parquet(path)
+        # Damaged files raise what the library comes across.
+        except Exception as error:
+            raise TableError(
+                f"{path} could not be read: {error}.", _EXPECTED, "Make it anew."
+            ) from error
+    if path.suffix not in PICKLES:
+        raise TableError(
+            f"{path} has the ending {path.suffix or '(none)'}.", _EXPECTED, "Name such a file."
+        )
+    if model is None:
+        raise SettingsError(
+            f"{path} holds tokens, and no model says which genes they are.",
+            "The model that was perturbed.",
+            "Name it (--model).",
+        )
+    vocabulary = open_vocabulary(model)
+    try:
+        with path.open("rb") as stream:
+            content = PlainUnpickler(stream, _CONTAINERS).load()
+        return pd.DataFrame(_rows(content, vocabulary)).astype({"rank": "Float64"})
+    except TableError:
+        raise
+    # A damaged pickle can raise nearly anything, depending on the bytes.
+    except Exception as error:
+        raise TableError(
+            f"{path} could not be read: {error}.",
+            "A dictionary of (token, 'cell_emb') and cosines; nothing else is unpickled.",
+            "Take the file that the published package wrote.",
+        ) from error
+
+
+def _rows(content: Mapping[Any, Any], vocabulary: Vocabulary) -> Iterator[dict[str, Any]]:
+    has_states = all(isinstance(value, Mapping) for value in content.values())
+    states = content if has_states and content else {None: content}
+    names = [name for name in states if name is not None]
+    found: dict[tuple[tuple[int, ...], int], dict[str, float]] = {}
+    for state, cosines in states.items():
+        for key, values in cosines.items():
+            perturbed, affected = key
+            if affected != _OF_CELLS:
+                continue
+            tokens = (perturbed,) if not isinstance(perturbed, tuple | list) else perturbed
+            own = tuple(int(token) for token in tokens)
+            column = "cosine" if state is None else f"{SHIFT}{state}"
+            for number, value in enumerate(values):
+                found.setdefault((own, number), {})[column] = float(value)
+    if not found:
+        raise TableError(
+            f"The results hold nothing under (token, {_OF_CELLS!r}).",
+            "Results for cells.",
+            "Take the file of the cells' embeddings, not of the genes'.",
+        )
+    ids = vocabulary.ensembl_id_of
+    for (tokens, number), values in found.items():
+        genes = [str(ids[token]) for token in tokens]
+        yield {
+            "cell": f"cell {number}",
+            "ensembl_id": JOINED_BY.join(genes),
+            "symbol": JOINED_BY.join(vocabulary.symbol_of.get(gene, gene) for gene in genes),
+            "rank": None,
+            "cosine": values.get("cosine", float("nan")),
+            **{f"{SHIFT}{name}": values.get(f"{SHIFT}{name}", float("nan")) for name in names},
+        }

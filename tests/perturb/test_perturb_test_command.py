@@ -1,0 +1,118 @@
+"""``rankformer perturb-test``: tables and old pickles in, a tested table and a picture out."""
+
+import os
+import pickle
+from collections import defaultdict
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.conftest import save_small_checkpoint, small_vocabulary
+from tests.damage import Payload
+from tests.perturb.test_statistics import make_table
+
+from rankformer.errors import MissingFileError, SettingsError, TableError
+from rankformer.perturb.result_files import read_results
+from rankformer.perturb.statistics import compare_genes
+from rankformer.show.perturbation_plots import draw_volcano
+
+
+@pytest.fixture
+def table(tmp_path):
+    make_table().to_parquet(tmp_path / "perturbed.parquet")
+    return tmp_path / "perturbed.parquet"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_tested_table(table, tmp_path, command, suffix):
+    output = tmp_path / f"tested{suffix}"
+    status, _, said = command(
+        "perturb-test", table, "-o", output, "--replicate", "donor", "--plot", tmp_path / "x.png"
+    )
+    assert status == 0, said
+    read = pd.read_csv if suffix == ".csv" else pd.read_parquet
+    tested = read(output)
+    assert len(tested) == 200
+    assert {"G7", "G8", "G9"} <= set(tested["symbol"].head(8))
+    assert tested["symbol"].iloc[0] in said
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+    status, _, said = command("perturb-test", table, "-o", output)
+    assert status == 2
+    assert "--overwrite" in said
+
+
+def test_results_of_the_published_package(tmp_path, command):
+    vocabulary = small_vocabulary()
+    save_small_checkpoint(tmp_path / "model", vocabulary)
+    tokens = vocabulary.tokens[:30].tolist()
+    rng = np.random.default_rng(0)
+    results = {
+        state: defaultdict(list, {
+            ((token,) if token % 2 else token, "cell_emb"):
+                (rng.normal(size=12) + 9 * (token == tokens[4])).tolist()
+            for token in tokens
+        })
+        for state in ("goal", "start")
+    }  # fmt: skip
+    results["goal"][tokens[0], tokens[1]] = [0.5]
+    path = tmp_path / "old_raw.pickle"
+    path.write_bytes(pickle.dumps(results))
+    status, _, said = command(
+        "perturb-test", path, "-o", tmp_path / "t.csv", "-m", tmp_path / "model",
+        "--against", "random",
+    )  # fmt: skip
+    assert status == 0, said
+    tested = pd.read_csv(tmp_path / "t.csv")
+    assert tested["ensembl_id"].iloc[0] == vocabulary.ensembl_ids[4]
+    assert tested["symbol"].iloc[0] == "G5"
+    assert (tested["n_cells"] == 12).all()
+    frame = read_results(path, vocabulary)
+    own = frame[frame["symbol"] == "G5"]["shift_to_goal"].tolist()
+    assert own == results["goal"][tokens[4] if tokens[4] % 2 == 0 else (tokens[4],), "cell_emb"]
+    # Without ranks they cannot be compared with genes of like rank.
+    with pytest.raises(TableError, match=r"--against random"):
+        compare_genes(frame)
+
+
+def test_pickles_run_no_code(tmp_path):
+    path = tmp_path / "bad_raw.pickle"
+    path.write_bytes(pickle.dumps({(3, "cell_emb"): Payload(os.system, f"touch {tmp_path / 'r'}")}))
+    with pytest.raises(TableError, match=r"asks for .*system"):
+        read_results(path, small_vocabulary())
+    assert not (tmp_path / "r").exists()
+
+
+def test_files_that_are_no_results(table, tmp_path):
+    vocabulary = small_vocabulary()
+    with pytest.raises(MissingFileError, match="does not exist"):
+        read_results(tmp_path / "none.parquet")
+    table.write_bytes(table.read_bytes()[:500])
+    with pytest.raises(TableError, match="could not be read"):
+        read_results(table)
+    (tmp_path / "x.txt").write_text("a")
+    with pytest.raises(TableError, match=r"ending \.txt"):
+        read_results(tmp_path / "x.txt")
+    path = tmp_path / "x.pickle"
+    for content in ({}, {(3, 4): [0.5]}):
+        path.write_bytes(pickle.dumps(content))
+        with pytest.raises(TableError, match="hold nothing"):
+            read_results(path, vocabulary)
+    path.write_bytes(pickle.dumps([1, 2]))
+    with pytest.raises(TableError, match="could not be read"):
+        read_results(path, vocabulary)
+    with pytest.raises(SettingsError, match="no model says"):
+        read_results(path)
+
+
+def test_the_volcano_shows_what_was_tested():
+    tested = compare_genes(make_table())
+    tested.loc[0, "symbol"] = "$G_7$"
+    axes = draw_volcano(tested)
+    axes.figure.canvas.draw()
+    shown = np.concatenate([each.get_offsets() for each in axes.collections])
+    known = tested.dropna(subset=["q_value"])
+    assert len(shown) == len(known)
+    np.testing.assert_allclose(sorted(shown[:, 0]), sorted(known["excess"]))
+    assert r"\$G_7\$" in {each.get_text() for each in axes.texts}
+    counts = [len(each.get_offsets()) for each in axes.collections]
+    assert counts[1] + counts[2] == (known["q_value"] <= 0.05).sum()
