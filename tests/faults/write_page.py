@@ -13,6 +13,7 @@ from tests.faults import (
     finetune_cases,
     gene_cases,
     model_cases,
+    perturb_cases,
     pretrain_cases,
     python_cases,
     setting_cases,
@@ -35,6 +36,7 @@ CATEGORIES: Mapping[str, tuple[BadInput, ...]] = {
     "Fine-tuning and prediction": finetune_cases.CASES,
     "Evaluation": evaluate_cases.CASES,
     "Annotation": annotate_cases.CASES,
+    "Perturbation": perturb_cases.CASES,
     "From Python": python_cases.CASES,
 }
 INTRODUCTION = """\

@@ -145,8 +145,8 @@ def test_tables_that_cannot_be_tested():
     table = make_table()
     with pytest.raises(TableError, match="no column cosine"):
         compare_genes(table.drop(columns="cosine"))
-    with pytest.raises(TableError, match="30 ranked genes a cell"):
-        compare_genes(table[table["rank"] <= 30])
+    with pytest.raises(TableError, match="25 ranked genes a cell"):
+        compare_genes(table[table["rank"] <= 25])
     with pytest.raises(SettingsError, match="no shift towards 'other'.*One of goal, start"):
         compare_genes(table, Comparison(goal="other"))
     with pytest.raises(SettingsError, match=r"no column 'batch'.*--attribute"):

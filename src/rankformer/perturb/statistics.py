@@ -21,7 +21,7 @@ Against = Literal["like_rank", "random", "null", "mixture", "aggregate"]
 AGAINST: tuple[Against, ...] = get_args(Against)
 SHIFT = "shift_to_"
 _LEAST_NEIGHBOURS, _SHARE_OF_NEIGHBOURS = 10, 16
-_LEAST_GENES = 50
+_LEAST_GENES = 30
 _N_BOOTSTRAPS, _N_RANDOM, _N_MIXED = 500, 2_000, 50
 _NEEDED = ("cell", "ensembl_id", "symbol", "rank", "cosine")
 
@@ -85,8 +85,8 @@ def compare_genes(
     what is tested, over replicates or cells), ``p_value`` and ``q_value`` (Benjamini-Hochberg).
     Against genes of like rank also ``excess``, the mean of the value less what its rank makes
     expect, and ``place``, its mean place among them, from 0 to 1. Of a mixture ``impact``, the
-    probability of the component that lies farther from most. With replicates ``n_replicates`` and, for the most certain ones,
-    ``p_mixed`` of a linear mixed model.
+    probability of the component that lies farther from most. With replicates ``n_replicates`` and,
+    for the most certain ones, ``p_mixed`` of a linear mixed model.
 
     Raises
     ------
