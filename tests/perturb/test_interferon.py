@@ -1,7 +1,7 @@
 """Biology that can fail: which genes make stimulated monocytes what they are?
 
 Blood cells with and without interferon beta (Kang et al., Nature Biotechnology 36, 89, 2018).
-Taking out what interferon induces should move stimulated cells towards unstimulated ones. The genes
+Taking out what interferon induces should move stimulated cells towards unstimulated ones. Genes
 are of MSigDB's HALLMARK_INTERFERON_ALPHA_RESPONSE (Liberzon et al., Cell Systems 1, 417, 2015).
 """
 
