@@ -147,7 +147,7 @@ def test_tables_that_cannot_be_tested():
         compare_genes(table.drop(columns="cosine"))
     with pytest.raises(TableError, match="25 ranked genes a cell"):
         compare_genes(table[table["rank"] <= 25])
-    with pytest.raises(SettingsError, match="no shift towards 'other'.*One of goal, start"):
+    with pytest.raises(SettingsError, match=r"no shift towards 'other'.*One of goal, start"):
         compare_genes(table, Comparison(goal="other"))
     with pytest.raises(SettingsError, match=r"no column 'batch'.*--attribute"):
         compare_genes(table, Comparison(replicate="batch"))
