@@ -91,6 +91,18 @@ def test_without_states_the_movement_alone_is_estimated(blood):
     assert spearmanr(found, expected).statistic > 0.9
 
 
+def test_one_gene_alone_is_run_exactly(blood):
+    embedder, states, ragged = blood
+    exact = ExactPerturber(embedder, "cell", states)
+    edits = plan_edits(ragged, exact.frame, "delete", groups=[[int(ragged[0][5])]])
+    screen = Screen(exact, "delete")
+    found = gather(screen.run(ragged, edits))
+    expected = gather(exact.run(ragged, edits))
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-3)
+    assert screen.trust.n_edits == 0
+    assert np.isnan(screen.trust.figures()["shift"])
+
+
 def test_trust_is_low_where_estimates_mean_nothing():
     rng = np.random.default_rng(0)
     draws = rng.normal(size=(2, 300, 3))

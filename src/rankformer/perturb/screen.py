@@ -176,7 +176,8 @@ class Screen:
             return _read_out(vector, changes, np.exp(unseen), states)
 
         everything = np.arange(len(known.edits))
-        for held in everything:
+        # One alone leaves nothing to predict it from.
+        for held in everything if len(everything) > 1 else ():
             guess = respond(known.edits[[held]], np.delete(everything, held))
             exact = _read_out(
                 vector, known.after[[held]] - known.before[[held]], np.zeros(1), states
