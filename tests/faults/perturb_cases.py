@@ -106,6 +106,12 @@ CASES = (
         f"{PERTURB} --type inhibit --share 0",
     ),
     BadInput(
+        "`perturb --affected` below 0",
+        cells,
+        ("n_affected is -3", "At least 1", "0 keeps all"),
+        f"{PERTURB} --read-out gene --affected -3",
+    ),
+    BadInput(
         "`perturb -o` of a format that it does not write",
         cells,
         ("the ending .csv", ".parquet", "out.parquet"),

@@ -93,8 +93,7 @@ def perturb(
     affected: Annotated[
         int,
         typer.Option(
-            min=0,
-            help="With --read-out gene: the most genes kept for each perturbation; 0 keeps all.",
+            help="With --read-out gene: the most genes kept for each perturbation; 0 keeps all."
         ),
     ] = 100,
     state: Annotated[

@@ -62,6 +62,13 @@ class PerturbJob:
     attributes: Mapping[str, str] = field(default_factory=dict)
     overwrite: bool = False
 
+    def __post_init__(self) -> None:
+        if self.n_affected is not None and self.n_affected < 1:
+            raise SettingsError(
+                f"n_affected is {self.n_affected}.", "At least 1, or none to keep all.",
+                "Correct n_affected (--affected, where 0 keeps all).",
+            )  # fmt: skip
+
     @property
     def affected_output(self) -> Path:
         return self.output.with_name(f"{self.output.stem}.affected.parquet")
