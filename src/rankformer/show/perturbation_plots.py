@@ -57,7 +57,7 @@ def draw_volcano(
         ax.scatter(x[mask], y[mask], s=9, c=colour, linewidths=0, alpha=0.8, rasterized=True)
     ax.axhline(-np.log10(level), color=_INK, linewidth=0.6, linestyle=":")
     ax.axvline(0, color=_INK, linewidth=0.6)
-    ax.margins(x=0.18, y=0.08)
+    ax.margins(x=0.25, y=0.08)
     ax.set_ylim(bottom=0)
     names = shown["symbol"].astype(str).str.replace("$", r"\$", regex=False).to_numpy()
     for side in (1, -1):
