@@ -22,7 +22,7 @@ TABLE_COLUMNS = (
     "ensembl_id", "symbol", "type", "method", "rank", "n_genes", "cosine", "gene_cosine",
 )  # fmt: skip
 JOINED_BY = "+"
-_ROWS_AT_ONCE = 2**17
+_ROWS_AT_ONCE = 2**14
 
 
 class PerturbationTable:
