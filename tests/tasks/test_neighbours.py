@@ -82,8 +82,8 @@ def test_the_graph_holds_each_vector_under_its_row(clusters, monkeypatch):
     monkeypatch.setattr(neighbours, "_ROWS_AT_ONCE", 64)
     index = NeighbourIndex.build(clusters[:300], exact_up_to=299)
     assert len(index.graph) == 300
-    # Threads build it in an order of their own, so that a few are not reached; under wrong rows, hardly
-    # any would be.
+    # Threads build it in an order of their own, so that a few are not reached. Under wrong rows
+    # hardly any would be.
     assert (index.graph.search(clusters[:300], 1).keys.ravel() == np.arange(300)).mean() > 0.9
     assert NeighbourIndex.build(clusters[:300], exact_up_to=300).graph is None
 
