@@ -120,6 +120,19 @@ def test_without_states_the_movement_is_tested():
     )
 
 
+def test_movements_of_nothing_leave_their_neighbours_alone():
+    table = make_table().drop(columns=["shift_to_goal", "shift_to_start"])
+    table.loc[table["symbol"] == "G9", "cosine"] -= 0.05
+    rng = np.random.default_rng(0)
+    table.loc[rng.random(len(table)) < 0.03, "cosine"] = 1.0
+    assert compare_genes(table)["symbol"].iloc[0] == "G9"
+
+
+def test_a_mixed_model_is_of_what_lies_beyond_like_ranks():
+    compared = compare_genes(make_table(), Comparison("random", replicate="donor"))
+    assert "p_mixed" not in compared
+
+
 def test_what_was_run_exactly_goes_before_estimates():
     table = make_table()
     exact = table[table["symbol"] == "G7"].assign(shift_to_goal=1.0)

@@ -70,8 +70,12 @@ def perturb_test(
     from rankformer.show.perturbation_plots import write_volcano
     from rankformer.tasks.requirements import require_packages
 
-    if against is Against.mixture or replicate is not None or plot is not None:
-        require_packages("sklearn", "statsmodels", "matplotlib", extra="perturb")
+    needed = {
+        "sklearn": against is Against.mixture,
+        "statsmodels": against is Against.like_rank and replicate is not None,
+        "matplotlib": plot is not None,
+    }
+    require_packages(*(name for name, is_needed in needed.items() if is_needed), extra="perturb")
     check_outputs(output, plot, against.value, overwrite=overwrite)
     tested = compare_genes(
         read_results(table, model),

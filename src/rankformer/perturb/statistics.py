@@ -86,7 +86,7 @@ def compare_genes(
     Against genes of like rank also ``excess``, the mean of the value less what its rank makes
     expect, and ``place``, its mean place among them, from 0 to 1. Of a mixture ``impact``, the
     probability of the component that lies farther from most. With replicates ``n_replicates`` and,
-    for the most certain ones, ``p_mixed`` of a linear mixed model.
+    for the most certain ones against genes of like rank, ``p_mixed`` of a linear mixed model.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def compare_genes(
     else:
         order = np.argsort(-summary["effect"].to_numpy(), kind="stable")
     summary = summary.iloc[order].reset_index()
-    if comparison.replicate is not None and "p_value" in summary:
+    if comparison.replicate is not None and comparison.against == "like_rank":
         summary["p_mixed"] = _p_of_mixed_models(rows, summary["ensembl_id"].head(_N_MIXED))
     return summary
 
@@ -234,7 +234,9 @@ def _values(
         value = table[f"{SHIFT}{goal}" if goal else shifts[0]].to_numpy(float)
         return value, value
     value = 1 - table["cosine"].to_numpy(float)
-    return value, np.log(np.maximum(value, np.finfo(float).tiny))
+    # A movement of exactly 0 is one too small to be seen, not infinitely far from the others.
+    least = value[value > 0].min(initial=1.0)
+    return value, np.log(np.maximum(value, least))
 
 
 def _summarise(rows: pd.DataFrame, comparison: Comparison) -> pd.DataFrame:
@@ -361,20 +363,19 @@ def _adjust(p_values: "pd.Series[float]") -> NDArray[np.float64]:
 
 
 def _p_of_mixed_models(rows: pd.DataFrame, genes: "pd.Series[str]") -> "pd.Series[float]":
-    """P values of ``value ~ 1 + (1 | replicate)``; NaN where it does not converge."""
+    """P values of ``excess ~ 1 + (1 | replicate)``; NaN where it does not converge."""
     import statsmodels.formula.api as models
 
-    tested = "excess" if "excess" in rows else "value"
     found = {}
     for place, gene in genes.items():
         own = rows[rows["ensembl_id"] == gene]
-        own = own.assign(tested=own[tested] / (own[tested].std() or 1))
+        own = own.assign(tested=own["excess"] / (own["excess"].std() or 1))
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("error")
+                warnings.simplefilter("ignore")
                 fit = models.mixedlm("tested ~ 1", own, groups=own["replicate"]).fit()
             found[place] = float(fit.pvalues["Intercept"]) if fit.converged else np.nan
-        # What cannot be fitted shows as a warning, or as any error of linear algebra.
+        # What cannot be fitted shows as any error of linear algebra.
         except Exception:
             found[place] = np.nan
     return pd.Series(found)
