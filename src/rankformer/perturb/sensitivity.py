@@ -26,7 +26,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from rankformer.model.attention import Segments
 from rankformer.model.encoder import Encoder
 
-# So little that two thousand riders take a thousandth of the attention.
+# So little that two thousand riders take some thousandths of the attention.
 _RIDERS_PRESENCE = 1e-6
 # Attention is computed fastest with head sizes that this divides.
 _HEAD_SIZES = 8
