@@ -22,7 +22,7 @@ from rankformer.data.edits import plan_edits
 from rankformer.model.embedder import Embedder
 from rankformer.perturb.exact import ExactPerturber, blocks_of_cells
 from rankformer.perturb.screen import Screen, ScreenSettings
-from rankformer.perturb.states import select_cells
+from rankformer.ragged import select_rows
 from rankformer.tasks.tokenize import tokenize_cells
 
 HEADER = (
@@ -42,7 +42,7 @@ def run_blocks(perturber: Any, ragged: Any, kind: str) -> tuple[dict[str, np.nda
     """Values of all edits, the edits' cells and genes, and seconds."""
     parts, cells, genes, seconds = [], [], [], 0.0
     for start, stop in blocks_of_cells(ragged[1], perturber.embedder):
-        own = select_cells(ragged, np.arange(start, stop))
+        own = select_rows(ragged, np.arange(start, stop))
         edits = plan_edits(own, perturber.frame, kind)
         began = time.perf_counter()
         parts += [each for *_, each in perturber.run(own, edits)]
@@ -105,7 +105,7 @@ def main() -> None:
             of_type = adata.obs[arguments.type_column].astype(str).to_numpy() == cell_type
             eligible = np.flatnonzero(of_type & (contrast == own_side))
             chosen = rng.choice(eligible, min(arguments.n_cells, len(eligible)), replace=False)
-            own = select_cells(ragged, np.sort(chosen))
+            own = select_rows(ragged, np.sort(chosen))
             exact = ExactPerturber(embedder, read_out, np.array([means[other], means[own_side]]))
             for kind in arguments.kinds:
                 true, (cells, genes), exact_seconds = run_blocks(exact, own, kind)

@@ -14,3 +14,12 @@ def join_ragged(parts: Sequence[Ragged]) -> Ragged:
     lengths = [np.empty(0, np.int64), *(np.diff(offsets) for _, offsets in parts)]
     offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
     return np.concatenate([np.empty(0, np.int32), *(values for values, _ in parts)]), offsets
+
+
+def select_rows(ragged: Ragged, rows: NDArray[np.int64]) -> Ragged:
+    """Some of the rows, in the order given."""
+    values, offsets = ragged
+    lengths = np.diff(offsets)[rows]
+    own = np.concatenate([[0], np.cumsum(lengths)])
+    places = np.arange(own[-1]) + np.repeat(offsets[:-1][rows] - own[:-1], lengths)
+    return values[places], own

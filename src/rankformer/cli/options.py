@@ -70,6 +70,14 @@ class PerturbationMethod(StrEnum):
     screen = "screen"
 
 
+class Against(StrEnum):
+    like_rank = "like_rank"
+    random = "random"
+    null = "null"
+    mixture = "mixture"
+    aggregate = "aggregate"
+
+
 class StateStatistic(StrEnum):
     mean = "mean"
     median = "median"

@@ -1,20 +1,11 @@
 """``rankformer perturb-test``."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rankformer.cli.options import Overwrite
-
-
-class Against(StrEnum):  # noqa: D101  # choices of an option
-    like_rank = "like_rank"
-    random = "random"
-    null = "null"
-    mixture = "mixture"
-    aggregate = "aggregate"
+from rankformer.cli.options import Against, Overwrite
 
 
 def perturb_test(

@@ -241,17 +241,29 @@ def find_originals(edits: Edits, ragged: Ragged, frame: Frame) -> Originals:
     cells = np.array([*range(len(n_tokens)), *(key[0] for key in lost)], np.int64)
     n_cropped = np.array([0] * len(n_tokens) + [len(key) - 1 for key in lost], np.int64)
     ranks = np.array([rank for key in lost for rank in key[1:]], np.int32)
-    originals = Edits(
+    originals = crop_cells(ragged, frame, cells, n_cropped, ranks)
+    return Originals(originals, of_edit)
+
+
+def crop_cells(
+    ragged: Ragged,
+    frame: Frame,
+    cells: NDArray[np.int64],
+    n_cropped: NDArray[np.int64],
+    ranks: NDArray[np.int32],
+) -> Edits:
+    """Cells without some of their genes, as edits: of each `n_cropped`, at `ranks` end to end."""
+    places = ragged[1][np.repeat(cells, n_cropped)] + frame.n_before + ranks
+    return Edits(
         cells=cells,
         groups=np.full(len(cells), -1),
         offsets=np.concatenate([[0], np.cumsum(n_cropped)]),
-        tokens=ragged[0][ragged[1][np.repeat(cells, n_cropped)] + frame.n_before + ranks],
+        tokens=ragged[0][places],
         ranks=ranks,
         targets=np.full(len(ranks), -1, np.int32),
-        lengths=n_tokens[cells] - n_cropped,
+        lengths=np.diff(ragged[1])[cells] - n_cropped,
         n_cropped=n_cropped,
     )
-    return Originals(originals, of_edit)
 
 
 _Listed = tuple[

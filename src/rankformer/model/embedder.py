@@ -158,16 +158,20 @@ class Embedder:
         self.check_pooling(pooling)
 
         def pool(hidden_TD: Tensor, own: NDArray[np.int64]) -> HostCopy:
-            genes = self._gene_places(own)
-            if pooling == "cls":
-                return HostCopy(cls_of_cells(hidden_TD, own, genes))
-            return HostCopy(mean_of_genes(hidden_TD, genes))
+            return HostCopy(self.pool(hidden_TD, own, pooling))
 
         for start, stop, pooled_CD in self._run(ragged, pool):
             vectors = pooled_CD.numpy()
             n_genes = np.diff(ragged[1][start : stop + 1]) - self._n_before - self._n_behind
             self.check_finite(vectors[n_genes > 0])
             yield start, stop, vectors
+
+    def pool(self, hidden_TD: Tensor, offsets: NDArray[np.int64], pooling: Pooling) -> Tensor:
+        """(C, D) float32 on the device: one vector for each cell, as `cells` has them."""
+        genes = self.gene_places(offsets)
+        if pooling == "cls":
+            return cls_of_cells(hidden_TD, offsets, genes)
+        return mean_of_genes(hidden_TD, genes)
 
     def check_pooling(self, pooling: Pooling) -> None:
         """Refuse a pooling that there is not, or that the vocabulary does not allow."""
@@ -189,7 +193,7 @@ class Embedder:
         values, offsets = ragged
 
         def keep_genes(hidden_TD: Tensor, own: NDArray[np.int64]) -> tuple[GenePlaces, HostCopy]:
-            genes = self._gene_places(own)
+            genes = self.gene_places(own)
             places = move_to(torch.from_numpy(genes.places), self.device)
             return genes, HostCopy(hidden_TD[places].float())
 
@@ -293,7 +297,8 @@ class Embedder:
             "take the checkpoint from where it came from again.",
         )
 
-    def _gene_places(self, offsets: NDArray[np.int64]) -> GenePlaces:
+    def gene_places(self, offsets: NDArray[np.int64]) -> GenePlaces:
+        """Where the gene tokens of packed cells are, which begin at `offsets`."""
         return GenePlaces.of_cells(offsets, self._n_before, self._n_behind)
 
 

@@ -15,9 +15,10 @@ from torch.nn.functional import cosine_similarity
 
 from rankformer.data.edits import Edits, Frame, Originals, find_originals
 from rankformer.errors import SettingsError
+from rankformer.model.batching import TokenBudget
 from rankformer.model.embedder import Embedder
 from rankformer.model.encoder import PackedBatch
-from rankformer.model.pooling import GenePlaces, cls_of_cells, mean_of_genes
+from rankformer.model.pooling import GenePlaces, mean_of_genes
 from rankformer.model.transfer import HostCopy, move_to
 from rankformer.ragged import Ragged
 
@@ -128,7 +129,7 @@ class ExactPerturber:
             return
         comparison = _Comparison(self, ragged, edits, self.find_originals(edits, ragged))
         for start, stop, read in self.embedder.run(
-            comparison.pack, edits.token_offsets, comparison.read
+            comparison.packer.pack, edits.token_offsets, comparison.read
         ):
             responses = comparison.finish(read)
             self.embedder.check_finite(responses.cosines)
@@ -148,18 +149,13 @@ class ExactPerturber:
         return before[originals.of_edit], after
 
     def _embed(self, ragged: Ragged, edits: Edits) -> NDArray[np.float64]:
-        pool, offsets = _pool_on(self.embedder.device, edits.pool(ragged)), edits.token_offsets
-
-        def pack(start: int, stop: int) -> PackedBatch:
-            indices = edits.indices(ragged, self.frame, start, stop)
-            return PackedBatch.gather(pool, indices, offsets[start : stop + 1] - offsets[start])
+        packer = Packer(self, ragged, edits)
 
         def read(hidden_TD: Tensor, start: int, stop: int) -> HostCopy:
-            own = offsets[start : stop + 1] - offsets[start]
-            return HostCopy(self.pool(hidden_TD, own, self.gene_places(own)))
+            return HostCopy(packer.pool(hidden_TD, start, stop))
 
         vectors = np.empty((len(edits), self.embedder.d_model))
-        for start, stop, own in self.embedder.run(pack, offsets, read):
+        for start, stop, own in self.embedder.run(packer.pack, packer.offsets, read):
             vectors[start:stop] = own.numpy()
             self.embedder.check_finite(vectors[start:stop])
         return vectors
@@ -171,14 +167,34 @@ class ExactPerturber:
         """Run cells unedited, and keep what edited ones are compared with."""
         return OriginalStates.run(self, ragged, originals)
 
-    def pool(self, hidden_TD: Tensor, offsets: NDArray[np.int64], genes: GenePlaces) -> Tensor:
-        """(C, D) float32: the embedding of each cell."""
-        if self.pooling == "cls":
-            return cls_of_cells(hidden_TD, offsets, genes)
-        return mean_of_genes(hidden_TD, genes)
 
-    def gene_places(self, offsets: NDArray[np.int64]) -> GenePlaces:
-        return GenePlaces.of_cells(offsets, self.frame.n_before, self.frame.n_behind)
+class Packer:
+    """Packs edited cells as they are run, and pools their hidden states.
+
+    Attributes
+    ----------
+    offsets
+        (n_edits + 1,) where each edited cell would begin, laid end to end.
+    """
+
+    def __init__(self, perturber: ExactPerturber, ragged: Ragged, edits: Edits) -> None:
+        self.perturber, self.ragged, self.edits = perturber, ragged, edits
+        self.offsets = edits.token_offsets
+        pool = torch.from_numpy(edits.pool(ragged).astype(np.int64))
+        self._pool = move_to(pool, perturber.embedder.device)
+
+    def pack(self, start: int, stop: int) -> PackedBatch:
+        indices = self.edits.indices(self.ragged, self.perturber.frame, start, stop)
+        return PackedBatch.gather(self._pool, indices, self.own_offsets(start, stop))
+
+    def pool(self, hidden_TD: Tensor, start: int, stop: int) -> Tensor:
+        """(C, D) float32: the embeddings of some of them."""
+        own = self.own_offsets(start, stop)
+        return self.perturber.embedder.pool(hidden_TD, own, self.perturber.pooling)
+
+    def own_offsets(self, start: int, stop: int) -> NDArray[np.int64]:
+        own: NDArray[np.int64] = self.offsets[start : stop + 1] - self.offsets[start]
+        return own
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,25 +220,18 @@ class OriginalStates:
 
     @classmethod
     def run(cls, perturber: ExactPerturber, ragged: Ragged, originals: Edits) -> "OriginalStates":
-        device, frame = perturber.embedder.device, perturber.frame
-        pool = _pool_on(device, originals.pool(ragged))
-        offsets, keeps = originals.token_offsets, perturber.read_out != "cls"
-
-        def pack(start: int, stop: int) -> PackedBatch:
-            indices = originals.indices(ragged, frame, start, stop)
-            return PackedBatch.gather(pool, indices, offsets[start : stop + 1] - offsets[start])
+        packer, keeps = Packer(perturber, ragged, originals), perturber.read_out != "cls"
 
         def read(hidden_TD: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
-            own = offsets[start : stop + 1] - offsets[start]
-            pooled_CD = perturber.pool(hidden_TD, own, perturber.gene_places(own))
-            return pooled_CD, hidden_TD if keeps else None
+            return packer.pool(hidden_TD, start, stop), hidden_TD if keeps else None
 
-        parts = [part for *_, part in perturber.embedder.run(pack, offsets, read)]
+        run = perturber.embedder.run(packer.pack, packer.offsets, read)
+        parts = [part for *_, part in run]
         hidden = [each for _, each in parts if each is not None]
         lengths = np.diff(ragged[1])[originals.cells]
         row_offsets = np.concatenate([[0], np.cumsum(lengths)])
         row_of_place = np.full(row_offsets[-1], _NOT_THERE)
-        indices = originals.indices(ragged, frame, 0, len(originals))
+        indices = originals.indices(ragged, perturber.frame, 0, len(originals))
         shift = row_offsets[:-1] - ragged[1][originals.cells]
         row_of_place[indices + np.repeat(shift, originals.lengths)] = np.arange(len(indices))
         return cls(
@@ -253,10 +262,9 @@ class _Comparison:
         self.perturber, self.ragged, self.edits, self.originals = (
             perturber, ragged, edits, originals,
         )  # fmt: skip
-        self.offsets = edits.token_offsets
+        self.packer = Packer(perturber, ragged, edits)
         self.pool = edits.pool(ragged)
         device = perturber.embedder.device
-        self.pool_on_device = _pool_on(device, self.pool)
         self.before = perturber.run_originals(ragged, originals.cells)
         # Not all devices have float64.
         exact = torch.float32 if device.type == "mps" else torch.float64
@@ -264,21 +272,16 @@ class _Comparison:
         self.vectors_CD = self.before.vectors_CD.to(exact)
         self.with_states_CS = _cosines_with(self.vectors_CD, self.states_SD)
 
-    def pack(self, start: int, stop: int) -> PackedBatch:
-        indices = self.edits.indices(self.ragged, self.perturber.frame, start, stop)
-        return PackedBatch.gather(self.pool_on_device, indices, self._own_offsets(start, stop))
-
     def read(self, hidden_TD: Tensor, start: int, stop: int) -> _Read:
-        own = self._own_offsets(start, stop)
-        pooled_CD = self.perturber.pool(hidden_TD, own, self.perturber.gene_places(own))
-        pooled_CD = pooled_CD.to(self.vectors_CD.dtype)
+        pooled_CD = self.packer.pool(hidden_TD, start, stop).to(self.vectors_CD.dtype)
         of_edit = move_to(torch.from_numpy(self.originals.of_edit[start:stop]), hidden_TD.device)
         cosines_C = cosine_similarity(pooled_CD, self.vectors_CD[of_edit], dim=1)
         shifts_CS = _cosines_with(pooled_CD, self.states_SD) - self.with_states_CS[of_edit]
         if self.before.hidden_TD is None:
             nothing_C = torch.full_like(cosines_C, torch.nan)
             table = torch.cat([torch.stack([cosines_C, nothing_C], dim=1), shifts_CS], dim=1)
-            return _Read(HostCopy(table), None, np.empty(0, np.int32), own)
+            nothing = np.zeros(stop - start + 1, np.int64)
+            return _Read(HostCopy(table), None, np.empty(0, np.int32), nothing)
         places, rows, tokens, offsets = self._other_genes(start, stop)
         places_G, rows_G = (
             move_to(torch.from_numpy(each), hidden_TD.device) for each in (places, rows)
@@ -302,17 +305,13 @@ class _Comparison:
         has_genes = self.before.hidden_TD is not None
         return Responses(table[:, 0], table[:, 1] if has_genes else None, table[:, 2:], affected)
 
-    def _own_offsets(self, start: int, stop: int) -> NDArray[np.int64]:
-        own: NDArray[np.int64] = self.offsets[start : stop + 1] - self.offsets[start]
-        return own
-
     def _other_genes(
         self, start: int, stop: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
         """Of genes that were not edited: place in the batch, row before, token; and offsets."""
-        edits, frame, own = self.edits, self.perturber.frame, self._own_offsets(start, stop)
+        edits, frame, own = self.edits, self.perturber.frame, self.packer.own_offsets(start, stop)
         indices = edits.indices(self.ragged, frame, start, stop)
-        genes = self.perturber.gene_places(own)
+        genes = self.perturber.embedder.gene_places(own)
         is_other = np.zeros(len(indices), bool)
         is_other[genes.places] = True
         moves = slice(edits.offsets[start], edits.offsets[stop])
@@ -334,17 +333,12 @@ class _Comparison:
 
 def blocks_of_cells(offsets: NDArray[np.int64], embedder: Embedder) -> Iterator[tuple[int, int]]:
     """Cut cells into blocks whose hidden states may be kept: the first, the one behind the last."""
-    n_tokens = max(_BLOCK_TOKENS, embedder.budget.n_tokens)
+    budget = TokenBudget(max(_BLOCK_TOKENS, embedder.budget.n_tokens))
     start = 0
     while start < len(offsets) - 1:
-        stop = int(np.searchsorted(offsets, offsets[start] + n_tokens, side="right")) - 1
-        stop = max(stop, start + 1)
+        stop = budget.next_stop(offsets, start)
         yield start, stop
         start = stop
-
-
-def _pool_on(device: torch.device, pool: NDArray[np.int32]) -> Tensor:
-    return move_to(torch.from_numpy(pool.astype(np.int64)), device)
 
 
 def _cosines_with(vectors_CD: Tensor, states_SD: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from rankformer.ragged import Ragged
 from rankformer.scratch import whole_or_nothing
 from rankformer.tasks.joined_sources import check_inputs_stay, name_sources
 from rankformer.tasks.labels import require_column
+from rankformer.tasks.parquet_output import name_cells
 from rankformer.tasks.targets import check_target
 from rankformer.tasks.tokenize import ReadingOptions, TokenSource, open_sources, open_tokens
 
@@ -258,12 +259,8 @@ def name_rows(
     SettingsError
         If an attribute is missing, or has the name of another column.
     """
-    columns = {
-        "cell": np.concatenate([s.obs.index.astype(str).to_numpy(dtype=object) for s in streams])
-    }
-    sources = name_sources(streams)
-    if sources is not None:
-        columns["source"] = sources
+    every_cell = pd.concat([stream.obs[[]] for stream in streams])
+    columns = name_cells(every_cell, name_sources(streams))
     for name, column in attributes.items():
         if name in (*columns, *TABLE_COLUMNS):
             raise SettingsError(

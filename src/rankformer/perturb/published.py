@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from rankformer.data.edits import Edits, Originals
+from rankformer.data.edits import Edits, Originals, crop_cells
 from rankformer.model.attention import Segments
 from rankformer.model.encoder import PackedBatch
 from rankformer.perturb.exact import ExactPerturber, OriginalStates
@@ -38,12 +38,7 @@ class PublishedPerturber(ExactPerturber):
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], n_lost)
         n_genes = n_tokens[cells] - self.frame.n_tokens
         ranks = (np.repeat(n_genes - n_lost, n_lost) + within).astype(np.int32)
-        tokens = ragged[0][ragged[1][np.repeat(cells, n_lost)] + self.frame.n_before + ranks]
-        originals = Edits(
-            cells, np.full(len(cells), -1), offsets, tokens, ranks,
-            np.full(len(ranks), -1, np.int32), n_tokens[cells] - n_lost, n_lost,
-        )  # fmt: skip
-        return Originals(originals, of_edit)
+        return Originals(crop_cells(ragged, self.frame, cells, n_lost, ranks), of_edit)
 
     def run_originals(self, ragged: Ragged, originals: Edits) -> OriginalStates:
         states = super().run_originals(ragged, originals)

@@ -21,8 +21,8 @@ from rankformer.perturb.exact import ExactPerturber, ReadOut, Responses, blocks_
 from rankformer.perturb.genes import ALL, AskedGenes, tell_kinds
 from rankformer.perturb.published import PublishedPerturber
 from rankformer.perturb.screen import Screen, ScreenSettings
-from rankformer.perturb.states import States, embed_states, read_states, select_cells
-from rankformer.ragged import Ragged
+from rankformer.perturb.states import States, embed_states, read_states
+from rankformer.ragged import Ragged, select_rows
 from rankformer.tasks.embed import check_fits, describe_run
 from rankformer.tasks.progress import show_progress
 from rankformer.tasks.read_ahead import read_ahead
@@ -236,10 +236,10 @@ class PerturbationRun:
             with closing(stream.parts()) as own, read_ahead(own) as parts:
                 for part in parts:
                     places = np.flatnonzero(is_chosen[part.rows])
-                    ragged = select_cells(part.cells.ragged(0, len(part.rows)), places)
+                    ragged = select_rows(part.cells.ragged(0, len(part.rows)), places)
                     rows = first + part.rows[places]
                     for start, stop in blocks_of_cells(ragged[1], self.embedder):
-                        block = select_cells(ragged, np.arange(start, stop))
+                        block = select_rows(ragged, np.arange(start, stop))
                         yield rows[start:stop], block
             first += len(stream)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rankformer.data.class_names import as_names, read_class_names
 from rankformer.errors import SettingsError
 from rankformer.model.embedder import Embedder, Pooling
+from rankformer.ragged import select_rows
 from rankformer.tasks.labels import require_column
 from rankformer.tasks.progress import Progress
 from rankformer.tasks.read_ahead import read_ahead
@@ -144,7 +145,7 @@ def embed_states(
             for part in parts:
                 own = np.flatnonzero(wanted[part.rows])
                 ragged = part.cells.ragged(0, len(part.rows))
-                chosen = select_cells(ragged, own)
+                chosen = select_rows(ragged, own)
                 for start, stop, vectors in embedder.cell_batches(chosen, pooling):
                     own_names = names[part.rows[own[start:stop]]]
                     for name in states.names:
@@ -159,17 +160,6 @@ def embed_states(
             "Choose other states, or check the counts.",
         )
     return np.array([sums[name].result() for name in states.names])
-
-
-def select_cells(
-    ragged: tuple[NDArray[np.int32], NDArray[np.int64]], rows: NDArray[np.int64]
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Some of the cells, in the order given."""
-    values, offsets = ragged
-    lengths = np.diff(offsets)[rows]
-    own = np.concatenate([[0], np.cumsum(lengths)])
-    places = np.arange(own[-1]) + np.repeat(offsets[:-1][rows] - own[:-1], lengths)
-    return values[places], own
 
 
 class _Sum:
