@@ -59,6 +59,21 @@ def test_a_screen_says_how_far_to_trust_it(small_adata, checkpoint_folder):
     assert -1 <= small_adata.uns["rankformer"]["perturbation"]["trust"]["movement"] <= 1
 
 
+def test_a_screen_is_kept_where_no_cell_has_the_best_gene(small_adata, checkpoint_folder, caplog):
+    n_exact = []
+    for seed in range(8):
+        rankformer.tl.perturb(
+            small_adata, model=checkpoint_folder, method="screen", n_exact=2, n_directions=1,
+            top=1, exact_cells=1, seed=seed, device="cpu", dtype="float32",
+        )  # fmt: skip
+        methods = small_adata.uns["perturbation"]["method"].value_counts()
+        assert methods["screen"] > 1000
+        n_exact.append(methods.get("exact", 0))
+    assert 0 in n_exact
+    assert set(n_exact) <= {0, 1}
+    assert "None of the 1 cells expresses one of the best genes" in caplog.text
+
+
 def test_a_table_is_needed(small_adata):
     with pytest.raises(SettingsError, match=r"uns has no table 'perturbation'"):
         rankformer.tl.perturb_test(small_adata)

@@ -294,7 +294,12 @@ class PerturbationRun:
                     progress(n_now - n_done)
                     n_done = n_now
                 progress(len(rows) - n_done)
-        if not n_edits:
+        if n_edits:
+            return
+        if asked is not self.asked:
+            # What was screened is not lost for it.
+            logger.warning("None of the %s cells expresses one of the best genes.", f"{n_cells:,}")
+        else:
             raise SettingsError(
                 f"None of the {n_cells:,} cells expresses a gene that could be perturbed so.",
                 "Cells that express the genes named; of a group, and of an anchor, all of them.",
