@@ -225,12 +225,14 @@ def estimate_files(
 
 def tell_estimate(estimate: Estimate, output: Path) -> None:
     """Say what a run would take, and whether the disk has room for it."""
+    from rich.filesize import decimal
+
     free = shutil.disk_usage(output.parent if str(output.parent) else Path()).free
     logger.info(
         "%s cells; %s forward passes; about %s on this machine, measured on a few of them; a table "
         "of about %s, with %s free on the disk.",
         f"{estimate.n_cells:,}", f"{estimate.n_passes:,}", _duration(estimate.seconds),
-        _size(estimate.n_bytes), _size(free),
+        decimal(estimate.n_bytes), decimal(free),
     )  # fmt: skip
 
 
@@ -306,11 +308,3 @@ def _duration(seconds: float) -> str:
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
-
-
-def _size(n_bytes: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.0f} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.1f} TB"
