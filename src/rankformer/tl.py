@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 from anndata import AnnData
@@ -14,6 +15,9 @@ from rankformer.errors import CountsError, SettingsError
 from rankformer.model.embedder import AnyEmbedder, Embedder, Pooling, open_embedder
 from rankformer.model.finetuned import FineTunedModel
 from rankformer.model.spec import LayerNumbering
+from rankformer.networks.gene_network import NetworkSettings, build_network
+from rankformer.networks.gene_shift import ShiftSettings, compare_states
+from rankformer.networks.pair_effects import By
 from rankformer.perturb.exact import ReadOut
 from rankformer.perturb.files import perturb_in_memory
 from rankformer.perturb.run import Method, Perturbation
@@ -30,9 +34,17 @@ from rankformer.tasks.predict import check_prefix, predict_in_memory
 from rankformer.tasks.progress import show_progress
 from rankformer.tasks.reference import Reference, build_reference
 from rankformer.tasks.targets import check_key
-from rankformer.tasks.tokenize import ReadingOptions, Sources
+from rankformer.tasks.tokenize import ReadingOptions, Sources, open_tokens
 
-__all__ = ["annotate", "embed", "perturb", "perturb_test", "predict"]
+__all__ = [
+    "annotate",
+    "embed",
+    "gene_network",
+    "gene_shift",
+    "perturb",
+    "perturb_test",
+    "predict",
+]
 
 
 def embed(
@@ -463,6 +475,200 @@ def perturb_test(
         )
     comparison = Comparison(against, goal, replicate, min_cells, seed)
     adata.uns[key_added or f"{key}_test"] = compare_genes(adata.uns[key], comparison, null)
+
+
+def gene_network(
+    adata: AnnData,
+    *,
+    model: AnyEmbedder,
+    by: By = "perturbation",
+    genes: str | Sequence[str] = "all",
+    kind: EditType = "delete",
+    share: float = 0.25,
+    layers: Sequence[int] = (-1,),
+    heads: Sequence[int] = (),
+    min_cells: int = 10,
+    n_cells: int | None = None,
+    seed: int = 0,
+    top: int | None = 1000,
+    known: Sequence[Sequence[str]] = (),
+    key_added: str = "gene_network",
+    emb_layer: int = -1,
+    layer_numbering: LayerNumbering = "hidden_states",
+    device: str = "auto",
+    dtype: str = "float32",
+    batch_size: int | None = None,
+    copy: bool = False,
+    layer: str | None = None,
+    use_raw: bool | None = None,
+    undo_log1p: bool = False,
+    check: bool = True,
+    gene_ids: str | None = None,
+    gene_table: GeneTable | None = None,
+    pyensembl_genome: Any = None,
+    min_recognised: float = 0.5,
+    n_threads: int | None = None,
+    chunk_cells: int = 2048,
+) -> AnnData | None:
+    """Measure what genes do to each other in a cell state, as the model sees it.
+
+    Parameters
+    ----------
+    adata
+        Cells of one state by genes, with raw counts in ``X``, ``raw`` or a layer.
+    model
+        As in `embed`.
+    by
+        ``"perturbation"``: how far deleting one gene moves the contextual embedding of another.
+        ``"attention"``: how much one gene is attended to by another. ``"similarity"``: the cosine
+        of their contextual embeddings, which has no direction.
+    genes
+        The genes that act: ``"all"``, or names.
+    kind, share
+        By perturbation: what is done to a gene; see `rankformer.data.edits.plan_edits`.
+    layers, heads
+        Of attention: layers from 1, or -1 for the last, and heads from 0. Means are taken.
+    min_cells
+        Genes and pairs in fewer cells are left out.
+    n_cells, seed
+        The most cells, and what decides which.
+    top
+        The most pairs kept, the most certain ones; None keeps all.
+    known
+        Pairs of names, (the gene that acts, the one that it acts upon): how well they are found.
+    key_added
+        Name in ``uns``.
+    emb_layer, layer_numbering, device, dtype, batch_size, copy
+        As in `embed`; float32 unless asked otherwise, as genes move by little.
+    layer, use_raw, undo_log1p, check
+        Where the counts lie, and what is allowed of them; see `ReadingOptions`.
+    gene_ids, gene_table, pyensembl_genome, min_recognised
+        Where gene identifiers lie, and how they are mapped; see `ReadingOptions`.
+    n_threads, chunk_cells
+        How cells are read; see `ReadingOptions`.
+
+    Returns
+    -------
+    None, or the copy. Adds ``uns[key_added]``, a data frame with a row a pair of genes (see
+    `rankformer.networks.gene_network.build_network`); ``uns[key_added + "_known"]`` with average
+    precision where `known` is given; and ``uns["rankformer"][key_added]`` with where it came from.
+
+    Raises
+    ------
+    RankformerError
+        If cells, genes, model and settings do not go together.
+    """
+    _check_adata(adata)
+    check_key(key_added)
+    settings = NetworkSettings(
+        by, genes, kind, share, tuple(layers), tuple(heads), min_cells, n_cells, seed, top
+    )
+    embedder = open_embedder(
+        model, emb_layer=emb_layer, numbering=layer_numbering, device=device, dtype=dtype,
+        max_cells=batch_size,
+    )  # fmt: skip
+    options = ReadingOptions(
+        layer, use_raw, undo_log1p, check, gene_ids, gene_table, pyensembl_genome, min_recognised,
+        n_threads=n_threads, chunk_cells=chunk_cells,
+    )  # fmt: skip
+    with closing(open_tokens(adata, embedder.checkpoint.vocabulary, options)) as stream:
+        network = build_network([stream], [stream.kept], embedder, settings, known)
+    adata = adata.copy() if copy else adata
+    adata.uns[key_added] = network.edges
+    if network.recovery is not None:
+        adata.uns[f"{key_added}_known"] = network.recovery
+    add_to(adata, Addition(provenance={key_added: network.provenance}))
+    return adata if copy else None
+
+
+def gene_shift(
+    adata: AnnData,
+    *,
+    model: AnyEmbedder,
+    state: str,
+    start: str,
+    goal: str,
+    within: str | None = None,
+    min_cells: int = 10,
+    n_permutations: int = 1000,
+    n_cells: int | None = None,
+    seed: int = 0,
+    key_added: str = "gene_shift",
+    emb_layer: int = -1,
+    layer_numbering: LayerNumbering = "hidden_states",
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_size: int | None = None,
+    copy: bool = False,
+    layer: str | None = None,
+    use_raw: bool | None = None,
+    undo_log1p: bool = False,
+    check: bool = True,
+    gene_ids: str | None = None,
+    gene_table: GeneTable | None = None,
+    pyensembl_genome: Any = None,
+    min_recognised: float = 0.5,
+    n_threads: int | None = None,
+    chunk_cells: int = 2048,
+) -> AnnData | None:
+    """Find the genes whose contextual embeddings differ most between two states of cells.
+
+    Parameters
+    ----------
+    adata
+        Cells by genes, with raw counts in ``X``, ``raw`` or a layer.
+    model
+        As in `embed`.
+    state, start, goal
+        The column of ``obs`` with states, and the two that are compared.
+    within
+        A column of ``obs``, such as the donor: states are permuted only among its cells of one
+        value.
+    min_cells
+        Genes that fewer cells of a state have are left out.
+    n_permutations
+        How often states are permuted.
+    n_cells, seed
+        The most cells of each state, and what decides which.
+    key_added
+        Name in ``uns``.
+    emb_layer, layer_numbering, device, dtype, batch_size, copy
+        As in `embed`.
+    layer, use_raw, undo_log1p, check
+        Where the counts lie, and what is allowed of them; see `ReadingOptions`.
+    gene_ids, gene_table, pyensembl_genome, min_recognised
+        Where gene identifiers lie, and how they are mapped; see `ReadingOptions`.
+    n_threads, chunk_cells
+        How cells are read; see `ReadingOptions`.
+
+    Returns
+    -------
+    None, or the copy. Adds ``uns[key_added]``, a data frame with a row a gene, the most certain
+    first (see `rankformer.networks.gene_shift.compare_states`), and
+    ``uns["rankformer"][key_added]`` with where it came from.
+
+    Raises
+    ------
+    RankformerError
+        If cells, states, model and settings do not go together.
+    """
+    _check_adata(adata)
+    check_key(key_added)
+    settings = ShiftSettings(state, start, goal, within, min_cells, n_permutations, n_cells, seed)
+    embedder = open_embedder(
+        model, emb_layer=emb_layer, numbering=layer_numbering, device=device, dtype=dtype,
+        max_cells=batch_size,
+    )  # fmt: skip
+    options = ReadingOptions(
+        layer, use_raw, undo_log1p, check, gene_ids, gene_table, pyensembl_genome, min_recognised,
+        n_threads=n_threads, chunk_cells=chunk_cells,
+    )  # fmt: skip
+    with closing(open_tokens(adata, embedder.checkpoint.vocabulary, options)) as stream:
+        table, provenance = compare_states(stream, embedder, settings)
+    adata = adata.copy() if copy else adata
+    adata.uns[key_added] = table
+    add_to(adata, Addition(provenance={key_added: provenance}))
+    return adata if copy else None
 
 
 def _check_adata(adata: AnnData) -> None:

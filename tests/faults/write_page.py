@@ -13,6 +13,7 @@ from tests.faults import (
     finetune_cases,
     gene_cases,
     model_cases,
+    network_cases,
     perturb_cases,
     pretrain_cases,
     python_cases,
@@ -37,6 +38,7 @@ CATEGORIES: Mapping[str, tuple[BadInput, ...]] = {
     "Evaluation": evaluate_cases.CASES,
     "Annotation": annotate_cases.CASES,
     "Perturbation": perturb_cases.CASES,
+    "Networks of genes": network_cases.CASES,
     "From Python": python_cases.CASES,
 }
 INTRODUCTION = """\

@@ -18,6 +18,7 @@ from rankformer.cli.evaluate import evaluate
 from rankformer.cli.finetune import finetune
 from rankformer.cli.inspect import inspect
 from rankformer.cli.models import models_app
+from rankformer.cli.network import network
 from rankformer.cli.options import Verbosity
 from rankformer.cli.perturb import perturb
 from rankformer.cli.perturb_test import perturb_test
@@ -54,6 +55,7 @@ app.command()(can_be_quiet(predict))
 app.command()(can_be_quiet(evaluate))
 app.command()(can_be_quiet(perturb))
 app.command()(can_be_quiet(perturb_test))
+app.command()(can_be_quiet(network))
 app.command()(can_be_quiet(bench))
 app.add_typer(models_app, name="models")
 app.add_typer(vocabulary_app, name="vocabulary")

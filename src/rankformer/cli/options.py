@@ -78,6 +78,12 @@ class Against(StrEnum):
     aggregate = "aggregate"
 
 
+class NetworkBy(StrEnum):
+    perturbation = "perturbation"
+    attention = "attention"
+    similarity = "similarity"
+
+
 class StateStatistic(StrEnum):
     mean = "mean"
     median = "median"
@@ -415,6 +421,37 @@ def _open_pyensembl_genome(release: int | None) -> Any:
     from rankformer.data.gene_tables import open_pyensembl
 
     return open_pyensembl(release)
+
+
+def names_in(genes: str | None) -> str | tuple[str, ...]:
+    """What ``--genes`` says: ``all``, names with commas between, or ``@FILE``."""
+    from rankformer.perturb.genes import ALL, read_gene_list
+
+    if genes is None or genes.strip() == ALL:
+        return ALL
+    if genes.startswith("@"):
+        return read_gene_list(Path(genes[1:]))
+    return tuple(filter(None, map(str.strip, genes.split(","))))
+
+
+def parse_values(pairs: list[str]) -> dict[str, str]:
+    """``COLUMN=VALUE`` → column to value.
+
+    Raises
+    ------
+    SettingsError
+        If one has another form, or a column is named twice.
+    """
+    split = [pair.partition("=") for pair in pairs]
+    odd = [pair for pair, (name, equals, _) in zip(pairs, split, strict=True)
+           if not (name and equals)]  # fmt: skip
+    if odd or len({name for name, _, _ in split}) < len(split):
+        raise SettingsError(
+            f"--where is {odd[0]!r}." if odd else "--where names a column twice.",
+            "COLUMN=VALUE, such as cell_type=B, once for each column.",
+            "Correct --where.",
+        )
+    return {name: value for name, _, value in split}
 
 
 def parse_attributes(pairs: list[str]) -> dict[str, str]:

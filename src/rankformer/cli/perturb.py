@@ -34,6 +34,7 @@ from rankformer.cli.options import (
     UseRaw,
     limit_threads,
     model_or_default,
+    names_in,
     parse_attributes,
     reading_options,
 )
@@ -215,7 +216,7 @@ def perturb(
             "Both --genes and --groups were given.", "One of the two.", "Leave one out."
         )
     perturbation = Perturbation(
-        kind=kind.value, genes=_names_in(genes), anchor=anchor, share=share,
+        kind=kind.value, genes=names_in(genes), anchor=anchor, share=share,
         groups=() if groups is None else read_gene_groups(groups), read_out=read_out.value,
         states=States.asked_for(state, start, goal, alternative or (), state_statistic.value),
         n_cells=n_cells, seed=seed, as_published=as_published, method=method.value,
@@ -234,14 +235,3 @@ def perturb(
         tell_estimate(estimate_files(job, model_or_default(model), options, **settings), output)
     else:
         perturb_files(job, model_or_default(model), options, **settings)
-
-
-def _names_in(genes: str | None) -> str | tuple[str, ...]:
-    """``all``, names with commas between, or ``@FILE``."""
-    from rankformer.perturb.genes import ALL, read_gene_list
-
-    if genes is None or genes.strip() == ALL:
-        return ALL
-    if genes.startswith("@"):
-        return read_gene_list(Path(genes[1:]))
-    return tuple(filter(None, map(str.strip, genes.split(","))))

@@ -202,8 +202,16 @@ class Embedder:
             tokens = values[offsets[start] : offsets[stop]][genes.places]
             yield GeneVectors(start, genes.offsets, tokens, vectors_TD.numpy())
 
-    def attention(self, ragged: Ragged) -> list[NDArray[np.float32]]:
-        """Attention weights of each cell in the layer that makes the embedding.
+    def attention(self, ragged: Ragged, layer: int | None = None) -> list[NDArray[np.float32]]:
+        """Attention weights of each cell.
+
+        Parameters
+        ----------
+        ragged
+            Tokens of the cells, with their special tokens.
+        layer
+            As Hugging Face counts, from 1, or -1 for the last; the layer that makes the embedding
+            unless given.
 
         Returns
         -------
@@ -214,14 +222,15 @@ class Embedder:
         Raises
         ------
         SettingsError
-            If the embedder's layer is the embedding layer, which does not attend.
+            If it is the embedding layer, which does not attend, or there is no such layer.
         """
+        index = self.layer if layer is None else layer
         weights: list[NDArray[np.float32]] = []
 
         @torch.inference_mode()
         def attend(start: int, stop: int) -> list[NDArray[np.float32]]:
             batch = PackedBatch.pack(ragged, start, stop, self.device)
-            return [each.cpu().numpy() for each in self.encoder.attention(batch, self.layer)]
+            return [each.cpu().numpy() for each in self.encoder.attention(batch, index)]
 
         for _, _, each in run_batches(attend, ragged[1], self.budget):
             weights.extend(each)

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -17,15 +16,15 @@ from numpy.typing import NDArray
 from rankformer.data.edits import SHARE_OF_RANKS, Edits, EditType, plan_edits
 from rankformer.errors import SettingsError
 from rankformer.model.embedder import Embedder
-from rankformer.perturb.exact import ExactPerturber, ReadOut, Responses, blocks_of_cells
+from rankformer.perturb.chosen_cells import draw_cells, read_blocks
+from rankformer.perturb.exact import ExactPerturber, ReadOut, Responses
 from rankformer.perturb.genes import ALL, AskedGenes, tell_kinds
 from rankformer.perturb.published import PublishedPerturber
 from rankformer.perturb.screen import Screen, ScreenSettings
 from rankformer.perturb.states import States, embed_states, read_states
-from rankformer.ragged import Ragged, select_rows
+from rankformer.ragged import Ragged
 from rankformer.tasks.embed import check_fits, describe_run
 from rankformer.tasks.progress import show_progress
-from rankformer.tasks.read_ahead import read_ahead
 from rankformer.tasks.tokenize import TokenSource
 
 logger = logging.getLogger(__name__)
@@ -213,7 +212,7 @@ class PerturbationRun:
         self.screen = None
         if perturbation.method == "screen":
             self.screen = Screen(self.exact, perturbation.kind, perturbation.screen)
-        self.chosen = _draw_cells(eligible, perturbation.n_cells, perturbation.seed)
+        self.chosen = draw_cells(eligible, perturbation.n_cells, perturbation.seed)
 
     @property
     def n_cells(self) -> int:
@@ -228,20 +227,8 @@ class PerturbationRun:
     def blocks(
         self, chosen_cells: Sequence[NDArray[np.int64]] | None = None
     ) -> Generator[tuple[NDArray[np.int64], Ragged], None, None]:
-        """The chosen cells, some at a time: their rows over all sources, and their tokens."""
-        first = 0
-        for stream, chosen in zip(self.streams, chosen_cells or self.chosen, strict=True):
-            is_chosen = np.zeros(len(stream), bool)
-            is_chosen[chosen] = True
-            with closing(stream.parts()) as own, read_ahead(own) as parts:
-                for part in parts:
-                    places = np.flatnonzero(is_chosen[part.rows])
-                    ragged = select_rows(part.cells.ragged(0, len(part.rows)), places)
-                    rows = first + part.rows[places]
-                    for start, stop in blocks_of_cells(ragged[1], self.embedder):
-                        block = select_rows(ragged, np.arange(start, stop))
-                        yield rows[start:stop], block
-            first += len(stream)
+        """The chosen cells, some at a time; see `read_blocks`."""
+        return read_blocks(self.streams, chosen_cells or self.chosen, self.embedder)
 
     def plan(self, ragged: Ragged, asked: AskedGenes | None = None) -> Edits:
         """What is done to some cells."""
@@ -271,7 +258,7 @@ class PerturbationRun:
             best = means.best(self.perturbation.top, self.asked)
             lengths = map(len, self.streams)
             eligible = [_mask(*each) for each in zip(self.chosen, lengths, strict=True)]
-            cells = _draw_cells(eligible, self.perturbation.exact_cells, self.perturbation.seed)
+            cells = draw_cells(eligible, self.perturbation.exact_cells, self.perturbation.seed)
             yield from self._run(self.exact, best, cells, "Perturbing the best genes exactly")
 
     def _run(
@@ -358,15 +345,3 @@ def _mask(rows: NDArray[np.int64], n_rows: int) -> NDArray[np.bool_]:
     mask = np.zeros(n_rows, bool)
     mask[rows] = True
     return mask
-
-
-def _draw_cells(
-    eligible: Sequence[NDArray[np.bool_]], n_cells: int | None, seed: int
-) -> list[NDArray[np.int64]]:
-    rows = np.flatnonzero(np.concatenate(eligible))
-    if n_cells is not None and n_cells < len(rows):
-        rows = np.sort(np.random.default_rng(seed).choice(rows, n_cells, replace=False))
-    ends = np.cumsum([0, *map(len, eligible)])
-    return [
-        rows[(rows >= start) & (rows < stop)] - start for start, stop in pairwise(ends.tolist())
-    ]

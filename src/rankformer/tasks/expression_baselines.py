@@ -20,7 +20,12 @@ _TARGET_SUM = 1e4
 
 
 def log_normalise(counts: csr_matrix) -> csr_matrix:
-    """log1p of counts scaled to 10,000 a cell; an empty cell stays empty.
+    """log1p of `scale_cells`."""
+    return scale_cells(counts).log1p()
+
+
+def scale_cells(counts: csr_matrix) -> csr_matrix:
+    """Counts scaled to 10,000 a cell; an empty cell stays empty.
 
     Parameters
     ----------
@@ -33,7 +38,7 @@ def log_normalise(counts: csr_matrix) -> csr_matrix:
     """
     sums = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
     factors = _TARGET_SUM / np.where(sums > 0, sums, 1)
-    return csr_matrix(diags_array(factors) @ counts, dtype=np.float32).log1p()
+    return csr_matrix(diags_array(factors) @ counts, dtype=np.float32)
 
 
 def choose_variable_genes(values: csr_matrix, n_genes: int = N_GENES) -> NDArray[np.int64]:

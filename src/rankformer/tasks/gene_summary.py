@@ -144,7 +144,7 @@ def _median(
     by_gene = _scratch(folder, (int(starts[-1]), embedder.d_model))
     at = starts[:-1].copy()
     for genes in _gene_vectors(streams, embedder, progress):
-        _lay_out(genes, by_gene, at)
+        by_gene[next_places(genes.tokens, at)] = genes.vectors
         release_pages(by_gene)
     medians = np.zeros((len(n_cells), embedder.d_model), np.float32)
     for token in np.flatnonzero(n_cells):
@@ -153,13 +153,23 @@ def _median(
     return medians
 
 
-def _lay_out(genes: GeneVectors, by_gene: NDArray[np.float32], at: NDArray[np.int64]) -> None:
-    """Put each vector into its gene's rows; `at` says where the next one of a gene goes."""
-    order = np.argsort(genes.tokens, kind="stable")
-    tokens, counts = np.unique(genes.tokens, return_counts=True)
+def next_places(tokens: NDArray[np.int32], at: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where vectors go that are laid out by gene.
+
+    Parameters
+    ----------
+    tokens
+        (n,) the gene of each vector.
+    at
+        (vocabulary.size,) where the next one of a gene goes; moved on.
+    """
+    order = np.argsort(tokens, kind="stable")
+    found, counts = np.unique(tokens, return_counts=True)
     within = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    by_gene[np.repeat(at[tokens], counts) + within] = genes.vectors[order]
-    at[tokens] += counts
+    places = np.empty(len(order), np.int64)
+    places[order] = np.repeat(at[found], counts) + within
+    at[found] += counts
+    return places
 
 
 def _median_of_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:

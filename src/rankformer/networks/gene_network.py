@@ -1,0 +1,280 @@
+"""A network of genes in some cells: settings, the run, and its table."""
+
+import logging
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+from numpy.typing import NDArray
+
+from rankformer.data.edits import SHARE_OF_RANKS, EditType
+from rankformer.errors import SettingsError
+from rankformer.model.embedder import Embedder
+from rankformer.networks.coexpression import correlate_genes
+from rankformer.networks.known_pairs import (
+    check_met,
+    find_known_pairs,
+    mark_known,
+    measure_recovery,
+)
+from rankformer.networks.pair_effects import (
+    BY,
+    AttentionEffects,
+    By,
+    PairEffects,
+    PerturbationEffects,
+    SimilarityEffects,
+)
+from rankformer.networks.pair_sums import BYTES_A_PAIR, PairSums
+from rankformer.perturb.chosen_cells import count_cells_with_genes, draw_cells, read_blocks
+from rankformer.perturb.genes import ALL, AskedGenes
+from rankformer.tasks.embed import check_fits, describe_run
+from rankformer.tasks.progress import show_progress
+from rankformer.tasks.tokenize import TokenSource
+from rankformer.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
+_SHARE_OF_MEMORY = 0.5
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """What is measured between genes, of which, and in which cells.
+
+    Attributes
+    ----------
+    by
+        ``"perturbation"``: how far deleting A moves the contextual embedding of B.
+        ``"attention"``: how much B attends to A. ``"similarity"``: the cosine of their contextual
+        embeddings.
+    genes
+        The genes that act: ``"all"``, or names. They act on all genes of the network.
+    kind, share
+        By perturbation: what is done to a gene; see `plan_edits`.
+    layers, heads
+        Of attention; see `AttentionEffects`.
+    min_cells
+        A gene, and a pair of genes, takes part if so many cells have it.
+    n_cells
+        The most cells, drawn by `seed`; all unless given.
+    seed
+        Decides which cells are drawn.
+    top
+        So many pairs are kept, the most certain ones; all where it is None.
+    """
+
+    by: By = "perturbation"
+    genes: str | Sequence[str] = ALL
+    kind: EditType = "delete"
+    share: float = SHARE_OF_RANKS
+    layers: Sequence[int] = (-1,)
+    heads: Sequence[int] = ()
+    min_cells: int = 10
+    n_cells: int | None = None
+    seed: int = 0
+    top: int | None = 1000
+
+    def __post_init__(self) -> None:
+        if self.by not in BY:
+            raise SettingsError(
+                f"The network is to be made by {self.by!r}.",
+                f"One of {', '.join(BY)}.",
+                "Correct by (--by).",
+            )
+        options = {"n_cells": "--n-cells", "top": "--top", "min_cells": "--min-cells"}
+        for name, option in options.items():
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise SettingsError(
+                    f"{name} is {number}.", "At least 1.", f"Correct {name} ({option})."
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class GeneNetwork:
+    """Pairs of genes, and how well they find known ones.
+
+    Attributes
+    ----------
+    edges
+        A row a pair; see `build_network`.
+    is_directed
+        Whether A on B is another thing than B on A.
+    provenance
+        Model, settings and sources, as plain values.
+    recovery, curves
+        Of known pairs; see `measure_recovery`. None unless some were given.
+    """
+
+    edges: pd.DataFrame
+    is_directed: bool
+    provenance: dict[str, Any]
+    recovery: pd.DataFrame | None = None
+    curves: pd.DataFrame | None = None
+
+
+def build_network(
+    streams: Sequence[TokenSource],
+    chosen: Sequence[NDArray[np.bool_]],
+    embedder: Embedder,
+    settings: NetworkSettings,
+    known: Sequence[Sequence[str]] = (),
+) -> GeneNetwork:
+    """Measure what genes do to each other in some cells.
+
+    Parameters
+    ----------
+    streams
+        The sources.
+    chosen
+        Which cells may take part, source by source.
+    embedder
+        The model.
+    settings
+        See `NetworkSettings`.
+    known
+        Pairs of names: the gene that acts, and the one that it acts upon.
+
+    Returns
+    -------
+    The network. Of its edges: ``source_ensembl_id``, ``source``, ``target_ensembl_id``,
+    ``target``, the columns of `PairTable.test`, and ``coexpression``, Pearson's correlation of log
+    counts over the same cells.
+
+    Raises
+    ------
+    RankformerError
+        If cells, genes, model and settings do not go together.
+    """
+    vocabulary = embedder.checkpoint.vocabulary
+    for stream in streams:
+        check_fits(stream, embedder)
+    asked = AskedGenes.find(vocabulary, settings.genes, (), None).groups
+    named = None if asked is None else np.array([token for (token,) in asked], np.int64)
+    known_tokens = find_known_pairs(known, vocabulary) if len(known) else None
+    effects = _choose_effects(embedder, settings, named)
+    rows = draw_cells(chosen, settings.n_cells, settings.seed)
+    tokens = _genes_of_network(streams, rows, embedder, settings.min_cells)
+    if known_tokens is not None:
+        check_met(known_tokens, tokens)
+    acting = np.arange(len(tokens))
+    if named is not None and effects.is_directed:
+        acting = np.flatnonzero(np.isin(tokens, named))
+    _check_memory(len(acting), len(tokens), settings)
+    sums = PairSums(len(tokens), acting, effects.least)
+    _measure(sums, effects, streams, rows, embedder, tokens)
+    pairs = sums.summarise(settings.min_cells, is_directed=effects.is_directed)
+    if named is not None:
+        has_named = [np.isin(tokens[each], named) for each in (pairs.sources, pairs.targets)]
+        pairs = pairs.select(has_named[0] if effects.is_directed else has_named[0] | has_named[1])
+    table = pairs.test()
+    correlation = correlate_genes(streams, rows, tokens)
+    if correlation is None:
+        logger.warning("Saved tokens hold no counts: there is no co-expression to compare with.")
+    else:
+        table["coexpression"] = correlation[table["source"], table["target"]]
+    recovery = curves = None
+    if known_tokens is not None:
+        table["known"], could_be = mark_known(
+            tokens[table["source"]], tokens[table["target"]], known_tokens,
+            is_directed=effects.is_directed,
+        )  # fmt: skip
+        recovery, curves = measure_recovery(table[could_be]) or (None, None)
+    provenance = {
+        **describe_run(embedder, "cell", streams), "n_cells": sum(map(len, rows)),
+        "n_genes": len(tokens), "n_pairs": len(table),
+        "network": {key: str(value) for key, value in asdict(settings).items()},
+    }  # fmt: skip
+    edges = _name_genes(table.head(settings.top or len(table)), tokens, vocabulary)
+    return GeneNetwork(edges, effects.is_directed, provenance, recovery, curves)
+
+
+def _choose_effects(
+    embedder: Embedder, settings: NetworkSettings, named: NDArray[np.int64] | None
+) -> PairEffects:
+    if settings.by == "perturbation":
+        return PerturbationEffects(embedder, settings.kind, settings.share, named)
+    if settings.by == "attention":
+        return AttentionEffects(embedder, settings.layers, settings.heads)
+    return SimilarityEffects(embedder)
+
+
+def _genes_of_network(
+    streams: Sequence[TokenSource],
+    rows: Sequence[NDArray[np.int64]],
+    embedder: Embedder,
+    min_cells: int,
+) -> NDArray[np.int64]:
+    """Tokens of the genes that enough of the cells have, ascending."""
+    tokens = np.flatnonzero(count_cells_with_genes(streams, rows, embedder) >= min_cells)
+    if len(tokens) < 2:
+        raise SettingsError(
+            f"Of {sum(map(len, rows)):,} cells, {min_cells:,} or more have {len(tokens):,} genes "
+            "of the vocabulary.",
+            "At least two genes.",
+            "Take more cells, or lower min_cells (--min-cells).",
+        )
+    logger.info(
+        "%s cells; %s genes that at least %s of them have.",
+        f"{sum(map(len, rows)):,}", f"{len(tokens):,}", f"{min_cells:,}",
+    )  # fmt: skip
+    return tokens
+
+
+def _check_memory(n_acting: int, n_genes: int, settings: NetworkSettings) -> None:
+    if not n_acting:
+        raise SettingsError(
+            f"None of the genes named is in {settings.min_cells:,} or more of the cells.",
+            "Genes that these cells express.",
+            "Name others (genes, --genes), or lower min_cells (--min-cells).",
+        )
+    needed = n_acting * n_genes * BYTES_A_PAIR
+    room = int(_SHARE_OF_MEMORY * psutil.virtual_memory().available)
+    if needed > room:
+        raise SettingsError(
+            f"The pairs of {n_acting:,} genes with {n_genes:,} take {needed / 1e9:.1f} GB.",
+            f"At most half of the memory that is free, {room / 1e9:.1f} GB.",
+            "Raise min_cells (--min-cells), so that genes of few cells are left out, or name the "
+            "genes that act (genes, --genes).",
+        )
+
+
+def _measure(
+    sums: PairSums,
+    effects: PairEffects,
+    streams: Sequence[TokenSource],
+    rows: Sequence[NDArray[np.int64]],
+    embedder: Embedder,
+    tokens: NDArray[np.int64],
+) -> None:
+    place_of = np.full(embedder.checkpoint.vocabulary.size, -1)
+    place_of[tokens] = np.arange(len(tokens))
+    n_cells = sum(map(len, rows))
+    with (
+        closing(read_blocks(streams, rows, embedder)) as blocks,
+        show_progress(n_cells, "Measuring pairs of genes") as progress,
+    ):
+        for _, ragged in blocks:
+            n_done = 0
+            for pairs in effects.measure(ragged):
+                own = ragged[0][ragged[1][pairs.cell] : ragged[1][pairs.cell + 1]]
+                genes = own[embedder.gene_places(np.array([0, len(own)])).places]
+                sums.add(pairs, place_of[genes])
+                progress(pairs.cell + 1 - n_done)
+                n_done = pairs.cell + 1
+            progress(len(ragged[1]) - 1 - n_done)
+
+
+def _name_genes(
+    table: pd.DataFrame, tokens: NDArray[np.int64], vocabulary: Vocabulary
+) -> pd.DataFrame:
+    named = {}
+    for side in ("source", "target"):
+        ids = vocabulary.ensembl_id_of[tokens[table[side]]]
+        named[f"{side}_ensembl_id"] = ids
+        named[side] = np.array([vocabulary.symbol_of.get(each, each) for each in ids], object)
+    return pd.DataFrame({**named, **table.drop(columns=["source", "target"])})

@@ -1,0 +1,156 @@
+"""How well a network finds pairs of genes that are known to act on each other."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rankformer.data.gene_rules import GeneResolver
+from rankformer.errors import SettingsError
+from rankformer.perturb.genes import read_gene_groups
+from rankformer.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
+SCORES = ("place", "effect", "coexpression")
+_AT = 100
+
+
+def read_known_pairs(path: Path) -> tuple[tuple[str, str], ...]:
+    """Pairs of names in a text file, one pair a line: the gene that acts, the one acted upon.
+
+    Raises
+    ------
+    MissingFileError, SettingsError
+        If there is no such file, or a line does not name two genes.
+    """
+    groups = read_gene_groups(path)
+    odd = [group for group in groups if len(group) != 2]
+    if odd:
+        raise SettingsError(
+            f"{path} has a line with {len(odd[0])} names: {' '.join(odd[0])}.",
+            "Two names on each line: the gene that acts, and the one that it acts upon.",
+            "Correct the file (--known).",
+        )
+    return tuple((first, second) for first, second in groups)
+
+
+def find_known_pairs(pairs: Iterable[Sequence[str]], vocabulary: Vocabulary) -> NDArray[np.int64]:
+    """(n_pairs, 2) tokens of known pairs; those of unknown names, or of one gene, are left out.
+
+    Raises
+    ------
+    SettingsError
+        If none is left, or what is given are no pairs.
+    """
+    named = [tuple(pair) for pair in pairs]
+    if any(len(pair) != 2 for pair in named):
+        raise SettingsError(
+            "Of the known pairs, one does not have two names.",
+            'Pairs of names, such as [("IRF7", "ISG15")].',
+            "Correct known.",
+        )
+    resolver = GeneResolver(vocabulary)
+    ids = {name: resolver.resolve(name).ensembl_id for name in {n for pair in named for n in pair}}
+    token_of = {
+        name: vocabulary.token_of[own]
+        for name, own in ids.items()
+        if own is not None and own in vocabulary.token_of
+    }
+    found = [(token_of[a], token_of[b]) for a, b in named if a in token_of and b in token_of]
+    found = [pair for pair in dict.fromkeys(found) if pair[0] != pair[1]]
+    if not found:
+        raise SettingsError(
+            f"Of {len(named):,} known pairs none is of two genes of the vocabulary.",
+            f"Symbols or Ensembl ids of genes in the vocabulary {vocabulary.name}.",
+            "Correct the names (known, --known).",
+        )
+    if len(found) < len(named):
+        logger.info(
+            "%s of %s known pairs are of two genes of the vocabulary.",
+            f"{len(found):,}", f"{len(named):,}",
+        )  # fmt: skip
+    return np.array(found, np.int64)
+
+
+def mark_known(
+    sources: NDArray[np.int64],
+    targets: NDArray[np.int64],
+    known: NDArray[np.int64],
+    *,
+    is_directed: bool,
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which pairs of tokens are known, and which could be: both genes occur in known ones.
+
+    A pair could be known where its source is the source of a known one and its target the target of
+    one, as networks of regulators and their genes are judged.
+    """
+    if not is_directed:
+        known = np.concatenate([known, known[:, ::-1]])
+    base = int(max(known.max(), sources.max(initial=0), targets.max(initial=0))) + 1
+    is_known = np.isin(sources * base + targets, known[:, 0] * base + known[:, 1])
+    could_be = np.isin(sources, known[:, 0]) & np.isin(targets, known[:, 1])
+    return is_known, could_be
+
+
+def check_met(known: NDArray[np.int64], tokens: NDArray[np.int64]) -> None:
+    """Refuse, before any work, known pairs of which a network has none.
+
+    Raises
+    ------
+    SettingsError
+        If both genes of no pair are among its `tokens`.
+    """
+    if not np.isin(known, tokens).all(axis=1).any():
+        raise SettingsError(
+            f"Of {len(known):,} known pairs the network has both genes of none.",
+            "Pairs of genes that enough of the cells express.",
+            "Take more cells, lower min_cells (--min-cells), or name other pairs.",
+        )
+
+
+def measure_recovery(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """Precision and recall of known pairs, by each score of a network.
+
+    Parameters
+    ----------
+    table
+        Pairs that could be known, with a column ``known`` and those of `SCORES` that there are.
+
+    Returns
+    -------
+    A row a score: ``score``, ``n_pairs``, ``n_known``, ``share_known`` (what chance would get),
+    ``average_precision``, ``times_chance`` and ``precision_at_100``. And the curves: ``score``,
+    ``n_best``, ``precision`` and ``recall``, a row for each known pair that is met.
+    None where none of the pairs is known, or all are.
+    """
+    is_known = table["known"].to_numpy(bool)
+    n_known = int(is_known.sum())
+    if not 0 < n_known < len(is_known):
+        logger.warning(
+            "How well known pairs are found cannot be said: of %s pairs whose genes occur in known "
+            "ones, %s are known.", f"{len(is_known):,}", f"{n_known:,}",
+        )  # fmt: skip
+        return None
+    rows, curves = [], []
+    for score in SCORES:
+        if score not in table:
+            continue
+        values = table[score].to_numpy(float)
+        # The last of them, in an order that does not know which are known.
+        order = np.argsort(-np.nan_to_num(values, nan=-np.inf), kind="stable")
+        hits = np.flatnonzero(is_known[order])
+        precision = np.arange(1, n_known + 1) / (hits + 1)
+        share = n_known / len(is_known)
+        rows.append({
+            "score": score, "n_pairs": len(is_known), "n_known": n_known, "share_known": share,
+            "average_precision": precision.mean(), "times_chance": precision.mean() / share,
+            f"precision_at_{_AT}": float((hits < _AT).sum() / min(_AT, len(is_known))),
+        })  # fmt: skip
+        curves.append(pd.DataFrame({
+            "score": score, "n_best": hits + 1, "precision": precision,
+            "recall": np.arange(1, n_known + 1) / n_known,
+        }))  # fmt: skip
+    return pd.DataFrame(rows), pd.concat(curves, ignore_index=True)

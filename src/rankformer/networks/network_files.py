@@ -1,0 +1,194 @@
+"""Networks of genes from files, and as files: GraphML or Parquet."""
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rankformer.errors import SettingsError
+from rankformer.model.checkpoint import Checkpoint
+from rankformer.model.embedder import Embedder
+from rankformer.networks.gene_network import GeneNetwork, NetworkSettings, build_network
+from rankformer.networks.known_pairs import read_known_pairs
+from rankformer.scratch import whole_or_nothing
+from rankformer.tasks.joined_sources import check_inputs_stay
+from rankformer.tasks.labels import require_column
+from rankformer.tasks.parquet_output import schema_metadata
+from rankformer.tasks.targets import check_target
+from rankformer.tasks.tokenize import ReadingOptions, TokenSource, open_sources
+
+logger = logging.getLogger(__name__)
+FORMATS = (".graphml", ".parquet")
+_MOST_TOLD = 10
+
+
+@dataclass(frozen=True)
+class NetworkJob:
+    """Of which cells a network is made, and where it goes.
+
+    Attributes
+    ----------
+    sources
+        Files and folders of counts, or of tokens that were saved.
+    output
+        ``.graphml`` or ``.parquet``.
+    settings
+        See `NetworkSettings`.
+    where
+        Columns of obs → the value that cells have to have.
+    known
+        A text file of known pairs; then ``NAME.known.csv`` beside the output has the curves.
+    overwrite
+        Replace what is there.
+    """
+
+    sources: tuple[Path, ...]
+    output: Path
+    settings: NetworkSettings
+    where: Mapping[str, str] = field(default_factory=dict)
+    known: Path | None = None
+    overwrite: bool = False
+
+    @property
+    def curves_output(self) -> Path:
+        return self.output.with_name(f"{self.output.stem}.known.csv")
+
+
+def network_files(
+    job: NetworkJob,
+    model: str | os.PathLike[str],
+    options: ReadingOptions | None = None,
+    **settings: Any,
+) -> GeneNetwork:
+    """Make a network of the cells of files; the output appears whole or not at all.
+
+    Parameters
+    ----------
+    job
+        Inputs, output, and what is measured.
+    model
+        A published name or a folder, also one that ``finetune`` wrote.
+    options
+        Where counts and genes lie, for all inputs.
+    **settings
+        Settings of the `Embedder`.
+
+    Raises
+    ------
+    RankformerError
+        If input, model, settings and output do not go together.
+    """
+    output = check_target(job.output, FORMATS, job.overwrite)
+    known: tuple[tuple[str, str], ...] = ()
+    if job.known is not None:
+        check_target(job.curves_output, (".csv",), job.overwrite)
+        known = read_known_pairs(job.known)
+    checkpoint = Checkpoint.open(model)
+    with ExitStack() as stack:
+        streams = [
+            stack.enter_context(closing(stream))
+            for stream in open_sources(job.sources, checkpoint.vocabulary, options)
+        ]
+        check_inputs_stay(output, streams)
+        network = build_network(
+            streams, choose_cells(streams, job.where), Embedder(checkpoint, **settings),
+            job.settings, known,
+        )  # fmt: skip
+    with whole_or_nothing(output, overwrite=job.overwrite) as part:
+        write_network(network, part)
+    if network.curves is not None:
+        with whole_or_nothing(job.curves_output, overwrite=job.overwrite) as part:
+            network.curves.to_csv(part, index=False)
+    _tell(network, job)
+    return network
+
+
+def choose_cells(
+    streams: Sequence[TokenSource], where: Mapping[str, str]
+) -> list[NDArray[np.bool_]]:
+    """Which cells have the values that `where` asks for, source by source.
+
+    Raises
+    ------
+    SettingsError
+        If a column is missing, or no cell is left.
+    """
+    chosen = []
+    for stream in streams:
+        own = stream.kept.copy()
+        for column, value in where.items():
+            require_column(stream.obs, column, "--where", f"obs of {stream.name}")
+            own &= (stream.obs[column].astype(str) == value).to_numpy()
+        chosen.append(own)
+    if not any(own.any() for own in chosen):
+        told = " and ".join(f"{column} = {value}" for column, value in where.items())
+        values = [
+            f"{column}: {', '.join(map(str, pd.unique(streams[0].obs[column])[:8]))}"
+            for column in where
+        ]
+        raise SettingsError(
+            f"No cell has {told or 'passed the filter'}.",
+            f"Values that cells have ({'; '.join(values)}).",
+            "Correct --where.",
+        )
+    return chosen
+
+
+def write_network(network: GeneNetwork, path: Path) -> None:
+    """Write it as the file's ending says."""
+    if path.suffix == ".parquet":
+        _write_parquet(network, path)
+    else:
+        _write_graphml(network, path)
+
+
+def _write_parquet(network: GeneNetwork, path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(network.edges, preserve_index=False)
+    metadata = {**(table.schema.metadata or {}), **schema_metadata(network.provenance)}
+    pq.write_table(table.replace_schema_metadata(metadata), path, compression="zstd")
+
+
+def _write_graphml(network: GeneNetwork, path: Path) -> None:
+    import networkx as nx
+
+    graph: Any = nx.DiGraph() if network.is_directed else nx.Graph()
+    graph.graph["rankformer"] = json.dumps(network.provenance, default=str)
+    edges = network.edges
+    for side in ("source", "target"):
+        names = edges[[f"{side}_ensembl_id", side]].drop_duplicates()
+        graph.add_nodes_from((gene, {"symbol": symbol}) for gene, symbol in names.to_numpy())
+    figures = edges.drop(columns=["source_ensembl_id", "source", "target_ensembl_id", "target"])
+    for source, target, values in zip(
+        edges["source_ensembl_id"], edges["target_ensembl_id"], figures.to_dict("records"),
+        strict=True,
+    ):  # fmt: skip
+        # Readers of GraphML differ in how they take NaN.
+        told = {str(key): value for key, value in values.items() if not pd.isna(value)}
+        graph.add_edge(source, target, **told)
+    nx.write_graphml_xml(graph, path)
+
+
+def _tell(network: GeneNetwork, job: NetworkJob) -> None:
+    names = ("source", "target", "n_cells", "effect", "excess", "q_value", "coexpression")
+    shown = network.edges[[name for name in names if name in network.edges]].head(_MOST_TOLD)
+    logger.info(
+        "Wrote %s: %s of %s pairs. The first of them:\n%s", job.output,
+        f"{len(network.edges):,}", f"{network.provenance['n_pairs']:,}",
+        shown.to_string(index=False, float_format=lambda x: f"{x:.3g}"),
+    )  # fmt: skip
+    if network.recovery is not None:
+        logger.info(
+            "Wrote %s. How well the known pairs are found:\n%s", job.curves_output,
+            network.recovery.to_string(index=False, float_format=lambda x: f"{x:.3g}"),
+        )  # fmt: skip

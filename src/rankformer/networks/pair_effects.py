@@ -1,0 +1,207 @@
+"""What each gene of a cell does to each other one: by perturbation, attention or similarity."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankformer.data.edits import SHARE_OF_RANKS, Edits, EditType, plan_edits
+from rankformer.errors import SettingsError
+from rankformer.model.embedder import Embedder
+from rankformer.perturb.exact import ExactPerturber
+from rankformer.ragged import Ragged, select_rows
+
+logger = logging.getLogger(__name__)
+By = Literal["perturbation", "attention", "similarity"]
+BY: tuple[By, ...] = get_args(By)
+# Genes beside those that were asked for, whose effects say what is to be expected at their ranks.
+_N_BACKGROUND = 64
+# What rounding leaves of a movement in float32, and far below any weight of attention that counts.
+_LEAST_MOVEMENT, _LEAST_WEIGHT = 1e-7, 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class CellPairs:
+    """Pairs of genes of one cell.
+
+    Attributes
+    ----------
+    cell
+        Which one of those given.
+    ranks
+        (n_sources,) int64, ascending: the genes that act, as ranks in the cell from 0.
+    effects
+        (n_sources, n_genes) float64: what each does to each gene of the cell, by rank. That of a
+        gene on itself is not used.
+    """
+
+    cell: int
+    ranks: NDArray[np.int64]
+    effects: NDArray[np.float64]
+
+
+class PairEffects(Protocol):
+    """A way to measure what genes do to each other.
+
+    Attributes
+    ----------
+    is_directed
+        Whether A on B is another thing than B on A.
+    least
+        Below it values cannot be told apart; None where they are compared as they are, and not
+        their logarithms.
+    """
+
+    is_directed: bool
+    least: float | None
+
+    def measure(self, ragged: Ragged) -> Iterator[CellPairs]: ...
+
+
+class PerturbationEffects:
+    """How far each gene's vector moves as another gene is perturbed: 1 - cosine, run exactly.
+
+    Parameters
+    ----------
+    embedder
+        The model.
+    kind
+        What is done to a gene that a cell expresses.
+    share
+        Of the ranks, by which ``inhibit`` and ``activate`` move it.
+    tokens
+        Genes that are perturbed; all unless given. Beside them some others of each cell are, spread
+        over its ranks, which say what is to be expected.
+    """
+
+    is_directed = True
+    least: float | None = _LEAST_MOVEMENT
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        kind: EditType = "delete",
+        share: float = SHARE_OF_RANKS,
+        tokens: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.exact = ExactPerturber(embedder, "gene")
+        self.kind, self.share, self.tokens = kind, share, tokens
+
+    def measure(self, ragged: Ragged) -> Iterator[CellPairs]:
+        # The edits of one cell fill batches.
+        for cell in range(len(ragged[1]) - 1):
+            own = select_rows(ragged, np.array([cell]))
+            edits = self.plan(own)
+            if len(edits):
+                yield CellPairs(cell, edits.ranks.astype(np.int64), self._run(own, edits))
+
+    def _run(self, cell: Ragged, edits: Edits) -> NDArray[np.float64]:
+        """(n_edits, n_genes): how far each gene of a cell moved; 0 where it was edited."""
+        frame = self.exact.frame
+        genes = cell[0][frame.n_before : len(cell[0]) - frame.n_behind]
+        place_of = np.empty(self.exact.embedder.checkpoint.vocabulary.size, np.int64)
+        place_of[genes] = np.arange(len(genes))
+        values = np.zeros((len(edits), len(genes)))
+        for start, stop, responses in self.exact.run(cell, edits):
+            moved = responses.affected
+            assert moved is not None  # noqa: S101  # of this read-out
+            rows = np.repeat(np.arange(start, stop), np.diff(moved.offsets))
+            values[rows, place_of[moved.tokens]] = 1 - moved.cosines
+        return values
+
+    def plan(self, cell: Ragged) -> Edits:
+        """One edit for each gene of a cell that is perturbed, by its rank."""
+        edits = plan_edits(cell, self.exact.frame, self.kind, share=self.share)
+        if self.tokens is None:
+            return edits
+        is_asked = np.isin(edits.tokens, self.tokens)
+        if not is_asked.any():
+            return edits.select(np.empty(0, np.int64))
+        step = max(len(edits) // _N_BACKGROUND, 1)
+        is_asked[step // 2 :: step] = True
+        return edits.select(np.flatnonzero(is_asked))
+
+
+class AttentionEffects:
+    """How much each gene is attended to by another: what flows from it, as a weight.
+
+    Parameters
+    ----------
+    embedder
+        The model.
+    layers
+        Which layers, as Hugging Face counts: 1 is the first, -1 the last. Their mean is taken.
+    heads
+        Which heads of each, from 0; all unless given. Their mean is taken.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such layer or head.
+    """
+
+    is_directed = True
+    least: float | None = _LEAST_WEIGHT
+
+    def __init__(
+        self, embedder: Embedder, layers: Sequence[int] = (-1,), heads: Sequence[int] = ()
+    ) -> None:
+        spec = embedder.checkpoint.spec
+        self.embedder = embedder
+        self.layers = [spec.hidden_state_index(layer) for layer in layers]
+        self.heads = list(heads) or list(range(spec.n_heads))
+        if not self.layers or min(self.layers) < 1:
+            raise SettingsError(
+                f"Attention of the layers {list(layers)} was asked for.",
+                f"Layers from 1 to {spec.n_layers}, or -{spec.n_layers} to -1: layer 0 does not "
+                "attend.",
+                "Correct layers (--attention-layer).",
+            )
+        if not all(0 <= head < spec.n_heads for head in self.heads):
+            raise SettingsError(
+                f"The heads {list(heads)} were asked for.",
+                f"Heads from 0 to {spec.n_heads - 1}: the model has {spec.n_heads} in each layer.",
+                "Correct heads (--head).",
+            )
+
+    def measure(self, ragged: Ragged) -> Iterator[CellPairs]:
+        # One cell at a time: the weights of many do not fit into memory.
+        for cell in range(len(ragged[1]) - 1):
+            own = select_rows(ragged, np.array([cell]))
+            genes = self.embedder.gene_places(own[1]).places
+            if not len(genes):
+                continue
+            layers = [self.embedder.attention(own, layer)[0] for layer in self.layers]
+            weights = np.mean([each[self.heads].mean(axis=0) for each in layers], axis=0)
+            # Rows attend to columns; what is attended to acts.
+            values = weights[np.ix_(genes, genes)].T.astype(np.float64)
+            yield CellPairs(cell, np.arange(len(genes)), values)
+
+
+class SimilarityEffects:
+    """How alike the vectors of two genes are in a cell: their cosine.
+
+    Parameters
+    ----------
+    embedder
+        The model.
+    """
+
+    is_directed = False
+    least: float | None = None
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.embedder = embedder
+
+    def measure(self, ragged: Ragged) -> Iterator[CellPairs]:
+        for batch in self.embedder.genes(ragged):
+            for cell in range(len(batch.offsets) - 1):
+                vectors = batch.vectors[batch.offsets[cell] : batch.offsets[cell + 1]]
+                if not len(vectors):
+                    continue
+                unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+                values = (unit @ unit.T).astype(np.float64)
+                yield CellPairs(batch.start + cell, np.arange(len(unit)), values)

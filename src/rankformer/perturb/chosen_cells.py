@@ -1,0 +1,72 @@
+"""The cells of sources that take part in a run: drawn, and read some at a time."""
+
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankformer.model.embedder import Embedder
+from rankformer.perturb.exact import blocks_of_cells
+from rankformer.ragged import Ragged, select_rows
+from rankformer.tasks.read_ahead import read_ahead
+from rankformer.tasks.tokenize import TokenSource
+
+
+def draw_cells(
+    eligible: Sequence[NDArray[np.bool_]], n_cells: int | None, seed: int
+) -> list[NDArray[np.int64]]:
+    """Rows of the cells that take part, source by source.
+
+    Parameters
+    ----------
+    eligible
+        Which cells may, source by source.
+    n_cells
+        So many are drawn, where there are more; all unless given.
+    seed
+        Decides which.
+    """
+    rows = np.flatnonzero(np.concatenate(eligible))
+    if n_cells is not None and n_cells < len(rows):
+        rows = np.sort(np.random.default_rng(seed).choice(rows, n_cells, replace=False))
+    ends = np.cumsum([0, *map(len, eligible)])
+    return [
+        rows[(rows >= start) & (rows < stop)] - start for start, stop in pairwise(ends.tolist())
+    ]
+
+
+def read_blocks(
+    streams: Sequence[TokenSource], chosen: Sequence[NDArray[np.int64]], embedder: Embedder
+) -> Generator[tuple[NDArray[np.int64], Ragged], None, None]:
+    """Chosen cells, as many at a time as `blocks_of_cells` allows.
+
+    Yields
+    ------
+    Their rows, counted over all sources, and their tokens.
+    """
+    first = 0
+    for stream, own_rows in zip(streams, chosen, strict=True):
+        is_chosen = np.zeros(len(stream), bool)
+        is_chosen[own_rows] = True
+        with closing(stream.parts()) as own, read_ahead(own) as parts:
+            for part in parts:
+                places = np.flatnonzero(is_chosen[part.rows])
+                ragged = select_rows(part.cells.ragged(0, len(part.rows)), places)
+                rows = first + part.rows[places]
+                for start, stop in blocks_of_cells(ragged[1], embedder):
+                    yield rows[start:stop], select_rows(ragged, np.arange(start, stop))
+        first += len(stream)
+
+
+def count_cells_with_genes(
+    streams: Sequence[TokenSource], chosen: Sequence[NDArray[np.int64]], embedder: Embedder
+) -> NDArray[np.int64]:
+    """In how many of the cells each gene token is; (vocabulary.size,), 0 for special tokens."""
+    vocabulary = embedder.checkpoint.vocabulary
+    n_cells = np.zeros(vocabulary.size, np.int64)
+    for _, (values, _) in read_blocks(streams, chosen, embedder):
+        n_cells += np.bincount(values, minlength=len(n_cells))
+    n_cells[list(vocabulary.special_tokens.values())] = 0
+    return n_cells
