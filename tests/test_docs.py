@@ -28,6 +28,7 @@ def desk(tmp_path, monkeypatch, small_adata):
     monkeypatch.chdir(tmp_path)
     small_adata.obs["donor"] = [f"D{1 + cell // 10}" for cell in range(30)]
     small_adata.write_h5ad("pbmc.h5ad")
+    Path("known.tsv").write_text("G5 G9\nG5 G12\nG2 G12\nG9 G3\n")
     return save_small_checkpoint(tmp_path / "model", small_vocabulary())
 
 

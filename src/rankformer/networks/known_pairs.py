@@ -16,6 +16,7 @@ from rankformer.vocabulary import Vocabulary
 logger = logging.getLogger(__name__)
 SCORES = ("place", "effect", "coexpression")
 _AT = 100
+_FORMAT = "Two names on each line: the gene that acts, and the one that it acts upon."
 
 
 def read_known_pairs(path: Path) -> tuple[tuple[str, str], ...]:
@@ -26,12 +27,12 @@ def read_known_pairs(path: Path) -> tuple[tuple[str, str], ...]:
     MissingFileError, SettingsError
         If there is no such file, or a line does not name two genes.
     """
-    groups = read_gene_groups(path)
+    groups = read_gene_groups(path, _FORMAT)
     odd = [group for group in groups if len(group) != 2]
     if odd:
         raise SettingsError(
             f"{path} has a line with {len(odd[0])} names: {' '.join(odd[0])}.",
-            "Two names on each line: the gene that acts, and the one that it acts upon.",
+            _FORMAT,
             "Correct the file (--known).",
         )
     return tuple((first, second) for first, second in groups)

@@ -101,21 +101,24 @@ def read_gene_list(path: Path) -> tuple[str, ...]:
     return tuple(name for group in read_gene_groups(path) for name in group)
 
 
-def read_gene_groups(path: Path) -> tuple[tuple[str, ...], ...]:
-    """Groups of names in a text file, one group a line; see `read_gene_list`."""
+def read_gene_groups(path: Path, expected: str = _FORMAT) -> tuple[tuple[str, ...], ...]:
+    """Groups of names in a text file, one group a line; see `read_gene_list`.
+
+    `expected` says in errors what the file should hold.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise MissingFileError(f"{path} does not exist.", _FORMAT, "Check the path.") from error
+        raise MissingFileError(f"{path} does not exist.", expected, "Check the path.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
-            f"{path} could not be read: {error}.", _FORMAT, "Save it as plain text."
+            f"{path} could not be read: {error}.", expected, "Save it as plain text."
         ) from error
     lines = (line.partition("#")[0] for line in text.splitlines())
     groups = (tuple(filter(None, re.split(r"[,;\s]+", line))) for line in lines)
     found = tuple(group for group in groups if group)
     if not found:
-        raise SettingsError(f"{path} names no gene.", _FORMAT, "Name genes in it.")
+        raise SettingsError(f"{path} names no gene.", expected, "Name genes in it.")
     return found
 
 
