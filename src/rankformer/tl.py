@@ -433,7 +433,7 @@ def perturb(
 
 
 def perturb_test(
-    adata: AnnData,
+    adata: AnnData | DataFrame,
     *,
     key: str = "perturbation",
     against: Against = "like_rank",
@@ -443,13 +443,13 @@ def perturb_test(
     min_cells: int = 3,
     seed: int = 0,
     key_added: str | None = None,
-) -> None:
+) -> DataFrame | None:
     """Test perturbations: which genes do more than chance would?
 
     Parameters
     ----------
     adata
-        After `perturb`.
+        After `perturb`; or a table that ``rankformer perturb`` wrote, as a data frame.
     key
         The table in ``uns``.
     against, goal, replicate, null, min_cells, seed
@@ -459,13 +459,17 @@ def perturb_test(
 
     Returns
     -------
-    None. Adds ``uns[key_added]``, a data frame with a row a perturbation, the most certain first.
+    Of AnnData None: adds ``uns[key_added]``, a data frame with a row a perturbation, the most
+    certain first. Of a data frame, that data frame.
 
     Raises
     ------
     SettingsError, TableError
         If there is no such table, or it does not hold what is asked for.
     """
+    comparison = Comparison(against, goal, replicate, min_cells, seed)
+    if isinstance(adata, DataFrame):
+        return compare_genes(adata, comparison, null)
     _check_adata(adata)
     if key not in adata.uns:
         raise SettingsError(
@@ -473,8 +477,8 @@ def perturb_test(
             "A table that rankformer.tl.perturb added.",
             "Run rankformer.tl.perturb first, or correct key.",
         )
-    comparison = Comparison(against, goal, replicate, min_cells, seed)
     adata.uns[key_added or f"{key}_test"] = compare_genes(adata.uns[key], comparison, null)
+    return None
 
 
 def gene_network(

@@ -11,9 +11,10 @@ from tests.conftest import save_small_checkpoint, small_vocabulary
 from tests.damage import Payload
 from tests.perturb.test_statistics import make_table
 
+import rankformer
 from rankformer.errors import MissingFileError, SettingsError, TableError
 from rankformer.perturb.result_files import read_results
-from rankformer.perturb.statistics import compare_genes
+from rankformer.perturb.statistics import Comparison, compare_genes
 from rankformer.show.perturbation_plots import draw_volcano
 
 
@@ -66,7 +67,7 @@ def test_results_of_the_published_package(tmp_path, command):
     assert tested["ensembl_id"].iloc[0] == vocabulary.ensembl_ids[4]
     assert tested["symbol"].iloc[0] == "G5"
     assert (tested["n_cells"] == 12).all()
-    frame = read_results(path, vocabulary)
+    frame = read_results([path], vocabulary)
     own = frame[frame["symbol"] == "G5"]["shift_to_goal"].tolist()
     assert own == results["goal"][tokens[4] if tokens[4] % 2 == 0 else (tokens[4],), "cell_emb"]
     # Without ranks they cannot be compared with genes of like rank.
@@ -74,34 +75,79 @@ def test_results_of_the_published_package(tmp_path, command):
         compare_genes(frame)
 
 
+@pytest.mark.parametrize("special", [False, True])
+def test_parts_of_a_run_of_the_published_package_are_tested_as_one(tmp_path, command, special):
+    """It writes a file for every so many cells; V1 models compare genes, V2 models <cls>."""
+    vocabulary = small_vocabulary(special=special)
+    save_small_checkpoint(tmp_path / "model", vocabulary)
+    rng = np.random.default_rng(0)
+    values = {token: 1 - 0.01 * rng.random(9) for token in vocabulary.tokens[:20].tolist()}
+    parts = [tmp_path / f"part{i}_raw.pickle" for i in range(3)]
+    for i, part in enumerate(parts):
+        own = {
+            (token, "cell_emb"): each[3 * i : 3 * i + 3].tolist() for token, each in values.items()
+        }
+        part.write_bytes(pickle.dumps(own))
+    status, _, said = command(
+        "perturb-test", *parts, "-o", tmp_path / "t.csv", "-m", tmp_path / "model",
+        "--against", "aggregate",
+    )  # fmt: skip
+    assert status == 0, said
+    tested = pd.read_csv(tmp_path / "t.csv").set_index("ensembl_id")
+    assert (tested["n_cells"] == 9).all()
+    for token, each in values.items():
+        gene = vocabulary.ensembl_id_of[token]
+        assert tested.loc[gene, "effect"] == pytest.approx(1 - each.mean())
+    frame = read_results(parts, vocabulary)
+    assert ("cosine" in frame, "gene_cosine" in frame) == (special, not special)
+    with pytest.raises(SettingsError, match="named twice"):
+        read_results([parts[0], parts[0]], vocabulary)
+
+
+def test_cells_of_several_tables_are_told_apart(tmp_path):
+    tables = [make_table(seed=seed) for seed in (0, 1)]
+    paths = [tmp_path / f"{i}.parquet" for i in (0, 1)]
+    for table, path in zip(tables, paths, strict=True):
+        table.to_parquet(path)
+    tested = compare_genes(read_results(paths)).set_index("ensembl_id")["n_cells"]
+    alone = [compare_genes(table).set_index("ensembl_id")["n_cells"] for table in tables]
+    assert tested.to_dict() == (alone[0] + alone[1]).to_dict()
+
+
+def test_a_table_alone_is_tested_from_python():
+    table = make_table()
+    own = rankformer.tl.perturb_test(table, against="random", seed=3)
+    pd.testing.assert_frame_equal(own, compare_genes(table, Comparison("random", seed=3)))
+
+
 def test_pickles_run_no_code(tmp_path):
     path = tmp_path / "bad_raw.pickle"
     path.write_bytes(pickle.dumps({(3, "cell_emb"): Payload(os.system, f"touch {tmp_path / 'r'}")}))
     with pytest.raises(TableError, match=r"asks for .*system"):
-        read_results(path, small_vocabulary())
+        read_results([path], small_vocabulary())
     assert not (tmp_path / "r").exists()
 
 
 def test_files_that_are_no_results(table, tmp_path):
     vocabulary = small_vocabulary()
     with pytest.raises(MissingFileError, match="does not exist"):
-        read_results(tmp_path / "none.parquet")
+        read_results([tmp_path / "none.parquet"])
     table.write_bytes(table.read_bytes()[:500])
     with pytest.raises(TableError, match="could not be read"):
-        read_results(table)
+        read_results([table])
     (tmp_path / "x.txt").write_text("a")
     with pytest.raises(TableError, match=r"ending \.txt"):
-        read_results(tmp_path / "x.txt")
+        read_results([tmp_path / "x.txt"])
     path = tmp_path / "x.pickle"
     for content in ({}, {(3, 4): [0.5]}):
         path.write_bytes(pickle.dumps(content))
         with pytest.raises(TableError, match="hold nothing"):
-            read_results(path, vocabulary)
+            read_results([path], vocabulary)
     path.write_bytes(pickle.dumps([1, 2]))
     with pytest.raises(TableError, match="could not be read"):
-        read_results(path, vocabulary)
+        read_results([path], vocabulary)
     with pytest.raises(SettingsError, match="no model says"):
-        read_results(path)
+        read_results([path])
 
 
 def test_the_volcano_shows_what_was_tested():

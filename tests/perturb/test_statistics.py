@@ -156,8 +156,10 @@ def test_places_are_those_among_neighbours():
 
 def test_tables_that_cannot_be_tested():
     table = make_table()
-    with pytest.raises(TableError, match="no column cosine"):
-        compare_genes(table.drop(columns="cosine"))
+    with pytest.raises(TableError, match="no column rank"):
+        compare_genes(table.drop(columns="rank"))
+    with pytest.raises(TableError, match="no column cosine, gene_cosine or shift_to_STATE"):
+        compare_genes(table.drop(columns=["cosine", "shift_to_goal", "shift_to_start"]))
     with pytest.raises(TableError, match="25 ranked genes a cell"):
         compare_genes(table[table["rank"] <= 25])
     with pytest.raises(SettingsError, match=r"no shift towards 'other'.*One of goal, start"):

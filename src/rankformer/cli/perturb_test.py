@@ -9,11 +9,12 @@ from rankformer.cli.options import Against, Overwrite
 
 
 def perturb_test(
-    table: Annotated[
-        Path,
+    tables: Annotated[
+        list[Path],
         typer.Argument(
-            metavar="TABLE",
-            help="A .parquet of `rankformer perturb`, or a _raw.pickle of the published package.",
+            metavar="TABLE…",
+            help="A .parquet of `rankformer perturb`, or _raw.pickle files of the published "
+            "package; several are tested as one.",
             show_default=False,
         ),
     ],
@@ -69,9 +70,9 @@ def perturb_test(
     require_packages(*(name for name, is_needed in needed.items() if is_needed), extra="perturb")
     check_outputs(output, plot, against.value, overwrite=overwrite)
     tested = compare_genes(
-        read_results(table, model),
+        read_results(tables, model),
         Comparison(against.value, goal, replicate, min_cells, seed),
-        None if null is None else read_results(null, model),
+        None if null is None else read_results([null], model),
     )
     write_tested(tested, output, overwrite=overwrite)
     if plot is not None:

@@ -1,6 +1,6 @@
 """Tables of perturbation read from files: our own, and results of the published package."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +19,44 @@ _CONTAINERS = (("collections", "defaultdict"), ("builtins", "list"), ("builtins"
 _EXPECTED = "A .parquet that `rankformer perturb` wrote, or a _raw.pickle of the published package."
 
 
-def read_results(path: Path, model: AnyVocabulary | None = None) -> pd.DataFrame:
-    """Read a table of perturbations.
+def read_results(paths: Sequence[Path], model: AnyVocabulary | None = None) -> pd.DataFrame:
+    """Read tables of perturbations, which are put together.
 
     Parameters
     ----------
-    path
-        ``.parquet`` of `rankformer perturb`; or ``.pickle`` of the published package: a dictionary
-        of (token or tokens, ``"cell_emb"``) → cosines, or with states of such dictionaries. In
-        place of cells' names it has their numbers among those in which a gene was perturbed, and no
-        ranks.
+    paths
+        ``.parquet`` of `rankformer perturb`; or ``.pickle`` of the published package, which writes
+        one for each part of a run: dictionaries of (token or tokens, ``"cell_emb"``) → cosines, or
+        with states of such dictionaries. In place of cells' names they have their numbers among
+        those in which a gene was perturbed, and no ranks. Without states, V1 models have the means
+        of genes' cosines there, which become ``gene_cosine``.
     model
         For a pickle: the model, or its vocabulary, which names the tokens.
+
+    Returns
+    -------
+    All rows; of several files, ``source`` tells cells of one name apart.
 
     Raises
     ------
     MissingFileError, TableError, SettingsError
-        If there is no such file, it is damaged or asks for code, or the vocabulary is missing.
+        If there is no such file, it is damaged or asks for code, the vocabulary is missing, or a
+        file is named twice.
     """
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise SettingsError(
+            "A table of perturbations was named twice.", "Each file once.", "Leave one out."
+        )
+    tables = [_read_table(path, model) for path in paths]
+    if len(tables) == 1:
+        return tables[0]
+    for path, table in zip(paths, tables, strict=True):
+        own = table["source"].astype(str) + "\t" if "source" in table else ""
+        table["source"] = own + str(path)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _read_table(path: Path, model: AnyVocabulary | None) -> pd.DataFrame:
     if not path.exists():
         raise MissingFileError(f"{path} does not exist.", _EXPECTED, "Check the path.")
     if path.suffix == ".parquet":
@@ -77,6 +97,8 @@ def _rows(content: Mapping[Any, Any], vocabulary: Vocabulary) -> Iterator[dict[s
     has_states = all(isinstance(value, Mapping) for value in content.values())
     states = content if has_states and content else {None: content}
     names = [name for name in states if name is not None]
+    # As published, V1 models compare each gene with itself.
+    cosine = "gene_cosine" if vocabulary.cls_token is None else "cosine"
     found: dict[tuple[tuple[int, ...], int], dict[str, float]] = {}
     for state, cosines in states.items():
         for key, values in cosines.items():
@@ -85,7 +107,7 @@ def _rows(content: Mapping[Any, Any], vocabulary: Vocabulary) -> Iterator[dict[s
                 continue
             tokens = (perturbed,) if not isinstance(perturbed, tuple | list) else perturbed
             own = tuple(int(token) for token in tokens)
-            column = "cosine" if state is None else f"{SHIFT}{state}"
+            column = cosine if state is None else f"{SHIFT}{state}"
             for number, value in enumerate(values):
                 found.setdefault((own, number), {})[column] = float(value)
     if not found:
@@ -94,6 +116,7 @@ def _rows(content: Mapping[Any, Any], vocabulary: Vocabulary) -> Iterator[dict[s
             "Results for cells.",
             "Take the file of the cells' embeddings, not of the genes'.",
         )
+    columns = [f"{SHIFT}{name}" for name in names] or [cosine]
     ids = vocabulary.ensembl_id_of
     for (tokens, number), values in found.items():
         genes = [str(ids[token]) for token in tokens]
@@ -102,6 +125,5 @@ def _rows(content: Mapping[Any, Any], vocabulary: Vocabulary) -> Iterator[dict[s
             "ensembl_id": JOINED_BY.join(genes),
             "symbol": JOINED_BY.join(vocabulary.symbol_of.get(gene, gene) for gene in genes),
             "rank": None,
-            "cosine": values.get("cosine", float("nan")),
-            **{f"{SHIFT}{name}": values.get(f"{SHIFT}{name}", float("nan")) for name in names},
+            **{name: values.get(name, float("nan")) for name in columns},
         }

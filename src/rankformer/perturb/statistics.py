@@ -23,7 +23,7 @@ SHIFT = "shift_to_"
 _LEAST_NEIGHBOURS, _SHARE_OF_NEIGHBOURS = 10, 16
 _LEAST_GENES = 30
 _N_BOOTSTRAPS, _N_RANDOM, _N_MIXED = 500, 2_000, 50
-_NEEDED = ("cell", "ensembl_id", "symbol", "rank", "cosine")
+_NEEDED = ("cell", "ensembl_id", "symbol", "rank")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Comparison:
         test.
     goal
         The state whose shift is tested; the table's first unless given. Without states, the
-        movement 1 - cosine is.
+        movement 1 - cosine is, or 1 - gene_cosine where a table has no other.
     replicate
         A column of the table whose values are the replicates, such as the donor.
     min_cells
@@ -233,7 +233,14 @@ def _values(
     if shifts:
         value = table[f"{SHIFT}{goal}" if goal else shifts[0]].to_numpy(float)
         return value, value
-    value = 1 - table["cosine"].to_numpy(float)
+    cosines = [name for name in ("cosine", "gene_cosine") if name in table]
+    if not cosines:
+        raise TableError(
+            "The table has no column cosine, gene_cosine or shift_to_STATE.",
+            "A table that `rankformer perturb` wrote.",
+            "Name such a table.",
+        )
+    value = 1 - table[cosines[0]].to_numpy(float)
     # A movement of exactly 0 is one too small to be seen, not infinitely far from the others.
     least = value[value > 0].min(initial=1.0)
     return value, np.log(np.maximum(value, least))
