@@ -38,18 +38,43 @@ def values_of(parts: list[Any]) -> dict[str, np.ndarray]:
     return {"shift": shifts[:, 0] - shifts[:, 1], "movement": 1 - cosines}
 
 
-def run_blocks(perturber: Any, ragged: Any, kind: str) -> tuple[dict[str, np.ndarray], Any, float]:
-    """Values of all edits, the edits' cells and genes, and seconds."""
-    parts, cells, genes, seconds = [], [], [], 0.0
+def run_blocks(
+    perturber: ExactPerturber | Screen, ragged: Any, kind: str, n_genes: int | None
+) -> tuple[dict[str, np.ndarray], Any, float]:
+    """Values of so many edits of each cell; their cells and genes; and seconds of all edits.
+
+    The screen estimates all. Where some are run exactly, all would take longer by as much as they
+    have more tokens.
+    """
+    values, cells, genes, seconds = [], [], [], 0.0
     for start, stop in blocks_of_cells(ragged[1], perturber.embedder):
         own = select_rows(ragged, np.arange(start, stop))
-        edits = plan_edits(own, perturber.frame, kind)
+        every = plan_edits(own, perturber.frame, kind)
+        drawn = draw_edits(every.cells, n_genes)
+        is_screen = isinstance(perturber, Screen)
+        edits = every if is_screen else every.select(drawn)
         began = time.perf_counter()
-        parts += [each for *_, each in perturber.run(own, edits)]
-        seconds += time.perf_counter() - began
-        cells.append(edits.cells + start)
-        genes.append(edits.tokens)
-    return values_of(parts), (np.concatenate(cells), np.concatenate(genes)), seconds
+        parts = values_of([each for *_, each in perturber.run(own, edits)])
+        share = edits.lengths.sum() / every.lengths.sum()
+        seconds += (time.perf_counter() - began) / share
+        values.append({k: v[drawn] if is_screen else v for k, v in parts.items()})
+        cells.append(every.cells[drawn] + start)
+        genes.append(every.tokens[drawn])
+    joined = {name: np.concatenate([each[name] for each in values]) for name in values[0]}
+    return joined, (np.concatenate(cells), np.concatenate(genes)), seconds
+
+
+def draw_edits(cells: np.ndarray, n_genes: int | None) -> np.ndarray:
+    """Places of so many edits of each cell, spread over the ranks at random; all unless given."""
+    if n_genes is None:
+        return np.arange(len(cells))
+    rng = np.random.default_rng(0)
+    chosen = []
+    for cell in np.unique(cells):
+        own = np.flatnonzero(cells == cell)
+        cuts = np.array_split(own, min(n_genes, len(own)))
+        chosen += [int(rng.choice(cut)) for cut in cuts]
+    return np.array(chosen)
 
 
 def compare(exact: np.ndarray, guess: np.ndarray, cells: np.ndarray, genes: np.ndarray) -> dict:
@@ -82,6 +107,7 @@ def main() -> None:
     parser.add_argument("--contrast", default="stim", help="a column of two values")
     parser.add_argument("--states", nargs="+", required=True, help="TYPE/VALUE")
     parser.add_argument("--n-cells", type=int, default=70, help="of each state")
+    parser.add_argument("--n-genes", type=int, help="of each cell that are run exactly; else all")
     parser.add_argument("--kinds", nargs="+", default=["delete"])
     parser.add_argument("--read-outs", nargs="+", default=["cell"])
     parser.add_argument("--settings", nargs="+", default=["4,6"], help="EXACT_RUNS,DIRECTIONS")
@@ -108,11 +134,13 @@ def main() -> None:
             own = select_rows(ragged, np.sort(chosen))
             exact = ExactPerturber(embedder, read_out, np.array([means[other], means[own_side]]))
             for kind in arguments.kinds:
-                true, (cells, genes), exact_seconds = run_blocks(exact, own, kind)
+                true, (cells, genes), exact_seconds = run_blocks(
+                    exact, own, kind, arguments.n_genes
+                )
                 for setting in arguments.settings:
                     n_exact, n_directions = map(int, setting.split(","))
                     screen = Screen(exact, kind, ScreenSettings(n_exact, n_directions))
-                    guess, _, seconds = run_blocks(screen, own, kind)
+                    guess, _, seconds = run_blocks(screen, own, kind, arguments.n_genes)
                     trust = screen.trust.figures()
                     for what in true:
                         figures = compare(true[what], guess[what], cells, genes)

@@ -193,13 +193,19 @@ def test_obs_is_carried_along_and_the_run_described(perturb, folder):
     assert set(other["cell"]) != set(table["cell"])
 
 
-@pytest.mark.parametrize("words", [(), ("--method", "screen")])
-def test_a_dry_run_writes_nothing(perturb, folder, vocabulary, words):
+@pytest.mark.parametrize(
+    ("words", "said_passes"),
+    [
+        ((), "{edits_and_cells} forward passes"),
+        (("--method", "screen", "--exact-runs", "3"), "a screen with 48 exact runs"),
+        (("--method", "screen", "--top", "5", "--exact-cells", "4"), "a screen with 80 exact runs"),
+    ],
+)
+def test_a_dry_run_writes_nothing(perturb, folder, vocabulary, words, said_passes):
     table, said = perturb("--dry-run", *words)
     assert table is None
     n_edits = sum(len(own) for own in genes_of(folder, vocabulary).values() if len(own) > 1)
-    n_passes = 0 if words else n_edits + 12
-    assert f"{n_passes:,} forward passes" in said
+    assert said_passes.format(edits_and_cells=f"{n_edits + 12:,}") in said
     assert not (folder / "out.parquet").exists()
 
 

@@ -19,7 +19,9 @@ from rankformer.data.edits import Edits
 from rankformer.errors import SettingsError
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.embedder import Embedder
+from rankformer.perturb.exact import ExactPerturber
 from rankformer.perturb.run import Perturbation, PerturbationRun
+from rankformer.perturb.screen import Screen
 from rankformer.perturb.table import TABLE_COLUMNS, ParquetTable, PerturbationTable, gather
 from rankformer.ragged import Ragged
 from rankformer.scratch import whole_or_nothing
@@ -82,18 +84,21 @@ class Estimate:
     Attributes
     ----------
     n_cells, n_passes
-        Cells perturbed, and cells that run through the model: each unperturbed, and each edit; 0
-        for a screen, which estimates.
+        Cells perturbed, and cells that run through the model exactly: each unperturbed, and each
+        edit; of a screen those that correct it, and those that are run exactly after it.
     seconds
         On this machine, from a few cells.
     n_bytes
         Of the output, about.
+    is_screen
+        Whether most edits are estimated.
     """
 
     n_cells: int
     n_passes: int
     seconds: float
     n_bytes: int
+    is_screen: bool = False
 
 
 def perturb_files(
@@ -203,24 +208,35 @@ def estimate_files(
     """
     with ExitStack() as stack:
         _, run = _open(job, model, options, settings, stack)
-        n_passes, n_tokens, n_edits = 0, 0, 0
-        pace: float | None = None
+        n_edits = n_cells = 0
+        n_tokens_of_cells = n_tokens_of_edits = 0
+        paces: tuple[float, float] | None = None
         for _, ragged in run.blocks():
             edits = run.plan(ragged)
             n_edits += len(edits)
-            n_passes += len(edits) + len(ragged[1]) - 1
-            n_tokens += len(ragged[0]) + (0 if run.screen else int(edits.lengths.sum()))
-            if pace is None and len(edits):
-                pace = _seconds_a_token(run, ragged, edits)
-        if pace is None:
+            n_cells += len(ragged[1]) - 1
+            n_tokens_of_cells += len(ragged[0])
+            n_tokens_of_edits += int(edits.lengths.sum())
+            if paces is None and len(edits):
+                paces = _seconds_a_token(run, ragged, edits)
+        if paces is None:
             raise SettingsError(
                 "No cell expresses a gene that could be perturbed so.",
                 "Cells that express the genes named.",
                 "Name other genes or cells.",
             )
-        if run.screen:
-            n_passes = 0
-    return Estimate(run.n_cells, n_passes, n_tokens * pace, n_edits * _BYTES_A_ROW)
+        if run.screen is None:
+            seconds = paces[0] * (n_tokens_of_cells + n_tokens_of_edits)
+            return Estimate(run.n_cells, n_cells + n_edits, seconds, n_edits * _BYTES_A_ROW)
+        # At most: not every cell has all of the best genes.
+        n_again = (run.perturbation.top or 0) * min(
+            run.perturbation.exact_cells or n_cells, n_cells
+        )
+        seconds = n_tokens_of_cells * (paces[1] + paces[0] * n_again / n_cells)
+        n_passes = n_cells * (1 + run.screen.settings.n_exact) + n_again
+        return Estimate(
+            run.n_cells, n_passes, seconds, (n_edits + n_again) * _BYTES_A_ROW, is_screen=True
+        )
 
 
 def tell_estimate(estimate: Estimate, output: Path) -> None:
@@ -229,9 +245,12 @@ def tell_estimate(estimate: Estimate, output: Path) -> None:
 
     free = shutil.disk_usage(output.parent if str(output.parent) else Path()).free
     logger.info(
-        "%s cells; %s forward passes; about %s on this machine, measured on a few of them; a table "
-        "of about %s, with %s free on the disk.",
-        f"{estimate.n_cells:,}", f"{estimate.n_passes:,}", _duration(estimate.seconds),
+        "%s cells; %s; about %s on this machine, measured on a few of them; a table of about %s, "
+        "with %s free on the disk.",
+        f"{estimate.n_cells:,}",
+        f"a screen with {estimate.n_passes:,} exact runs" if estimate.is_screen
+        else f"{estimate.n_passes:,} forward passes",
+        _duration(estimate.seconds),
         decimal(estimate.n_bytes), decimal(free),
     )  # fmt: skip
 
@@ -281,25 +300,27 @@ def _as_texts(column: "pd.Series[Any]") -> NDArray[np.object_]:
     return np.asarray(texts.where(texts.notna(), None), object)
 
 
-def _seconds_a_token(run: PerturbationRun, ragged: Ragged, edits: Edits) -> float:
-    """The pace of some edits, or of a screen of a cell, for each token that is run.
+def _seconds_a_token(run: PerturbationRun, ragged: Ragged, edits: Edits) -> tuple[float, float]:
+    """The pace of exact runs for each token that is run, and of a screen for each of the cells'."""
+    chosen = np.linspace(0, len(edits) - 1, min(_EDITS_TIMED, len(edits))).astype(np.int64)
+    own = edits.select(chosen)
+    exact = _seconds(run.exact, ragged, own) / int(own.lengths.sum())
+    if run.screen is None:
+        return exact, 0.0
+    own = edits.select(np.flatnonzero(edits.cells < edits.cells[0] + _CELLS_TIMED))
+    n_tokens = int(np.diff(ragged[1])[np.unique(own.cells)].sum())
+    return exact, _seconds(run.screen, ragged, own) / n_tokens
 
-    The first ones, which compile and fill caches, are not timed.
-    """
-    if run.screen is not None:
-        own = edits.select(np.flatnonzero(edits.cells < edits.cells[0] + _CELLS_TIMED))
-        n_tokens = int(np.diff(ragged[1])[np.unique(own.cells)].sum())
-    else:
-        chosen = np.linspace(0, len(edits) - 1, min(_EDITS_TIMED, len(edits))).astype(np.int64)
-        own = edits.select(chosen)
-        n_tokens = int(own.lengths.sum())
-    perturber, seconds = run.screen or run.exact, 0.0
+
+def _seconds(perturber: ExactPerturber | Screen, ragged: Ragged, edits: Edits) -> float:
+    """What some edits take; the first time, which compiles and fills caches, does not count."""
+    seconds = 0.0
     for _ in range(2):
         began = time.perf_counter()
-        for _ in perturber.run(ragged, own):
+        for _ in perturber.run(ragged, edits):
             pass
         seconds = time.perf_counter() - began
-    return seconds / n_tokens
+    return seconds
 
 
 def _duration(seconds: float) -> str:

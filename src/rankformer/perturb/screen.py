@@ -7,8 +7,8 @@ Along each, the estimate of an edit is a sum of first derivatives
 the tokens that make room or close the gap. What tokens do together as they move is the largest
 error of the first order; along the directions of the states it is taken from a second set of
 derivatives, where all tokens have moved.
-What is left, smooth along the ranks, is learned from the exact runs by Gaussian process regression
-(Rasmussen & Williams, Gaussian Processes for Machine Learning, 2006, ch. 2).
+What is left, smooth along the ranks, is learned from the exact runs of many cells
+(`rankformer.perturb.correction`).
 
 ``docs/perturbation-screen.md`` derives it.
 """
@@ -16,7 +16,6 @@ What is left, smooth along the ranks, is learned from the exact runs by Gaussian
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,15 +24,20 @@ from numpy.typing import NDArray
 from rankformer.data.edits import Edits, EditType
 from rankformer.errors import SettingsError
 from rankformer.model.workers import share_cores, start_workers
+from rankformer.perturb.correction import Correction, KnownErrors
 from rankformer.perturb.exact import ExactPerturber, Responses
 from rankformer.perturb.sensitivity import Riders, Sensitivity, differentiate
 from rankformer.perturb.trust import Trust
 from rankformer.ragged import Ragged
 
 logger = logging.getLogger(__name__)
-# Of the Gaussian process: length along the ranks, as a share of them; variance of what all ranks of
-# a cell have in common and of each gene's own, where that of the smooth part is 1.
-_LENGTH, _COMMON, _OWN = 0.2, 0.5, 0.3
+# Cells that are corrected together, and exact runs of cells before them that help.
+_CELLS_AT_ONCE, _N_FORMER = 32, 256
+# The first cells choose the directions, of so many exact runs.
+_LEAST_RUNS = 32
+# A state that lies so much nearer to the others than the goal does has no direction of its own.
+_NEGLIGIBLE = 0.1
+_GOLDEN = (5**0.5 - 1) / 2
 _UP, _DOWN = -1, 1
 # A gene that the cell lacks has no rank: it stands far from all that have one.
 _NO_RANK = 10.0
@@ -46,8 +50,8 @@ class ScreenSettings:
     Attributes
     ----------
     n_exact
-        Edits of each cell that are run exactly, spread over its ranks: they correct the estimates
-        and measure their trust. At least 2.
+        Edits of each cell that are run exactly, spread over the ranks of all cells: they correct
+        the estimates and measure their trust. At least 1.
     n_directions
         Directions beside those of the states, for how far the embedding moves.
     """
@@ -56,11 +60,11 @@ class ScreenSettings:
     n_directions: int = 6
 
     def __post_init__(self) -> None:
-        if self.n_exact < 2 or self.n_directions < 0:
+        if self.n_exact < 1 or self.n_directions < 0:
             raise SettingsError(
                 f"A screen with {self.n_exact} exact runs a cell and {self.n_directions} "
                 "directions was asked for.",
-                "At least 2 exact runs, and 0 or more directions.",
+                "At least 1 exact run, and 0 or more directions.",
                 "Correct n_exact (--exact-runs) and n_directions (--directions).",
             )
 
@@ -105,42 +109,71 @@ class Screen:
             exact.embedder.checkpoint.encoder(torch.float32).to(exact.embedder.device).eval()
         )
         self._directions: NDArray[np.float64] | None = None
+        self._n_states = 0
+        self._former: KnownErrors | None = None
+        self._n_cells = 0
 
     def run(self, ragged: Ragged, edits: Edits) -> Iterator[tuple[int, int, Responses]]:
         """Estimate what edits do, those of a cell at a time; see `ExactPerturber.run`.
 
         The directions are chosen with the first cells that are given.
         """
-        if not len(edits):
-            return
         firsts = np.searchsorted(edits.cells, np.arange(len(ragged[1])))
-        chosen = np.concatenate(
-            [
-                _spread(firsts[cell], firsts[cell + 1], self.settings.n_exact)
-                for cell in range(len(ragged[1]) - 1)
-            ]
-        )
-        before, after = self.exact.embed_edits(ragged, edits.select(chosen))
+        cells = np.flatnonzero(np.diff(firsts))
+        for start in range(0, len(cells), _CELLS_AT_ONCE):
+            own = cells[start : start + _CELLS_AT_ONCE]
+            yield from self._run_cells(ragged, edits, own, firsts)
+
+    def _run_cells(
+        self, ragged: Ragged, edits: Edits, cells: NDArray[np.int64], firsts: NDArray[np.int64]
+    ) -> Iterator[tuple[int, int, Responses]]:
+        """Estimate what edits do to some cells; cell c has those from ``firsts[c]`` on."""
+        runs = self._choose_runs(cells, firsts)
+        before, after = self.exact.embed_edits(ragged, edits.select(np.concatenate(runs)))
         if self._directions is None:
-            self._directions = self._choose_directions(before, after)
-        cells = [cell for cell in range(len(ragged[1]) - 1) if firsts[cell] < firsts[cell + 1]]
+            self._choose_directions(before, after)
+        estimates = self._estimate_cells(ragged, edits, cells, firsts)
+        own = [each - firsts[cell] for cell, each in zip(cells, runs, strict=True)]
+        raw, places = (
+            np.concatenate([values[chosen] for values, chosen in zip(parts, own, strict=True)])
+            for parts in zip(*estimates, strict=True)
+        )
+        true, rest = self._split(after - before)
+        known = KnownErrors(
+            np.repeat(np.arange(len(cells)), [len(each) for each in own]),
+            places,
+            np.column_stack([true - raw, rest]),
+        )
+        correction = Correction(known if self._former is None else known.join(self._former))
+        self._former = correction.known.forget_cells(_N_FORMER)
+        if len(correction.known.cells) > 1:
+            left_out = correction.leave_out()[: len(raw)]
+            self.trust.add(
+                self._respond(before, raw, left_out),
+                _read_out(before, after - before, np.zeros(len(raw)), self.exact.states),
+            )
+        vectors = before[np.cumsum([len(each) for each in own]) - 1]
+        for place, (cell, (changes, where)) in enumerate(zip(cells, estimates, strict=True)):
+            errors = correction.predict(where, place)
+            errors[own[place]] = known.errors[known.cells == place]
+            responses = self._respond(vectors[place], changes, errors)
+            yield int(firsts[cell]), int(firsts[cell + 1]), responses
 
-        def estimate(cell: int, _: int) -> Responses:
-            own = edits.select(np.arange(firsts[cell], firsts[cell + 1]))
-            is_own = (chosen >= firsts[cell]) & (chosen < firsts[cell + 1])
-            tokens = ragged[0][ragged[1][cell] : ragged[1][cell + 1]]
-            known = _Known(chosen[is_own] - firsts[cell], before[is_own], after[is_own])
-            return self._estimate(tokens, own, known)
+    def _choose_runs(
+        self, cells: NDArray[np.int64], firsts: NDArray[np.int64]
+    ) -> list[NDArray[np.int64]]:
+        """Edits of each cell that are run exactly; from cell to cell at other ranks."""
+        n_exact = self.settings.n_exact
+        if self._directions is None:
+            n_exact = max(n_exact, -(-_LEAST_RUNS // len(cells)))
+        shifts = (0.5 + _GOLDEN * (self._n_cells + np.arange(len(cells)))) % 1
+        self._n_cells += len(cells)
+        return [
+            _spread(firsts[cell], firsts[cell + 1], n_exact, shift)
+            for cell, shift in zip(cells, shifts, strict=True)
+        ]
 
-        n_workers, n_threads = share_cores(len(cells))
-        with start_workers(n_workers, n_threads) as submit:
-            futures = [submit(estimate, cell, cell) for cell in cells]
-            for cell, future in zip(cells, futures, strict=True):
-                yield int(firsts[cell]), int(firsts[cell + 1]), future.result()
-
-    def _choose_directions(
-        self, before: NDArray[np.float64], after: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def _choose_directions(self, before: NDArray[np.float64], after: NDArray[np.float64]) -> None:
         """(K, D), orthonormal: those of the states first, then the principal ones of the changes.
 
         All are at right angles to the mean embedding, along which no cosine changes.
@@ -154,42 +187,49 @@ class Screen:
         changes -= changes @ basis.T @ basis
         components = np.linalg.svd(changes, full_matrices=False)[2]
         n_more = min(self.settings.n_directions, len(components))
-        return np.concatenate([basis, components[:n_more]])
+        self._directions = np.concatenate([basis, components[:n_more]])
+        self._n_states = len(basis)
 
-    def _estimate(self, tokens: NDArray[np.int32], edits: Edits, known: "_Known") -> Responses:
-        directions = self._directions
-        assert directions is not None  # noqa: S101  # run chooses them
-        raw = self._differences(tokens, edits, directions)
-        x = _places_on_ranks(edits, len(tokens) - self.frame.n_tokens)
-        vector = known.before[0]
-        true = (known.after - known.before) @ directions.T
-        rest = ((known.after - known.before) - true @ directions) ** 2
-        rest = np.log(np.maximum(rest.sum(axis=1), np.finfo(float).tiny))[:, None]
-        left, left_out = raw[known.edits], x[known.edits]
-        states = self.exact.states
+    def _estimate_cells(
+        self, ragged: Ragged, edits: Edits, cells: NDArray[np.int64], firsts: NDArray[np.int64]
+    ) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Of each cell's edits the changes along the directions, and their places on the ranks."""
 
-        def respond(places: Any, seen: Any) -> Responses:
-            """What edits do, corrected by the exact runs `seen`."""
-            correction = _regress(x[places], left_out[seen], true[seen] - left[seen])
-            unseen = _regress(x[places], left_out[seen], rest[seen])[:, 0]
-            changes = (raw[places] + correction) @ directions
-            return _read_out(vector, changes, np.exp(unseen), states)
+        def estimate(cell: int, _: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            own = edits.select(np.arange(firsts[cell], firsts[cell + 1]))
+            tokens = ragged[0][ragged[1][cell] : ragged[1][cell + 1]]
+            places = _places_on_ranks(own, len(tokens) - self.frame.n_tokens)
+            return self._differences(tokens, own), places
 
-        everything = np.arange(len(known.edits))
-        # One alone leaves nothing to predict it from.
-        for held in everything if len(everything) > 1 else ():
-            guess = respond(known.edits[[held]], np.delete(everything, held))
-            exact = _read_out(
-                vector, known.after[[held]] - known.before[[held]], np.zeros(1), states
-            )
-            self.trust.add(guess, exact)
-        self.trust.end_cell()
-        return respond(np.arange(len(edits)), everything)
+        n_workers, n_threads = share_cores(len(cells))
+        with start_workers(n_workers, n_threads) as submit:
+            futures = [submit(estimate, cell, cell) for cell in cells.tolist()]
+            return [future.result() for future in futures]
 
-    def _differences(
-        self, tokens: NDArray[np.int32], edits: Edits, directions: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def _split(
+        self, changes: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Changes along the directions, and the logarithm of the square of what is beside them."""
+        assert self._directions is not None  # noqa: S101  # _run_cells chooses them
+        along = changes @ self._directions.T
+        rest = ((changes - along @ self._directions) ** 2).sum(axis=1)
+        return along, np.log(np.maximum(rest, np.finfo(float).tiny))
+
+    def _respond(
+        self,
+        before: NDArray[np.float64],
+        changes: NDArray[np.float64],
+        errors: NDArray[np.float64],
+    ) -> Responses:
+        """What edits do, from their changes along the directions and the errors of these."""
+        assert self._directions is not None  # noqa: S101  # _run_cells chooses them
+        corrected = (changes + errors[:, :-1]) @ self._directions
+        return _read_out(before, corrected, np.exp(errors[:, -1]), self.exact.states)
+
+    def _differences(self, tokens: NDArray[np.int32], edits: Edits) -> NDArray[np.float64]:
         """(n_edits, K) estimates along the directions, before they are corrected."""
+        directions = self._directions
+        assert directions is not None  # noqa: S101  # _run_cells chooses them
         n_before, n_genes = self.frame.n_before, len(tokens) - self.frame.n_tokens
         genes = slice(n_before, n_before + n_genes) if self.pooling == "cell" else None
         step = _UP if self.kind in ("delete", "inhibit") else _DOWN
@@ -205,11 +245,10 @@ class Screen:
             self._encoder, layer, tokens, directions,
             genes=genes, step=step, first_moved=first_moved, riders=riders,
         )  # fmt: skip
-        n_states = len(self.exact.states)
         moved = None
-        if n_states:
+        if self._n_states:
             moved = differentiate(
-                self._encoder, layer, tokens, directions[:n_states],
+                self._encoder, layer, tokens, directions[: self._n_states],
                 genes=genes, step=step, first_moved=first_moved, is_moved=True,
             )  # fmt: skip
         moves = _Moves(here, moved, directions, first_moved)
@@ -232,15 +271,6 @@ class Screen:
         total = np.zeros((len(edits), len(directions)))
         np.add.at(total, edit_of, change)
         return total
-
-
-@dataclass(frozen=True, eq=False)
-class _Known:
-    """Edits of a cell that were run exactly."""
-
-    edits: NDArray[np.int64]
-    before: NDArray[np.float64]
-    after: NDArray[np.float64]
 
 
 class _Moves:
@@ -293,12 +323,12 @@ def _windows(
     return np.asarray(targets), np.where(is_absent, n_tokens, places)
 
 
-def _spread(start: int, stop: int, n_most: int) -> NDArray[np.int64]:
-    """Some edits of a cell, spread evenly over their order."""
+def _spread(start: int, stop: int, n_most: int, shift: float) -> NDArray[np.int64]:
+    """Some edits of a cell, spread evenly over their order; `shift` moves them, from 0 to 1."""
     n_edits = stop - start
     n_chosen = min(n_most, n_edits)
-    middles = (np.arange(n_chosen) + 0.5) * n_edits / max(n_chosen, 1)
-    return start + np.unique(middles.astype(np.int64))
+    places = (np.arange(n_chosen) + shift) * n_edits / max(n_chosen, 1)
+    return start + np.unique(places.astype(np.int64))
 
 
 def _places_on_ranks(edits: Edits, n_genes: int) -> NDArray[np.float64]:
@@ -308,37 +338,32 @@ def _places_on_ranks(edits: Edits, n_genes: int) -> NDArray[np.float64]:
     return np.asarray(np.add.reduceat(ranks, edits.offsets[:-1]) / sizes)
 
 
-def _regress(
-    x: NDArray[np.float64], known: NDArray[np.float64], values: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """(n, K) means of Gaussian processes, given (m, K) values at m places."""
-    center = values.mean(axis=0)
-
-    def covariance(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(np.exp(-0.5 * ((a[:, None] - b) / _LENGTH) ** 2) + _COMMON)
-
-    weights = np.linalg.solve(covariance(known, known) + _OWN * np.eye(len(known)), values - center)
-    return np.asarray(center + covariance(x, known) @ weights)
-
-
 def _read_out(
-    vector: NDArray[np.float64],
+    before: NDArray[np.float64],
     changes: NDArray[np.float64],
     rest: NDArray[np.float64],
     states: NDArray[np.float64],
 ) -> Responses:
-    """Cosines and shifts of changed embeddings; `rest` is the square of what is at right angles."""
-    after = vector + changes
+    """Cosines and shifts of embeddings that changed; `before` is one of all, or one of each.
+
+    `rest` is the square of what is at right angles to the directions.
+    """
+    after = before + changes
     squared = (after**2).sum(axis=1) + rest
-    length = np.linalg.norm(vector)
-    cosines = after @ vector / np.sqrt(squared) / length
+    length = np.linalg.norm(before, axis=-1)
+    cosines = (after * before).sum(axis=1) / np.sqrt(squared) / length
     of_states = states / np.linalg.norm(states, axis=1, keepdims=True)
-    shifts = after @ of_states.T / np.sqrt(squared)[:, None] - of_states @ vector / length
-    return Responses(cosines, None, shifts)
+    shifts = after @ of_states.T / np.sqrt(squared)[:, None]
+    return Responses(cosines, None, shifts - (before.T / length).T @ of_states.T)
 
 
 def _orthonormal(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    if not len(vectors):
-        return vectors
-    basis = np.linalg.qr(vectors.T)[0].T
-    return np.asarray(basis)
+    """Directions of vectors, the first one's first; without those that are nearly of the others."""
+    basis: list[NDArray[np.float64]] = []
+    longest = 0.0
+    for vector in vectors:
+        own = vector - sum((vector @ each) * each for each in basis)
+        longest = max(longest, float(np.linalg.norm(own)))
+        if longest > 0 and np.linalg.norm(own) >= _NEGLIGIBLE * longest:
+            basis.append(own / np.linalg.norm(own))
+    return np.array(basis).reshape(len(basis), vectors.shape[1])

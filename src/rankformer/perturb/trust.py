@@ -17,17 +17,13 @@ class Trust:
 
     def __init__(self, n_states: int) -> None:
         self.n_states = n_states
-        self._pairs: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
-        self._cell: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+        self._estimates: list[NDArray[np.float64]] = []
+        self._exact: list[NDArray[np.float64]] = []
 
-    def add(self, estimate: Responses, exact: Responses) -> None:
-        """Add one edit of the present cell."""
-        self._cell.append((_row(estimate), _row(exact)))
-
-    def end_cell(self) -> None:
-        """The next edits are of another cell."""
-        self._pairs.extend(self._cell)
-        self._cell = []
+    def add(self, estimates: Responses, exact: Responses) -> None:
+        """Add some edits."""
+        self._estimates.append(_columns(estimates))
+        self._exact.append(_columns(exact))
 
     def figures(self) -> dict[str, float]:
         """Rank correlations of estimates and exact values, over all cells.
@@ -39,11 +35,10 @@ class Trust:
         """
         from scipy.stats import spearmanr
 
-        pairs = [*self._pairs, *self._cell]
         names = ["movement", *(["shift"] if self.n_states > 1 else [])]
-        if len(pairs) < 3:
+        if self.n_edits < 3:
             return dict.fromkeys(names, float("nan"))
-        estimates, exact = (np.array(each) for each in zip(*pairs, strict=True))
+        estimates, exact = (np.concatenate(each) for each in (self._estimates, self._exact))
         return {
             name: float(spearmanr(estimates[:, i], exact[:, i]).statistic)
             for i, name in enumerate(names)
@@ -51,11 +46,12 @@ class Trust:
 
     @property
     def n_edits(self) -> int:
-        return len(self._pairs) + len(self._cell)
+        return sum(map(len, self._exact))
 
 
-def _row(responses: Responses) -> NDArray[np.float64]:
-    movement = 1 - responses.cosines[0]
-    if responses.shifts.shape[1] < 2:
-        return np.array([movement])
-    return np.array([movement, responses.shifts[0, 0] - responses.shifts[0, 1]])
+def _columns(responses: Responses) -> NDArray[np.float64]:
+    """(n_edits, 1 or 2): the movement, and with two states the shift between them."""
+    columns = [1 - responses.cosines]
+    if responses.shifts.shape[1] > 1:
+        columns.append(responses.shifts[:, 0] - responses.shifts[:, 1])
+    return np.column_stack(columns)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, which colour-blind readers tell apart.
 _UP, _DOWN, _OTHER, _INK = "#D55E00", "#0072B2", "#BBBBBB", "#333333"
+# Room beside the dots, as a share of their width, and where names begin in it, from each edge.
+_ROOM, _NAMES_AT = 0.4, 0.17
 
 
 def draw_volcano(
@@ -57,7 +59,7 @@ def draw_volcano(
         ax.scatter(x[mask], y[mask], s=9, c=colour, linewidths=0, alpha=0.8, rasterized=True)
     ax.axhline(-np.log10(level), color=_INK, linewidth=0.6, linestyle=":")
     ax.axvline(0, color=_INK, linewidth=0.6)
-    ax.margins(x=0.25, y=0.08)
+    ax.margins(x=_ROOM, y=0.08)
     ax.set_ylim(bottom=0)
     names = shown["symbol"].astype(str).str.replace("$", r"\$", regex=False).to_numpy()
     for side in (1, -1):
@@ -87,15 +89,16 @@ def _describe(column: str) -> str:
 
 
 def _name(ax: "Axes", x: Any, y: Any, names: Any, side: int) -> None:
-    """Names beside their dots, from above to below, each below the one before it."""
+    """Names in a column beside all dots, in their order, with a line from each to its dot."""
     low, high = ax.get_ylim()
-    gap, last = (high - low) / 26, np.inf
+    gap, last = (high - low) / 24, np.inf
+    where = 0.5 + side * (0.5 - _NAMES_AT)
     for i in np.argsort(-y, kind="stable"):
         height = min(y[i], last - gap)
         last = height
         ax.annotate(
-            names[i], (x[i], y[i]), xytext=(x[i] + side * 0.02 * np.ptp(ax.get_xlim()), height),
+            names[i], (x[i], y[i]), xytext=(where, height), textcoords=ax.get_yaxis_transform(),
             fontsize=7, va="center", ha="left" if side > 0 else "right", color=_INK,
-            arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": _INK, "shrinkA": 0,
-                        "shrinkB": 1},
+            arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": _INK, "shrinkA": 1,
+                        "shrinkB": 2, "relpos": (0 if side > 0 else 1, 0.5)},
         )  # fmt: skip
