@@ -23,7 +23,9 @@ def test_correlations_are_those_of_scanpy_and_numpy(small_adata, vocabulary, chu
     tokens = np.array([vocabulary.token_of[f"ENSG{int(name[1:]):011d}"] for name in symbols])
     options = ReadingOptions(chunk_cells=chunk_cells, min_recognised=0.1)
     with closing(open_tokens(small_adata, vocabulary, options)) as stream:
-        own = correlate_genes([stream], [rows], tokens)
+        own = correlate_genes([stream], [rows], tokens, np.arange(4))
+        some = correlate_genes([stream], [rows], tokens, np.array([2, 0]))
+    np.testing.assert_array_equal(some, own[[2, 0]])
     values = logs[:, symbols].X.toarray()
     varies = values.std(axis=0) > 0
     expected = np.corrcoef(values[:, varies].T)
@@ -37,7 +39,7 @@ def test_variables_of_one_gene_are_summed(vocabulary):
     adata = ad.AnnData(counts, var=pd.DataFrame(index=names))
     tokens = np.array([vocabulary.token_of[f"ENSG{i:011d}"] for i in (1, 2)])
     with closing(open_tokens(adata, vocabulary)) as stream:
-        own = correlate_genes([stream], [np.arange(40)], tokens)
+        own = correlate_genes([stream], [np.arange(40)], tokens, np.arange(2))
     dense = counts.toarray()
     scaled = dense / dense.sum(axis=1, keepdims=True) * 1e4
     logs = np.log1p(np.column_stack([scaled[:, 0] + scaled[:, 1], scaled[:, 2]]))

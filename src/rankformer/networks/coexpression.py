@@ -14,6 +14,7 @@ def correlate_genes(
     streams: Sequence[TokenSource],
     chosen: Sequence[NDArray[np.int64]],
     tokens: NDArray[np.int64],
+    acting: NDArray[np.int64],
 ) -> NDArray[np.float64] | None:
     """Pearson's correlation of genes over cells, of log1p of counts scaled to 10,000 a cell.
 
@@ -25,14 +26,17 @@ def correlate_genes(
         Rows of the cells, source by source.
     tokens
         (n_genes,) the genes.
+    acting
+        (n_acting,) places among them of those that are correlated with all.
 
     Returns
     -------
-    (n_genes, n_genes); NaN for a gene that does not vary. None if a source holds tokens that were
+    (n_acting, n_genes); NaN for a gene that does not vary. None if a source holds tokens that were
     saved: these have no counts.
     """
     n_genes, n_cells = len(tokens), 0
-    sums, products = np.zeros(n_genes), np.zeros((n_genes, n_genes))
+    sums, squares = np.zeros(n_genes), np.zeros(n_genes)
+    products = np.zeros((len(acting), n_genes))
     for stream, rows in zip(streams, chosen, strict=True):
         if not isinstance(stream, TokenStream):
             return None
@@ -42,12 +46,14 @@ def correlate_genes(
             logs = scaled.log1p().toarray().astype(np.float64)
             n_cells += len(logs)
             sums += logs.sum(axis=0)
-            products += logs.T @ logs
+            squares += (logs**2).sum(axis=0)
+            products += logs[:, acting].T @ logs
     means = sums / max(n_cells, 1)
-    covariance = products / max(n_cells, 1) - np.outer(means, means)
-    deviations = np.sqrt(np.maximum(np.diag(covariance), 0))
+    deviations = np.sqrt(np.maximum(squares / max(n_cells, 1) - means**2, 0))
     deviations[deviations < np.sqrt(np.finfo(float).eps)] = np.nan
-    return np.asarray(np.clip(covariance / np.outer(deviations, deviations), -1, 1))
+    covariance = products / max(n_cells, 1) - np.outer(means[acting], means)
+    covariance /= deviations[acting, None] * deviations
+    return np.asarray(np.clip(covariance, -1, 1, out=covariance))
 
 
 def _variables_of(token_of_var: NDArray[np.int32], tokens: NDArray[np.int64]) -> csr_matrix:

@@ -161,22 +161,9 @@ def build_network(
     tokens = _genes_of_network(streams, rows, embedder, settings.min_cells)
     if known_tokens is not None:
         check_met(known_tokens, tokens)
-    acting = np.arange(len(tokens))
-    if named is not None and effects.is_directed:
-        acting = np.flatnonzero(np.isin(tokens, named))
-    _check_memory(len(acting), len(tokens), settings)
-    sums = PairSums(len(tokens), acting, effects.least)
-    _measure(sums, effects, streams, rows, embedder, tokens)
-    pairs = sums.summarise(settings.min_cells, is_directed=effects.is_directed)
-    if named is not None:
-        has_named = [np.isin(tokens[each], named) for each in (pairs.sources, pairs.targets)]
-        pairs = pairs.select(has_named[0] if effects.is_directed else has_named[0] | has_named[1])
-    table = pairs.test()
-    correlation = correlate_genes(streams, rows, tokens)
-    if correlation is None:
-        logger.warning("Saved tokens hold no counts: there is no co-expression to compare with.")
-    else:
-        table["coexpression"] = correlation[table["source"], table["target"]]
+    sums = _measure(effects, streams, rows, embedder, tokens, _find_acting(tokens, named, effects))
+    table = _test(sums, tokens, named, effects, settings.min_cells)
+    _add_coexpression(table, sums, streams, rows, tokens)
     recovery = curves = None
     if known_tokens is not None:
         table["known"], could_be = mark_known(
@@ -225,38 +212,48 @@ def _genes_of_network(
     return tokens
 
 
-def _check_memory(n_acting: int, n_genes: int, settings: NetworkSettings) -> None:
-    if not n_acting:
-        raise SettingsError(
-            f"None of the genes named is in {settings.min_cells:,} or more of the cells.",
-            "Genes that these cells express.",
-            "Name others (genes, --genes), or lower min_cells (--min-cells).",
-        )
-    needed = n_acting * n_genes * BYTES_A_PAIR
+def _find_acting(
+    tokens: NDArray[np.int64], named: NDArray[np.int64] | None, effects: PairEffects
+) -> NDArray[np.int64]:
+    """Places of the genes that act, as far as there is memory for their pairs."""
+    acting = np.arange(len(tokens))
+    if named is not None:
+        acting = np.flatnonzero(np.isin(tokens, named))
+        if not len(acting):
+            raise SettingsError(
+                "None of the genes named is in enough of the cells.",
+                "Genes that these cells express.",
+                "Name others (genes, --genes), or lower min_cells (--min-cells).",
+            )
+        if not effects.is_directed:
+            # A pair is seen from both of its genes.
+            acting = np.arange(len(tokens))
+    needed = len(acting) * len(tokens) * BYTES_A_PAIR
     room = int(_SHARE_OF_MEMORY * psutil.virtual_memory().available)
     if needed > room:
         raise SettingsError(
-            f"The pairs of {n_acting:,} genes with {n_genes:,} take {needed / 1e9:.1f} GB.",
+            f"The pairs of {len(acting):,} genes with {len(tokens):,} take {needed / 1e9:.1f} GB.",
             f"At most half of the memory that is free, {room / 1e9:.1f} GB.",
             "Raise min_cells (--min-cells), so that genes of few cells are left out, or name the "
             "genes that act (genes, --genes).",
         )
+    return acting
 
 
 def _measure(
-    sums: PairSums,
     effects: PairEffects,
     streams: Sequence[TokenSource],
     rows: Sequence[NDArray[np.int64]],
     embedder: Embedder,
     tokens: NDArray[np.int64],
-) -> None:
+    acting: NDArray[np.int64],
+) -> PairSums:
+    sums = PairSums(len(tokens), acting, effects.least)
     place_of = np.full(embedder.checkpoint.vocabulary.size, -1)
     place_of[tokens] = np.arange(len(tokens))
-    n_cells = sum(map(len, rows))
     with (
         closing(read_blocks(streams, rows, embedder)) as blocks,
-        show_progress(n_cells, "Measuring pairs of genes") as progress,
+        show_progress(sum(map(len, rows)), "Measuring pairs of genes") as progress,
     ):
         for _, ragged in blocks:
             n_done = 0
@@ -267,6 +264,37 @@ def _measure(
                 progress(pairs.cell + 1 - n_done)
                 n_done = pairs.cell + 1
             progress(len(ragged[1]) - 1 - n_done)
+    return sums
+
+
+def _test(
+    sums: PairSums,
+    tokens: NDArray[np.int64],
+    named: NDArray[np.int64] | None,
+    effects: PairEffects,
+    min_cells: int,
+) -> pd.DataFrame:
+    """The pairs that were asked for, tested."""
+    pairs = sums.summarise(min_cells, is_directed=effects.is_directed)
+    if named is not None and not effects.is_directed:
+        pairs = pairs.select(
+            np.isin(tokens[pairs.sources], named) | np.isin(tokens[pairs.targets], named)
+        )
+    return pairs.test()
+
+
+def _add_coexpression(
+    table: pd.DataFrame,
+    sums: PairSums,
+    streams: Sequence[TokenSource],
+    rows: Sequence[NDArray[np.int64]],
+    tokens: NDArray[np.int64],
+) -> None:
+    correlation = correlate_genes(streams, rows, tokens, sums.acting)
+    if correlation is None:
+        logger.warning("Saved tokens hold no counts: there is no co-expression to compare with.")
+    else:
+        table["coexpression"] = correlation[sums.row_of[table["source"]], table["target"]]
 
 
 def _name_genes(

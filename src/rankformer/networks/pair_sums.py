@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from rankformer.networks.pair_effects import CellPairs
 from rankformer.networks.pair_places import add_pairs, compare_pairs
 
-BYTES_A_PAIR = 36
+# With the correlation beside it, and what is made of both.
+BYTES_A_PAIR = 80
 _LEVEL = 0.95
 
 
@@ -24,13 +25,18 @@ class PairSums:
         (n_acting,) int64: those of them that act.
     least
         See `PairEffects`: pairs are compared by the logarithm to base 2 of values above it.
+
+    Attributes
+    ----------
+    row_of
+        Gene → its place among those that act; -1 where it does not.
     """
 
     def __init__(self, n_genes: int, acting: NDArray[np.int64], least: float | None) -> None:
         self.acting, self.least = acting, least
         # One more, for genes that are not of the network.
-        self._row_of = np.full(n_genes + 1, -1)
-        self._row_of[acting] = np.arange(len(acting))
+        self.row_of = np.full(n_genes + 1, -1)
+        self.row_of[acting] = np.arange(len(acting))
         self.counts = np.zeros((len(acting), n_genes), np.int32)
         self.sums = np.zeros((4, len(acting), n_genes))
 
@@ -48,7 +54,7 @@ class PairSums:
         if self.least is not None:
             compared = np.log2(np.maximum(compared, self.least))
         excess, place = compare_pairs(compared, pairs.ranks)
-        rows = self._row_of[places[pairs.ranks]]
+        rows = self.row_of[places[pairs.ranks]]
         add_pairs(pairs.effects, excess, place, rows, places, self.counts, self.sums)
 
     def summarise(self, min_cells: int, *, is_directed: bool) -> "PairTable":
