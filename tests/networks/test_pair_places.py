@@ -43,7 +43,16 @@ def plain_excess(values, ranks):
             ]  # fmt: skip
             if expected:
                 excess[i, j] = values[i, j] - np.mean(expected)
-    return excess
+    beyond = excess.copy()
+    for i, j in np.ndindex(values.shape):
+        equally_far = [
+            excess[k, ranks[k] + j - ranks[i]]
+            for k in range(max(i - n_rows, 0), min(i + n_rows + 1, n_sources))
+            if k != i and 0 <= ranks[k] + j - ranks[i] < n_targets
+        ]
+        if not np.all(np.isnan(equally_far)):
+            beyond[i, j] -= np.nanmean(equally_far)
+    return beyond
 
 
 @pytest.mark.parametrize("n_sources", [25, 40])
@@ -76,6 +85,19 @@ def test_a_step_at_the_source_is_expected():
     values = np.where(np.arange(80)[:, None] < np.arange(80), 10.0, 0.0)
     excess, _ = compare_pairs(values, np.arange(80))
     np.testing.assert_allclose(excess[~np.isnan(excess)], 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("noise", [0.2, 1.0])
+def test_how_far_apart_genes_stand_makes_no_pair(noise):
+    """Neighbours in rank, such as genes of one complex, may be nearer for that alone."""
+    rng = np.random.default_rng(3)
+    apart = np.abs(np.arange(150)[:, None] - np.arange(150))
+    ridge = -np.log1p(apart) + np.linspace(0, 4, 150)[:, None]
+    places = [compare_pairs(ridge + noise * rng.normal(size=ridge.shape), np.arange(150))[1]
+              for _ in range(4)]  # fmt: skip
+    for distance in (1, 2, 5, 30):
+        own = np.concatenate([each[apart == distance] for each in places])
+        assert np.nanmean(own) == pytest.approx(0.5, abs=0.04)
 
 
 def test_places_are_uniform_where_nothing_is_and_high_where_something_is():

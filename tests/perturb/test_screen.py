@@ -1,5 +1,7 @@
 """The screen beside exact runs: of the small model that ships, on cells it has not seen."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
@@ -137,6 +139,23 @@ def test_later_cells_gain_from_earlier_ones(blood):
         assert spearmanr(found[cell][1], expected[1][own]).statistic > 0.93
     # Of the first cell, so many that directions could be chosen.
     assert screen.trust.n_edits == 32 + 3
+
+
+def test_the_latest_runs_are_remembered(blood):
+    embedder, _, ragged = blood
+    exact = ExactPerturber(embedder, "cell")
+    screen = Screen(exact, "delete", ScreenSettings(4, 2))
+    edits = plan_edits(ragged, exact.frame, "delete")
+    with mock.patch("rankformer.perturb.screen._N_FORMER", 20):
+        for _ in screen.run(ragged, edits):
+            pass
+        first = screen._former
+        for _ in screen.run(ragged, edits):
+            pass
+    assert len(first.places) == len(screen._former.places) == 20
+    # 16 runs of the second time, and behind them four of the first.
+    np.testing.assert_allclose(screen._former.places[:4], first.places[-4:])
+    assert not np.isin(screen._former.places[4:], first.places).all()
 
 
 def test_single_genes_are_not_estimated(blood):

@@ -29,6 +29,7 @@ from rankformer.tasks.tokenize import TokenSource
 logger = logging.getLogger(__name__)
 # Of permuted means that are in memory at once.
 _BYTES_AT_ONCE = 256 * 2**20
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,10 @@ def compare_states(
     -------
     A row a gene, the most certain first: ``ensembl_id``, ``symbol``, ``n_start`` and ``n_goal``
     cells that have it, ``shift``, 1 - cosine of its mean embeddings in the two states,
-    ``expected``, the mean shift with permuted states, ``z_score`` by their standard deviation,
-    ``p_value``, the share of permutations, itself included, with a shift as large, and ``q_value``
-    (Benjamini-Hochberg). And model, settings and source, as plain values.
+    ``expected``, the mean shift with permuted states, ``excess``, what is beyond it, ``z_score``,
+    the excess by their standard deviation, ``p_value``, the share of permutations, itself included,
+    with a shift as large, and ``q_value`` (Benjamini-Hochberg). Of equally certain genes that of
+    larger excess is first. And model, settings and source, as plain values.
 
     Raises
     ------
@@ -109,8 +111,7 @@ def compare_states(
     ranks[rows] = np.arange(len(rows))
     with tempfile.TemporaryDirectory(prefix="rankformer-") as folder:
         genes = _VectorsByGene.gather(stream, rows, embedder, Path(folder))
-        permuted = _permute(is_goal, strata, settings)
-        table = genes.compare(ranks, is_goal, permuted, settings)
+        table = genes.compare(ranks, is_goal, strata, settings)
     vocabulary = embedder.checkpoint.vocabulary
     ids = vocabulary.ensembl_id_of[table["token"]]
     symbols = [vocabulary.symbol_of.get(each, each) for each in ids]
@@ -155,11 +156,13 @@ def _choose(
 
 
 def _permute(
-    is_goal: NDArray[np.bool_], strata: NDArray[np.int64], settings: ShiftSettings
+    is_goal: NDArray[np.bool_],
+    strata: NDArray[np.int64],
+    n_permutations: int,
+    rng: np.random.Generator,
 ) -> NDArray[np.bool_]:
-    """(n_permutations, n_cells): the goal's cells, permuted within each stratum."""
-    rng = np.random.default_rng(settings.seed)
-    permuted = np.tile(is_goal, (settings.n_permutations, 1))
+    """(n_permutations, n_cells): which cells are the goal's, permuted within each stratum."""
+    permuted = np.tile(is_goal, (n_permutations, 1))
     for stratum in np.unique(strata):
         own = np.flatnonzero(strata == stratum)
         permuted[:, own] = rng.permuted(permuted[:, own], axis=1)
@@ -211,10 +214,15 @@ class _VectorsByGene:
         self,
         place_of_row: NDArray[np.int64],
         is_goal: NDArray[np.bool_],
-        permuted: NDArray[np.bool_],
+        strata: NDArray[np.int64],
         settings: ShiftSettings,
     ) -> pd.DataFrame:
-        """Shifts of the genes that enough cells of both states have, beside permuted ones."""
+        """Shifts of the genes that enough cells of both states have, beside permuted ones.
+
+        States are permuted among the cells that have the gene: a mean of few cells is noisier, and
+        each state keeps as many.
+        """
+        rng = np.random.default_rng(settings.seed)
         found = []
         for token, start, stop in zip(
             self.tokens, self.offsets[:-1], self.offsets[1:], strict=True
@@ -226,12 +234,14 @@ class _VectorsByGene:
                 continue
             vectors = self.vectors[start:stop]
             shift = float(_shifts(vectors, own[None])[0])
-            null = _shifts(vectors, permuted[:, places])
-            null = null[np.isfinite(null)]
-            p_value = (1 + (null >= shift).sum()) / (1 + len(null))
+            permuted = _permute(own, strata[places], settings.n_permutations, rng)
+            null = _shifts(vectors, permuted)
+            # Where a permutation gives back the states as they are, sums may differ by rounding.
+            n_as_large = (null >= shift - _ROUNDING).sum()
+            p_value = (1 + n_as_large) / (1 + len(null))
             spread = null.std()
             found.append((
-                int(token), len(own) - n_goal, n_goal, shift, null.mean(),
+                int(token), len(own) - n_goal, n_goal, shift, null.mean(), shift - null.mean(),
                 (shift - null.mean()) / spread if spread > 0 else np.nan, p_value,
             ))  # fmt: skip
         if not found:
@@ -240,25 +250,21 @@ class _VectorsByGene:
                 "At least one gene.",
                 "Take more cells, or lower min_cells.",
             )
-        names = ["token", "n_start", "n_goal", "shift", "expected", "z_score", "p_value"]
+        names = ["token", "n_start", "n_goal", "shift", "expected"]
+        names += ["excess", "z_score", "p_value"]
         return pd.DataFrame(found, columns=names)
 
 
 def _shifts(vectors: NDArray[np.float32], is_goal: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """1 - cosine of the means of two groups, for each row of `is_goal`; NaN where one is empty."""
+    """1 - cosine of the means of two groups, of which none is empty, for each row of `is_goal`."""
     shifts = np.empty(len(is_goal))
     total = vectors.sum(axis=0, dtype=np.float64)
     n_at_once = max(_BYTES_AT_ONCE // (16 * (vectors.shape[1] + len(vectors))), 1)
     for start in range(0, len(is_goal), n_at_once):
-        own = is_goal[start : start + n_at_once].astype(np.float32)
-        goal = (own @ vectors).astype(np.float64)
+        goal = (is_goal[start : start + n_at_once].astype(np.float32) @ vectors).astype(np.float64)
         rest = total - goal
-        with np.errstate(invalid="ignore", divide="ignore"):
-            cosines = (goal * rest).sum(axis=1) / np.sqrt((goal**2).sum(axis=1))
-            cosines /= np.sqrt((rest**2).sum(axis=1))
-        n_goal = own.sum(axis=1)
-        cosines[(n_goal == 0) | (n_goal == len(vectors))] = np.nan
-        shifts[start : start + n_at_once] = 1 - cosines
+        lengths = np.linalg.norm(goal, axis=1) * np.linalg.norm(rest, axis=1)
+        shifts[start : start + n_at_once] = 1 - (goal * rest).sum(axis=1) / lengths
     return shifts
 
 
@@ -266,5 +272,5 @@ def _test(table: pd.DataFrame) -> pd.DataFrame:
     from scipy.stats import false_discovery_control
 
     table["q_value"] = false_discovery_control(table["p_value"])
-    order = np.lexsort((-table["z_score"].to_numpy(), table["p_value"].to_numpy()))
+    order = np.lexsort((-table["excess"].to_numpy(), table["p_value"].to_numpy()))
     return table.iloc[order].reset_index(drop=True)

@@ -9,7 +9,8 @@ what it does beyond that. Of the pair (i, j) of ranks it is expected what genes 
 which is free of whatever i does to all genes, and of whatever all genes do to j. It is the local
 form of the average product correction that frees networks of coevolving residues of their
 background (Dunn et al., Bioinformatics 24, 333, 2008), of logarithms. Near are genes on the same
-side of the other one: behind it, or before it.
+side of the other one: behind it, or before it. What is left may still depend on how far apart two
+genes stand: so the mean of pairs as far apart, at ranks near theirs, is taken off as well.
 """
 
 import numpy as np
@@ -39,10 +40,12 @@ def compare_pairs(
     among the excesses of the same source on targets of like rank, from 0 to 1: uniform for pairs
     like any other. NaN where a gene meets itself, or has no neighbour on that side.
     """
+    n_sources, n_targets = _n_sides(values.shape)
     excess = _subtract_expected(
-        np.ascontiguousarray(values, np.float64), ranks, *_n_sides(values.shape)
+        np.ascontiguousarray(values, np.float64), ranks, n_sources, n_targets
     )
-    return excess, _place_in_rows(excess, ranks, _n_sides(values.shape)[1])
+    excess = _subtract_equally_far(excess, ranks, n_sources)
+    return excess, _place_in_rows(excess, ranks, n_targets)
 
 
 def _n_sides(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -82,6 +85,26 @@ def _subtract_expected(
             if n_seen > 0:
                 excess[i, j] = values[i, j] - expected / n_seen
     return excess
+
+
+@compile_kernel
+def _subtract_equally_far(
+    excess: NDArray[np.float64], ranks: NDArray[np.int64], n_rows: int
+) -> NDArray[np.float64]:
+    n_sources, n_targets = excess.shape
+    beyond = excess.copy()
+    for i in range(n_sources):
+        for j in range(n_targets):
+            total, n_seen = 0.0, 0
+            for k in range(max(i - n_rows, 0), min(i + n_rows + 1, n_sources)):
+                target = ranks[k] + j - ranks[i]
+                if k == i or target < 0 or target >= n_targets or np.isnan(excess[k, target]):
+                    continue
+                total += excess[k, target]
+                n_seen += 1
+            if n_seen > 0:
+                beyond[i, j] -= total / n_seen
+    return beyond
 
 
 @compile_kernel

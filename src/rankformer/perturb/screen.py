@@ -144,10 +144,10 @@ class Screen:
             places,
             np.column_stack([true - raw, rest]),
         )
-        correction = Correction(known if self._former is None else known.join(self._former))
+        correction = Correction(known if self._former is None else self._former.join(known))
         self._former = correction.known.forget_cells(_N_FORMER)
         if len(correction.known.cells) > 1:
-            left_out = correction.leave_out()[: len(raw)]
+            left_out = correction.leave_out()[-len(raw) :]
             self.trust.add(
                 self._respond(before, raw, left_out),
                 _read_out(before, after - before, np.zeros(len(raw)), self.exact.states),
