@@ -135,6 +135,10 @@ INSTEAD = {
         ("perturb", name): STATES
         for name in ("state", "start", "goal", "alternative", "state_statistic")
     },
+    **{
+        ("network", name): f"{BASE['network']} --by attention"
+        for name in ("attention_layer", "head")
+    },
     ("evaluate", "predicted"): "cells.h5ad -o out --label cell_type",
     ("evaluate", "classifier"): "cells.h5ad -o out --label cell_type",
     ("evaluate", "baseline"): "cells.h5ad -o out --label cell_type --predicted called",

@@ -40,6 +40,18 @@ CASES = (
         f"{NETWORK} --min-cells 100",
     ),
     BadInput(
+        "`network --head` of a network by similarity",
+        cells,
+        ("heads is (1,)", "a network by attention", "Leave heads (--head) out"),
+        f"{NETWORK} --by similarity --head 1",
+    ),
+    BadInput(
+        "`network --n-cells` below `--min-cells`",
+        cells,
+        ("A network of 5 cells", "As many cells", "lower min_cells"),
+        f"{NETWORK} --n-cells 5",
+    ),
+    BadInput(
         "`network --genes` that none of the cells has",
         cells,
         ("None of the genes named", "these cells express", "--min-cells"),
@@ -58,9 +70,9 @@ CASES = (
         f"{NETWORK} --by attention --head 9",
     ),
     BadInput(
-        "`network --known` with a line of three names",
-        pairs("G1 G2 G3\n"),
-        ("a line with 3 names", "Two names on each line", "(--known)"),
+        "`network --known` with a line of one name",
+        pairs("G1 G2\nG3\n"),
+        ("has the line 'G3'", "two names on each line", "(--known)"),
         f"{NETWORK} --known pairs.tsv",
     ),
     BadInput(

@@ -59,6 +59,13 @@ def test_shifts_are_angles_between_plain_means(small_adata, embedder):
     assert table["p_value"].between(1 / 21, 1).all()
 
 
+def test_states_may_be_numbers(small_adata, embedder):
+    small_adata.obs["cluster"] = np.arange(30) % 2
+    by_number = shift(small_adata, embedder, state="cluster", start=0, goal=1, n_permutations=5)
+    by_name = shift(small_adata, embedder, state="cluster", start="0", goal="1", n_permutations=5)
+    pd.testing.assert_frame_equal(by_number, by_name)
+
+
 def test_p_values_are_uniform_where_states_mean_nothing(small_adata, embedder):
     rng = np.random.default_rng(0)
     small_adata.obs["cell_type"] = rng.permutation(small_adata.obs["cell_type"].to_numpy())

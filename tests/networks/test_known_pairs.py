@@ -45,9 +45,18 @@ def test_which_pairs_are_known_and_which_could_be():
     assert could_be.tolist() == [True, True, True, True, False, False]
 
 
-def test_names_are_looked_up(vocabulary, tmp_path):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "G1 G2\nALIAS1 ENSG00000000002\nG3   G4 # ours\nG5 G5\nG1 NO\n",
+        "# of a database\nG1\tG2\tActivation\t123\nALIAS1\tG2\tUnknown\nG3\tG4\n",
+        "tf,confidence,target\nG1,A,G2\nG3,B,G4\n",
+        'target;source\n"G2";"G1"\n"G4";"G3"\n',
+    ],
+)
+def test_names_are_looked_up(vocabulary, tmp_path, text):
     file = tmp_path / "pairs.tsv"
-    file.write_text("source\ttarget\nG1\tG2\nALIAS1,ENSG00000000002\nG3 G4 # ours\nG5 G5\nG1 NO\n")
+    file.write_text(text)
     pairs = read_known_pairs(file)
     token_of = vocabulary.token_of
     expected = [[token_of[f"ENSG{a:011d}"], token_of[f"ENSG{b:011d}"]] for a, b in ((1, 2), (3, 4))]
@@ -57,9 +66,12 @@ def test_names_are_looked_up(vocabulary, tmp_path):
 def test_pairs_that_are_none(vocabulary, tmp_path):
     with pytest.raises(MissingFileError):
         read_known_pairs(tmp_path / "none.tsv")
-    (tmp_path / "three.tsv").write_text("G1 G2 G3\n")
-    with pytest.raises(SettingsError, match="a line with 3 names: G1 G2 G3"):
-        read_known_pairs(tmp_path / "three.tsv")
+    (tmp_path / "one.tsv").write_text("G1 G2\nG3\n")
+    with pytest.raises(SettingsError, match="has the line 'G3'"):
+        read_known_pairs(tmp_path / "one.tsv")
+    (tmp_path / "header.tsv").write_text("source,target\n")
+    with pytest.raises(SettingsError, match="a header and no pair"):
+        read_known_pairs(tmp_path / "header.tsv")
     with pytest.raises(SettingsError, match="none is of two genes of the vocabulary"):
         find_known_pairs([("NO", "G1")], vocabulary)
     with pytest.raises(SettingsError, match="does not have two names"):

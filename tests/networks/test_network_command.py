@@ -83,6 +83,20 @@ def test_cells_and_genes_are_chosen(network, folder):
     assert has_named.all()
 
 
+@pytest.mark.parametrize("values", [[1.0, 0.0, np.nan], ["1", "nan", None]])
+def test_values_are_named_as_labels_are_everywhere(network, folder, values):
+    """Whole numbers without a point, as a missing value makes floats of them; none is no value."""
+    adata = ad.read_h5ad(folder / "cells.h5ad")
+    adata.obs["cluster"] = pd.Series(values * 8, index=adata.obs_names)
+    adata.write_h5ad(folder / "cells.h5ad")
+    _, said = network("--by", "similarity", "--min-cells", "2", "--where", "cluster=1")
+    assert "8 cells;" in said
+    if values[1] == "nan":
+        _, said = network("--by", "similarity", "--min-cells", "2", "--where", "cluster=nan",
+                          "--overwrite")  # fmt: skip
+        assert "8 cells;" in said
+
+
 def test_saved_tokens_give_the_same_pairs_without_counts(network, folder, command):
     status, _, said = command("tokenize", folder / "cells.h5ad", "-o", folder / "tokens", "-m",
                               folder / "model", "--attribute", "cell_type")  # fmt: skip

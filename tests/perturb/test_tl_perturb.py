@@ -1,6 +1,7 @@
 """``rankformer.tl.perturb`` and ``perturb_test``: tables in ``uns``, which AnnData can store."""
 
 import anndata as ad
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -77,3 +78,11 @@ def test_a_screen_is_kept_where_no_cell_has_the_best_gene(small_adata, checkpoin
 def test_a_table_is_needed(small_adata):
     with pytest.raises(SettingsError, match=r"uns has no table 'perturbation'"):
         rankformer.tl.perturb_test(small_adata)
+
+
+def test_states_may_be_numbers(small_adata, checkpoint_folder):
+    small_adata.obs["cluster"] = np.arange(30) % 2
+    rankformer.tl.perturb(
+        small_adata, model=checkpoint_folder, genes=["G5"], state="cluster", start=0, goal=1
+    )
+    assert "shift_to_1" in small_adata.uns["perturbation"]

@@ -55,6 +55,24 @@ def read_class_names(
     return names
 
 
+def name_of(value: object, argument: str) -> str:
+    """The name of a class as `read_class_names` writes it: a whole number without a point.
+
+    Raises
+    ------
+    SettingsError
+        If it is a number that is not whole; `argument` says which was given so.
+    """
+    try:
+        return _name(value)
+    except ValueError as error:
+        raise SettingsError(
+            f"{argument} is {value!r}.",
+            "The name of a class, or a whole number that stands for one.",
+            f"Correct {argument}.",
+        ) from error
+
+
 def as_names(given: str | Sequence[str], argument: str) -> tuple[str, ...]:
     """One name, or several, as a tuple.
 

@@ -176,7 +176,8 @@ def plan_edits(
     SettingsError
         If `kind`, `groups` or `share` are not as they should be.
     """
-    _check(kind, groups, share)
+    check_edits(kind, share)
+    _check_groups(groups)
     offsets = ragged[1]
     if groups is None:
         cells, own, sizes, tokens, ranks = _every_gene(ragged, frame)
@@ -427,7 +428,14 @@ def _fill_indices(
                 is_edited[ranks[i]] = False
 
 
-def _check(kind: EditType, groups: Sequence[Sequence[int]] | None, share: float) -> None:
+def check_edits(kind: EditType, share: float) -> None:
+    """Refuse what is no type of edit, or no share of ranks.
+
+    Raises
+    ------
+    SettingsError
+        If it is so.
+    """
     if kind not in EDIT_TYPES:
         raise SettingsError(
             f"The type of perturbation is {kind!r}.",
@@ -440,6 +448,9 @@ def _check(kind: EditType, groups: Sequence[Sequence[int]] | None, share: float)
             "A number above 0 and up to 1: by how much of a cell's ranks a gene moves.",
             "Correct share (--share).",
         )
+
+
+def _check_groups(groups: Sequence[Sequence[int]] | None) -> None:
     for group in groups or ():
         if not len(group) or len(set(group)) < len(group):
             raise SettingsError(

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 import psutil
 from numpy.typing import NDArray
 
-from rankformer.data.edits import SHARE_OF_RANKS, EditType
+from rankformer.data.edits import SHARE_OF_RANKS, EditType, check_edits
 from rankformer.errors import SettingsError
 from rankformer.model.embedder import Embedder
 from rankformer.networks.coexpression import correlate_genes
@@ -39,6 +39,14 @@ from rankformer.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 _SHARE_OF_MEMORY = 0.5
+_OPTIONS = {"n_cells": "--n-cells", "top": "--top", "min_cells": "--min-cells"}
+# Settings that mean something by one method alone, and their options.
+_OF_METHOD: dict[str, tuple[By, str]] = {
+    "kind": ("perturbation", "--type"),
+    "share": ("perturbation", "--share"),
+    "layers": ("attention", "--attention-layer"),
+    "heads": ("attention", "--head"),
+}
 
 
 @dataclass(frozen=True)
@@ -85,12 +93,30 @@ class NetworkSettings:
                 f"One of {', '.join(BY)}.",
                 "Correct by (--by).",
             )
-        options = {"n_cells": "--n-cells", "top": "--top", "min_cells": "--min-cells"}
-        for name, option in options.items():
+        check_edits(self.kind, self.share)
+        for name, option in _OPTIONS.items():
             number = getattr(self, name)
             if number is not None and number < 1:
                 raise SettingsError(
-                    f"{name} is {number}.", "At least 1.", f"Correct {name} ({option})."
+                    f"{name} is {number}.",
+                    "At least 1" + (", or None (--top 0) for all." if name == "top" else "."),
+                    f"Correct {name} ({option}).",
+                )
+        if self.n_cells is not None and self.n_cells < self.min_cells:
+            raise SettingsError(
+                f"A network of {self.n_cells:,} cells, with genes that {self.min_cells:,} of them "
+                "have, was asked for.",
+                "As many cells as a gene must have, or more.",
+                "Raise n_cells (--n-cells), or lower min_cells (--min-cells).",
+            )
+        for each in fields(self):
+            method, option = _OF_METHOD.get(each.name, (self.by, ""))
+            given = getattr(self, each.name)
+            if method != self.by and given != each.default:
+                raise SettingsError(
+                    f"{each.name} is {given!r}, and the network is made by {self.by}.",
+                    f"{each.name} with a network by {method}.",
+                    f"Leave {each.name} ({option}) out, or make it by {method} (--by {method}).",
                 )
 
 
@@ -156,12 +182,13 @@ def build_network(
     asked = AskedGenes.find(vocabulary, settings.genes, (), None).groups
     named = None if asked is None else np.array([token for (token,) in asked], np.int64)
     known_tokens = find_known_pairs(known, vocabulary) if len(known) else None
-    effects = _choose_effects(embedder, settings, named)
+    effects = _choose_effects(embedder, settings)
     rows = draw_cells(chosen, settings.n_cells, settings.seed)
     tokens = _genes_of_network(streams, rows, embedder, settings.min_cells)
     if known_tokens is not None:
         check_met(known_tokens, tokens)
-    sums = _measure(effects, streams, rows, embedder, tokens, _find_acting(tokens, named, effects))
+    acting = _find_acting(tokens, named, effects)
+    sums = _measure(effects.of_genes(tokens[acting]), streams, rows, embedder, tokens, acting)
     table = _test(sums, tokens, named, effects, settings.min_cells)
     _add_coexpression(table, sums, streams, rows, tokens)
     recovery = curves = None
@@ -180,11 +207,9 @@ def build_network(
     return GeneNetwork(edges, effects.is_directed, provenance, recovery, curves)
 
 
-def _choose_effects(
-    embedder: Embedder, settings: NetworkSettings, named: NDArray[np.int64] | None
-) -> PairEffects:
+def _choose_effects(embedder: Embedder, settings: NetworkSettings) -> PairEffects:
     if settings.by == "perturbation":
-        return PerturbationEffects(embedder, settings.kind, settings.share, named)
+        return PerturbationEffects(embedder, settings.kind, settings.share)
     if settings.by == "attention":
         return AttentionEffects(embedder, settings.layers, settings.heads)
     return SimilarityEffects(embedder)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rankformer.data.class_names import read_class_names
+from rankformer.data.class_names import name_of, read_class_names
 from rankformer.errors import SettingsError
 from rankformer.model.embedder import Embedder
 from rankformer.perturb.chosen_cells import count_cells_with_genes, draw_cells, read_blocks
@@ -65,6 +65,8 @@ class ShiftSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("start", "goal"):
+            object.__setattr__(self, name, name_of(getattr(self, name), name))
         if self.start == self.goal:
             raise SettingsError(
                 f"Both states are {self.start!r}.", "Two states.", "Correct start or goal."

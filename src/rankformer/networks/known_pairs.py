@@ -10,32 +10,55 @@ from numpy.typing import NDArray
 
 from rankformer.data.gene_rules import GeneResolver
 from rankformer.errors import SettingsError
-from rankformer.perturb.genes import read_gene_groups
+from rankformer.perturb.genes import read_lines
 from rankformer.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 SCORES = ("place", "effect", "coexpression")
 _AT = 100
-_FORMAT = "Two names on each line: the gene that acts, and the one that it acts upon."
+_FORMAT = "A text file with two names on each line: the gene that acts, and the one acted upon."
+_SOURCES = ("source", "tf", "regulator", "from", "gene1", "gene 1", "source gene")
+_TARGETS = ("target", "to", "gene2", "gene 2", "target gene")
 
 
 def read_known_pairs(path: Path) -> tuple[tuple[str, str], ...]:
-    """Pairs of names in a text file, one pair a line: the gene that acts, the one acted upon.
+    """Pairs of names in a text file or a table: the gene that acts, and the one acted upon.
+
+    They are its first two columns, or those that a header calls source and target (or tf, from,
+    regulator; to, target gene); other columns are ignored. Columns are separated by tabs, else by
+    commas, else by blanks.
 
     Raises
     ------
     MissingFileError, SettingsError
         If there is no such file, or a line does not name two genes.
     """
-    groups = read_gene_groups(path, _FORMAT)
-    odd = [group for group in groups if len(group) != 2]
-    if odd:
+    lines = read_lines(path, _FORMAT)
+    separator = next((each for each in "\t,;" if each in lines[0]), None)
+    rows = [[field.strip(" \"'") for field in line.split(separator)] for line in lines]
+    header = [field.lower().replace("_", " ") for field in rows[0]]
+    found = [
+        [place for place, name in enumerate(header) if name in names]
+        for names in (_SOURCES, _TARGETS)
+    ]
+    columns = (0, 1)
+    if all(found):
+        columns = (found[0][0], found[1][0])
+        lines, rows = lines[1:], rows[1:]
+    odd = [line for line, row in zip(lines, rows, strict=True) if not all(_pick(row, columns))]
+    if odd or not rows:
         raise SettingsError(
-            f"{path} has a line with {len(odd[0])} names: {' '.join(odd[0])}.",
+            f"{path} has the line {odd[0]!r}." if odd else f"{path} has a header and no pair.",
             _FORMAT,
             "Correct the file (--known).",
         )
-    return tuple((first, second) for first, second in groups)
+    return tuple(_pick(row, columns) for row in rows)
+
+
+def _pick(row: Sequence[str], columns: tuple[int, int]) -> tuple[str, str]:
+    """Two fields; what is not there is empty."""
+    first, second = (row[place] if place < len(row) else "" for place in columns)
+    return first, second
 
 
 def find_known_pairs(pairs: Iterable[Sequence[str]], vocabulary: Vocabulary) -> NDArray[np.int64]:

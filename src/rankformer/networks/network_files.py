@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rankformer.data.class_names import read_class_names
 from rankformer.errors import SettingsError
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.embedder import Embedder
@@ -126,12 +127,12 @@ def choose_cells(
         own = stream.kept.copy()
         for column, value in where.items():
             require_column(stream.obs, column, "--where", f"obs of {stream.name}")
-            own &= (stream.obs[column].astype(str) == value).to_numpy()
+            own &= _names(stream, column) == value
         chosen.append(own)
     if not any(own.any() for own in chosen):
         told = " and ".join(f"{column} = {value}" for column, value in where.items())
         values = [
-            f"{column}: {', '.join(map(str, pd.unique(streams[0].obs[column])[:8]))}"
+            f"{column}: {', '.join(pd.Series(_names(streams[0], column)).dropna().unique()[:8])}"
             for column in where
         ]
         raise SettingsError(
@@ -140,6 +141,14 @@ def choose_cells(
             "Correct --where.",
         )
     return chosen
+
+
+def _names(stream: TokenSource, column: str) -> NDArray[np.object_]:
+    """(n_cells,) texts, None where a value is missing."""
+    return read_class_names(
+        stream.obs[column], f"obs[{column!r}] of {stream.name}",
+        fix="Name a column of names or whole numbers (--where).",
+    )  # fmt: skip
 
 
 def write_network(network: GeneNetwork, path: Path) -> None:

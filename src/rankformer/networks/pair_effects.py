@@ -58,6 +58,10 @@ class PairEffects(Protocol):
     is_directed: bool
     least: float | None
 
+    def of_genes(self, tokens: NDArray[np.int64]) -> "PairEffects":
+        """The same, where what other genes do need not be known."""
+        ...
+
     def measure(self, ragged: Ragged) -> Iterator[CellPairs]: ...
 
 
@@ -89,6 +93,9 @@ class PerturbationEffects:
     ) -> None:
         self.exact = ExactPerturber(embedder, "gene")
         self.kind, self.share, self.tokens = kind, share, tokens
+
+    def of_genes(self, tokens: NDArray[np.int64]) -> "PerturbationEffects":
+        return PerturbationEffects(self.exact.embedder, self.kind, self.share, tokens)
 
     def measure(self, ragged: Ragged) -> Iterator[CellPairs]:
         # The edits of one cell fill batches.
@@ -167,6 +174,9 @@ class AttentionEffects:
                 "Correct heads (--head).",
             )
 
+    def of_genes(self, tokens: NDArray[np.int64]) -> "AttentionEffects":  # noqa: ARG002
+        return self
+
     def measure(self, ragged: Ragged) -> Iterator[CellPairs]:
         # One cell at a time: the weights of many do not fit into memory.
         for cell in range(len(ragged[1]) - 1):
@@ -195,6 +205,9 @@ class SimilarityEffects:
 
     def __init__(self, embedder: Embedder) -> None:
         self.embedder = embedder
+
+    def of_genes(self, tokens: NDArray[np.int64]) -> "SimilarityEffects":  # noqa: ARG002
+        return self
 
     def measure(self, ragged: Ragged) -> Iterator[CellPairs]:
         for batch in self.embedder.genes(ragged):

@@ -137,9 +137,11 @@ def perturb_files(
     if wants_genes:
         check_target(job.affected_output, (".parquet",), job.overwrite)
     with ExitStack() as stack:
-        streams, run = _open(job, model, options, settings, stack)
+        streams, embedder = _open(job, model, options, settings, stack)
         check_inputs_stay(output, streams)
-        table = PerturbationTable(run, name_rows(streams, job.attributes))
+        names = name_rows(streams, job.attributes)
+        run = PerturbationRun(streams, embedder, job.perturbation)
+        table = PerturbationTable(run, names)
         main = stack.enter_context(whole_or_nothing(output, overwrite=job.overwrite))
         provenance = run.describe()
         writer = stack.enter_context(ParquetTable(main, provenance))
@@ -180,8 +182,9 @@ def perturb_in_memory(
     of a screen.
     """
     with closing(open_tokens(adata, embedder.checkpoint.vocabulary, options)) as stream:
+        names = name_rows([stream], attributes or {})
         run = PerturbationRun([stream], embedder, perturbation)
-        table = PerturbationTable(run, name_rows([stream], attributes or {}))
+        table = PerturbationTable(run, names)
         rows, affected = [], []
         for part in run.perturb():
             rows.append(table.columns(part))
@@ -207,7 +210,8 @@ def estimate_files(
         As `perturb_files`.
     """
     with ExitStack() as stack:
-        _, run = _open(job, model, options, settings, stack)
+        streams, embedder = _open(job, model, options, settings, stack)
+        run = PerturbationRun(streams, embedder, job.perturbation)
         n_edits = n_cells = 0
         n_tokens_of_cells = n_tokens_of_edits = 0
         paces: tuple[float, float] | None = None
@@ -261,13 +265,13 @@ def _open(
     options: ReadingOptions | None,
     settings: dict[str, Any],
     stack: ExitStack,
-) -> tuple[list[TokenSource], PerturbationRun]:
+) -> tuple[list[TokenSource], Embedder]:
     checkpoint = Checkpoint.open(model)
     streams = [
         stack.enter_context(closing(stream))
         for stream in open_sources(job.sources, checkpoint.vocabulary, options)
     ]
-    return streams, PerturbationRun(streams, Embedder(checkpoint, **settings), job.perturbation)
+    return streams, Embedder(checkpoint, **settings)
 
 
 def name_rows(

@@ -101,10 +101,19 @@ def read_gene_list(path: Path) -> tuple[str, ...]:
     return tuple(name for group in read_gene_groups(path) for name in group)
 
 
-def read_gene_groups(path: Path, expected: str = _FORMAT) -> tuple[tuple[str, ...], ...]:
-    """Groups of names in a text file, one group a line; see `read_gene_list`.
+def read_gene_groups(path: Path) -> tuple[tuple[str, ...], ...]:
+    """Groups of names in a text file, one group a line; see `read_gene_list`."""
+    groups = (re.split(r"[,;\s]+", line) for line in read_lines(path, _FORMAT))
+    return tuple(tuple(filter(None, group)) for group in groups)
 
-    `expected` says in errors what the file should hold.
+
+def read_lines(path: Path, expected: str) -> list[str]:
+    """Lines of a text file that hold more than a comment behind a ``#``.
+
+    Raises
+    ------
+    MissingFileError, SettingsError
+        If there is no such file, or no line; `expected` says what it should hold.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -114,9 +123,8 @@ def read_gene_groups(path: Path, expected: str = _FORMAT) -> tuple[tuple[str, ..
         raise SettingsError(
             f"{path} could not be read: {error}.", expected, "Save it as plain text."
         ) from error
-    lines = (line.partition("#")[0] for line in text.splitlines())
-    groups = (tuple(filter(None, re.split(r"[,;\s]+", line))) for line in lines)
-    found = tuple(group for group in groups if group)
+    lines = (line.partition("#")[0].strip() for line in text.splitlines())
+    found = [line for line in lines if line.strip(",;")]
     if not found:
         raise SettingsError(f"{path} names no gene.", expected, "Name genes in it.")
     return found

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from rankformer.data.edits import SHARE_OF_RANKS, Edits, EditType, plan_edits
+from rankformer.data.edits import SHARE_OF_RANKS, Edits, EditType, check_edits, plan_edits
 from rankformer.errors import SettingsError
 from rankformer.model.embedder import Embedder
 from rankformer.perturb.chosen_cells import draw_cells, read_blocks
@@ -87,6 +87,7 @@ class Perturbation:
     exact_cells: int | None = None
 
     def __post_init__(self) -> None:
+        check_edits(self.kind, self.share)
         options = {"n_cells": "--n-cells", "top": "--top", "exact_cells": "--exact-cells"}
         for name, option in options.items():
             number = getattr(self, name)
@@ -297,8 +298,8 @@ class PerturbationRun:
         assert self.screen is not None  # noqa: S101  # it has run
         figures = self.screen.trust.figures()
         logger.info(
-            "Rank correlation of the screen's estimates with %s exact runs that took no part in "
-            "them: %s.",
+            "Rank correlation, within cells, of the estimates with %s exact runs that took no part "
+            "in them: %s.",
             f"{self.screen.trust.n_edits:,}",
             ", ".join(f"{value:.3f} ({name})" for name, value in figures.items()),
         )

@@ -144,19 +144,17 @@ class Screen:
             places,
             np.column_stack([true - raw, rest]),
         )
+        exact = _read_out(before, after - before, np.zeros(len(raw)), self.exact.states)
         correction = Correction(known if self._former is None else self._former.join(known))
         self._former = correction.known.forget_cells(_N_FORMER)
         if len(correction.known.cells) > 1:
             left_out = correction.leave_out()[-len(raw) :]
-            self.trust.add(
-                self._respond(before, raw, left_out),
-                _read_out(before, after - before, np.zeros(len(raw)), self.exact.states),
-            )
+            self.trust.add(self._respond(before, raw, left_out), exact, known.cells)
         vectors = before[np.cumsum([len(each) for each in own]) - 1]
         for place, (cell, (changes, where)) in enumerate(zip(cells, estimates, strict=True)):
-            errors = correction.predict(where, place)
-            errors[own[place]] = known.errors[known.cells == place]
-            responses = self._respond(vectors[place], changes, errors)
+            responses = self._respond(vectors[place], changes, correction.predict(where, place))
+            responses.cosines[own[place]] = exact.cosines[known.cells == place]
+            responses.shifts[own[place]] = exact.shifts[known.cells == place]
             yield int(firsts[cell]), int(firsts[cell + 1]), responses
 
     def _choose_runs(

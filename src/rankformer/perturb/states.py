@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rankformer.data.class_names import as_names, read_class_names
+from rankformer.data.class_names import as_names, name_of, read_class_names
 from rankformer.errors import SettingsError
 from rankformer.model.embedder import Embedder, Pooling
 from rankformer.ragged import select_rows
@@ -47,7 +47,12 @@ class States:
     statistic: StateStatistic = "mean"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "alternatives", as_names(self.alternatives, "alternatives"))
+        for name in ("start", "goal"):
+            object.__setattr__(self, name, name_of(getattr(self, name), name))
+        others = self.alternatives
+        if isinstance(others, Sequence) and not isinstance(others, str):
+            others = tuple(name_of(each, "alternatives") for each in others)
+        object.__setattr__(self, "alternatives", as_names(others, "alternatives"))
         if self.statistic not in get_args(StateStatistic):
             raise SettingsError(
                 f"The statistic of states is {self.statistic!r}.",
@@ -65,9 +70,9 @@ class States:
     def asked_for(
         cls,
         column: str | None,
-        start: str | None,
-        goal: str | None,
-        alternatives: str | Sequence[str] = (),
+        start: object,
+        goal: object,
+        alternatives: str | Sequence[object] = (),
         statistic: StateStatistic = "mean",
     ) -> "States | None":
         """The states, or None where none is named.
@@ -78,17 +83,18 @@ class States:
             If only some of column, start and goal are given.
         """
         given = {"--state": column, "--start": start, "--goal": goal}
-        if not any(given.values()) and not alternatives:
+        # A state may be called 0.
+        missing = [name for name, value in given.items() if value is None or value == ""]
+        if len(missing) == len(given) and not alternatives:
             return None
-        missing = [name for name, value in given.items() if not value]
-        if missing or column is None or start is None or goal is None:
+        if missing or column is None:
             raise SettingsError(
                 f"Of the states, {' and '.join(missing)} is missing.",
                 "The column of obs, the state whose cells are perturbed, and the one they should "
                 "turn into.",
                 "Give all of state, start and goal (--state, --start, --goal), or none.",
             )
-        return cls(column, start, goal, as_names(alternatives, "alternatives"), statistic)
+        return cls(column, start, goal, alternatives, statistic)  # type: ignore[arg-type]
 
     @property
     def names(self) -> tuple[str, ...]:

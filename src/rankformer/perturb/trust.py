@@ -5,6 +5,9 @@ from numpy.typing import NDArray
 
 from rankformer.perturb.exact import Responses
 
+# What rounding leaves of a movement.
+_LEAST = 1e-9
+
 
 class Trust:
     """Collects estimates and exact values of the same edits.
@@ -20,18 +23,23 @@ class Trust:
         self._estimates: list[NDArray[np.float64]] = []
         self._exact: list[NDArray[np.float64]] = []
 
-    def add(self, estimates: Responses, exact: Responses) -> None:
-        """Add some edits."""
-        self._estimates.append(_columns(estimates))
-        self._exact.append(_columns(exact))
+    def add(self, estimates: Responses, exact: Responses, cells: NDArray[np.int64]) -> None:
+        """Add some edits of some cells.
+
+        Cells differ in how far they move at all, which says nothing of how well the genes of a cell
+        are ranked: from both sides the mean of the cell is taken off, where a cell has two edits or
+        more.
+        """
+        for known, responses in ((self._estimates, estimates), (self._exact, exact)):
+            known.append(_less_mean_of_cell(_columns(responses), cells))
 
     def figures(self) -> dict[str, float]:
-        """Rank correlations of estimates and exact values, over all cells.
+        """Rank correlations of estimates and exact values of a cell's edits.
 
         Returns
         -------
-        ``"movement"``, of 1 - cosine; and with states ``"shift"``, of the shift towards the first
-        state less that towards the second. NaN with fewer than three edits.
+        ``"movement"``, of the logarithm of 1 - cosine; and with states ``"shift"``, of the shift
+        towards the first state less that towards the second. NaN with fewer than three edits.
         """
         from scipy.stats import spearmanr
 
@@ -50,8 +58,19 @@ class Trust:
 
 
 def _columns(responses: Responses) -> NDArray[np.float64]:
-    """(n_edits, 1 or 2): the movement, and with two states the shift between them."""
-    columns = [1 - responses.cosines]
+    """(n_edits, 1 or 2): the logarithm of the movement, and with two states the shift between."""
+    columns = [np.log(np.maximum(1 - responses.cosines, _LEAST))]
     if responses.shifts.shape[1] > 1:
         columns.append(responses.shifts[:, 0] - responses.shifts[:, 1])
     return np.column_stack(columns)
+
+
+def _less_mean_of_cell(
+    values: NDArray[np.float64], cells: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    _, of_cell, counts = np.unique(cells, return_inverse=True, return_counts=True)
+    if not len(counts) or counts.min() < 2:
+        return values
+    sums = np.zeros((len(counts), values.shape[1]))
+    np.add.at(sums, of_cell, values)
+    return np.asarray(values - (sums / counts[:, None])[of_cell])

@@ -66,6 +66,10 @@ def draw_volcano(
         own = np.flatnonzero(called & (np.sign(x) == side))
         best = own[np.argsort(-np.abs(x[own]) * y[own], kind="stable")][:n_labels]
         _name(ax, x[best], y[best], names[best], side)
+    if not called.any():
+        nothing = f"no gene at a false discovery rate of {level:g}"
+        ax.text(0.5, 0.97, nothing, color=_INK, fontsize=7, ha="center", va="top",
+                transform=ax.transAxes)  # fmt: skip
     ax.set_xlabel(label or _describe(column))
     ax.set_ylabel("-log10 of the false discovery rate")
     ax.spines[["top", "right"]].set_visible(False)
