@@ -11,12 +11,13 @@ from pandas import DataFrame
 from rankformer.data.class_names import as_names
 from rankformer.data.edits import EditType
 from rankformer.data.gene_tables import GeneTable
-from rankformer.errors import CountsError, SettingsError
+from rankformer.errors import CountsError, SettingsError, expect_type
 from rankformer.model.embedder import AnyEmbedder, Embedder, Pooling, open_embedder
 from rankformer.model.finetuned import FineTunedModel
 from rankformer.model.spec import LayerNumbering
 from rankformer.networks.gene_network import NetworkSettings, build_network
 from rankformer.networks.gene_shift import ShiftSettings, compare_states
+from rankformer.networks.known_pairs import KnownPairs
 from rankformer.networks.pair_effects import By
 from rankformer.perturb.exact import ReadOut
 from rankformer.perturb.files import perturb_in_memory
@@ -468,9 +469,13 @@ def perturb_test(
         If there is no such table, or it does not hold what is asked for.
     """
     comparison = Comparison(against, goal, replicate, min_cells, seed)
+    expected = "A data frame of perturbations, such as pandas.read_parquet gives of a table."
+    if null is not None:
+        expect_type(null, DataFrame, "null", expected, "Read the table first.")
     if isinstance(adata, DataFrame):
         return compare_genes(adata, comparison, null)
-    _check_adata(adata)
+    expect_type(adata, AnnData, "adata", f"AnnData after rankformer.tl.perturb. {expected}",
+                "Pass one of these, or use `rankformer perturb-test`.")  # fmt: skip
     if key not in adata.uns:
         raise SettingsError(
             f"uns has no table {key!r}.",
@@ -489,13 +494,13 @@ def gene_network(
     genes: str | Sequence[str] = "all",
     kind: EditType = "delete",
     share: float = 0.25,
-    layers: Sequence[int] = (-1,),
-    heads: Sequence[int] = (),
+    layers: int | Sequence[int] = (-1,),
+    heads: int | Sequence[int] = (),
     min_cells: int = 10,
     n_cells: int | None = None,
     seed: int = 0,
     top: int | None = 1000,
-    known: Sequence[Sequence[str]] = (),
+    known: KnownPairs = None,
     key_added: str = "gene_network",
     emb_layer: int = -1,
     layer_numbering: LayerNumbering = "hidden_states",
@@ -537,9 +542,10 @@ def gene_network(
     n_cells, seed
         The most cells, and what decides which.
     top
-        The most pairs kept, the most certain ones; None keeps all.
+        The most pairs kept, the most certain ones; None or 0 keeps all.
     known
-        Pairs of names, (the gene that acts, the one that it acts upon): how well they are found.
+        Pairs of names, (the gene that acts, the one that it acts upon), of which it is told how
+        well they are found; or a data frame whose first two columns hold them, or a file.
     key_added
         Name in ``uns``.
     emb_layer, layer_numbering, device, dtype, batch_size, copy
@@ -564,9 +570,7 @@ def gene_network(
     """
     _check_adata(adata)
     check_key(key_added)
-    settings = NetworkSettings(
-        by, genes, kind, share, tuple(layers), tuple(heads), min_cells, n_cells, seed, top
-    )
+    settings = NetworkSettings(by, genes, kind, share, layers, heads, min_cells, n_cells, seed, top)
     embedder = open_embedder(
         model, emb_layer=emb_layer, numbering=layer_numbering, device=device, dtype=dtype,
         max_cells=batch_size,

@@ -9,6 +9,7 @@ from rankformer.errors import MissingFileError, SettingsError
 from rankformer.networks.known_pairs import (
     check_met,
     find_known_pairs,
+    list_known_pairs,
     mark_known,
     measure_recovery,
     read_known_pairs,
@@ -63,6 +64,15 @@ def test_names_are_looked_up(vocabulary, tmp_path, text):
     assert find_known_pairs(pairs, vocabulary).tolist() == expected
 
 
+def test_pairs_are_given_in_any_way(tmp_path):
+    pairs = [["G1", "G2"], ["G3", "G4"]]
+    (tmp_path / "pairs.csv").write_text("G1,G2\nG3,G4\n")
+    table = pd.DataFrame({"tf": ["G1", "G3"], "gene": ["G2", "G4"], "mode": [1, -1]})
+    for given in (pairs, table, tmp_path / "pairs.csv", str(tmp_path / "pairs.csv")):
+        assert [list(pair) for pair in list_known_pairs(given)] == pairs
+    assert not list_known_pairs(None)
+
+
 def test_pairs_that_are_none(vocabulary, tmp_path):
     with pytest.raises(MissingFileError):
         read_known_pairs(tmp_path / "none.tsv")
@@ -74,8 +84,9 @@ def test_pairs_that_are_none(vocabulary, tmp_path):
         read_known_pairs(tmp_path / "header.tsv")
     with pytest.raises(SettingsError, match="none is of two genes of the vocabulary"):
         find_known_pairs([("NO", "G1")], vocabulary)
-    with pytest.raises(SettingsError, match="does not have two names"):
-        find_known_pairs([("G1", "G2", "G3")], vocabulary)
+    for odd in ([("G1", "G2", "G3")], [(1, 2)], [5], [("G1",)]):
+        with pytest.raises(SettingsError, match="one is not of two names"):
+            list_known_pairs(odd)
 
 
 @pytest.mark.parametrize("known", [False, True])

@@ -11,6 +11,8 @@ import pytest
 from tests.conftest import save_small_checkpoint, small_counts, small_vocabulary
 
 import rankformer
+from rankformer.errors import SettingsError
+from rankformer.networks.gene_network import NetworkSettings
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +152,21 @@ def test_drawn_cells_are_decided_by_the_seed(network):
                        output="other.parquet")  # fmt: skip
     pd.testing.assert_frame_equal(first, again)
     assert not first.equals(other)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"min_cells": "5"}, "min_cells is '5'"),
+        ({"n_cells": 10.5}, r"n_cells is 10\.5"),
+        ({"top": -1}, "top is -1"),
+        ({"by": "attention", "heads": [0.5]}, r"heads is \[0\.5\]"),
+        ({"by": "attention", "share": 0.5}, r"share is 0\.5, and the network is made by attention"),
+        ({"by": "rank"}, "made by 'rank'"),
+        ({"share": 7}, "share of ranks is 7"),
+    ],
+)
+def test_settings_that_mean_nothing(settings, said):
+    with pytest.raises(SettingsError, match=said):
+        NetworkSettings(**settings)
+    assert NetworkSettings(by="attention", layers=2, heads=0).layers == (2,)

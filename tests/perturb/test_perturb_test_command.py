@@ -120,6 +120,14 @@ def test_a_table_alone_is_tested_from_python():
     pd.testing.assert_frame_equal(own, compare_genes(table, Comparison("random", seed=3)))
 
 
+@pytest.mark.parametrize(
+    "given", [{"adata": "perturbed.parquet"}, {"adata": make_table(), "null": "null.parquet"}]
+)
+def test_paths_are_no_tables(given):
+    with pytest.raises(SettingsError, match=r"pandas\.read_parquet"):
+        rankformer.tl.perturb_test(**given)
+
+
 def test_pickles_run_no_code(tmp_path):
     path = tmp_path / "bad_raw.pickle"
     path.write_bytes(pickle.dumps({(3, "cell_emb"): Payload(os.system, f"touch {tmp_path / 'r'}")}))

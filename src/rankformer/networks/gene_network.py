@@ -16,8 +16,10 @@ from rankformer.errors import SettingsError
 from rankformer.model.embedder import Embedder
 from rankformer.networks.coexpression import correlate_genes
 from rankformer.networks.known_pairs import (
+    KnownPairs,
     check_met,
     find_known_pairs,
+    list_known_pairs,
     mark_known,
     measure_recovery,
 )
@@ -39,7 +41,8 @@ from rankformer.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 _SHARE_OF_MEMORY = 0.5
-_OPTIONS = {"n_cells": "--n-cells", "top": "--top", "min_cells": "--min-cells"}
+# Name → option, and the least that it can be.
+_OPTIONS = {"n_cells": ("--n-cells", 1), "top": ("--top", 0), "min_cells": ("--min-cells", 1)}
 # Settings that mean something by one method alone, and their options.
 _OF_METHOD: dict[str, tuple[By, str]] = {
     "kind": ("perturbation", "--type"),
@@ -72,15 +75,15 @@ class NetworkSettings:
     seed
         Decides which cells are drawn.
     top
-        So many pairs are kept, the most certain ones; all where it is None.
+        So many pairs are kept, the most certain ones; all where it is None or 0.
     """
 
     by: By = "perturbation"
     genes: str | Sequence[str] = ALL
     kind: EditType = "delete"
     share: float = SHARE_OF_RANKS
-    layers: Sequence[int] = (-1,)
-    heads: Sequence[int] = ()
+    layers: int | Sequence[int] = (-1,)
+    heads: int | Sequence[int] = ()
     min_cells: int = 10
     n_cells: int | None = None
     seed: int = 0
@@ -94,14 +97,18 @@ class NetworkSettings:
                 "Correct by (--by).",
             )
         check_edits(self.kind, self.share)
-        for name, option in _OPTIONS.items():
+        for name, (option, least) in _OPTIONS.items():
             number = getattr(self, name)
-            if number is not None and number < 1:
+            if number is None and name != "min_cells":
+                continue
+            if not isinstance(number, int | np.integer) or number < least:
                 raise SettingsError(
-                    f"{name} is {number}.",
-                    "At least 1" + (", or None (--top 0) for all." if name == "top" else "."),
+                    f"{name} is {number!r}.",
+                    f"A whole number, at least {least}.",
                     f"Correct {name} ({option}).",
                 )
+        for name in ("layers", "heads"):
+            object.__setattr__(self, name, _whole_numbers(getattr(self, name), name))
         if self.n_cells is not None and self.n_cells < self.min_cells:
             raise SettingsError(
                 f"A network of {self.n_cells:,} cells, with genes that {self.min_cells:,} of them "
@@ -118,6 +125,18 @@ class NetworkSettings:
                     f"{each.name} with a network by {method}.",
                     f"Leave {each.name} ({option}) out, or make it by {method} (--by {method}).",
                 )
+
+
+def _whole_numbers(given: Any, name: str) -> tuple[int, ...]:
+    """One number, or several."""
+    numbers = given if isinstance(given, list | tuple | range) else [given]
+    if not all(isinstance(each, int | np.integer) for each in numbers):
+        raise SettingsError(
+            f"{name} is {given!r}.",
+            "A whole number, or a list of whole numbers.",
+            f"Correct {name}.",
+        )
+    return tuple(int(each) for each in numbers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +167,7 @@ def build_network(
     chosen: Sequence[NDArray[np.bool_]],
     embedder: Embedder,
     settings: NetworkSettings,
-    known: Sequence[Sequence[str]] = (),
+    known: KnownPairs = None,
 ) -> GeneNetwork:
     """Measure what genes do to each other in some cells.
 
@@ -163,7 +182,7 @@ def build_network(
     settings
         See `NetworkSettings`.
     known
-        Pairs of names: the gene that acts, and the one that it acts upon.
+        Pairs: the gene that acts, and the one that it acts upon; see `KnownPairs`.
 
     Returns
     -------
@@ -181,7 +200,8 @@ def build_network(
         check_fits(stream, embedder)
     asked = AskedGenes.find(vocabulary, settings.genes, (), None).groups
     named = None if asked is None else np.array([token for (token,) in asked], np.int64)
-    known_tokens = find_known_pairs(known, vocabulary) if len(known) else None
+    named_pairs = list_known_pairs(known)
+    known_tokens = find_known_pairs(named_pairs, vocabulary) if named_pairs else None
     effects = _choose_effects(embedder, settings)
     rows = draw_cells(chosen, settings.n_cells, settings.seed)
     tokens = _genes_of_network(streams, rows, embedder, settings.min_cells)
@@ -211,7 +231,8 @@ def _choose_effects(embedder: Embedder, settings: NetworkSettings) -> PairEffect
     if settings.by == "perturbation":
         return PerturbationEffects(embedder, settings.kind, settings.share)
     if settings.by == "attention":
-        return AttentionEffects(embedder, settings.layers, settings.heads)
+        layers, heads = (_whole_numbers(each, "") for each in (settings.layers, settings.heads))
+        return AttentionEffects(embedder, layers, heads)
     return SimilarityEffects(embedder)
 
 

@@ -73,8 +73,12 @@ class ShiftSettings:
             )
         for name in ("min_cells", "n_permutations", "n_cells"):
             number = getattr(self, name)
-            if number is not None and number < 1:
-                raise SettingsError(f"{name} is {number}.", "At least 1.", f"Correct {name}.")
+            if number is None and name == "n_cells":
+                continue
+            if not isinstance(number, int | np.integer) or number < 1:
+                raise SettingsError(
+                    f"{name} is {number!r}.", "A whole number, at least 1.", f"Correct {name}."
+                )
 
 
 def compare_states(

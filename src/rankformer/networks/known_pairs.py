@@ -1,8 +1,10 @@
 """How well a network finds pairs of genes that are known to act on each other."""
 
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,34 @@ _AT = 100
 _FORMAT = "A text file with two names on each line: the gene that acts, and the one acted upon."
 _SOURCES = ("source", "tf", "regulator", "from", "gene1", "gene 1", "source gene")
 _TARGETS = ("target", "to", "gene2", "gene 2", "target gene")
+
+
+KnownPairs: TypeAlias = Sequence[Sequence[str]] | pd.DataFrame | str | os.PathLike[str] | None
+"""Pairs of names, a table whose first two columns hold them, or a file; see `read_known_pairs`."""
+
+
+def list_known_pairs(known: KnownPairs) -> Sequence[Sequence[str]]:
+    """Known pairs as pairs of names, however they are given.
+
+    Raises
+    ------
+    MissingFileError, SettingsError
+        If they are no pairs of texts, or a file cannot be read.
+    """
+    if known is None:
+        return ()
+    if isinstance(known, str | os.PathLike):
+        return read_known_pairs(Path(known))
+    if isinstance(known, pd.DataFrame):
+        known = known.iloc[:, :2].to_numpy().tolist()
+    pairs = [pair if isinstance(pair, list | tuple) else () for pair in known]
+    if not all(len(pair) == 2 and all(isinstance(name, str) for name in pair) for pair in pairs):
+        raise SettingsError(
+            "Of the known pairs, one is not of two names.",
+            'Pairs of names, such as [("IRF7", "ISG15")], a data frame of two columns, or a file.',
+            "Correct known.",
+        )
+    return pairs
 
 
 def read_known_pairs(path: Path) -> tuple[tuple[str, str], ...]:
@@ -67,15 +97,9 @@ def find_known_pairs(pairs: Iterable[Sequence[str]], vocabulary: Vocabulary) -> 
     Raises
     ------
     SettingsError
-        If none is left, or what is given are no pairs.
+        If none is left.
     """
-    named = [tuple(pair) for pair in pairs]
-    if any(len(pair) != 2 for pair in named):
-        raise SettingsError(
-            "Of the known pairs, one does not have two names.",
-            'Pairs of names, such as [("IRF7", "ISG15")].',
-            "Correct known.",
-        )
+    named = [(first, second) for first, second in pairs]
     resolver = GeneResolver(vocabulary)
     ids = {name: resolver.resolve(name).ensembl_id for name in {n for pair in named for n in pair}}
     token_of = {

@@ -88,7 +88,7 @@ def network_files(
         If input, model, settings and output do not go together.
     """
     output = check_target(job.output, FORMATS, job.overwrite)
-    known: tuple[tuple[str, str], ...] = ()
+    known = None
     if job.known is not None:
         check_target(job.curves_output, (".csv",), job.overwrite)
         known = read_known_pairs(job.known)

@@ -61,6 +61,12 @@ class Comparison:
                 f"One of {', '.join(AGAINST)}.",
                 "Correct against (--against).",
             )
+        if not isinstance(self.min_cells, int | np.integer) or self.min_cells < 1:
+            raise SettingsError(
+                f"min_cells is {self.min_cells!r}.",
+                "A whole number, at least 1.",
+                "Correct min_cells (--min-cells).",
+            )
 
 
 def compare_genes(
