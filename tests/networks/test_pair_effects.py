@@ -81,6 +81,7 @@ def test_attention_is_that_of_transformers(vocabulary, checkpoint_folder, bert, 
         # Row i of the weights attends; here it is acted upon.
         expected = mean[first:stop, first:stop].T
         np.testing.assert_allclose(pairs.effects, expected.numpy(), atol=1e-6)
+        np.testing.assert_allclose(pairs.compared, np.log2(pairs.effects))
         assert pairs.ranks.tolist() == list(range(len(cells[pairs.cell])))
 
 
@@ -93,7 +94,24 @@ def test_layers_and_heads_that_there_are_not(checkpoint_folder, layers, heads):
 def test_similarity_is_the_cosine_of_vectors_of_transformers(vocabulary, checkpoint_folder, bert):
     cells = make_cells(vocabulary, (20, 7))
     effects = SimilarityEffects(embedder_of(checkpoint_folder))
+    embeddings = bert.embeddings.word_embeddings.weight.detach().numpy()
     for pairs in effects.measure(pack(cells, vocabulary)):
-        vectors, _ = hidden(Wrapped(bert), cells[pairs.cell], vocabulary)
+        genes = cells[pairs.cell]
+        vectors, _ = hidden(Wrapped(bert), genes, vocabulary)
         unit = vectors / vectors.norm(dim=1, keepdim=True)
         np.testing.assert_allclose(pairs.effects, (unit @ unit.T).numpy(), atol=1e-5)
+        # What is compared is what the embeddings, the same in each cell, do not explain.
+        static = np.array([[cosine_of(embeddings[a], embeddings[b]) for b in genes] for a in genes])
+        upper = np.triu_indices(len(genes), 1)
+        line = np.polynomial.Polynomial.fit(static[upper], pairs.effects[upper], 1)
+        residual = pairs.effects[upper] - line(static[upper])
+        np.testing.assert_allclose(pairs.compared[upper], residual, atol=1e-6)
+
+
+def cosine_of(a, b):
+    return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+
+def test_without_context_there_is_no_similarity_to_speak_of(checkpoint_folder):
+    with pytest.raises(SettingsError, match="embedding layer"):
+        SimilarityEffects(Embedder(checkpoint_folder, emb_layer=0, device="cpu"))

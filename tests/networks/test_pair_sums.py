@@ -20,11 +20,15 @@ def draw_cells(n_cells, n_genes, seed=0, n_expressed=40, planted=()):
         for a, b in planted:
             where = np.ix_(genes == a, genes == b)
             effects[where] *= 8
-        yield CellPairs(cell, np.arange(n_expressed), effects), genes
+        yield cell_pairs(cell, effects), genes
 
 
-def add_all(cells, n_genes, acting=None, least=1e-12):
-    sums = PairSums(n_genes, np.arange(n_genes) if acting is None else acting, least)
+def cell_pairs(cell, effects):
+    return CellPairs(cell, np.arange(len(effects)), effects, np.log2(effects))
+
+
+def add_all(cells, n_genes, acting=None):
+    sums = PairSums(n_genes, np.arange(n_genes) if acting is None else acting)
     for pairs, genes in cells:
         sums.add(pairs, genes)
     return sums
@@ -70,8 +74,7 @@ def test_p_values_are_not_too_small_where_there_is_nothing(is_directed):
     cells = draw_cells(50, 60, seed=2)
     if not is_directed:
         cells = (
-            (CellPairs(each.cell, each.ranks, each.effects + each.effects.T), genes)
-            for each, genes in cells
+            (cell_pairs(each.cell, each.effects + each.effects.T), genes) for each, genes in cells
         )
     table = add_all(cells, 60).summarise(5, is_directed=is_directed).test()
     assert (table["p_value"] < 0.05).mean() < 0.06
@@ -80,7 +83,7 @@ def test_p_values_are_not_too_small_where_there_is_nothing(is_directed):
 
 def test_a_pair_without_direction_is_there_once():
     cells = [
-        (CellPairs(each.cell, each.ranks, each.effects + each.effects.T), genes)
+        (cell_pairs(each.cell, each.effects + each.effects.T), genes)
         for each, genes in draw_cells(12, 50)
     ]
     table = add_all(cells, 50).summarise(1, is_directed=False).test()

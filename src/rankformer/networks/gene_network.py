@@ -294,7 +294,7 @@ def _measure(
     tokens: NDArray[np.int64],
     acting: NDArray[np.int64],
 ) -> PairSums:
-    sums = PairSums(len(tokens), acting, effects.least)
+    sums = PairSums(len(tokens), acting)
     place_of = np.full(embedder.checkpoint.vocabulary.size, -1)
     place_of[tokens] = np.arange(len(tokens))
     with (

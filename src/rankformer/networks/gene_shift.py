@@ -152,7 +152,13 @@ def _choose(
         require_column(stream.obs, settings.within, "within", f"obs of {stream.name}")
         strata = pd.factorize(stream.obs[settings.within].astype(str).to_numpy()[rows])[0]
     is_goal = np.asarray(names[rows] == settings.goal, bool)
-    if not np.isin(strata[is_goal], strata[~is_goal]).any():
+    shared = np.intersect1d(strata[is_goal], strata[~is_goal])
+    if settings.within is not None:
+        logger.info(
+            "States are permuted among %s of %s cells, whose %s has cells of both.",
+            f"{np.isin(strata, shared).sum():,}", f"{len(rows):,}", settings.within,
+        )  # fmt: skip
+    if not len(shared):
         raise SettingsError(
             f"No value of obs[{settings.within!r}] has cells of both states.",
             "Some with cells of both, among which states are permuted.",
@@ -248,7 +254,7 @@ class _VectorsByGene:
             spread = null.std()
             found.append((
                 int(token), len(own) - n_goal, n_goal, shift, null.mean(), shift - null.mean(),
-                (shift - null.mean()) / spread if spread > 0 else np.nan, p_value,
+                (shift - null.mean()) / spread if spread > _ROUNDING else np.nan, p_value,
             ))  # fmt: skip
         if not found:
             raise SettingsError(

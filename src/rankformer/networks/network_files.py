@@ -105,6 +105,9 @@ def network_files(
         )  # fmt: skip
     with whole_or_nothing(output, overwrite=job.overwrite) as part:
         write_network(network, part)
+    if job.overwrite:
+        # Of another network.
+        job.curves_output.unlink(missing_ok=True)
     if network.curves is not None:
         with whole_or_nothing(job.curves_output, overwrite=job.overwrite) as part:
             network.curves.to_csv(part, index=False)

@@ -36,11 +36,14 @@ class CellPairs:
     effects
         (n_sources, n_genes) float64: what each does to each gene of the cell, by rank. That of a
         gene on itself is not used.
+    compared
+        The same shape: what of it is compared with other pairs.
     """
 
     cell: int
     ranks: NDArray[np.int64]
     effects: NDArray[np.float64]
+    compared: NDArray[np.float64]
 
 
 class PairEffects(Protocol):
@@ -50,13 +53,9 @@ class PairEffects(Protocol):
     ----------
     is_directed
         Whether A on B is another thing than B on A.
-    least
-        Below it values cannot be told apart; None where they are compared as they are, and not
-        their logarithms.
     """
 
     is_directed: bool
-    least: float | None
 
     def of_genes(self, tokens: NDArray[np.int64]) -> "PairEffects":
         """The same, where what other genes do need not be known."""
@@ -82,7 +81,6 @@ class PerturbationEffects:
     """
 
     is_directed = True
-    least: float | None = _LEAST_MOVEMENT
 
     def __init__(
         self,
@@ -103,7 +101,9 @@ class PerturbationEffects:
             own = select_rows(ragged, np.array([cell]))
             edits = self.plan(own)
             if len(edits):
-                yield CellPairs(cell, edits.ranks.astype(np.int64), self._run(own, edits))
+                effects = self._run(own, edits)
+                compared = _logarithm(effects, _LEAST_MOVEMENT)
+                yield CellPairs(cell, edits.ranks.astype(np.int64), effects, compared)
 
     def _run(self, cell: Ragged, edits: Edits) -> NDArray[np.float64]:
         """(n_edits, n_genes): how far each gene of a cell moved; 0 where it was edited."""
@@ -151,7 +151,6 @@ class AttentionEffects:
     """
 
     is_directed = True
-    least: float | None = _LEAST_WEIGHT
 
     def __init__(
         self, embedder: Embedder, layers: Sequence[int] = (-1,), heads: Sequence[int] = ()
@@ -188,23 +187,39 @@ class AttentionEffects:
             weights = np.mean([each[self.heads].mean(axis=0) for each in layers], axis=0)
             # Rows attend to columns; what is attended to acts.
             values = weights[np.ix_(genes, genes)].T.astype(np.float64)
-            yield CellPairs(cell, np.arange(len(genes)), values)
+            compared = _logarithm(values, _LEAST_WEIGHT)
+            yield CellPairs(cell, np.arange(len(genes)), values, compared)
 
 
 class SimilarityEffects:
     """How alike the vectors of two genes are in a cell: their cosine.
 
+    Much of it is the same in every cell, as the vectors begin from the genes' own embeddings, which
+    know no cell. So what is compared is the part of it that these do not explain: the residual of
+    a line, in each cell, through the cosines of all pairs over those of their embeddings.
+
     Parameters
     ----------
     embedder
         The model.
+
+    Raises
+    ------
+    SettingsError
+        If the embedder's layer is the embedding layer, where there is no context.
     """
 
     is_directed = False
-    least: float | None = None
 
     def __init__(self, embedder: Embedder) -> None:
+        if embedder.layer == 0:
+            raise SettingsError(
+                "A network by similarity of the embedding layer was asked for.",
+                "A layer above it: there a gene's vector depends on the cell.",
+                "Choose another layer (emb_layer, --emb-layer).",
+            )
         self.embedder = embedder
+        self._static = embedder.encoder.embeddings.token.weight.detach()
 
     def of_genes(self, tokens: NDArray[np.int64]) -> "SimilarityEffects":  # noqa: ARG002
         return self
@@ -212,9 +227,31 @@ class SimilarityEffects:
     def measure(self, ragged: Ragged) -> Iterator[CellPairs]:
         for batch in self.embedder.genes(ragged):
             for cell in range(len(batch.offsets) - 1):
-                vectors = batch.vectors[batch.offsets[cell] : batch.offsets[cell + 1]]
-                if not len(vectors):
+                own = slice(*batch.offsets[cell : cell + 2])
+                tokens = batch.tokens[own]
+                if len(tokens) < 2:
                     continue
-                unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-                values = (unit @ unit.T).astype(np.float64)
-                yield CellPairs(batch.start + cell, np.arange(len(unit)), values)
+                effects = _cosines(batch.vectors[own])
+                static = _cosines(self._static[tokens.astype(np.int64)].float().cpu().numpy())
+                compared = _beyond(effects, static)
+                yield CellPairs(batch.start + cell, np.arange(len(tokens)), effects, compared)
+
+
+def _logarithm(values: NDArray[np.float64], least: float) -> NDArray[np.float64]:
+    """To base 2; values below the least cannot be told apart."""
+    return np.asarray(np.log2(np.maximum(values, least)))
+
+
+def _cosines(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    unit = vectors.astype(np.float64)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    return np.asarray(unit @ unit.T)
+
+
+def _beyond(values: NDArray[np.float64], of: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What of the pairs' values a line over others does not explain."""
+    is_pair = ~np.eye(len(values), dtype=bool)
+    y, x = values[is_pair], of[is_pair]
+    spread = ((x - x.mean()) ** 2).sum()
+    slope = ((x - x.mean()) * (y - y.mean())).sum() / spread if spread > 0 else 0.0
+    return np.asarray(values - y.mean() - slope * (of - x.mean()))

@@ -23,8 +23,6 @@ class PairSums:
         The genes of the network, of which a cell may have others besides.
     acting
         (n_acting,) int64: those of them that act.
-    least
-        See `PairEffects`: pairs are compared by the logarithm to base 2 of values above it.
 
     Attributes
     ----------
@@ -32,8 +30,8 @@ class PairSums:
         Gene → its place among those that act; -1 where it does not.
     """
 
-    def __init__(self, n_genes: int, acting: NDArray[np.int64], least: float | None) -> None:
-        self.acting, self.least = acting, least
+    def __init__(self, n_genes: int, acting: NDArray[np.int64]) -> None:
+        self.acting = acting
         # One more, for genes that are not of the network.
         self.row_of = np.full(n_genes + 1, -1)
         self.row_of[acting] = np.arange(len(acting))
@@ -50,10 +48,7 @@ class PairSums:
         places
             (n_genes of the cell,) where its genes stand in the network, by rank; -1 for others.
         """
-        compared = pairs.effects
-        if self.least is not None:
-            compared = np.log2(np.maximum(compared, self.least))
-        excess, place = compare_pairs(compared, pairs.ranks)
+        excess, place = compare_pairs(pairs.compared, pairs.ranks)
         rows = self.row_of[places[pairs.ranks]]
         add_pairs(pairs.effects, excess, place, rows, places, self.counts, self.sums)
 

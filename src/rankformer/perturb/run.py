@@ -296,6 +296,9 @@ class PerturbationRun:
 
     def _tell_trust(self) -> None:
         assert self.screen is not None  # noqa: S101  # it has run
+        if not self.screen.trust.n_edits:
+            logger.info("Of so few edits all were run exactly.")
+            return
         figures = self.screen.trust.figures()
         logger.info(
             "Rank correlation, within cells, of the estimates with %s exact runs that took no part "

@@ -147,7 +147,9 @@ class Screen:
         exact = _read_out(before, after - before, np.zeros(len(raw)), self.exact.states)
         correction = Correction(known if self._former is None else self._former.join(known))
         self._former = correction.known.forget_cells(_N_FORMER)
-        if len(correction.known.cells) > 1:
+        n_edits = int((firsts[cells + 1] - firsts[cells]).sum())
+        # Where all edits were run exactly there is nothing to trust.
+        if len(correction.known.cells) > 1 and len(raw) < n_edits:
             left_out = correction.leave_out()[-len(raw) :]
             self.trust.add(self._respond(before, raw, left_out), exact, known.cells)
         vectors = before[np.cumsum([len(each) for each in own]) - 1]

@@ -111,7 +111,8 @@ def compare_genes(
     elif comparison.against == "null":
         summary["p_value"] = _p_of_null(rows, null, comparison)
     elif comparison.against == "mixture":
-        summary["impact"] = _impact(summary["effect"])
+        tested = summary["n_cells"] >= comparison.min_cells
+        summary.loc[tested, "impact"] = _impact(summary.loc[tested, "effect"])
     if "p_value" in summary:
         summary.loc[summary["n_cells"] < comparison.min_cells, "p_value"] = np.nan
         summary["q_value"] = _adjust(summary["p_value"])
