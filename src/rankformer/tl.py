@@ -19,7 +19,7 @@ from rankformer.networks.gene_network import NetworkSettings, build_network
 from rankformer.networks.gene_shift import ShiftSettings, compare_states
 from rankformer.networks.known_pairs import KnownPairs
 from rankformer.networks.pair_effects import By
-from rankformer.perturb.exact import ReadOut
+from rankformer.perturb.exact import ReadOut, dtype_of_read_out
 from rankformer.perturb.files import perturb_in_memory
 from rankformer.perturb.run import Method, Perturbation
 from rankformer.perturb.screen import ScreenSettings
@@ -377,7 +377,7 @@ def perturb(
     key_added
         Name in ``uns``.
     emb_layer, layer_numbering, device, dtype, batch_size, copy
-        As in `embed`.
+        As in `embed`; of the read-out ``"cls"``, ``"auto"`` takes float32.
     layer, use_raw, undo_log1p, check
         Where the counts lie, and what is allowed of them; see `ReadingOptions`.
     gene_ids, gene_table, pyensembl_genome, min_recognised
@@ -401,7 +401,7 @@ def perturb(
     >>> rankformer.tl.perturb(adata, model="gf-12L-95M-i4096", genes=["ISG15"])  # doctest: +SKIP
     """
     _check_adata(adata)
-    check_key(key_added)
+    check_key(key_added, "uns", "perturbation")
     perturbation = Perturbation(
         kind=kind, genes=genes, groups=groups, anchor=anchor, share=share, read_out=read_out,
         states=States.asked_for(state, start, goal, alternatives, state_statistic),
@@ -409,13 +409,9 @@ def perturb(
         screen=ScreenSettings(n_exact, n_directions), top=top, exact_cells=exact_cells,
     )  # fmt: skip
     embedder = open_embedder(
-        model,
-        emb_layer=emb_layer,
-        numbering=layer_numbering,
-        device=device,
-        dtype=dtype,
-        max_cells=batch_size,
-    )
+        model, emb_layer=emb_layer, numbering=layer_numbering, device=device,
+        dtype=dtype_of_read_out(read_out, dtype), max_cells=batch_size,
+    )  # fmt: skip
     options = ReadingOptions(
         layer, use_raw, undo_log1p, check, gene_ids, gene_table, pyensembl_genome, min_recognised,
         n_threads=n_threads, chunk_cells=chunk_cells,
@@ -569,7 +565,7 @@ def gene_network(
         If cells, genes, model and settings do not go together.
     """
     _check_adata(adata)
-    check_key(key_added)
+    check_key(key_added, "uns", "gene_network")
     settings = NetworkSettings(by, genes, kind, share, layers, heads, min_cells, n_cells, seed, top)
     embedder = open_embedder(
         model, emb_layer=emb_layer, numbering=layer_numbering, device=device, dtype=dtype,
@@ -661,7 +657,7 @@ def gene_shift(
         If cells, states, model and settings do not go together.
     """
     _check_adata(adata)
-    check_key(key_added)
+    check_key(key_added, "uns", "gene_shift")
     settings = ShiftSettings(state, start, goal, within, min_cells, n_permutations, n_cells, seed)
     embedder = open_embedder(
         model, emb_layer=emb_layer, numbering=layer_numbering, device=device, dtype=dtype,

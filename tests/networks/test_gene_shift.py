@@ -89,7 +89,7 @@ def test_genes_that_fewer_cells_of_one_state_have_do_not_differ_for_that(embedde
     table = shift(adata, embedder, n_permutations=200, min_cells=3)
     seldom = table[table["n_start"] < table["n_goal"] / 2]
     assert len(seldom) > 20
-    assert (seldom["p_value"] < 0.05).mean() < 0.25
+    assert (seldom["p_value"] < 0.05).mean() < 0.2
     assert abs(seldom["z_score"].mean()) < 0.5
 
 

@@ -114,6 +114,24 @@ def test_cells_of_several_tables_are_told_apart(tmp_path):
     assert tested.to_dict() == (alone[0] + alone[1]).to_dict()
 
 
+def test_tables_that_do_not_belong_together_are_not_merged(tmp_path):
+    table = make_table().assign(type="delete", method="exact")
+    others = {
+        "twice": table,
+        "type": make_table(seed=1).assign(type="overexpress", method="exact"),
+        "states": make_table(seed=1).assign(type="delete").drop(columns="shift_to_start"),
+    }
+    paths = {name: tmp_path / f"{name}.parquet" for name in ("own", *others)}
+    for name, each in {"own": table, **others}.items():
+        each.to_parquet(paths[name])
+    with pytest.raises(TableError, match="are in two of the tables"):
+        read_results([paths["own"], paths["twice"]])
+    with pytest.raises(TableError, match=r"delete with .*overexpress with"):
+        read_results([paths["own"], paths["type"]])
+    with pytest.raises(TableError, match="Tables of one perturbation"):
+        read_results([paths["own"], paths["states"]])
+
+
 def test_a_table_alone_is_tested_from_python():
     table = make_table()
     own = rankformer.tl.perturb_test(table, against="random", seed=3)

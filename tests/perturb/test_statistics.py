@@ -5,10 +5,15 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import false_discovery_control, kstest, ranksums
+from scipy.stats import false_discovery_control, kstest, ranksums, t
 
 from rankformer.errors import SettingsError, TableError
-from rankformer.perturb.statistics import Comparison, compare_genes, place_among_like_ranks
+from rankformer.perturb.statistics import (
+    Comparison,
+    _interval,
+    compare_genes,
+    place_among_like_ranks,
+)
 
 PLANTED = ("G7", "G8", "G9")
 
@@ -170,3 +175,32 @@ def test_tables_that_cannot_be_tested():
         Comparison("chance")
     few = compare_genes(table[table["cell"].isin(["cell0", "cell1"])])
     assert few["p_value"].isna().all()
+
+
+def test_donors_that_do_not_differ_are_not_taken_for_many_cells():
+    """Without variance between donors a mixed model would test cells."""
+    table = make_table(n_cells=60, n_donors=3)
+    tested = compare_genes(table, Comparison(replicate="donor"))
+    known = tested["p_mixed"].dropna()
+    assert (known > 1e-6).all()
+    # With three donors the interval is Student's: three times as wide as their standard error.
+    wide = (tested["high"] - tested["low"]).dropna()
+    assert (wide > 0).all()
+
+
+def test_few_values_have_the_interval_of_student():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=6)
+    low, high = _interval(values, rng)
+    expected = t.interval(0.95, 5, values.mean(), values.std(ddof=1) / np.sqrt(6))
+    np.testing.assert_allclose((low, high), expected)
+
+
+def test_perturbations_of_few_cells_take_no_part_in_a_mixture():
+    table = make_table()
+    gene = table["ensembl_id"].iloc[0]
+    odd = table[table["ensembl_id"] == gene].head(1).assign(ensembl_id="ENSG9", shift_to_goal=9.0)
+    tested = compare_genes(pd.concat([table, odd]), Comparison("mixture")).set_index("ensembl_id")
+    assert np.isnan(tested.loc["ENSG9", "impact"])
+    plain = compare_genes(table, Comparison("mixture")).set_index("ensembl_id")
+    assert tested["impact"].drop("ENSG9").to_dict() == pytest.approx(plain["impact"].to_dict())

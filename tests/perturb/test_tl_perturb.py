@@ -7,6 +7,7 @@ import pytest
 
 import rankformer
 from rankformer.errors import SettingsError
+from rankformer.perturb.exact import dtype_of_read_out
 
 
 def test_the_table_of_the_command(small_adata, checkpoint_folder, tmp_path, command):
@@ -86,3 +87,14 @@ def test_states_may_be_numbers(small_adata, checkpoint_folder):
         small_adata, model=checkpoint_folder, genes=["G5"], state="cluster", start=0, goal=1
     )
     assert "shift_to_1" in small_adata.uns["perturbation"]
+
+
+def test_what_was_done_is_not_written_over(small_adata, checkpoint_folder):
+    with pytest.raises(SettingsError, match="what was done"):
+        rankformer.tl.perturb(small_adata, model=checkpoint_folder, key_added="rankformer")
+
+
+@pytest.mark.parametrize(("read_out", "dtype"), [("cls", "float32"), ("cell", "auto")])
+def test_of_one_vector_a_cell_no_rounding_is_taken(read_out, dtype):
+    assert dtype_of_read_out(read_out, "auto") == dtype
+    assert dtype_of_read_out(read_out, "bfloat16") == "bfloat16"

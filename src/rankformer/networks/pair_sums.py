@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from rankformer.networks.pair_effects import CellPairs
 from rankformer.networks.pair_places import add_pairs, compare_pairs
 
-# With the correlation beside it, and what is made of both.
-BYTES_A_PAIR = 80
+# Sums, the correlation beside them and what is made of both: measured with 4,249 genes.
+BYTES_A_PAIR = 180
 _LEVEL = 0.95
 
 

@@ -19,7 +19,7 @@ from rankformer.data.edits import Edits
 from rankformer.errors import SettingsError
 from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.embedder import Embedder
-from rankformer.perturb.exact import ExactPerturber
+from rankformer.perturb.exact import ExactPerturber, dtype_of_read_out
 from rankformer.perturb.run import Perturbation, PerturbationRun
 from rankformer.perturb.screen import Screen
 from rankformer.perturb.table import TABLE_COLUMNS, ParquetTable, PerturbationTable, gather
@@ -271,7 +271,8 @@ def _open(
         stack.enter_context(closing(stream))
         for stream in open_sources(job.sources, checkpoint.vocabulary, options)
     ]
-    return streams, Embedder(checkpoint, **settings)
+    dtype = dtype_of_read_out(job.perturbation.read_out, settings.get("dtype", "auto"))
+    return streams, Embedder(checkpoint, **{**settings, "dtype": dtype})
 
 
 def name_rows(

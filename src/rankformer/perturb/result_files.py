@@ -16,6 +16,7 @@ from rankformer.vocabulary import Vocabulary
 PICKLES = (".pickle", ".pkl")
 _OF_CELLS = "cell_emb"
 _CONTAINERS = (("collections", "defaultdict"), ("builtins", "list"), ("builtins", "dict"))
+_SAME_ROW = ("cell", "ensembl_id", "method", "rank")
 _EXPECTED = "A .parquet that `rankformer perturb` wrote, or a _raw.pickle of the published package."
 
 
@@ -50,10 +51,45 @@ def read_results(paths: Sequence[Path], model: AnyVocabulary | None = None) -> p
     tables = [_read_table(path, model) for path in paths]
     if len(tables) == 1:
         return tables[0]
+    _check_alike(paths, tables)
     for path, table in zip(paths, tables, strict=True):
         own = table["source"].astype(str) + "\t" if "source" in table else ""
         table["source"] = own + str(path)
     return pd.concat(tables, ignore_index=True)
+
+
+def _check_alike(paths: Sequence[Path], tables: Sequence[pd.DataFrame]) -> None:
+    """Refuse tables of different perturbations, and rows that are in two."""
+    kinds = [_describe(table) for table in tables]
+    for path, kind in zip(paths, kinds, strict=True):
+        if kind != kinds[0]:
+            raise TableError(
+                f"{paths[0]} holds {kinds[0]}, and {path} {kind}.",
+                "Tables of one perturbation, in parts: of the same type, states and read-out.",
+                "Test them one by one.",
+            )
+    figures = [
+        *_SAME_ROW,
+        *(name for name in tables[0] if name not in _SAME_ROW and _is_figure(name)),
+    ]
+    rows = pd.concat([table[[n for n in figures if n in table]].astype(object) for table in tables])
+    n_twice = int(rows.duplicated().sum()) if "method" in tables[0] else 0
+    if n_twice:
+        raise TableError(
+            f"{n_twice:,} rows, with all their figures, are in two of the tables.",
+            "Each cell in one of them.",
+            "Leave one of them out.",
+        )
+
+
+def _is_figure(name: object) -> bool:
+    return str(name) in ("cosine", "gene_cosine") or str(name).startswith(SHIFT)
+
+
+def _describe(table: pd.DataFrame) -> str:
+    types = sorted(map(str, table["type"].unique())) if "type" in table else []
+    figures = [str(name) for name in table if _is_figure(name)]
+    return " ".join([*types, "with", ", ".join(figures) or "no figures"])
 
 
 def _read_table(path: Path, model: AnyVocabulary | None) -> pd.DataFrame:

@@ -106,6 +106,12 @@ class Perturbation:
                 'The method "screen" beside top and exact_cells.',
                 "Add --method screen, or leave --top and --exact-cells out.",
             )
+        if self.method == "exact" and self.screen != ScreenSettings():
+            raise SettingsError(
+                "How closely a screen estimates was given, without a screen.",
+                'The method "screen" beside exact runs and directions.',
+                "Add --method screen, or leave --exact-runs and --directions out.",
+            )
         if self.method == "screen" and self.as_published:
             raise SettingsError(
                 "A screen as published was asked for.",

@@ -23,6 +23,10 @@ SHIFT = "shift_to_"
 _LEAST_NEIGHBOURS, _SHARE_OF_NEIGHBOURS = 10, 16
 _LEAST_GENES = 30
 _N_BOOTSTRAPS, _N_RANDOM, _N_MIXED = 500, 2_000, 50
+# A bootstrap of fewer values is too narrow.
+_LEAST_TO_DRAW_FROM = 10
+# Between replicates, as a share of that of all cells.
+_NO_VARIANCE = 1e-4
 _NEEDED = ("cell", "ensembl_id", "symbol", "rank")
 
 
@@ -87,9 +91,9 @@ def compare_genes(
     Returns
     -------
     A row a perturbation, the most certain first: ``ensembl_id``, ``symbol``, ``n_cells``,
-    ``mean_rank``, ``effect`` (the mean value), ``low`` and ``high`` (the 95 % bootstrap interval of
-    what is tested, over replicates or cells), ``p_value`` and ``q_value`` (Benjamini-Hochberg).
-    Against genes of like rank also ``excess``, the mean of the value less what its rank makes
+    ``mean_rank``, ``effect`` (the mean value), ``low`` and ``high`` (the 95 % interval of what
+    is tested, over replicates or cells: by bootstrap, of fewer than ten by Student's t),
+    ``p_value`` and ``q_value`` (Benjamini-Hochberg). Against genes of like rank also ``excess``, the mean of the value less what its rank makes
     expect, and ``place``, its mean place among them, from 0 to 1. Of a mixture ``impact``, the
     probability of the component that lies farther from most. With replicates ``n_replicates`` and,
     for the most certain ones against genes of like rank, ``p_mixed`` of a linear mixed model.
@@ -115,6 +119,11 @@ def compare_genes(
         summary.loc[tested, "impact"] = _impact(summary.loc[tested, "effect"])
     if "p_value" in summary:
         summary.loc[summary["n_cells"] < comparison.min_cells, "p_value"] = np.nan
+        if summary["p_value"].isna().all():
+            logger.warning(
+                "Nothing could be tested: no gene was perturbed in %s cells (min_cells, "
+                "--min-cells) and, with replicates, in two of them.", comparison.min_cells,
+            )  # fmt: skip
         summary["q_value"] = _adjust(summary["p_value"])
         size = summary.get("excess", summary["effect"]).abs()
         order = np.lexsort((-size.to_numpy(), summary["p_value"].to_numpy()))
@@ -277,9 +286,14 @@ def _summarise(rows: pd.DataFrame, comparison: Comparison) -> pd.DataFrame:
 
 
 def _interval(values: NDArray[np.float64], rng: np.random.Generator) -> tuple[float, float]:
-    """The 95 % bootstrap interval of a mean."""
+    """The 95 % interval of a mean: by bootstrap, of few values by Student's t."""
+    from scipy.stats import t
+
     if len(values) < 2:
         return np.nan, np.nan
+    if len(values) < _LEAST_TO_DRAW_FROM:
+        half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+        return float(values.mean()) - half, float(values.mean()) + half
     means = values[rng.integers(0, len(values), (_N_BOOTSTRAPS, len(values)))].mean(axis=1)
     low, high = np.quantile(means, (0.025, 0.975))
     return float(low), float(high)
@@ -377,19 +391,28 @@ def _adjust(p_values: "pd.Series[float]") -> NDArray[np.float64]:
 
 
 def _p_of_mixed_models(rows: pd.DataFrame, genes: "pd.Series[str]") -> "pd.Series[float]":
-    """P values of ``excess ~ 1 + (1 | replicate)``; NaN where it does not converge."""
+    """P values of ``excess ~ 1 + (1 | replicate)``, by Student's t with the replicates' degrees.
+
+    NaN where it does not converge, or finds no variance between replicates: it would then take
+    cells for replicates.
+    """
     import statsmodels.formula.api as models
+    from scipy.stats import t
 
     found = {}
     for place, gene in genes.items():
         own = rows[rows["ensembl_id"] == gene]
         own = own.assign(tested=own["excess"] / (own["excess"].std() or 1))
+        n_replicates = own["replicate"].nunique()
+        found[place] = np.nan
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 fit = models.mixedlm("tested ~ 1", own, groups=own["replicate"]).fit()
-            found[place] = float(fit.pvalues["Intercept"]) if fit.converged else np.nan
+            if fit.converged and float(fit.cov_re.iloc[0, 0]) > _NO_VARIANCE and n_replicates > 1:
+                z = abs(float(fit.tvalues["Intercept"]))
+                found[place] = float(2 * t.sf(z, n_replicates - 1))
         # What cannot be fitted shows as any error of linear algebra.
         except Exception:
-            found[place] = np.nan
+            logger.debug("No mixed model of %s.", gene, exc_info=True)
     return pd.Series(found)

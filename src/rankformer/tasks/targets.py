@@ -7,6 +7,7 @@ from pathlib import Path
 from rankformer.data.tokens import is_saved_tokens
 from rankformer.errors import OutputError, SettingsError
 from rankformer.scratch import tell_leftovers
+from rankformer.tasks.anndata_output import UNS_KEY
 
 CELL_FORMATS = (".h5ad", ".zarr", ".npy", ".csv", ".parquet")
 LABEL_FORMATS = (".h5ad", ".zarr", ".csv", ".parquet")
@@ -119,8 +120,14 @@ def check_key(key: str, place: str = "obsm", example: str = "X_geneformer") -> N
     """Refuse a name that ``obsm``, or another `place`, cannot have.
 
     HDF5 and zarr take a slash for a folder and dots for the folder itself; zarr keeps its own
-    files beside the arrays.
+    files beside the arrays. ``rankformer`` is where it is said in ``uns`` what was done.
     """
+    if key == UNS_KEY and place == "uns":
+        raise SettingsError(
+            f"The name {key!r} was asked for in {place}.",
+            "Another name: under this one stands, in uns, what was done.",
+            "Pass another one as key_added (--key).",
+        )
     if not key or "/" in key or key.startswith(".") or key == "zarr.json":
         raise SettingsError(
             f"The name {key!r} was asked for in {place}.",
