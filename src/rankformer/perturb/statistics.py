@@ -91,12 +91,13 @@ def compare_genes(
     Returns
     -------
     A row a perturbation, the most certain first: ``ensembl_id``, ``symbol``, ``n_cells``,
-    ``mean_rank``, ``effect`` (the mean value), ``low`` and ``high`` (the 95 % interval of what
-    is tested, over replicates or cells: by bootstrap, of fewer than ten by Student's t),
-    ``p_value`` and ``q_value`` (Benjamini-Hochberg). Against genes of like rank also ``excess``, the mean of the value less what its rank makes
-    expect, and ``place``, its mean place among them, from 0 to 1. Of a mixture ``impact``, the
-    probability of the component that lies farther from most. With replicates ``n_replicates`` and,
-    for the most certain ones against genes of like rank, ``p_mixed`` of a linear mixed model.
+    ``mean_rank``, ``effect`` (the mean value), ``low`` and ``high`` (the 95 % interval of what is
+    tested, over replicates or cells: by bootstrap, of fewer than ten by Student's t), ``p_value``
+    and ``q_value`` (Benjamini-Hochberg). Against genes of like rank also ``excess``, the mean of
+    the value less what its rank makes expect, and ``place``, its mean place among them, from 0 to
+    1. Of a mixture ``impact``, the probability of the component that lies farther from most. With
+    replicates ``n_replicates`` and, for the most certain ones against genes of like rank,
+    ``p_mixed`` of a linear mixed model.
 
     Raises
     ------
