@@ -64,6 +64,7 @@ def main() -> None:
     print(markdown_table(("stage", "s"), [*table, ("all", f"{total:.1f}")]))
     if arguments.out:
         settings = {key: str(value) for key, value in vars(arguments).items() if key != "out"}
+        settings["cells"] = arguments.cells.name
         write_json(arguments.out, {"machine": describe_machine(), "settings": settings,
                                    "seconds": stages.seconds, "all": total})  # fmt: skip
 
