@@ -1,8 +1,10 @@
+from dataclasses import dataclass
+
 """Vocabularies: the published tables, their formats, damage, and files that would run code."""
 
 import pickle
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -444,6 +446,51 @@ def test_a_changed_byte_of_a_pickle_never_ends_in_another_error(
 ):
     """Tokens and medians may change: that is the checkpoint's binding to see."""
     _load_or_error(_lay(tmp_path, small_files, name, flip_byte(small_files[name], place, change)))
+
+
+@pytest.mark.parametrize(
+    ("code", "state"),
+    [
+        ("O8", "<"),
+        ("V99999999", "|"),
+        ("f8,f8", "<"),
+        ("S8", "|"),
+        ("f8", "x"),
+        ("M8", "<"),
+        (8, "<"),
+    ],
+)
+def test_numbers_of_a_damaged_type_are_told_and_not_followed(tmp_path, code, state):
+    """Of type object, numpy takes the bytes of a number for a pointer, and ends the process."""
+    tables = tables_of(small_vocabulary(n_genes=20))
+    tables["gene_median_dictionary"] = dict.fromkeys(
+        tables["gene_median_dictionary"], Pickled(code, state)
+    )
+    write_tables(tmp_path, tables)
+    with pytest.raises(VocabularyError, match="has a number of the type"):
+        Vocabulary.load(tmp_path)
+
+
+@dataclass
+class PickledType:
+    code: object
+    order: str
+
+    def __reduce__(self):
+        state = (3, self.order, None, None, None, -1, -1, 0)
+        return np.dtype, (self.code, False, True), state
+
+
+@dataclass
+class Pickled:
+    """Pickles as a number of numpy does, of any type."""
+
+    code: object
+    order: str
+
+    def __reduce__(self):
+        scalar = np.float64(1).__reduce__()[0]
+        return scalar, (PickledType(self.code, self.order), b"12345678")
 
 
 @QUICK

@@ -12,7 +12,7 @@ def perturb_test(
     tables: Annotated[
         list[Path],
         typer.Argument(
-            metavar="TABLE…",
+            metavar="TABLES",
             help="A .parquet of `rankformer perturb`, or _raw.pickle files of the published "
             "package; several are tested as one.",
             show_default=False,
