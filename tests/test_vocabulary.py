@@ -1,5 +1,3 @@
-from dataclasses import dataclass
-
 """Vocabularies: the published tables, their formats, damage, and files that would run code."""
 
 import pickle
