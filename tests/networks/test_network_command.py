@@ -123,6 +123,24 @@ def test_known_pairs_are_judged_with_the_baseline(network, folder):
     assert "average_precision" in said
 
 
+@pytest.mark.parametrize("output", ["pairs.graphml", "own.parquet"])
+def test_files_that_were_not_asked_about_are_left(network, folder, command, output):
+    """Known pairs are not written over, nor is a file that only bears the name of curves."""
+    pairs = folder / "pairs.known.csv"
+    pairs.write_text("G1,G2\nG3,G4\n")
+    words = ("--by", "similarity", "--min-cells", "5", "--overwrite")
+    if output == "own.parquet":
+        (folder / "own.known.csv").write_text("mine")
+        network(*words, output=output)
+        assert (folder / "own.known.csv").read_text() == "mine"
+        return
+    status, _, said = command("network", folder / "cells.h5ad", "-o", folder / output, "-m",
+                              folder / "model", "--known", pairs, *words)  # fmt: skip
+    assert status == 2
+    assert "which would be written" in said
+    assert pairs.read_text() == "G1,G2\nG3,G4\n"
+
+
 def test_the_tool_of_anndata_gives_the_table_of_the_command(network, folder):
     table, _ = network("--by", "attention", "--attention-layer", "1", "--attention-layer", "2",
                        "--head", "1", "--min-cells", "8")  # fmt: skip

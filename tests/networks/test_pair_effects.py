@@ -91,6 +91,11 @@ def test_layers_and_heads_that_there_are_not(checkpoint_folder, layers, heads):
         AttentionEffects(embedder_of(checkpoint_folder), layers, heads)
 
 
+def test_a_layer_of_vectors_says_nothing_of_attention(checkpoint_folder):
+    with pytest.raises(SettingsError, match="--attention-layer"):
+        AttentionEffects(Embedder(checkpoint_folder, emb_layer=1, device="cpu"))
+
+
 def test_similarity_is_the_cosine_of_vectors_of_transformers(vocabulary, checkpoint_folder, bert):
     cells = make_cells(vocabulary, (20, 7))
     effects = SimilarityEffects(embedder_of(checkpoint_folder))

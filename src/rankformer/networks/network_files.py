@@ -91,6 +91,7 @@ def network_files(
     known = None
     if job.known is not None:
         check_target(job.curves_output, (".csv",), job.overwrite)
+        _check_pairs_stay(job)
         known = read_known_pairs(job.known)
     checkpoint = Checkpoint.open(model)
     with ExitStack() as stack:
@@ -105,14 +106,24 @@ def network_files(
         )  # fmt: skip
     with whole_or_nothing(output, overwrite=job.overwrite) as part:
         write_network(network, part)
-    if job.overwrite:
-        # Of another network.
+    if network.curves is None and job.known is not None and job.overwrite:
+        # They would be of another network.
         job.curves_output.unlink(missing_ok=True)
     if network.curves is not None:
         with whole_or_nothing(job.curves_output, overwrite=job.overwrite) as part:
             network.curves.to_csv(part, index=False)
     _tell(network, job)
     return network
+
+
+def _check_pairs_stay(job: NetworkJob) -> None:
+    assert job.known is not None  # noqa: S101  # it is asked for
+    if job.known.resolve() in (job.output.resolve(), job.curves_output.resolve()):
+        raise SettingsError(
+            f"The known pairs are read from {job.known}, which would be written.",
+            f"Pairs in another file than {job.output} and {job.curves_output}.",
+            "Choose another output, or rename the file of pairs.",
+        )
 
 
 def choose_cells(

@@ -156,6 +156,12 @@ class AttentionEffects:
         self, embedder: Embedder, layers: Sequence[int] = (-1,), heads: Sequence[int] = ()
     ) -> None:
         spec = embedder.checkpoint.spec
+        if embedder.layer != spec.n_layers:
+            raise SettingsError(
+                f"Vectors of layer {embedder.layer} were asked for, and attention has none.",
+                "The layers of attention, which are named by themselves.",
+                "Leave emb_layer (--emb-layer) out; name layers (--attention-layer).",
+            )
         self.embedder = embedder
         self.layers = [spec.hidden_state_index(layer) for layer in layers]
         self.heads = list(heads) or list(range(spec.n_heads))

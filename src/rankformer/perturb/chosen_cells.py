@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rankformer.model.embedder import Embedder
 from rankformer.perturb.exact import blocks_of_cells
 from rankformer.ragged import Ragged, select_rows
+from rankformer.tasks.gene_summary import count_cells_of_tokens
 from rankformer.tasks.read_ahead import read_ahead
 from rankformer.tasks.tokenize import TokenSource
 
@@ -64,9 +65,5 @@ def count_cells_with_genes(
     streams: Sequence[TokenSource], chosen: Sequence[NDArray[np.int64]], embedder: Embedder
 ) -> NDArray[np.int64]:
     """In how many of the cells each gene token is; (vocabulary.size,), 0 for special tokens."""
-    vocabulary = embedder.checkpoint.vocabulary
-    n_cells = np.zeros(vocabulary.size, np.int64)
-    for _, (values, _) in read_blocks(streams, chosen, embedder):
-        n_cells += np.bincount(values, minlength=len(n_cells))
-    n_cells[list(vocabulary.special_tokens.values())] = 0
-    return n_cells
+    tokens = (values for _, (values, _) in read_blocks(streams, chosen, embedder))
+    return count_cells_of_tokens(tokens, embedder.checkpoint.vocabulary)

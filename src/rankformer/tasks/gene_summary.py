@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -16,6 +16,7 @@ from rankformer.scratch import release_pages, scratch_array
 from rankformer.tasks.embed import check_fits, iterate_gene_vectors
 from rankformer.tasks.progress import Progress
 from rankformer.tasks.tokenize import SavedTokens, TokenSource, TokenStream
+from rankformer.vocabulary import Vocabulary
 
 Statistic = Literal["mean", "median"]
 _MEDIAN_BLOCK_BYTES = 64 * 2**20
@@ -93,7 +94,7 @@ def summarize_genes(
     if statistic == "mean":
         n_cells, vectors = _mean(streams, embedder, progress)
     else:
-        n_cells = count_cells_of_tokens(streams)
+        n_cells = count_cells_of_tokens(_tokens_of(streams), embedder.checkpoint.vocabulary)
         with tempfile.TemporaryDirectory(dir=scratch_folder, prefix="rankformer-") as folder:
             vectors = _median(streams, embedder, n_cells, Path(folder), progress)
     present = np.flatnonzero(n_cells)
@@ -101,16 +102,30 @@ def summarize_genes(
     return GeneSummary(ids, n_cells[present], vectors[present])
 
 
-def count_cells_of_tokens(streams: Sequence[TokenSource]) -> NDArray[np.int64]:
-    """For each gene token, in how many cells it is; (vocabulary.size,), 0 for special tokens."""
-    vocabulary = streams[0].vocabulary
+def count_cells_of_tokens(
+    parts: Iterable[NDArray[np.int32]], vocabulary: Vocabulary
+) -> NDArray[np.int64]:
+    """For each gene token, in how many cells it is; (vocabulary.size,), 0 for special tokens.
+
+    Parameters
+    ----------
+    parts
+        Tokens of cells, end to end, each at most once a cell.
+    vocabulary
+        What they are of.
+    """
     counts = np.zeros(vocabulary.size, np.int64)
+    for values in parts:
+        counts += np.bincount(values, minlength=len(counts))
+    counts[list(vocabulary.special_tokens.values())] = 0
+    return counts
+
+
+def _tokens_of(streams: Sequence[TokenSource]) -> Iterator[NDArray[np.int32]]:
     for stream in streams:
         for part in stream.parts():
             for values, _ in part.cells.ragged_chunks():
-                counts += np.bincount(values, minlength=len(counts))
-    counts[list(vocabulary.special_tokens.values())] = 0
-    return counts
+                yield values
 
 
 def _gene_vectors(
