@@ -45,7 +45,7 @@ mutants: $(READY)
 	rm -rf .mutants
 	mkdir .mutants
 	cp -r src tests pyproject.toml .mutants
-	sed -i '/^@compile_kernel$$/d' .mutants/src/rankformer/data/*.py
+	sed -i '/^@compile_kernel$$/d' .mutants/src/rankformer/*/*.py
 	cd .mutants && OMP_NUM_THREADS=1 $(abspath $(BIN))/mutmut run $(MUTANTS)
 	cd .mutants && $(abspath $(BIN))/python ../tests/mutation/report.py
 

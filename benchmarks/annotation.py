@@ -24,7 +24,6 @@ from typing import Any
 import anndata as ad
 import numpy as np
 import scanpy as sc
-from finetuning import RECIPE
 from machine import describe_machine
 from numpy.typing import NDArray
 from reporting import markdown_table, spread, write_json
@@ -33,6 +32,7 @@ from sklearn.metrics import f1_score
 from sklearn.model_selection import train_test_split
 
 import rankformer
+from finetuning import RECIPE
 from rankformer import (
     CellTask,
     Checkpoint,
@@ -42,9 +42,9 @@ from rankformer import (
     ReadingOptions,
     SplitPlan,
 )
-from rankformer.tasks.annotate import transfer_labels
-from rankformer.tasks.neighbours import NeighbourIndex, scale_to_unit
-from rankformer.tasks.reference import Reference
+from rankformer.annotate.neighbours import NeighbourIndex, scale_to_unit
+from rankformer.annotate.reference import Reference
+from rankformer.annotate.vote import transfer_labels
 
 SAME = {
     "CD14 Mono": "CD14+ Monocytes",

@@ -19,10 +19,11 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from cells import thin_cells
 from machine import describe_machine
 from processes import RUNNERS, run_measured
 from reporting import markdown_table, spread, write_json
+
+from cells import thin_cells
 
 if TYPE_CHECKING:
     from rankformer import EncoderSpec, Vocabulary
@@ -106,7 +107,7 @@ def make_inputs(
         return save_random_checkpoint(config, folder / model, vocabulary), cells
     checkpoint = save_random_checkpoint(arguments.configs / f"{model}.json", folder / model)
     from rankformer import Checkpoint, Embedder
-    from rankformer.tasks.bench import make_tokens
+    from rankformer.embed.bench import make_tokens
 
     embedder = Embedder(Checkpoint.open(checkpoint), device="cpu", dtype="float32")
     values, offsets = make_tokens(embedder, arguments.n_cells)

@@ -20,19 +20,19 @@ import numpy as np
 import psutil
 import torch
 from machine import describe_machine, load_average
-from pretraining import Side, measure
 from reporting import markdown_table, short, spread, write_json
 from torch import Tensor
 from transformers import BertConfig, BertForSequenceClassification
 
+from pretraining import Side, measure
 from rankformer import Encoder, EncoderSpec, MaskedLanguageModel, ReadingOptions, Vocabulary
+from rankformer.checkpoints.weights import hugging_face_tensors
+from rankformer.finetuning.batches import LabelledBatches
 from rankformer.model.heads import FineTuningObjective, HeadedEncoder, cross_entropy, draw_head
-from rankformer.model.weights import hugging_face_tensors
-from rankformer.tasks.finetuning_batches import LabelledBatches
-from rankformer.tasks.labels import read_classes
-from rankformer.tasks.pretrain import published_shape
-from rankformer.tasks.tokenize import open_tokens
-from rankformer.tasks.training_cells import gather_training_cells
+from rankformer.pretraining.pretrain import published_shape
+from rankformer.tokens.tokenize import open_tokens
+from rankformer.training.cells import gather_training_cells
+from rankformer.training.labels import read_classes
 
 OURS, PADDED = "rankformer, packed", "BertForSequenceClassification, padded"
 HEADER = ("side", "cells/s", "times padded", "peak memory, MB", "loss of the first step")

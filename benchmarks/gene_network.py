@@ -18,10 +18,10 @@ import torch
 from machine import describe_machine
 from reporting import markdown_table, write_json
 
-from rankformer.model.embedder import Embedder
+from rankformer.embed.embedder import Embedder
 from rankformer.networks.gene_network import NetworkSettings, build_network
 from rankformer.networks.pair_effects import BY
-from rankformer.tasks.tokenize import open_tokens
+from rankformer.tokens.tokenize import open_tokens
 
 SETS = {
     "interferon": """

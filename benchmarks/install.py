@@ -89,7 +89,7 @@ def install_rankformer(interpreter: Path, torch: str | None) -> None:
 def try_out(interpreter: Path, arguments: argparse.Namespace, folder: Path) -> list[str]:
     """Run there what should work, and return what was run; any failure ends this script."""
     command = interpreter.with_name("rankformer")
-    trials = [[command, "--version"], [interpreter, "-c", "import scanpy, rankformer.data.cells"]]
+    trials = [[command, "--version"], [interpreter, "-c", "import scanpy, rankformer.cells.source"]]
     if arguments.cells:
         cells, out = folder / "cells.h5ad", folder / "out"
         anndata.read_h5ad(arguments.cells)[:N_TRIED].copy().write_h5ad(cells)

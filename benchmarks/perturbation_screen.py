@@ -18,12 +18,12 @@ from machine import describe_machine
 from reporting import markdown_table, write_json
 from scipy.stats import spearmanr
 
-from rankformer.data.edits import plan_edits
-from rankformer.model.embedder import Embedder
+from rankformer.embed.embedder import Embedder
 from rankformer.perturb.exact import ExactPerturber, blocks_of_cells
 from rankformer.perturb.screen import Screen, ScreenSettings
 from rankformer.ragged import select_rows
-from rankformer.tasks.tokenize import tokenize_cells
+from rankformer.tokens.edits import plan_edits
+from rankformer.tokens.tokenize import tokenize_cells
 
 HEADER = (
     "state", "type", "read-out", "exact runs, directions", "what", "within a cell, mean (least)",

@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def run_stages(path: Path, arguments: argparse.Namespace, stages: Stages, folder: Path) -> None:
-    from rankformer.model.embedder import Embedder
+    from rankformer.embed.embedder import Embedder
     from rankformer.perturb.files import name_rows
     from rankformer.perturb.run import Perturbation, PerturbationRun
     from rankformer.perturb.screen import ScreenSettings
@@ -78,7 +78,7 @@ def run_stages(path: Path, arguments: argparse.Namespace, stages: Stages, folder
     from rankformer.perturb.statistics import compare_genes
     from rankformer.perturb.table import PerturbationTable, gather
     from rankformer.show.perturbation_plots import write_volcano
-    from rankformer.tasks.tokenize import open_tokens
+    from rankformer.tokens.tokenize import open_tokens
 
     stages.end("imports")
     embedder = Embedder(arguments.model)

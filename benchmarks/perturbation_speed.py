@@ -26,7 +26,7 @@ def draw_model(config: Path, dictionaries: Path, folder: Path) -> None:
     import torch
     from transformers import BertConfig, BertForMaskedLM
 
-    from rankformer.vocabulary import Vocabulary
+    from rankformer.vocabulary.vocabulary import Vocabulary
 
     torch.manual_seed(0)
     BertForMaskedLM(BertConfig.from_json_file(config)).save_pretrained(folder)

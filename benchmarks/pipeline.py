@@ -46,10 +46,10 @@ def repeat_with_noise(path: Path, n_cells: int, out: Path) -> Path:
 
 def save_small_model(arguments: argparse.Namespace, folder: Path) -> Path:
     """Random weights of one layer, with a published vocabulary but for the input length."""
-    from rankformer.model.checkpoint_folder import save_checkpoint
+    from rankformer.checkpoints.save import save_checkpoint
     from rankformer.model.encoder import Encoder, MaskedLanguageModel
     from rankformer.model.spec import EncoderSpec
-    from rankformer.vocabulary import Vocabulary
+    from rankformer.vocabulary.vocabulary import Vocabulary
 
     published = Vocabulary.load(arguments.dictionaries)
     vocabulary = replace(published, input_length=arguments.input_length or published.input_length)

@@ -27,12 +27,12 @@ from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM
 
 from rankformer import Encoder, EncoderSpec, MaskedLanguageModel, ReadingOptions, Vocabulary
-from rankformer.model.objective import PretrainingObjective
-from rankformer.model.weights import hugging_face_tensors
-from rankformer.tasks.pretrain import published_shape
-from rankformer.tasks.pretraining_batches import MaskedBatches
-from rankformer.tasks.tokenize import open_tokens
-from rankformer.tasks.training_cells import gather_training_cells
+from rankformer.checkpoints.weights import hugging_face_tensors
+from rankformer.pretraining.batches import MaskedBatches
+from rankformer.pretraining.loss import PretrainingObjective
+from rankformer.pretraining.pretrain import published_shape
+from rankformer.tokens.tokenize import open_tokens
+from rankformer.training.cells import gather_training_cells
 
 OURS, PADDED, GROUPED = "rankformer, packed", "BertForMaskedLM, padded", "the same, by length"
 HEADER = (

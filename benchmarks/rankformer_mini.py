@@ -36,13 +36,13 @@ from sklearn.preprocessing import StandardScaler
 
 import rankformer
 from rankformer import Checkpoint, ReadingOptions
+from rankformer.pretraining.batches import MaskedBatches
+from rankformer.pretraining.pretrain import draw_model
+from rankformer.pretraining.trainer import score_masked_genes
 from rankformer.ragged import Ragged
-from rankformer.tasks.held_out import hold_out_cells
-from rankformer.tasks.pretrain import draw_model
-from rankformer.tasks.pretraining_batches import MaskedBatches
-from rankformer.tasks.pretraining_trainer import score_masked_genes
-from rankformer.tasks.tokenize import open_tokens
-from rankformer.tasks.training_cells import gather_training_cells
+from rankformer.tokens.tokenize import open_tokens
+from rankformer.training.cells import gather_training_cells
+from rankformer.training.held_out import hold_out_cells
 
 FILES = ("pbmc3k", "ifnb", "sc_mixology", "pbmc_donor_a", "pbmc_1k_v2", "pbmc_1k_5prime")
 HELD_OUT_SHARE, SEED = 0.1, 0

@@ -26,7 +26,7 @@ from reporting import markdown_table, write_json
 from runners.measuring import peak_rss_mb
 
 from rankformer import Checkpoint, Embedder, ReadingOptions, embed_cells
-from rankformer.tasks.neighbours import NeighbourIndex, scale_to_unit
+from rankformer.annotate.neighbours import NeighbourIndex, scale_to_unit
 
 FILES = ("pbmc3k", "ifnb", "sc_mixology", "pbmc_donor_a", "pbmc_1k_v2", "pbmc_1k_5prime")
 K, N_QUERIES, N_CHECKED = 15, 10_000, 500

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cells import repeat_cells
 from machine import describe_machine
 from reporting import markdown_table, spread, write_json
 
+from cells import repeat_cells
 from rankformer import ReadingOptions, Vocabulary, tokenize_cells
-from rankformer.data.block_shuffle import shuffle_in_blocks
-from rankformer.tasks.tokenize import open_sources
-from rankformer.tasks.training_cells import gather_training_cells
+from rankformer.tokens.block_shuffle import shuffle_in_blocks
+from rankformer.tokens.tokenize import open_sources
+from rankformer.training.cells import gather_training_cells
 
 HEADER = ("from", "cells", "cells/s", "tokens/s")
 

@@ -18,11 +18,11 @@ from unittest import mock
 import anndata as ad
 import numpy as np
 from machine import describe_machine
+from rankformer.pretrain import pretrain as pretraining
 from reporting import markdown_table, write_json
 
 import rankformer
 from rankformer import CellTask, FineTuningRecipe, FineTuningSettings, Recipe, SplitPlan
-from rankformer.tasks import pretrain as pretraining
 
 RECIPES = {
     "published": FineTuningRecipe(epochs=3, learning_rate=5e-5),

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import anndata
-from cells import repeat_cells, thin_cells
 from encoder import fill_cache
 from machine import describe_machine, load_average
 from processes import RUNNERS, run_measured, timed
 from reporting import markdown_table, spread, write_json
+
+from cells import repeat_cells, thin_cells
 
 MODEL = "gf-6L-30M-i2048"
 MODELS = {"V1": MODEL, "V2": "gf-12L-95M-i4096"}

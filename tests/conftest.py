@@ -11,7 +11,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from rankformer.vocabulary import Vocabulary
+from rankformer.vocabulary.vocabulary import Vocabulary
 
 # Workers share the cores: threads that wait busily would hinder each other. Read as torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -103,7 +103,7 @@ def _own_home(tmp_path_factory):
 @pytest.fixture(scope="session", autouse=True)
 def _without_scib_metrics():
     """It compiles for a minute in each process; the test of it takes it back."""
-    from rankformer.tasks import integration
+    from rankformer.evaluate import integration
 
     def find_other(name):
         return None if name == "scib_metrics" else find_spec(name)
@@ -192,7 +192,7 @@ def save_small_checkpoint(folder: Path, vocabulary: Vocabulary, seed: int = 0, *
     """A checkpoint of random weights: for tests only."""
     import torch
 
-    from rankformer.model.checkpoint_folder import save_checkpoint
+    from rankformer.checkpoints.save import save_checkpoint
     from rankformer.model.encoder import Encoder, MaskedLanguageModel
     from rankformer.model.spec import EncoderSpec
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rankformer.vocabulary import Vocabulary
+from rankformer.vocabulary.vocabulary import Vocabulary
 
 TABLES = (
     "token_dictionary",

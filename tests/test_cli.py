@@ -16,8 +16,8 @@ import scanpy as sc
 from datasets import load_from_disk
 
 import rankformer
-from rankformer.model import checkpoint as checkpoint_module
-from rankformer.model.checkpoint import default_model
+from rankformer.checkpoints import find
+from rankformer.checkpoints.find import default_model
 from tests.conftest import save_small_checkpoint
 from tests.terminal import run_on_terminal
 
@@ -340,7 +340,7 @@ def test_the_one_published_model_that_is_here_is_taken(
     status, _, said = command("embed", cells, "-o", tmp_path / "a.npy", "--min-recognised", 0)
     assert "rankformer-mini is taken, which ships with rankformer and is for trying out" in said
 
-    monkeypatch.setattr(checkpoint_module, "find_folder", find_unbound(tmp_path / "models"))
+    monkeypatch.setattr(find, "find_folder", find_unbound(tmp_path / "models"))
     put_published(tmp_path / "models", "gf-6L-30M-i2048", vocabulary)
     assert default_model() == "gf-6L-30M-i2048"
     put_published(tmp_path / "models", "gf-12L-95M-i4096", vocabulary)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import rankformer
+from rankformer.checkpoints.registry import MODELS
 from rankformer.cli import main
-from rankformer.model.registry import MODELS
 from tests.conftest import save_small_checkpoint, small_vocabulary
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 
 from rankformer.errors import SettingsError
 from rankformer.extras import install_command
-from rankformer.tasks.requirements import require_packages
+from rankformer.requirements import require_packages
 
 PYPROJECT = tomllib.loads((Path(__file__).resolve().parents[1] / "pyproject.toml").read_text())
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]

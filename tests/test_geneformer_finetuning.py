@@ -10,9 +10,9 @@ import torch
 from scipy.sparse import csr_matrix
 
 from rankformer import GeneformerConfig, GeneformerFineTuningModel
+from rankformer.checkpoints.finetuned import FineTunedModel
 from rankformer.errors import CheckpointError, SettingsError
-from rankformer.model.finetuned import FineTunedModel
-from rankformer.tasks.finetuning_batches import LabelledBatches
+from rankformer.finetuning.batches import LabelledBatches
 from tests.conftest import save_small_checkpoint, small_vocabulary
 
 

@@ -9,8 +9,8 @@ import pytest
 
 import rankformer
 from rankformer import Geneformer, GeneformerConfig
+from rankformer.checkpoints.registry import MODELS
 from rankformer.errors import GeneError
-from rankformer.model.registry import MODELS
 from tests.conftest import save_small_checkpoint, shared_path, small_vocabulary
 
 

@@ -11,8 +11,8 @@ import rankformer
 SCRIPT = """
 import numpy as np
 from scipy.sparse import csr_matrix
-from rankformer.data import log_buckets
-from rankformer.data.rank_value import encode_rank_values
+from rankformer.corpus import log_buckets
+from rankformer.tokens.rank_value import encode_rank_values
 from tests.conftest import small_vocabulary
 
 vocabulary = small_vocabulary(special=False)

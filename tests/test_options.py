@@ -27,37 +27,37 @@ TP53 = "ENSG00000000001"
 # What a command calls, and what comes back. Whatever comes before (checks) or behind (files beside
 # the output, screens) is recorded too, as some options are for these.
 SHARED = {
-    "rankformer.tasks.targets.check_gene_report": None,
-    "rankformer.tasks.output.write_gene_report": None,
+    "rankformer.results.output_checks.check_gene_report": None,
+    "rankformer.results.cell_embeddings.write_gene_report": None,
     "torch.set_num_threads": None,
 }
 TASKS = {
-    "embed": {"rankformer.tasks.embed_files.embed_files": []},
-    "annotate": {"rankformer.tasks.annotate_files.annotate_files": []},
-    "tokenize": {"rankformer.tasks.tokenize_files.tokenize_files": []},
+    "embed": {"rankformer.embed.files.embed_files": []},
+    "annotate": {"rankformer.annotate.files.annotate_files": []},
+    "tokenize": {"rankformer.tokens.files.tokenize_files": []},
     "inspect": {
-        "rankformer.tasks.inspect_file.inspect_file": None,
+        "rankformer.tokens.inspection.inspect_file": None,
         "rankformer.show.inspect_screen.render_inspection": None,
     },
     "pretrain": {
-        "rankformer.tasks.pretrain.pretrain": None,
-        "rankformer.tasks.pretrain.draw_model": "a network",
-        "rankformer.tasks.pretrain.continue_model": ("a network", small_vocabulary()),
+        "rankformer.pretraining.pretrain.pretrain": None,
+        "rankformer.pretraining.pretrain.draw_model": "a network",
+        "rankformer.pretraining.pretrain.continue_model": ("a network", small_vocabulary()),
     },
     "finetune": {
-        "rankformer.tasks.finetune.finetune": None,
-        "rankformer.tasks.finetune.cross_validate": None,
-        "rankformer.tasks.finetune.search_recipe": "a recipe",
-        "rankformer.tasks.finetune.found_recipe": "a recipe",
-        "rankformer.tasks.finetune.check_searched": None,
+        "rankformer.finetuning.finetune.finetune": None,
+        "rankformer.finetuning.finetune.cross_validate": None,
+        "rankformer.finetuning.finetune.search_recipe": "a recipe",
+        "rankformer.finetuning.finetune.found_recipe": "a recipe",
+        "rankformer.finetuning.finetune.check_searched": None,
         "dataclasses.replace": "settings with a recipe",
     },
-    "predict": {"rankformer.tasks.predict.predict_files": []},
+    "predict": {"rankformer.finetuning.predict.predict_files": []},
     "evaluate": {
-        "rankformer.tasks.evaluate_embeddings.evaluate_embeddings": None,
-        "rankformer.tasks.evaluate_predictions.evaluate_predictions": None,
-        "rankformer.tasks.evaluate_finetuned.evaluate_finetuned": None,
-        "rankformer.tasks.targets.check_folder_target": None,
+        "rankformer.evaluate.embeddings.evaluate_embeddings": None,
+        "rankformer.evaluate.predictions.evaluate_predictions": None,
+        "rankformer.evaluate.finetuned.evaluate_finetuned": None,
+        "rankformer.results.output_checks.check_folder_target": None,
         "rankformer.show.evaluation_folder.write_embeddings": None,
         "rankformer.show.evaluation_folder.write_classifier": None,
         "rankformer.show.evaluation_screen.render_embeddings": None,
@@ -78,20 +78,20 @@ TASKS = {
     },
     "network": {"rankformer.networks.network_files.network_files": None},
     "bench": {
-        "rankformer.model.embedder.open_embedder": None,
-        "rankformer.tasks.bench.run_bench": None,
+        "rankformer.embed.embedder.open_embedder": None,
+        "rankformer.embed.bench.run_bench": None,
         "rankformer.show.bench_screen.render_bench": None,
     },
     "models": {"rankformer.show.models_screen.render_models": None},
-    "models fetch": {"rankformer.model.hub.fetch": "a folder"},
+    "models fetch": {"rankformer.checkpoints.hub.fetch": "a folder"},
     "vocabulary build": {
-        "rankformer.tasks.build_vocabulary.build_vocabulary": SimpleNamespace(
+        "rankformer.corpus.build_vocabulary.build_vocabulary": SimpleNamespace(
             ensembl_ids=[], sha256="", save=lambda path: path.touch()
         ),
         "rankformer.scratch.whole_or_nothing": "as it is",
     },
     "vocabulary sketch": {
-        "rankformer.tasks.sketch_expression.sketch_expression": SimpleNamespace(
+        "rankformer.corpus.sketch_expression.sketch_expression": SimpleNamespace(
             ensembl_ids=[], n_cells=0, save=lambda path: path.touch()
         ),
         "rankformer.scratch.whole_or_nothing": "as it is",
@@ -175,7 +175,7 @@ ARRIVES_AS = {
 ELSEWHERE = {
     "help": "test_every_command_explains_each_of_its_options",
     "quiet": "tests/test_cli.py::test_quiet_is_quiet",
-    "ensembl_release": "tests/data/test_gene_tables.py: needs a database of pyensembl",
+    "ensembl_release": "tests/genes/test_tables.py: needs a database of pyensembl",
 }
 
 

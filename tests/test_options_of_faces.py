@@ -9,7 +9,7 @@ import pytest
 
 import rankformer
 from rankformer import Geneformer, GeneformerConfig, tl
-from rankformer.tasks.tokenize import ReadingOptions
+from rankformer.tokens.tokenize import ReadingOptions
 
 # A value that is not the default, for each keyword; where it arrives if not under its own name.
 READING = {
@@ -194,7 +194,7 @@ def test_settings_of_the_config_reach_the_model(checkpoint_folder, small_adata, 
     assert made(dtype="bfloat16").embedder.precision == "bfloat16"
     asked = []
     monkeypatch.setattr(
-        "rankformer.model.embedder.choose_device",
+        "rankformer.embed.embedder.choose_device",
         lambda device: (asked.append(device), rankformer.model.device.choose_device("cpu"))[1],
     )
     made(device="mps").embedder  # noqa: B018
@@ -213,7 +213,7 @@ def test_arguments_of_process_data_reach_the_reader(checkpoint_folder, small_ada
         seen.append(options)
         raise InterruptedError
 
-    monkeypatch.setattr("rankformer.tasks.tokenize.tokenize_cells", stop)
+    monkeypatch.setattr("rankformer.tokens.tokenize.tokenize_cells", stop)
     geneformer = Geneformer(config_of(checkpoint_folder, nproc=2))
     for more in ({}, {"gene_names": "name"}, {"use_raw_counts": False}):
         with pytest.raises(InterruptedError):

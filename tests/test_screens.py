@@ -11,8 +11,8 @@ from rich.console import Console
 from rankformer.cli import wrapping
 from rankformer.cli.wrapping import wrap
 from rankformer.errors import SettingsError
+from rankformer.results.metric_names import CLASSIFIER_FIGURES, spoken_name
 from rankformer.show.models_screen import render_models
-from rankformer.tasks.figure_names import CLASSIFIER_FIGURES, spoken_name
 from tests.terminal import run_on_terminal
 from tests.test_options import COMMANDS
 

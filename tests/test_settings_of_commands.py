@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from rankformer import CellTask, FineTuningRecipe, FineTuningSettings, Recipe, SplitPlan
+from rankformer.annotate.files import AnnotateJob
+from rankformer.annotate.vote import NeighbourVote
 from rankformer.cli import main
 from rankformer.cores import usable_cores
-from rankformer.tasks.annotate import NeighbourVote
-from rankformer.tasks.annotate_files import AnnotateJob
-from rankformer.tasks.embed_files import EmbedJob
-from rankformer.tasks.finetuning_material import GeneTask
-from rankformer.tasks.pretrain import published_shape
-from rankformer.tasks.recipes import published_recipe
-from rankformer.tasks.tokenize import ReadingOptions
+from rankformer.embed.files import EmbedJob
+from rankformer.finetuning.units import GeneTask
+from rankformer.pretraining.hyperparameters import published_recipe
+from rankformer.pretraining.pretrain import published_shape
+from rankformer.tokens.tokenize import ReadingOptions
 from tests.conftest import save_small_checkpoint, small_vocabulary
 
 READING = (
@@ -49,6 +49,23 @@ SETTINGS = FineTuningSettings(
     dtype="bfloat16", n_workers=3, resume=False,
 )  # fmt: skip
 
+# Where the functions of tasks are that commands call.
+HOMES = {
+    "annotate_files": "annotate.files",
+    "check_gene_report": "results.gene_report",
+    "check_searched": "finetuning.finetune",
+    "continue_model": "pretraining.pretrain",
+    "cross_validate": "finetuning.finetune",
+    "draw_model": "pretraining.pretrain",
+    "embed_files": "embed.files",
+    "finetune": "finetuning.finetune",
+    "found_recipe": "finetuning.finetune",
+    "pretrain": "pretraining.pretrain",
+    "search_recipe": "finetuning.finetune",
+    "tokenize_files": "tokens.files",
+    "write_gene_report": "results.gene_report",
+}
+
 
 @pytest.fixture
 def calls(monkeypatch, tmp_path):
@@ -60,11 +77,10 @@ def calls(monkeypatch, tmp_path):
     monkeypatch.setattr(torch, "set_num_threads", found["threads"].append)
 
     def run(words, **answers):
-        for place, answer in answers.items():
-            module, _, name = place.rpartition("__")
+        for name, answer in answers.items():
             found[name] = []
-            record = recorder(found[name], answer)
-            monkeypatch.setattr(importlib.import_module(f"rankformer.tasks.{module}"), name, record)
+            home = importlib.import_module(f"rankformer.{HOMES[name]}")
+            monkeypatch.setattr(home, name, recorder(found[name], answer))
         monkeypatch.setattr(sys, "argv", ["rankformer", *words.split()])
         with pytest.raises(SystemExit) as ended:
             main()
@@ -83,7 +99,7 @@ def recorder(calls, answer):
 
 
 def test_finetune(calls, capsys):
-    found = calls(FINETUNING, finetune__finetune=None, finetune__cross_validate=None)
+    found = calls(FINETUNING, finetune=None, cross_validate=None)
     [((files, output, checkpoint, task, settings), more)] = found["finetune"]
     assert (files, output, checkpoint.folder, more) == (FILES, Path("out"), Path("model"), {})
     assert (task, settings) == (TASK, SETTINGS)
@@ -94,7 +110,7 @@ def test_finetune(calls, capsys):
 
 def test_finetune_by_folds(calls):
     words = f"{FINETUNING} --folds 4 --resume"
-    found = calls(words, finetune__finetune=None, finetune__cross_validate=None)
+    found = calls(words, finetune=None, cross_validate=None)
     [((files, output, checkpoint, task, settings), more)] = found["cross_validate"]
     assert (files, output, checkpoint.folder, more) == (FILES, Path("out"), Path("model"), {})
     expected = replace(SETTINGS, plan=SplitPlan(0.15, 0.25, 4, 11), resume=True)
@@ -108,7 +124,7 @@ def test_finetune_takes_the_recipe_that_was_searched(calls):
     asked = replace(SETTINGS, recipe=replace(RECIPE, max_steps=None))
     found = calls(
         f"{words} --search 5",
-        finetune__finetune=None, finetune__search_recipe=best, finetune__check_searched=None,
+        finetune=None, search_recipe=best, check_searched=None,
     )  # fmt: skip
     assert found["check_searched"] == [((asked,), {})]
     [((files, checkpoint, task, settings), more)] = found["search_recipe"]
@@ -117,8 +133,8 @@ def test_finetune_takes_the_recipe_that_was_searched(calls):
     assert found["finetune"][0][0][-1] == replace(asked, recipe=best)
     found = calls(
         f"{words} --search 5 --resume",
-        finetune__finetune=None, finetune__search_recipe=None, finetune__check_searched=None,
-        finetune__found_recipe=best,
+        finetune=None, search_recipe=None, check_searched=None,
+        found_recipe=best,
     )  # fmt: skip
     assert found["search_recipe"] == []
     assert found["found_recipe"] == [((asked.recipe, Path("out")), {})]
@@ -127,9 +143,9 @@ def test_finetune_takes_the_recipe_that_was_searched(calls):
 
 def test_finetune_on_genes(calls):
     words = "finetune a.h5ad -o out -m model --genes genes.csv --label kind"
-    found = calls(words, finetune__finetune=None)
+    found = calls(words, finetune=None)
     assert found["finetune"][0][0][3] == GeneTask(Path("genes.csv"), "ensembl_id", "kind", ())
-    found = calls(f"{words} --gene-column id --unlabelled none", finetune__finetune=None)
+    found = calls(f"{words} --gene-column id --unlabelled none", finetune=None)
     assert found["finetune"][0][0][3] == GeneTask(Path("genes.csv"), "id", "kind", ("none",))
 
 
@@ -154,7 +170,7 @@ def test_pretrain_from_scratch(calls, capsys):
         "--save-steps 8 --evaluate-steps 12 --log-steps 6 --recompute --seed 11 --resume "
         f"--device cuda:3 --dtype bfloat16 --workers 3 {READING}"
     )
-    found = calls(words, pretrain__pretrain=None, pretrain__draw_model="a network")
+    found = calls(words, pretrain=None, draw_model="a network")
     shape = {"n_layers": 3, "d_model": 64, "n_heads": 2, "d_ff": 96}
     genes = small_vocabulary(n_genes=60)
     [((vocabulary, drawn, seed), _)] = found["draw_model"]
@@ -183,7 +199,7 @@ def test_pretrain_with_nothing_but_a_shape(calls):
         "pretrain a.h5ad -o out --vocabulary genes.parquet --layers 1 --width 8 --heads 1 "
         "--feed-forward 9"
     )
-    found = calls(words, pretrain__pretrain=None, pretrain__draw_model="a network")
+    found = calls(words, pretrain=None, draw_model="a network")
     shape = {"n_layers": 1, "d_model": 8, "n_heads": 1, "d_ff": 9}
     assert found["draw_model"][0][0][1:] == (shape, 0)
     [(_, more)] = found["pretrain"]
@@ -194,14 +210,18 @@ def test_pretrain_with_nothing_but_a_shape(calls):
 def test_pretrain_from_a_checkpoint(calls):
     genes = small_vocabulary(n_genes=60)
     words = "pretrain a.h5ad -o out --model model --more-genes genes.parquet"
-    found = calls(words, pretrain__pretrain=None, pretrain__continue_model=("a network", genes))
+    found = calls(
+        words,
+        pretrain=None,
+        continue_model=("a network", genes),
+    )
     [((checkpoint, more_genes), _)] = found["continue_model"]
     assert (checkpoint.folder, more_genes.sha256) == (Path("model"), genes.sha256)
     [((_, _, network, vocabulary), more)] = found["pretrain"]
     assert (network, vocabulary, more["begun_from"]) == ("a network", genes, "model")
     found = calls(
         "pretrain a.h5ad -o out --model model",
-        pretrain__pretrain=None, pretrain__continue_model=("a network", genes),
+        pretrain=None, continue_model=("a network", genes),
     )  # fmt: skip
     assert found["continue_model"][0][0][1] is None
 
@@ -231,14 +251,14 @@ def test_embed(calls, capsys):
         "embed a.h5ad b.h5ad -o out.parquet -m model --mode gene --summary mean --key X_new "
         f"--overwrite {MODEL} {READING}"
     )
-    found = calls(words, embed_files__embed_files=[])
+    found = calls(words, embed_files=[])
     job = EmbedJob(tuple(FILES), Path("out.parquet"), "gene", "mean", "X_new", True)
     assert found["embed_files"] == [((job, "model", OPTIONS), EMBEDDER)]
     assert found["threads"] == [min(1, usable_cores())]
     assert capsys.readouterr().err == "Wrote out.parquet: vectors of genes, mean.\n"
-    calls("embed a.h5ad -o out.parquet -m model --mode gene", embed_files__embed_files=[])
+    calls("embed a.h5ad -o out.parquet -m model --mode gene", embed_files=[])
     assert capsys.readouterr().err == "Wrote out.parquet: vectors of genes, one a gene and cell.\n"
-    found = calls("embed a.h5ad -o out.npy -m model", embed_files__embed_files=[])
+    found = calls("embed a.h5ad -o out.npy -m model", embed_files=[])
     assert found["embed_files"][0][0][0] == EmbedJob((FILES[0],), Path("out.npy"))
     assert capsys.readouterr().err == ""
 
@@ -249,7 +269,7 @@ def test_annotate(calls):
         "--key k --key s --mode cls --n-neighbors 9 --min-share 0.3 --distance-quantile 0.8 "
         f"--no-shift --unlabelled none --save-reference saved --overwrite {MODEL} {READING}"
     )
-    found = calls(words, annotate_files__annotate_files=[])
+    found = calls(words, annotate_files=[])
     job = AnnotateJob(
         queries=tuple(FILES), references=(Path("r.h5ad"), Path("s.h5ad")), output=Path("out.csv"),
         labels=("kind", "stage"), keys=("k", "s"), mode="cls",
@@ -262,7 +282,7 @@ def test_annotate(calls):
 
 def test_tokenize(calls):
     words = f"tokenize a.h5ad b.h5ad -o out -m model --attribute kind=cell_type {READING}"
-    found = calls(words, tokenize_files__tokenize_files=[])
+    found = calls(words, tokenize_files=[])
     options = replace(OPTIONS, attributes={"kind": "cell_type"})
     assert found["tokenize_files"] == [((tuple(FILES), Path("out"), "model", options), {})]
 
@@ -273,10 +293,9 @@ def test_the_report_on_genes_is_checked_before_the_work_and_written_after(calls,
     words = f"{command} a.h5ad b.h5ad -o out.npy -m model --gene-report genes.tsv"
     overwrites = {"overwrite": command != "tokenize"}
     more += ["--overwrite"] if overwrites["overwrite"] else []
-    module = f"{command}_files"
     found = calls(
-        " ".join([words, *more]), **{f"{module}__{module}": ["a stream"]},
-        targets__check_gene_report=None, output__write_gene_report=None,
+        " ".join([words, *more]), **{f"{command}_files": ["a stream"]},
+        check_gene_report=None, write_gene_report=None,
     )  # fmt: skip
     assert found["check_gene_report"] == [((Path("genes.tsv"), FILES), overwrites)]
     assert found["write_gene_report"] == [((Path("genes.tsv"), ["a stream"]), overwrites)]

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 import pytest
 
 from rankformer import tl
+from rankformer.annotate.reference import Reference
+from rankformer.annotate.vote import NeighbourVote
 from rankformer.errors import SettingsError
-from rankformer.tasks.annotate import NeighbourVote
-from rankformer.tasks.reference import Reference
-from rankformer.tasks.tokenize import ReadingOptions
+from rankformer.tokens.tokenize import ReadingOptions
 
 OPTIONS = ReadingOptions(layer="umi", n_threads=2)
 READING = {"layer": "umi", "n_threads": 2}

@@ -20,9 +20,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rankformer import Vocabulary, build_vocabulary
-from rankformer.tasks.pretrain import draw_model, pretrain
-from rankformer.tasks.recipes import Recipe
-from rankformer.tasks.tokenize import ReadingOptions
+from rankformer.pretraining.hyperparameters import Recipe
+from rankformer.pretraining.pretrain import draw_model, pretrain
+from rankformer.tokens.tokenize import ReadingOptions
 
 NAME = "rankformer-mini"
 FILES = ("pbmc3k", "ifnb", "sc_mixology", "pbmc_donor_a", "pbmc_1k_v2", "pbmc_1k_5prime")

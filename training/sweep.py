@@ -40,10 +40,10 @@ from sklearn.preprocessing import StandardScaler
 
 import rankformer
 from rankformer import Checkpoint
-from rankformer.tasks.held_out import hold_out_cells
-from rankformer.tasks.pretrain import draw_model, pretrain
-from rankformer.tasks.recipes import Recipe
-from rankformer.tasks.tokenize import ReadingOptions
+from rankformer.pretraining.hyperparameters import Recipe
+from rankformer.pretraining.pretrain import draw_model, pretrain
+from rankformer.tokens.tokenize import ReadingOptions
+from rankformer.training.held_out import hold_out_cells
 
 N_STEPS = 150
 SHORT = {

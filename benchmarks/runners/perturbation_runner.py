@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from measuring import peak_rss_mb
 
-from rankformer.data.edits import Frame, plan_edits
-from rankformer.model.checkpoint import Checkpoint
-from rankformer.model.embedder import Embedder
+from rankformer.checkpoints.checkpoint import Checkpoint
+from rankformer.embed.embedder import Embedder
 from rankformer.perturb.exact import ExactPerturber
 from rankformer.ragged import join_ragged
-from rankformer.tasks.tokenize import tokenize_cells
+from rankformer.tokens.edits import Frame, plan_edits
+from rankformer.tokens.tokenize import tokenize_cells
 
 
 def run_padded(arguments, checkpoint, ragged, edits, frame):

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from rankformer.model.checkpoint import Checkpoint
+    from rankformer.checkpoints.checkpoint import Checkpoint
     from rankformer.ragged import Ragged
 
 PACKAGES = ("rankformer", "torch", "anndata", "h5py", "numba", "numpy")
 BATCH = 64
 D_MODEL = 512
-OVERLAPPED = ("rankformer.tasks.embed.read_ahead", "rankformer.tasks.tokenize.read_ahead")
+OVERLAPPED = ("rankformer.embed.cells.read_ahead", "rankformer.tokens.tokenize.read_ahead")
 
 
 class PacedModel:
@@ -61,9 +61,9 @@ def measure_overlap(arguments: argparse.Namespace) -> dict[str, Any]:
     """Share of the time from the first batch to the last in which the model is at work."""
     import numpy as np
 
-    from rankformer.model.checkpoint import Checkpoint
-    from rankformer.tasks.embed import fill_vectors
-    from rankformer.tasks.tokenize import ReadingOptions, open_tokens
+    from rankformer.checkpoints.checkpoint import Checkpoint
+    from rankformer.embed.cells import fill_vectors
+    from rankformer.tokens.tokenize import ReadingOptions, open_tokens
 
     checkpoint = Checkpoint.open(arguments.checkpoint)
     options = ReadingOptions(n_threads=arguments.threads)
@@ -85,8 +85,8 @@ def measure_job(arguments: argparse.Namespace) -> dict[str, Any]:
     """A command's work from file to file, and the peak memory of its process."""
     import torch
 
-    from rankformer.tasks.embed_files import EmbedJob, embed_files
-    from rankformer.tasks.tokenize_files import tokenize_files
+    from rankformer.embed.files import EmbedJob, embed_files
+    from rankformer.tokens.files import tokenize_files
 
     torch.set_num_threads(arguments.threads)
     stages = Stages()

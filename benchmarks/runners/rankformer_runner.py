@@ -147,7 +147,7 @@ def measure_tokens(arguments: argparse.Namespace, stages: Stages) -> dict[str, A
 
 def describe_parts(embedder: Embedder, ragged: Ragged) -> dict[str, Any]:
     """The machine's ceilings for this model and these cells, and the encoder's time over them."""
-    from rankformer.tasks.bench import measure_rounds
+    from rankformer.embed.bench import measure_rounds
 
     result = measure_rounds(embedder, ragged, n_rounds=3)
     return {

@@ -9,114 +9,117 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rankformer import tl
-    from rankformer.data.cells import CellSource, CountChunk, open_cells
-    from rankformer.data.expression_sketch import ExpressionSketch
-    from rankformer.data.gene_tables import GeneTable, read_gene_table
-    from rankformer.data.genes import GeneMapping
-    from rankformer.data.tokens import TokenizedCells, save_tokens
+    from rankformer.annotate.reference import Reference, build_reference
+    from rankformer.annotate.reference_files import open_reference, save_reference
+    from rankformer.annotate.vote import NeighbourVote, annotate_cells
+    from rankformer.cells.source import CellSource, CountChunk, open_cells
+    from rankformer.checkpoints.checkpoint import Checkpoint
+    from rankformer.checkpoints.finetuned import FineTunedModel
+    from rankformer.checkpoints.known_models import KnownModel, list_models
+    from rankformer.checkpoints.save import save_checkpoint
+    from rankformer.corpus.build_vocabulary import build_vocabulary
+    from rankformer.corpus.expression_sketch import ExpressionSketch
+    from rankformer.corpus.sketch_expression import sketch_expression
+    from rankformer.embed.cells import embed_cells
+    from rankformer.embed.embedder import Embedder
+    from rankformer.embed.gene_summary import summarize_genes
     from rankformer.errors import RankformerError
-    from rankformer.geneformer import Geneformer, GeneformerConfig
-    from rankformer.geneformer_finetuning import GeneformerFineTuningModel
-    from rankformer.model.checkpoint import Checkpoint
-    from rankformer.model.checkpoint_folder import save_checkpoint
-    from rankformer.model.embedder import Embedder, GeneVectors
-    from rankformer.model.encoder import Encoder, MaskedLanguageModel, PackedBatch
-    from rankformer.model.finetuned import FineTunedModel
-    from rankformer.model.known_models import KnownModel, list_models
-    from rankformer.model.spec import EncoderSpec
-    from rankformer.tasks.annotate import NeighbourVote, annotate_cells
-    from rankformer.tasks.build_vocabulary import build_vocabulary
-    from rankformer.tasks.cell_labels import CellLabels, LabelledCells, write_cell_labels
-    from rankformer.tasks.classifier_report import ClassifierEvaluation, evaluate_classifier
-    from rankformer.tasks.embed import CellEmbeddings, embed_cells
-    from rankformer.tasks.embedding_report import EmbeddingEvaluation
-    from rankformer.tasks.evaluate_embeddings import evaluate_embeddings
-    from rankformer.tasks.evaluate_finetuned import evaluate_finetuned
-    from rankformer.tasks.evaluate_predictions import evaluate_predictions
-    from rankformer.tasks.expression_baselines import fit_baseline
-    from rankformer.tasks.finetune import (
+    from rankformer.evaluate.embedding_report import EmbeddingEvaluation
+    from rankformer.evaluate.embeddings import evaluate_embeddings
+    from rankformer.evaluate.expression_baselines import fit_baseline
+    from rankformer.evaluate.finetuned import evaluate_finetuned
+    from rankformer.evaluate.predictions import evaluate_predictions
+    from rankformer.finetuning.classifier_report import ClassifierEvaluation, evaluate_classifier
+    from rankformer.finetuning.finetune import (
         FineTuningSettings,
         cross_validate,
         finetune,
         search_recipe,
     )
-    from rankformer.tasks.finetuning_material import CellTask, GeneTask
-    from rankformer.tasks.gene_summary import GeneSummary, summarize_genes
-    from rankformer.tasks.gene_tokens import encode_rank_values, map_genes
-    from rankformer.tasks.pretrain import continue_model, draw_model, pretrain
-    from rankformer.tasks.recipes import FineTuningRecipe, Recipe
-    from rankformer.tasks.reference import Reference, build_reference
-    from rankformer.tasks.reference_files import open_reference, save_reference
-    from rankformer.tasks.sketch_expression import sketch_expression
-    from rankformer.tasks.splits import SplitPlan
-    from rankformer.tasks.tokenize import ReadingOptions, open_tokens, tokenize_cells
-    from rankformer.vocabulary import Vocabulary
+    from rankformer.finetuning.hyperparameters import FineTuningRecipe
+    from rankformer.finetuning.units import CellTask, GeneTask
+    from rankformer.geneformer import Geneformer, GeneformerConfig
+    from rankformer.geneformer_finetuning import GeneformerFineTuningModel
+    from rankformer.genes.mapping import GeneMapping
+    from rankformer.genes.tables import GeneTable, read_gene_table
+    from rankformer.model.encoder import Encoder, MaskedLanguageModel, PackedBatch
+    from rankformer.model.spec import EncoderSpec
+    from rankformer.pretraining.hyperparameters import Recipe
+    from rankformer.pretraining.pretrain import continue_model, draw_model, pretrain
+    from rankformer.results.cell_embeddings import CellEmbeddings
+    from rankformer.results.cell_labels import CellLabels, LabelledCells, write_cell_labels
+    from rankformer.results.gene_embeddings import GeneSummary, GeneVectors
+    from rankformer.tokens.gene_tokens import encode_rank_values, map_genes
+    from rankformer.tokens.tokenize import ReadingOptions, open_tokens, tokenize_cells
+    from rankformer.tokens.tokenized_cells import TokenizedCells, save_tokens
+    from rankformer.training.splits import SplitPlan
+    from rankformer.vocabulary.vocabulary import Vocabulary
 
 _HOMES = {
-    "CellSource": "data.cells",
-    "CountChunk": "data.cells",
-    "open_cells": "data.cells",
-    "ExpressionSketch": "data.expression_sketch",
-    "GeneTable": "data.gene_tables",
-    "read_gene_table": "data.gene_tables",
-    "GeneMapping": "data.genes",
-    "TokenizedCells": "data.tokens",
-    "save_tokens": "data.tokens",
+    "CellSource": "cells.source",
+    "CountChunk": "cells.source",
+    "open_cells": "cells.source",
+    "ExpressionSketch": "corpus.expression_sketch",
+    "GeneTable": "genes.tables",
+    "read_gene_table": "genes.tables",
+    "GeneMapping": "genes.mapping",
+    "TokenizedCells": "tokens.tokenized_cells",
+    "save_tokens": "tokens.tokenized_cells",
     "RankformerError": "errors",
     "Geneformer": "geneformer",
     "GeneformerConfig": "geneformer",
     "GeneformerFineTuningModel": "geneformer_finetuning",
-    "Checkpoint": "model.checkpoint",
-    "save_checkpoint": "model.checkpoint_folder",
-    "Embedder": "model.embedder",
-    "GeneVectors": "model.embedder",
+    "Checkpoint": "checkpoints.checkpoint",
+    "save_checkpoint": "checkpoints.save",
+    "Embedder": "embed.embedder",
+    "GeneVectors": "results.gene_embeddings",
     "Encoder": "model.encoder",
     "MaskedLanguageModel": "model.encoder",
     "PackedBatch": "model.encoder",
-    "FineTunedModel": "model.finetuned",
-    "KnownModel": "model.known_models",
-    "list_models": "model.known_models",
+    "FineTunedModel": "checkpoints.finetuned",
+    "KnownModel": "checkpoints.known_models",
+    "list_models": "checkpoints.known_models",
     "EncoderSpec": "model.spec",
-    "NeighbourVote": "tasks.annotate",
-    "annotate_cells": "tasks.annotate",
-    "build_vocabulary": "tasks.build_vocabulary",
-    "ClassifierEvaluation": "tasks.classifier_report",
-    "evaluate_classifier": "tasks.classifier_report",
-    "CellLabels": "tasks.cell_labels",
-    "LabelledCells": "tasks.cell_labels",
-    "write_cell_labels": "tasks.cell_labels",
-    "CellEmbeddings": "tasks.embed",
-    "embed_cells": "tasks.embed",
-    "FineTuningSettings": "tasks.finetune",
-    "cross_validate": "tasks.finetune",
-    "finetune": "tasks.finetune",
-    "search_recipe": "tasks.finetune",
-    "CellTask": "tasks.finetuning_material",
-    "GeneTask": "tasks.finetuning_material",
-    "EmbeddingEvaluation": "tasks.embedding_report",
-    "evaluate_embeddings": "tasks.evaluate_embeddings",
-    "evaluate_finetuned": "tasks.evaluate_finetuned",
-    "evaluate_predictions": "tasks.evaluate_predictions",
-    "fit_baseline": "tasks.expression_baselines",
-    "GeneSummary": "tasks.gene_summary",
-    "summarize_genes": "tasks.gene_summary",
-    "encode_rank_values": "tasks.gene_tokens",
-    "map_genes": "tasks.gene_tokens",
-    "continue_model": "tasks.pretrain",
-    "draw_model": "tasks.pretrain",
-    "pretrain": "tasks.pretrain",
-    "FineTuningRecipe": "tasks.recipes",
-    "Recipe": "tasks.recipes",
-    "Reference": "tasks.reference",
-    "build_reference": "tasks.reference",
-    "open_reference": "tasks.reference_files",
-    "save_reference": "tasks.reference_files",
-    "sketch_expression": "tasks.sketch_expression",
-    "SplitPlan": "tasks.splits",
-    "ReadingOptions": "tasks.tokenize",
-    "open_tokens": "tasks.tokenize",
-    "tokenize_cells": "tasks.tokenize",
-    "Vocabulary": "vocabulary",
+    "NeighbourVote": "annotate.vote",
+    "annotate_cells": "annotate.vote",
+    "build_vocabulary": "corpus.build_vocabulary",
+    "ClassifierEvaluation": "finetuning.classifier_report",
+    "evaluate_classifier": "finetuning.classifier_report",
+    "CellLabels": "results.cell_labels",
+    "LabelledCells": "results.cell_labels",
+    "write_cell_labels": "results.cell_labels",
+    "CellEmbeddings": "results.cell_embeddings",
+    "embed_cells": "embed.cells",
+    "FineTuningSettings": "finetuning.finetune",
+    "cross_validate": "finetuning.finetune",
+    "finetune": "finetuning.finetune",
+    "search_recipe": "finetuning.finetune",
+    "CellTask": "finetuning.units",
+    "GeneTask": "finetuning.units",
+    "EmbeddingEvaluation": "evaluate.embedding_report",
+    "evaluate_embeddings": "evaluate.embeddings",
+    "evaluate_finetuned": "evaluate.finetuned",
+    "evaluate_predictions": "evaluate.predictions",
+    "fit_baseline": "evaluate.expression_baselines",
+    "GeneSummary": "results.gene_embeddings",
+    "summarize_genes": "embed.gene_summary",
+    "encode_rank_values": "tokens.gene_tokens",
+    "map_genes": "tokens.gene_tokens",
+    "continue_model": "pretraining.pretrain",
+    "draw_model": "pretraining.pretrain",
+    "pretrain": "pretraining.pretrain",
+    "FineTuningRecipe": "finetuning.hyperparameters",
+    "Recipe": "pretraining.hyperparameters",
+    "Reference": "annotate.reference",
+    "build_reference": "annotate.reference",
+    "open_reference": "annotate.reference_files",
+    "save_reference": "annotate.reference_files",
+    "sketch_expression": "corpus.sketch_expression",
+    "SplitPlan": "training.splits",
+    "ReadingOptions": "tokens.tokenize",
+    "open_tokens": "tokens.tokenize",
+    "tokenize_cells": "tokens.tokenize",
+    "Vocabulary": "vocabulary.vocabulary",
 }
 
 __all__ = [

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.errors import SettingsError, expect_type
-from rankformer.model.checkpoint import Checkpoint
-from rankformer.vocabulary import Vocabulary
+from rankformer.vocabulary.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from datasets import Dataset
 
-    from rankformer.data.tokens import TokenizedCells
-    from rankformer.model.embedder import Embedder, Pooling
-    from rankformer.tasks.progress import Progress
+    from rankformer.embed.embedder import Embedder, Pooling
+    from rankformer.progress import Progress
+    from rankformer.tokens.tokenized_cells import TokenizedCells
 
 _MODES = ("cell", "gene", "cls")
 
@@ -130,7 +130,7 @@ class Geneformer:
     def embedder(self) -> "Embedder":
         """The model with its weights, loaded when first needed."""
         if self._embedder is None:
-            from rankformer.model.embedder import Embedder
+            from rankformer.embed.embedder import Embedder
 
             self._embedder = Embedder(
                 self.checkpoint,
@@ -177,7 +177,7 @@ class Geneformer:
         CountsError, GeneError, SettingsError, OutputError
             If the input does not fit; the message says what to do.
         """
-        from rankformer.tasks.tokenize import ReadingOptions, tokenize_cells
+        from rankformer.tokens.tokenize import ReadingOptions, tokenize_cells
 
         options = ReadingOptions(
             layer=None if use_raw_counts else "X",
@@ -221,7 +221,7 @@ class Geneformer:
         TokensError
             If the dataset is none, or was made for another model.
         """
-        from rankformer.data.tokens import TokenizedCells
+        from rankformer.tokens.tokenized_cells import TokenizedCells
 
         cells = TokenizedCells.from_dataset(dataset)
         cells.check_fits(self.vocabulary)
@@ -233,7 +233,7 @@ class Geneformer:
         return results[0] if len(results) == 1 else tuple(results)
 
     def _embed(self, cells: "TokenizedCells") -> "NDArray[np.float32] | list[pd.Series[Any]]":
-        from rankformer.tasks.progress import show_progress
+        from rankformer.progress import show_progress
 
         with show_progress(len(cells), "Embedding cells") as progress:
             if self.config.emb_mode == "gene":
@@ -275,8 +275,8 @@ class Geneformer:
 
 
 def _tell_without_genes(without: "NDArray[np.bool_] | list[bool]") -> None:
-    from rankformer.tasks.embed import tell_missing
-    from rankformer.tasks.tokenize import NO_GENES
+    from rankformer.embed.cells import tell_missing
+    from rankformer.tokens.tokenize import NO_GENES
 
     missing = np.full(len(without), None, dtype=object)
     missing[np.flatnonzero(without)] = NO_GENES

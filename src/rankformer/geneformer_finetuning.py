@@ -20,14 +20,14 @@ from rankformer.geneformer import Geneformer, GeneformerConfig
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from rankformer.model.embedder import Embedder
+    from rankformer.checkpoints.finetuned import FineTunedModel
+    from rankformer.embed.embedder import Embedder
+    from rankformer.finetuning.batches import LabelledBatches
+    from rankformer.finetuning.hyperparameters import FineTuningRecipe
     from rankformer.model.encoder import Encoder
-    from rankformer.model.finetuned import FineTunedModel
     from rankformer.model.heads import Head, Loss
     from rankformer.model.spec import EncoderSpec
-    from rankformer.tasks.finetuning_batches import LabelledBatches
-    from rankformer.tasks.labels import Labels
-    from rankformer.tasks.recipes import FineTuningRecipe
+    from rankformer.training.labels import Labels
 
 _BUILT_IN = ("classification", "regression")
 _SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup")
@@ -83,7 +83,7 @@ class GeneformerFineTuningModel(Geneformer):
     def embedder(self) -> "Embedder":
         """The model with the weights as they were trained last."""
         if self._embedder is None and self._trained is not None:
-            from rankformer.model.embedder import Embedder
+            from rankformer.embed.embedder import Embedder
 
             self._embedder = Embedder(
                 self.checkpoint,
@@ -139,10 +139,10 @@ class GeneformerFineTuningModel(Geneformer):
         TokensError, SettingsError
             If dataset, labels and head do not go together.
         """
+        from rankformer.finetuning.trainer import make_model, make_trainer, measure_in
         from rankformer.model.device import choose_device
         from rankformer.model.heads import FineTuningObjective
-        from rankformer.tasks.finetuning_trainer import make_model, make_trainer, measure_in
-        from rankformer.tasks.packed_trainer import Draws, training_arguments
+        from rankformer.training.packed_trainer import Draws, training_arguments
 
         optimizer = optimizer or torch.optim.AdamW
         params = {"lr": 1e-4, **(optimizer_params or {})}
@@ -186,7 +186,7 @@ class GeneformerFineTuningModel(Geneformer):
         -------
         (n_cells, outputs) float32, in the dataset's order, NaN for a cell without genes.
         """
-        from rankformer.model.finetuned import apply_head
+        from rankformer.checkpoints.finetuned import apply_head
 
         return apply_head(self._head, cast("NDArray[np.float32]", self.get_embeddings(dataset)))
 
@@ -200,8 +200,8 @@ class GeneformerFineTuningModel(Geneformer):
         OutputError
             If something is there already.
         """
-        from rankformer.model.checkpoint_folder import new_checkpoint
-        from rankformer.model.finetuned import write_finetuned
+        from rankformer.checkpoints.finetuned import write_finetuned
+        from rankformer.checkpoints.save import new_checkpoint
 
         encoder = self._trained or self.checkpoint.encoder()
         with new_checkpoint(path) as folder:
@@ -218,7 +218,7 @@ class GeneformerFineTuningModel(Geneformer):
         CheckpointError
             If there is no such model, it is damaged, or does not fit this one.
         """
-        from rankformer.model.finetuned import FineTunedModel
+        from rankformer.checkpoints.finetuned import FineTunedModel
 
         saved = FineTunedModel.open(path)
         self._check_fits(saved)
@@ -292,8 +292,8 @@ class GeneformerFineTuningModel(Geneformer):
         params: Mapping[str, Any],
         schedule: Mapping[str, Any],
     ) -> "FineTuningRecipe":
-        from rankformer.tasks.recipes import FineTuningRecipe
-        from rankformer.tasks.requirements import require_packages
+        from rankformer.finetuning.hyperparameters import FineTuningRecipe
+        from rankformer.requirements import require_packages
 
         require_packages("transformers", "accelerate", "sklearn", extra="train")
         takes = inspect.signature(optimizer).parameters
@@ -316,12 +316,12 @@ class GeneformerFineTuningModel(Geneformer):
     def _batches(
         self, dataset: "Dataset", head: "Head", *, is_new: bool = False
     ) -> "tuple[LabelledBatches, Labels]":
-        from rankformer.data.tokens import TokenizedCells
-        from rankformer.tasks.dataset_labels import read_dataset_labels
-        from rankformer.tasks.finetuning_batches import LabelledBatches
-        from rankformer.tasks.labels import require_column
-        from rankformer.tasks.tokenize import SavedTokens
-        from rankformer.tasks.training_cells import TokenCells
+        from rankformer.cells.obs_columns import require_column
+        from rankformer.finetuning.batches import LabelledBatches
+        from rankformer.tokens.tokenize import SavedTokens
+        from rankformer.tokens.tokenized_cells import TokenizedCells
+        from rankformer.training.cells import TokenCells
+        from rankformer.training.dataset_labels import read_dataset_labels
 
         cells = TokenizedCells.from_dataset(dataset)
         cells.check_fits(self.vocabulary)

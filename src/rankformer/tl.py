@@ -8,12 +8,16 @@ from typing import Any
 from anndata import AnnData
 from pandas import DataFrame
 
-from rankformer.data.class_names import as_names
-from rankformer.data.edits import EditType
-from rankformer.data.gene_tables import GeneTable
+from rankformer.annotate.files import find_reference, name_keys
+from rankformer.annotate.reference import Reference, build_reference
+from rankformer.annotate.vote import NeighbourVote, annotate_cells
+from rankformer.cells.obs_columns import as_names
+from rankformer.checkpoints.finetuned import FineTunedModel
+from rankformer.embed.cells import embed_cells
+from rankformer.embed.embedder import AnyEmbedder, Embedder, Pooling, open_embedder
 from rankformer.errors import CountsError, SettingsError, expect_type
-from rankformer.model.embedder import AnyEmbedder, Embedder, Pooling, open_embedder
-from rankformer.model.finetuned import FineTunedModel
+from rankformer.finetuning.predict import check_prefix, predict_in_memory
+from rankformer.genes.tables import GeneTable
 from rankformer.model.spec import LayerNumbering
 from rankformer.networks.gene_network import NetworkSettings, build_network
 from rankformer.networks.gene_shift import ShiftSettings, compare_states
@@ -25,17 +29,13 @@ from rankformer.perturb.run import Method, Perturbation
 from rankformer.perturb.screen import ScreenSettings
 from rankformer.perturb.states import States, StateStatistic
 from rankformer.perturb.statistics import Against, Comparison, compare_genes
-from rankformer.tasks.anndata_output import Addition, add_to
-from rankformer.tasks.annotate import NeighbourVote, annotate_cells
-from rankformer.tasks.annotate_files import find_reference, name_keys
-from rankformer.tasks.cell_labels import store_labels_in
-from rankformer.tasks.embed import embed_cells
-from rankformer.tasks.output import add_vectors
-from rankformer.tasks.predict import check_prefix, predict_in_memory
-from rankformer.tasks.progress import show_progress
-from rankformer.tasks.reference import Reference, build_reference
-from rankformer.tasks.targets import check_key
-from rankformer.tasks.tokenize import ReadingOptions, Sources, open_tokens
+from rankformer.progress import show_progress
+from rankformer.results.anndata_files import Addition, add_to
+from rankformer.results.cell_embeddings import add_vectors
+from rankformer.results.cell_labels import store_labels_in
+from rankformer.results.output_checks import check_key
+from rankformer.tokens.edits import EditType
+from rankformer.tokens.tokenize import ReadingOptions, Sources, open_tokens
 
 __all__ = [
     "annotate",
@@ -530,7 +530,7 @@ def gene_network(
     genes
         The genes that act: ``"all"``, or names.
     kind, share
-        By perturbation: what is done to a gene; see `rankformer.data.edits.plan_edits`.
+        By perturbation: what is done to a gene; see `rankformer.tokens.edits.plan_edits`.
     layers, heads
         Of attention: layers from 1, or -1 for the last, and heads from 0. Means are taken.
     min_cells

@@ -6,7 +6,7 @@ from pathlib import Path
 import anndata as ad
 import h5py
 import numpy as np
-from tests.data.count_files import make_adata, write_tenx_folder
+from tests.cells.count_files import make_adata, write_tenx_folder
 from tests.faults.bad_input import EMBED, BadInput, nothing
 from tests.faults.cells import adata_of, counts, write
 

@@ -8,8 +8,8 @@ from tests.conftest import small_vocabulary
 from tests.faults.bad_input import BadInput
 from tests.faults.cells import adata_of, counts
 
-from rankformer.model.checkpoint import Checkpoint
-from rankformer.model.finetuned import write_finetuned
+from rankformer.checkpoints.checkpoint import Checkpoint
+from rankformer.checkpoints.finetuned import write_finetuned
 from rankformer.model.heads import Head, draw_head
 
 BEGIN = "finetune pbmc.h5ad -o mine -m model --device cpu"

@@ -11,7 +11,7 @@ from tests.damage import Payload, tables_of, write_tables
 from tests.faults.bad_input import BadInput
 from tests.faults.cells import write
 
-from rankformer.vocabulary import Vocabulary
+from rankformer.vocabulary.vocabulary import Vocabulary
 
 MINE = "embed pbmc.h5ad -o out.h5ad -m mine"
 

@@ -10,8 +10,8 @@ import pytest
 from tests.conftest import save_small_checkpoint, small_vocabulary
 from tests.faults.cells import adata_of, counts
 
+from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.errors import OutputError
-from rankformer.model.checkpoint import Checkpoint
 from rankformer.scratch import whole_or_nothing
 
 MODELS = ("first", "second")

@@ -7,8 +7,8 @@ from tests.conftest import small_vocabulary
 from tests.faults.bad_input import BadInput
 from tests.faults.cells import adata_of, counts
 
-from rankformer.data.tokens import TokenizedCells
-from rankformer.tasks.tokenize import tokenize_cells
+from rankformer.tokens.tokenize import tokenize_cells
+from rankformer.tokens.tokenized_cells import TokenizedCells
 
 
 def saved_tokens(folder: Path, *, special: bool = True) -> None:

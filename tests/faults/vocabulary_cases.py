@@ -7,8 +7,8 @@ from scipy.sparse import csr_matrix
 from tests.faults.bad_input import BadInput
 from tests.faults.cells import N_VARS, counts, write
 
-from rankformer.data.expression_sketch import ExpressionSketch
-from rankformer.data.gene_identities import GeneIdentities
+from rankformer.corpus.expression_sketch import ExpressionSketch
+from rankformer.genes.identities import GeneIdentities
 
 BUILD = "vocabulary build pbmc.h5ad -o new.parquet"
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from rankformer.errors import OutOfMemoryError
 from rankformer.model.batching import TokenBudget, run_batches
+from rankformer.model.cpu.workers import share_cores, start_workers
 from rankformer.model.spec import EncoderSpec
-from rankformer.model.workers import share_cores, start_workers
 
 lengths_lists = st.lists(st.integers(0, 50), max_size=40)
 

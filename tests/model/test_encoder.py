@@ -6,7 +6,7 @@ import torch
 from tests.conftest import save_small_checkpoint, small_vocabulary
 from transformers import BertModel
 
-from rankformer.model.checkpoint import Checkpoint
+from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.model.encoder import PackedBatch
 
 N_CELLS, LENGTH = 400, 12

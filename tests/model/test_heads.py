@@ -8,10 +8,10 @@ from tests.conftest import save_small_checkpoint, small_vocabulary
 from torch.nn import functional
 from transformers import BertModel
 
+from rankformer.checkpoints.checkpoint import Checkpoint
+from rankformer.checkpoints.finetuned import FineTunedModel, write_finetuned
 from rankformer.errors import CheckpointError, SettingsError
-from rankformer.model.checkpoint import Checkpoint
 from rankformer.model.encoder import PackedBatch
-from rankformer.model.finetuned import FineTunedModel, write_finetuned
 from rankformer.model.heads import (
     FineTuningObjective,
     Head,

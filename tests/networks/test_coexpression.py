@@ -10,7 +10,7 @@ import scanpy as sc
 from tests.conftest import small_counts
 
 from rankformer.networks.coexpression import correlate_genes
-from rankformer.tasks.tokenize import ReadingOptions, open_tokens
+from rankformer.tokens.tokenize import ReadingOptions, open_tokens
 
 
 @pytest.mark.parametrize("chunk_cells", [7, 2048])

@@ -9,10 +9,10 @@ import pytest
 from tests.conftest import shared_path, small_counts
 
 import rankformer
+from rankformer.embed.embedder import Embedder
 from rankformer.errors import SettingsError
-from rankformer.model.embedder import Embedder
 from rankformer.networks.gene_shift import ShiftSettings, compare_states
-from rankformer.tasks.tokenize import open_tokens, tokenize_cells
+from rankformer.tokens.tokenize import open_tokens, tokenize_cells
 
 
 def shift(adata, embedder, **settings):

@@ -7,7 +7,7 @@ from scipy.stats import spearmanr
 from tests.conftest import shared_path
 
 import rankformer
-from rankformer.model.embedder import Embedder
+from rankformer.embed.embedder import Embedder
 
 # Genes that interferon turns on (Schoggins et al., Nature 472, 481, 2011).
 INTERFERON = ("ISG15", "IFI6", "IFIT1", "IFIT3", "MX1", "ISG20", "IFITM3", "LY6E", "OAS1", "IFI44L")

@@ -6,8 +6,8 @@ import torch
 from tests.perturb.test_exact import expected_of, frame_cell, hidden, make_cells, pack
 from transformers import BertModel
 
+from rankformer.embed.embedder import Embedder
 from rankformer.errors import SettingsError
-from rankformer.model.embedder import Embedder
 from rankformer.networks.pair_effects import (
     AttentionEffects,
     PerturbationEffects,

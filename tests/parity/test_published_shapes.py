@@ -11,10 +11,10 @@ import torch
 from tests.conftest import small_vocabulary
 from transformers import BertConfig, BertForMaskedLM
 
-from rankformer.model.checkpoint import Checkpoint
-from rankformer.model.embedder import Embedder
+from rankformer.checkpoints.checkpoint import Checkpoint
+from rankformer.checkpoints.registry import MODELS, V2
+from rankformer.embed.embedder import Embedder
 from rankformer.model.encoder import PackedBatch
-from rankformer.model.registry import MODELS, V2
 
 # One model of each shape; those with over a hundred million parameters take minutes.
 SHAPES = {(m.n_layers, m.d_model, m.n_heads, m.d_ff, m.release.size): m for m in MODELS}

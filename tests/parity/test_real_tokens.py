@@ -13,10 +13,10 @@ import pytest
 from scipy import sparse
 from tests.conftest import CELL_FILES, shared_path
 
-from rankformer.data.cells import open_cells
-from rankformer.data.genes import map_genes
-from rankformer.data.rank_value import encode_rank_values
-from rankformer.tasks.tokenize import ReadingOptions, tokenize_cells
+from rankformer.cells.source import open_cells
+from rankformer.genes.map_genes import map_genes
+from rankformer.tokens.rank_value import encode_rank_values
+from rankformer.tokens.tokenize import ReadingOptions, tokenize_cells
 
 RELEASES = {"v1": ("gc30M", 2048), "v2": ("gc95M", 4096)}
 

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from tests.data.test_edits import plain_edit
+from tests.tokens.test_edits import plain_edit
 from transformers import BertForMaskedLM
 
-from rankformer.data.edits import Frame, plan_edits
+from rankformer.embed.embedder import Embedder
 from rankformer.errors import SettingsError
-from rankformer.model.embedder import Embedder
 from rankformer.perturb.exact import ExactPerturber
 from rankformer.ragged import join_ragged
+from rankformer.tokens.edits import Frame, plan_edits
 
 KINDS = ("delete", "overexpress", "inhibit", "activate")
 

@@ -16,7 +16,7 @@ import torch
 from tests.conftest import save_small_checkpoint, small_counts, small_vocabulary
 from transformers import BertModel
 
-from rankformer.tasks.tokenize import tokenize_cells
+from rankformer.tokens.tokenize import tokenize_cells
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ import torch
 from tests.conftest import SHARED, shared_path
 from transformers import BertConfig, BertForMaskedLM
 
-from rankformer.data.edits import Frame, plan_edits
-from rankformer.model.embedder import Embedder
+from rankformer.embed.embedder import Embedder
 from rankformer.perturb.published import PublishedPerturber
 from rankformer.ragged import join_ragged
-from rankformer.vocabulary import Vocabulary
+from rankformer.tokens.edits import Frame, plan_edits
+from rankformer.vocabulary.vocabulary import Vocabulary
 
 FILES = sorted(path.stem for path in (SHARED / "perturbation").glob("*.json"))
 

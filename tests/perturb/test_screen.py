@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from rankformer.data.edits import plan_edits
+from rankformer.embed.embedder import Embedder
 from rankformer.errors import SettingsError
-from rankformer.model.embedder import Embedder
 from rankformer.perturb.exact import ExactPerturber, Responses
 from rankformer.perturb.screen import Screen, ScreenSettings
 from rankformer.perturb.trust import Trust
 from rankformer.ragged import select_rows
-from rankformer.tasks.tokenize import ReadingOptions, tokenize_cells
+from rankformer.tokens.edits import plan_edits
+from rankformer.tokens.tokenize import ReadingOptions, tokenize_cells
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import relu
 from transformers import BertForMaskedLM
 
-from rankformer.model.checkpoint import Checkpoint
+from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.perturb.sensitivity import Riders, differentiate
 
 STEP = 1e-5

@@ -101,7 +101,7 @@ def _main(
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     # Of the processes that torchrun starts, one tells.
-    from rankformer.tasks.processes import is_first_process
+    from rankformer.training.distributed import is_first_process
 
     quiet = quiet or not is_first_process()
     set_up_logging(logging.WARNING if quiet else logging.INFO)

@@ -129,8 +129,8 @@ def annotate(
     threads: Threads = None,
 ) -> None:
     """Give cells the labels of a reference, by nearest neighbours."""
-    from rankformer.tasks.annotate import NeighbourVote
-    from rankformer.tasks.annotate_files import AnnotateJob, annotate_files
+    from rankformer.annotate.files import AnnotateJob, annotate_files
+    from rankformer.annotate.vote import NeighbourVote
 
     options = reading_options(
         layer=layer, use_raw=use_raw, undo_log1p=undo_log1p, check=check, gene_ids=gene_ids,

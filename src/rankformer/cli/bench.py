@@ -25,9 +25,9 @@ def bench(
     ] = 2.0,
 ) -> None:
     """Say how fast a model runs on this machine, and how near to what the machine can do."""
-    from rankformer.model.embedder import open_embedder
+    from rankformer.embed.bench import run_bench
+    from rankformer.embed.embedder import open_embedder
     from rankformer.show.bench_screen import render_bench
-    from rankformer.tasks.bench import run_bench
 
     limit_threads(threads)
     embedder = open_embedder(model_or_default(model), device=device, dtype=dtype.value)

@@ -80,7 +80,7 @@ def embed(
     threads: Threads = None,
 ) -> None:
     """Embed cells or genes: a vector for each, by a model."""
-    from rankformer.tasks.embed_files import EmbedJob, embed_files
+    from rankformer.embed.files import EmbedJob, embed_files
 
     options = reading_options(
         layer=layer, use_raw=use_raw, undo_log1p=undo_log1p, check=check, gene_ids=gene_ids,

@@ -11,7 +11,7 @@ from rankformer.cli.options import Check, Layer, Overwrite, UndoLog1p, UseRaw, s
 from rankformer.errors import SettingsError
 
 if TYPE_CHECKING:
-    from rankformer.tasks.classifier_report import ClassifierEvaluation
+    from rankformer.finetuning.classifier_report import ClassifierEvaluation
 
 
 HOW_IT_IS_EVALUATED = "How it is evaluated"
@@ -81,8 +81,8 @@ def evaluate(
     check: Check = True,
 ) -> None:
     """Evaluate embeddings, labels or a fine-tuned model, beside baselines on the same cells."""
-    from rankformer.tasks.targets import check_folder_target
-    from rankformer.tasks.tokenize import ReadingOptions
+    from rankformer.results.output_checks import check_folder_target
+    from rankformer.tokens.tokenize import ReadingOptions
 
     _check_what(
         {"--key": key, "--predicted": predicted, "--classifier": classifier},
@@ -105,9 +105,9 @@ def evaluate(
 def _evaluate_embeddings(
     file: Path, keys: list[str], output: Path, overwrite: bool, **settings: Any
 ) -> None:
+    from rankformer.evaluate.embeddings import evaluate_embeddings
     from rankformer.show.evaluation_folder import write_embeddings
     from rankformer.show.evaluation_screen import render_embeddings
-    from rankformer.tasks.evaluate_embeddings import evaluate_embeddings
 
     evaluation = evaluate_embeddings(file, keys, **settings)
     write_embeddings(output, evaluation, overwrite=overwrite)
@@ -117,7 +117,7 @@ def _evaluate_embeddings(
 def _evaluate_predictions(
     file: Path, predicted: str, output: Path, overwrite: bool, **settings: Any
 ) -> None:
-    from rankformer.tasks.evaluate_predictions import evaluate_predictions
+    from rankformer.evaluate.predictions import evaluate_predictions
 
     _show_classifier(evaluate_predictions(file, predicted, **settings), output, overwrite)
 
@@ -125,7 +125,7 @@ def _evaluate_predictions(
 def _evaluate_classifier(
     file: Path, model: Path, output: Path, overwrite: bool, **settings: Any
 ) -> None:
-    from rankformer.tasks.evaluate_finetuned import evaluate_finetuned
+    from rankformer.evaluate.finetuned import evaluate_finetuned
 
     _show_classifier(evaluate_finetuned(file, model, **settings), output, overwrite)
 

@@ -44,7 +44,7 @@ from rankformer.cli.options import (
 from rankformer.errors import SettingsError
 
 if TYPE_CHECKING:
-    from rankformer.tasks.finetuning_material import CellTask, GeneTask
+    from rankformer.finetuning.units import CellTask, GeneTask
 
 _WHAT = "What is learned"
 _SPLIT = "What it is tested on"
@@ -161,18 +161,18 @@ def finetune(
     """Teach a model labels of cells or genes, tested on what it has not seen."""
     from dataclasses import replace
 
-    from rankformer.data.tokens import check_free
-    from rankformer.model.checkpoint import Checkpoint
-    from rankformer.tasks.finetune import (
+    from rankformer.checkpoints.checkpoint import Checkpoint
+    from rankformer.finetuning.finetune import (
         FineTuningSettings,
         check_searched,
         cross_validate,
         found_recipe,
         search_recipe,
     )
-    from rankformer.tasks.finetune import finetune as train
-    from rankformer.tasks.recipes import FineTuningRecipe
-    from rankformer.tasks.splits import SplitPlan
+    from rankformer.finetuning.finetune import finetune as train
+    from rankformer.finetuning.hyperparameters import FineTuningRecipe
+    from rankformer.tokens.tokenized_cells import check_free
+    from rankformer.training.splits import SplitPlan
 
     task = _task(label, regress, label_weight, unlabelled, genes, gene_column, group)
     changes: dict[str, Any] = {
@@ -223,7 +223,7 @@ def _task(
     gene_column: str | None,
     group: str | None,
 ) -> "CellTask | GeneTask":
-    from rankformer.tasks.finetuning_material import CellTask, GeneTask
+    from rankformer.finetuning.units import CellTask, GeneTask
 
     without = tuple(unlabelled or ())
     if genes is None and gene_column is not None:

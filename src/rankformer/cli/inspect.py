@@ -16,7 +16,7 @@ def inspect(
 ) -> None:
     """Say what a file holds, and what to pass to `embed`."""
     from rankformer.show.inspect_screen import render_inspection
-    from rankformer.tasks.inspect_file import inspect_file
+    from rankformer.tokens.inspection import inspect_file
 
     # The screen says all that the log would.
     logging.getLogger("rankformer").setLevel(logging.WARNING)

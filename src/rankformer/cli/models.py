@@ -29,8 +29,8 @@ def fetch(
     ] = None,
 ) -> None:
     """Download a model and its dictionaries into the Hugging Face cache."""
-    from rankformer.model.hub import fetch as fetch_model
-    from rankformer.model.registry import require_model
+    from rankformer.checkpoints.hub import fetch as fetch_model
+    from rankformer.checkpoints.registry import require_model
 
     folder = fetch_model(require_model(name), revision=revision)
     say(f"{name} is in {folder}.")

@@ -12,8 +12,8 @@ from rankformer.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rankformer.data.gene_tables import GeneTable
-    from rankformer.tasks.tokenize import ReadingOptions, TokenSource
+    from rankformer.genes.tables import GeneTable
+    from rankformer.tokens.tokenize import ReadingOptions, TokenSource
 
 
 class Mode(StrEnum):
@@ -341,7 +341,7 @@ def reading_options(
     **same: Any,
 ) -> "ReadingOptions":
     """What the options of a command say of its sources; `same` are fields of that name."""
-    from rankformer.tasks.tokenize import ReadingOptions
+    from rankformer.tokens.tokenize import ReadingOptions
 
     return ReadingOptions(
         gene_table=_open_gene_table(
@@ -356,7 +356,7 @@ def reading_options(
 
 def model_or_default(model: str | None) -> str:
     """The model that was named, or the one to take where none was."""
-    from rankformer.model.checkpoint import default_model
+    from rankformer.checkpoints.find import default_model
 
     return model or default_model()
 
@@ -375,7 +375,7 @@ def check_gene_report(
     path: Path | None, files: "Sequence[Path]", *, overwrite: bool = False
 ) -> None:
     if path is not None:
-        from rankformer.tasks.targets import check_gene_report
+        from rankformer.results.gene_report import check_gene_report
 
         check_gene_report(path, files, overwrite=overwrite)
 
@@ -385,7 +385,7 @@ def write_gene_report(
 ) -> None:
     if path is None:
         return
-    from rankformer.tasks.output import write_gene_report
+    from rankformer.results.gene_report import write_gene_report
 
     write_gene_report(path, streams, overwrite=overwrite)
     say(f"Wrote {path}: what became of each variable.")
@@ -408,7 +408,7 @@ def _open_gene_table(
                 "--gene-ids.",
             )
         return None
-    from rankformer.data.gene_tables import read_gene_table
+    from rankformer.genes.tables import read_gene_table
 
     return read_gene_table(
         path, identifier=identifier, ensembl_id=ensembl_id, any_species=any_species
@@ -418,7 +418,7 @@ def _open_gene_table(
 def _open_pyensembl_genome(release: int | None) -> Any:
     if release is None:
         return None
-    from rankformer.data.gene_tables import open_pyensembl
+    from rankformer.genes.tables import open_pyensembl
 
     return open_pyensembl(release)
 

@@ -59,8 +59,8 @@ def perturb_test(
     from rankformer.perturb.result_files import read_results
     from rankformer.perturb.statistics import Comparison, compare_genes
     from rankformer.perturb.tested_files import check_outputs, tell_tested, write_tested
+    from rankformer.requirements import require_packages
     from rankformer.show.perturbation_plots import write_volcano
-    from rankformer.tasks.requirements import require_packages
 
     needed = {
         "sklearn": against is Against.mixture,

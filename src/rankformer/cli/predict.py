@@ -58,7 +58,7 @@ def predict(
     threads: Threads = None,
 ) -> None:
     """Write what a fine-tuned model says of cells, or of genes, and how sure it is."""
-    from rankformer.tasks.predict import PredictJob, predict_files
+    from rankformer.finetuning.predict import PredictJob, predict_files
 
     options = reading_options(
         layer=layer, use_raw=use_raw, undo_log1p=undo_log1p, check=check, gene_ids=gene_ids,

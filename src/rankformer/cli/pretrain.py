@@ -43,8 +43,8 @@ from rankformer.errors import SettingsError
 
 if TYPE_CHECKING:
     from rankformer.model.encoder import MaskedLanguageModel
-    from rankformer.tasks.recipes import Recipe
-    from rankformer.vocabulary import Vocabulary
+    from rankformer.pretraining.hyperparameters import Recipe
+    from rankformer.vocabulary.vocabulary import Vocabulary
 
 _WHAT = "What is trained"
 
@@ -142,7 +142,7 @@ def pretrain(
     threads: Threads = None,
 ) -> None:
     """Train a model on cells: from scratch, or on from a checkpoint. Several GPUs: torchrun."""
-    from rankformer.tasks.pretrain import pretrain as train
+    from rankformer.pretraining.pretrain import pretrain as train
 
     changes = {
         "objective": objective and objective.value, "contrast_weight": contrast_weight,
@@ -195,7 +195,7 @@ def _check_start(model: str | None, more_genes: Path | None, *, coexpression: bo
 def _change(changes: dict[str, Any], vocabulary: "Vocabulary") -> "Recipe":
     from dataclasses import replace
 
-    from rankformer.tasks.recipes import published_recipe
+    from rankformer.pretraining.hyperparameters import published_recipe
 
     given = {name: value for name, value in changes.items() if value is not None}
     return replace(published_recipe(vocabulary), **given)
@@ -204,8 +204,8 @@ def _change(changes: dict[str, Any], vocabulary: "Vocabulary") -> "Recipe":
 def _from_scratch(
     vocabulary: Path | None, preset: str | None, shape: dict[str, int | None], seed: int
 ) -> "tuple[MaskedLanguageModel, Vocabulary]":
-    from rankformer.tasks.pretrain import draw_model, published_shape
-    from rankformer.vocabulary import Vocabulary
+    from rankformer.pretraining.pretrain import draw_model, published_shape
+    from rankformer.vocabulary.vocabulary import Vocabulary
 
     if vocabulary is None:
         raise SettingsError(
@@ -228,9 +228,9 @@ def _from_scratch(
 def _from_checkpoint(
     model: str, more_genes: Path | None, of_scratch: tuple[Any, ...]
 ) -> "tuple[MaskedLanguageModel, Vocabulary]":
-    from rankformer.model.checkpoint import Checkpoint
-    from rankformer.tasks.pretrain import continue_model
-    from rankformer.vocabulary import Vocabulary
+    from rankformer.checkpoints.checkpoint import Checkpoint
+    from rankformer.pretraining.pretrain import continue_model
+    from rankformer.vocabulary.vocabulary import Vocabulary
 
     if any(each is not None for each in of_scratch):
         raise SettingsError(

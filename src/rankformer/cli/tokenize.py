@@ -47,7 +47,7 @@ def tokenize(
     threads: Threads = None,
 ) -> None:
     """Write cells as tokens: a Hugging Face dataset (`datasets.load_from_disk`)."""
-    from rankformer.tasks.tokenize_files import tokenize_files
+    from rankformer.tokens.files import tokenize_files
 
     options = reading_options(
         layer=layer, use_raw=use_raw, undo_log1p=undo_log1p, check=check, gene_ids=gene_ids,

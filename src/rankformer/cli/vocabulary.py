@@ -24,8 +24,8 @@ from rankformer.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from rankformer.tasks.tokenize import ReadingOptions
-    from rankformer.vocabulary import Vocabulary
+    from rankformer.tokens.tokenize import ReadingOptions
+    from rankformer.vocabulary.vocabulary import Vocabulary
 
 WHICH_GENES_ARE_KEPT = "Which genes are kept"
 
@@ -105,9 +105,9 @@ def build(
     overwrite: Overwrite = False,
 ) -> None:
     """Build a vocabulary from cells and sketches of cells."""
+    from rankformer.corpus.build_vocabulary import build_vocabulary
+    from rankformer.results.output_checks import check_target
     from rankformer.scratch import whole_or_nothing
-    from rankformer.tasks.build_vocabulary import build_vocabulary
-    from rankformer.tasks.targets import check_target
 
     check_target(output, (".parquet",), overwrite)
     options = _options(
@@ -145,9 +145,9 @@ def sketch(
     overwrite: Overwrite = False,
 ) -> None:
     """Sketch a part of a corpus; `build` puts the parts together."""
+    from rankformer.corpus.sketch_expression import sketch_expression
+    from rankformer.results.output_checks import check_target
     from rankformer.scratch import whole_or_nothing
-    from rankformer.tasks.sketch_expression import sketch_expression
-    from rankformer.tasks.targets import check_target
 
     check_target(output, (".sketch",), overwrite)
     options = _options(
@@ -169,7 +169,7 @@ def show(
     ],
 ) -> None:
     """Print what a vocabulary holds."""
-    from rankformer.model.checkpoint import open_vocabulary
+    from rankformer.checkpoints.model_folder import open_vocabulary
     from rankformer.show.vocabulary_screen import render_vocabulary
 
     render_vocabulary(open_vocabulary(source))
@@ -182,6 +182,6 @@ def _options(**given: Any) -> "ReadingOptions":
 def _open(names_from: str | None) -> "Vocabulary | None":
     if names_from is None:
         return None
-    from rankformer.model.checkpoint import open_vocabulary
+    from rankformer.checkpoints.model_folder import open_vocabulary
 
     return open_vocabulary(names_from)

@@ -17,8 +17,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.functional import scaled_dot_product_attention
 
-from rankformer.model.device import synchronize
-from rankformer.model.transfer import move_to
+from rankformer.model.device import move_to, synchronize
 
 logger = logging.getLogger(__name__)
 # What the flash kernels compute in.

@@ -20,8 +20,8 @@ from torch.utils.checkpoint import checkpoint
 
 from rankformer.errors import SettingsError
 from rankformer.model.attention import Backend, Segments, attend, attention_weights
+from rankformer.model.device import move_to
 from rankformer.model.spec import EncoderSpec
-from rankformer.model.transfer import move_to
 from rankformer.ragged import Ragged
 
 # Rows come in multiples of this. With few rows, matrix libraries take other paths, and a cell's
@@ -155,7 +155,7 @@ class Layer(nn.Module):
 class Encoder(nn.Module):
     """Tokens in, hidden states out.
 
-    Weights are drawn as BERT's are; `rankformer.model.weights` puts a checkpoint's in.
+    Weights are drawn as BERT's are; `rankformer.checkpoints.weights` puts a checkpoint's in.
     """
 
     def __init__(self, spec: EncoderSpec) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from rankformer.model.transfer import move_to
+from rankformer.model.device import move_to
 
 # Sums of so many in float32, which keeps seven digits of them, then sums of these in float64: all
 # tokens in float64 would take as much memory as a layer.

@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -15,9 +14,10 @@ from torch.nn.functional import linear
 
 from rankformer.errors import SettingsError
 from rankformer.model.attention import Backend, Segments, attend
-from rankformer.model.rounded_attention import attend_rounded
+from rankformer.model.cpu.flags import cpu_flags
+from rankformer.model.cpu.rounded_attention import attend_rounded
+from rankformer.model.cpu.tiles import NEEDED
 from rankformer.model.spec import EncoderSpec
-from rankformer.model.tiles import NEEDED
 
 logger = logging.getLogger(__name__)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -119,17 +119,3 @@ def _cpu_seconds(work: Callable[[], object]) -> float:
     began = time.thread_time()
     work()
     return time.thread_time() - began
-
-
-def cpu_flags() -> set[str]:
-    """What the CPU can do, as Linux tells it; empty elsewhere."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return set()
-    return {
-        flag
-        for line in lines
-        if line.startswith(("flags", "Features"))
-        for flag in line.partition(":")[2].split()
-    }

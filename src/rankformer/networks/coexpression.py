@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from rankformer.tasks.expression_baselines import scale_cells
-from rankformer.tasks.tokenize import TokenSource, TokenStream, read_kept
+from rankformer.cells.normalise import scale_cells
+from rankformer.tokens.tokenize import TokenSource, TokenStream, read_kept
 
 
 def correlate_genes(

@@ -11,9 +11,9 @@ import pandas as pd
 import psutil
 from numpy.typing import NDArray
 
-from rankformer.data.edits import SHARE_OF_RANKS, EditType, check_edits
+from rankformer.embed.cells import check_fits, describe_run
+from rankformer.embed.embedder import Embedder
 from rankformer.errors import SettingsError
-from rankformer.model.embedder import Embedder
 from rankformer.networks.coexpression import correlate_genes
 from rankformer.networks.known_pairs import (
     KnownPairs,
@@ -34,10 +34,10 @@ from rankformer.networks.pair_effects import (
 from rankformer.networks.pair_sums import BYTES_A_PAIR, PairSums
 from rankformer.perturb.chosen_cells import count_cells_with_genes, draw_cells, read_blocks
 from rankformer.perturb.genes import ALL, AskedGenes
-from rankformer.tasks.embed import check_fits, describe_run
-from rankformer.tasks.progress import show_progress
-from rankformer.tasks.tokenize import TokenSource
-from rankformer.vocabulary import Vocabulary
+from rankformer.progress import show_progress
+from rankformer.tokens.edits import SHARE_OF_RANKS, EditType, check_edits
+from rankformer.tokens.tokenize import TokenSource
+from rankformer.vocabulary.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 _SHARE_OF_MEMORY = 0.5

@@ -15,16 +15,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rankformer.data.class_names import name_of, read_class_names
+from rankformer.cells.obs_columns import name_of, read_class_names, require_column
+from rankformer.embed.cells import check_fits, describe_run
+from rankformer.embed.embedder import Embedder
+from rankformer.embed.gene_summary import next_places
 from rankformer.errors import SettingsError
-from rankformer.model.embedder import Embedder
 from rankformer.perturb.chosen_cells import count_cells_with_genes, draw_cells, read_blocks
+from rankformer.progress import show_progress
 from rankformer.scratch import release_pages, scratch_array
-from rankformer.tasks.embed import check_fits, describe_run
-from rankformer.tasks.gene_summary import next_places
-from rankformer.tasks.labels import require_column
-from rankformer.tasks.progress import show_progress
-from rankformer.tasks.tokenize import TokenSource
+from rankformer.tokens.tokenize import TokenSource
 
 logger = logging.getLogger(__name__)
 # Of permuted means that are in memory at once.

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rankformer.data.gene_rules import GeneResolver
 from rankformer.errors import SettingsError
+from rankformer.genes.rules import GeneResolver
 from rankformer.perturb.genes import read_lines
-from rankformer.vocabulary import Vocabulary
+from rankformer.vocabulary.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 SCORES = ("place", "effect", "coexpression")

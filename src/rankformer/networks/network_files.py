@@ -13,18 +13,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rankformer.data.class_names import read_class_names
+from rankformer.cells.obs_columns import read_class_names, require_column
+from rankformer.checkpoints.checkpoint import Checkpoint
+from rankformer.embed.embedder import Embedder
 from rankformer.errors import SettingsError
-from rankformer.model.checkpoint import Checkpoint
-from rankformer.model.embedder import Embedder
 from rankformer.networks.gene_network import GeneNetwork, NetworkSettings, build_network
 from rankformer.networks.known_pairs import read_known_pairs
+from rankformer.results.output_checks import check_target
+from rankformer.results.parquet_tables import schema_metadata
 from rankformer.scratch import whole_or_nothing
-from rankformer.tasks.joined_sources import check_inputs_stay
-from rankformer.tasks.labels import require_column
-from rankformer.tasks.parquet_output import schema_metadata
-from rankformer.tasks.targets import check_target
-from rankformer.tasks.tokenize import ReadingOptions, TokenSource, open_sources
+from rankformer.tokens.joined_sources import check_inputs_stay
+from rankformer.tokens.tokenize import ReadingOptions, TokenSource, open_sources
 
 logger = logging.getLogger(__name__)
 FORMATS = (".graphml", ".parquet")

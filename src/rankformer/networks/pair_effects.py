@@ -8,11 +8,11 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from rankformer.data.edits import SHARE_OF_RANKS, Edits, EditType, plan_edits
+from rankformer.embed.embedder import Embedder
 from rankformer.errors import SettingsError
-from rankformer.model.embedder import Embedder
 from rankformer.perturb.exact import ExactPerturber
 from rankformer.ragged import Ragged, select_rows
+from rankformer.tokens.edits import SHARE_OF_RANKS, Edits, EditType, plan_edits
 
 logger = logging.getLogger(__name__)
 By = Literal["perturbation", "attention", "similarity"]

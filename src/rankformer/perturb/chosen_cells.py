@@ -7,12 +7,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from rankformer.model.embedder import Embedder
+from rankformer.embed.embedder import Embedder
+from rankformer.embed.gene_summary import count_cells_of_tokens
 from rankformer.perturb.exact import blocks_of_cells
 from rankformer.ragged import Ragged, select_rows
-from rankformer.tasks.gene_summary import count_cells_of_tokens
-from rankformer.tasks.read_ahead import read_ahead
-from rankformer.tasks.tokenize import TokenSource
+from rankformer.read_ahead import read_ahead
+from rankformer.tokens.tokenize import TokenSource
 
 
 def draw_cells(

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from rankformer.data.edits import Edits, Frame, Originals, find_originals
+from rankformer.embed.embedder import Embedder
 from rankformer.errors import SettingsError
 from rankformer.model.batching import TokenBudget
-from rankformer.model.embedder import Embedder
+from rankformer.model.device import HostCopy, move_to
 from rankformer.model.encoder import PackedBatch
 from rankformer.model.pooling import GenePlaces, mean_of_genes
-from rankformer.model.transfer import HostCopy, move_to
 from rankformer.ragged import Ragged
+from rankformer.tokens.edits import Edits, Frame, Originals, find_originals
 
 ReadOut = Literal["cell", "cls", "gene"]
 READ_OUTS: tuple[ReadOut, ...] = get_args(ReadOut)

@@ -15,21 +15,21 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from rankformer.data.edits import Edits
+from rankformer.cells.obs_columns import require_column
+from rankformer.checkpoints.checkpoint import Checkpoint
+from rankformer.embed.embedder import Embedder
 from rankformer.errors import SettingsError
-from rankformer.model.checkpoint import Checkpoint
-from rankformer.model.embedder import Embedder
 from rankformer.perturb.exact import ExactPerturber, dtype_of_read_out
 from rankformer.perturb.run import Perturbation, PerturbationRun
 from rankformer.perturb.screen import Screen
 from rankformer.perturb.table import TABLE_COLUMNS, ParquetTable, PerturbationTable, gather
 from rankformer.ragged import Ragged
+from rankformer.results.output_checks import check_target
+from rankformer.results.parquet_tables import name_cells
 from rankformer.scratch import whole_or_nothing
-from rankformer.tasks.joined_sources import check_inputs_stay, name_sources
-from rankformer.tasks.labels import require_column
-from rankformer.tasks.parquet_output import name_cells
-from rankformer.tasks.targets import check_target
-from rankformer.tasks.tokenize import ReadingOptions, TokenSource, open_sources, open_tokens
+from rankformer.tokens.edits import Edits
+from rankformer.tokens.joined_sources import check_inputs_stay, name_sources
+from rankformer.tokens.tokenize import ReadingOptions, TokenSource, open_sources, open_tokens
 
 logger = logging.getLogger(__name__)
 # Of a table compressed: 30 to 37 in three tables of all genes of 30 to 266 cells.

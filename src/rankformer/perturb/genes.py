@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rankformer.data.class_names import as_names
-from rankformer.data.edits import EditType
-from rankformer.data.gene_rules import GeneResolver
+from rankformer.cells.obs_columns import as_names
 from rankformer.errors import GeneError, MissingFileError, SettingsError
-from rankformer.vocabulary import Vocabulary, few_names
+from rankformer.genes.rules import GeneResolver
+from rankformer.tokens.edits import EditType
+from rankformer.vocabulary.vocabulary import Vocabulary, few_names
 
 logger = logging.getLogger(__name__)
 ALL = "all"

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from rankformer.data.edits import Edits, Originals, crop_cells
 from rankformer.model.attention import Segments
 from rankformer.model.encoder import PackedBatch
 from rankformer.perturb.exact import ExactPerturber, OriginalStates
 from rankformer.ragged import Ragged
+from rankformer.tokens.edits import Edits, Originals, crop_cells
 
 
 class PublishedPerturber(ExactPerturber):

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
+from rankformer.checkpoints.model_folder import AnyVocabulary, open_vocabulary
 from rankformer.errors import MissingFileError, SettingsError, TableError
-from rankformer.model.checkpoint import AnyVocabulary, open_vocabulary
 from rankformer.perturb.statistics import SHIFT
 from rankformer.perturb.table import JOINED_BY
 from rankformer.plain_pickles import PlainUnpickler
-from rankformer.vocabulary import Vocabulary
+from rankformer.vocabulary.vocabulary import Vocabulary
 
 PICKLES = (".pickle", ".pkl")
 _OF_CELLS = "cell_emb"

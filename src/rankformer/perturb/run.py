@@ -13,19 +13,19 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from rankformer.data.edits import SHARE_OF_RANKS, Edits, EditType, check_edits, plan_edits
+from rankformer.embed.cells import check_fits, describe_run
+from rankformer.embed.embedder import Embedder
 from rankformer.errors import SettingsError
-from rankformer.model.embedder import Embedder
 from rankformer.perturb.chosen_cells import draw_cells, read_blocks
 from rankformer.perturb.exact import ExactPerturber, ReadOut, Responses
 from rankformer.perturb.genes import ALL, AskedGenes, tell_kinds
 from rankformer.perturb.published import PublishedPerturber
 from rankformer.perturb.screen import Screen, ScreenSettings
 from rankformer.perturb.states import States, embed_states, read_states
+from rankformer.progress import show_progress
 from rankformer.ragged import Ragged
-from rankformer.tasks.embed import check_fits, describe_run
-from rankformer.tasks.progress import show_progress
-from rankformer.tasks.tokenize import TokenSource
+from rankformer.tokens.edits import SHARE_OF_RANKS, Edits, EditType, check_edits, plan_edits
+from rankformer.tokens.tokenize import TokenSource
 
 logger = logging.getLogger(__name__)
 Method = Literal["exact", "screen"]

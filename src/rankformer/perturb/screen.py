@@ -21,14 +21,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rankformer.data.edits import Edits, EditType
 from rankformer.errors import SettingsError
-from rankformer.model.workers import share_cores, start_workers
+from rankformer.model.cpu.workers import share_cores, start_workers
 from rankformer.perturb.correction import Correction, KnownErrors
 from rankformer.perturb.exact import ExactPerturber, Responses
 from rankformer.perturb.sensitivity import Riders, Sensitivity, differentiate
 from rankformer.perturb.trust import Trust
 from rankformer.ragged import Ragged
+from rankformer.tokens.edits import Edits, EditType
 
 logger = logging.getLogger(__name__)
 # Cells that are corrected together, and exact runs of cells before them that help.

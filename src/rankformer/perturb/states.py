@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rankformer.data.class_names import as_names, name_of, read_class_names
+from rankformer.cells.obs_columns import as_names, name_of, read_class_names, require_column
+from rankformer.embed.embedder import Embedder, Pooling
 from rankformer.errors import SettingsError
-from rankformer.model.embedder import Embedder, Pooling
+from rankformer.progress import Progress
 from rankformer.ragged import select_rows
-from rankformer.tasks.labels import require_column
-from rankformer.tasks.progress import Progress
-from rankformer.tasks.read_ahead import read_ahead
-from rankformer.tasks.tokenize import TokenSource
+from rankformer.read_ahead import read_ahead
+from rankformer.tokens.tokenize import TokenSource
 
 logger = logging.getLogger(__name__)
 StateStatistic = Literal["mean", "median"]

@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rankformer.perturb.run import PerturbationRun, PerturbedCells
-from rankformer.tasks.parquet_output import schema_metadata
-from rankformer.vocabulary import Vocabulary
+from rankformer.results.parquet_tables import schema_metadata
+from rankformer.vocabulary.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from rankformer.errors import SettingsError
+from rankformer.results.output_checks import check_target
 from rankformer.scratch import whole_or_nothing
-from rankformer.tasks.targets import check_target
 
 logger = logging.getLogger(__name__)
 _MOST_TOLD = 10

@@ -6,7 +6,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from rankformer.tasks.bench import BenchResult
+from rankformer.embed.bench import BenchResult
 
 
 def render_bench(result: BenchResult, console: Console | None = None) -> None:

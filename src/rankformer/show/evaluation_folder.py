@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from rankformer.evaluate.embedding_report import EmbeddingEvaluation
+from rankformer.finetuning.classifier_report import MAJORITY, ClassifierEvaluation
 from rankformer.scratch import whole_or_nothing
 from rankformer.show.evaluation_plots import (
     draw_classifiers,
@@ -17,8 +19,6 @@ from rankformer.show.evaluation_plots import (
     draw_reliability,
     draw_roc,
 )
-from rankformer.tasks.classifier_report import MAJORITY, ClassifierEvaluation
-from rankformer.tasks.embedding_report import EmbeddingEvaluation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

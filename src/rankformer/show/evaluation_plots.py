@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rankformer.tasks.classifier_report import ClassifierEvaluation
-from rankformer.tasks.embedding_report import WHOLE, EmbeddingEvaluation
-from rankformer.tasks.figure_names import (
+from rankformer.evaluate.embedding_report import WHOLE, EmbeddingEvaluation
+from rankformer.finetuning.classifier_report import ClassifierEvaluation
+from rankformer.results.metric_names import (
     CLASSIFIER_FIGURES,
     DRAWN,
     EMBEDDING_FIGURES,

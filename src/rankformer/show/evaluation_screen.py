@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rankformer.tasks.classifier_report import ClassifierEvaluation
-from rankformer.tasks.embedding_report import EmbeddingEvaluation
-from rankformer.tasks.figure_names import CLASSIFIER_FIGURES, EMBEDDING_FIGURES, in_order
+from rankformer.evaluate.embedding_report import EmbeddingEvaluation
+from rankformer.finetuning.classifier_report import ClassifierEvaluation
+from rankformer.results.metric_names import CLASSIFIER_FIGURES, EMBEDDING_FIGURES, in_order
 
 _MOST_CLASSES = 30
 _SMALLEST_SPREAD = 0.0005

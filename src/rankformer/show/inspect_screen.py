@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rankformer.data.cells import MatrixSurvey
-from rankformer.model.registry import PACKAGED_MODEL
-from rankformer.tasks.inspect_file import GenesPerCell, Inspection, ModelMatch
+from rankformer.cells.source import MatrixSurvey
+from rankformer.checkpoints.registry import PACKAGED_MODEL
+from rankformer.tokens.inspection import GenesPerCell, Inspection, ModelMatch
 
 
 def render_inspection(inspection: Inspection, console: Console | None = None) -> None:

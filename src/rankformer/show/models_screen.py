@@ -3,9 +3,9 @@
 from rich.console import Console
 from rich.table import Table
 
-from rankformer.model.checkpoint import models_folder
-from rankformer.model.known_models import KnownModel, list_models
-from rankformer.model.registry import PACKAGED_MODEL
+from rankformer.checkpoints.find import models_folder
+from rankformer.checkpoints.known_models import KnownModel, list_models
+from rankformer.checkpoints.registry import PACKAGED_MODEL
 
 _WIDTH_OF_ALL = 78
 

@@ -5,8 +5,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rankformer.data.species import species_of_genes
-from rankformer.vocabulary import Vocabulary
+from rankformer.genes.species import species_of_genes
+from rankformer.vocabulary.vocabulary import Vocabulary
 
 _QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
 

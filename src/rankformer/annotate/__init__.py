@@ -1,0 +1,1 @@
+"""Labels of cells by their neighbours in a reference."""

@@ -1,0 +1,244 @@
+"""A reference for label transfer: embedded cells with labels, and an index of their neighbours."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankformer.annotate.neighbours import NeighbourIndex, scale_to_unit
+from rankformer.cells.obs_columns import as_names, leave_out, read_class_names
+from rankformer.embed.cells import describe_run, fill_vectors, tell_missing
+from rankformer.embed.embedder import AnyEmbedder, Embedder, Pooling, open_embedder
+from rankformer.errors import CheckpointError, SettingsError
+from rankformer.progress import Progress
+from rankformer.tokens.tokenize import ReadingOptions, Sources, TokenSource, open_sources
+
+logger = logging.getLogger(__name__)
+
+UNKNOWN = "unknown"
+_ROWS_AT_ONCE = 8192
+# What binds a reference to a model → the option that chooses it.
+_BINDING = {
+    "weights_sha256": "--model",
+    "vocabulary_sha256": "--model",
+    "mode": "--mode",
+    "layer": "--emb-layer",
+    "dtype": "--dtype",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Embedded cells with labels, among which the neighbours of other cells are looked for.
+
+    Attributes
+    ----------
+    index
+        Their vectors, (n_cells, d_model) float32 of length 1, ready to be searched.
+    codes
+        Name of a label → (n_cells,) int32, which of its classes each cell is of.
+    classes
+        Name of a label → its classes, sorted.
+    provenance
+        The model, layer and mode that made the vectors, and the sources; nested plain values.
+    """
+
+    index: NeighbourIndex
+    codes: Mapping[str, NDArray[np.int32]]
+    classes: Mapping[str, tuple[str, ...]]
+    provenance: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.index.vectors)
+
+    def __repr__(self) -> str:
+        labels = ", ".join(f"{name} ({len(each)} classes)" for name, each in self.classes.items())
+        return f"Reference({len(self):,} cells, {labels})"
+
+    def settle(self, dtype: str) -> str:
+        """The dtype for the cells of a query: where it is ``"auto"``, that of the reference.
+
+        What ``"auto"`` takes depends on the machine, and may have been another one there.
+        """
+        return str(self.provenance.get("dtype", dtype)) if dtype == "auto" else dtype
+
+    def check_fits(self, embedder: Embedder, pooling: Pooling) -> None:
+        """Refuse a model, layer, mode or dtype other than that which made the vectors.
+
+        Raises
+        ------
+        CheckpointError
+            If distances between its vectors and the reference's would mean nothing.
+        """
+        own = {
+            **embedder.checkpoint.provenance(),
+            "mode": pooling, "layer": embedder.layer, "dtype": embedder.precision,
+        }  # fmt: skip
+        odd = [name for name in _BINDING if self.provenance.get(name) != own[name]]
+        if odd:
+            name = odd[0]
+            theirs, ours = (str(each.get(name))[:12] for each in (self.provenance, own))
+            raise CheckpointError(
+                f"The reference was made with {self.provenance.get('model')}, {name} {theirs}, "
+                f"and the query would be embedded with {embedder.checkpoint.name}, {name} {ours}.",
+                "The same weights, vocabulary, layer, mode and dtype: other vectors cannot be "
+                "compared.",
+                f"Give the {_BINDING[name]} of the reference, or build the reference anew.",
+            )
+
+    def check_labels(self, labels: Sequence[str]) -> None:
+        """Refuse labels that it has not.
+
+        Raises
+        ------
+        SettingsError
+            If it lacks one.
+        """
+        for label in labels:
+            if label not in self.codes:
+                raise SettingsError(
+                    f"The reference has no label {label!r}.",
+                    f"One of {', '.join(self.codes)}.",
+                    "Correct label (--label), or build the reference with it.",
+                )
+
+
+def build_reference(
+    sources: Sources,
+    embedder: AnyEmbedder,
+    labels: str | Sequence[str],
+    *,
+    pooling: Pooling = "cell",
+    options: ReadingOptions | None = None,
+    unlabelled: str | Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Reference:
+    """Embed labelled cells into memory, and index them.
+
+    Parameters
+    ----------
+    sources
+        AnnData, or files or folders of counts, whose ``obs`` has the labels; one or a list.
+    embedder
+        The model, ready; or its name or folder.
+    labels
+        A column, or several, of ``obs``. Cells that lack one of them are left out and told.
+    pooling
+        ``"cell"`` or ``"cls"``; see `embed_cells`.
+    options
+        Where counts and genes lie.
+    unlabelled
+        Values that mean no label, such as ``"unassigned"``. ``"unknown"`` is always one.
+    progress
+        Called with the number of cells done since the last call.
+
+    Raises
+    ------
+    RankformerError
+        If sources, model and settings do not go together, or a label has fewer than two classes.
+    """
+    embedder = open_embedder(embedder)
+    labels, unlabelled = as_names(labels, "labels"), as_names(unlabelled, "unlabelled")
+    with ExitStack() as stack:
+        streams = [
+            stack.enter_context(closing(stream))
+            for stream in open_sources(sources, embedder.checkpoint.vocabulary, options)
+        ]
+        named = read_labels(streams, labels, unlabelled)
+        vectors = np.empty((sum(map(len, streams)), embedder.d_model), np.float32)
+        return index_cells(streams, embedder, named, vectors, pooling=pooling, progress=progress)
+
+
+def read_labels(
+    streams: Sequence[TokenSource], labels: Sequence[str], unlabelled: Sequence[str] = ()
+) -> dict[str, NDArray[np.object_]]:
+    """Name of a label → (n_cells,) texts, None where a cell has none.
+
+    Raises
+    ------
+    SettingsError
+        If no label is asked for, a source lacks one, or one has fewer than two classes.
+    """
+    if not labels:
+        raise SettingsError(
+            "No label was asked for.",
+            "At least one column of obs of the reference.",
+            "Name it as label (--label cell_type).",
+        )
+    named = {
+        label: np.concatenate([_own_labels(stream, label) for stream in streams])
+        for label in labels
+    }
+    for label, values in named.items():
+        leave_out(values, unlabelled, f"The label {label} of the reference")
+        values[values == UNKNOWN] = None
+        _check_classes(label, {each for each in values if each is not None})
+    return named
+
+
+def index_cells(
+    streams: Sequence[TokenSource],
+    embedder: Embedder,
+    labels: Mapping[str, NDArray[np.object_]],
+    vectors: NDArray[np.float32],
+    *,
+    pooling: Pooling,
+    progress: Progress | None = None,
+) -> Reference:
+    """Embed cells into `vectors`, (n_cells, d_model), and index those with a vector and labels.
+
+    `vectors` may be mapped from a file: then memory does not grow with the cells, but for the
+    graph of a large reference.
+    """
+    embedder.check_pooling(pooling)
+    missing = fill_vectors(vectors, streams, embedder, pooling=pooling, progress=progress)
+    tell_missing(missing)
+    labelled = np.all([[each is not None for each in values] for values in labels.values()], axis=0)
+    if not labelled.all():
+        logger.warning(
+            "%s of %s cells of the reference lack %s, and are left out.",
+            f"{int((~labelled).sum()):,}", f"{len(labelled):,}", " or ".join(labels),
+        )  # fmt: skip
+    rows = np.flatnonzero(labelled & np.array([each is None for each in missing], dtype=bool))
+    kept = _move_to_front(vectors, rows)
+    scale_to_unit(kept)
+    classes, codes = {}, {}
+    for label, values in labels.items():
+        own = values[rows].astype(str)
+        names, places = np.unique(own, return_inverse=True)
+        _check_classes(label, set(names.tolist()))
+        classes[label], codes[label] = tuple(names.tolist()), places.astype(np.int32)
+    provenance = describe_run(embedder, pooling, streams)
+    return Reference(NeighbourIndex.build(kept), codes, classes, provenance)
+
+
+def _own_labels(stream: TokenSource, label: str) -> NDArray[np.object_]:
+    if label not in stream.obs:
+        raise SettingsError(
+            f"obs of the reference {stream.name} has no column {label!r}.",
+            f"Columns of obs: {', '.join(map(str, stream.obs.columns)) or '(none)'}.",
+            "Correct label (--label).",
+        )
+    return read_class_names(stream.obs[label], f"obs[{label!r}] of the reference {stream.name}")
+
+
+def _check_classes(label: str, classes: set[str]) -> None:
+    if len(classes) < 2:
+        raise SettingsError(
+            f"The label {label} of the reference has {len(classes)} class"
+            f"{'es' if not classes else f', {min(classes)}'}.",
+            "At least two: with one, every cell would get it.",
+            "Choose another column as label (--label), or another reference.",
+        )
+
+
+def _move_to_front(vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The rows asked for, ascending, at the beginning of the same memory."""
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        block = rows[start : start + _ROWS_AT_ONCE]
+        vectors[start : start + len(block)] = vectors[block]
+    return vectors[: len(rows)]

@@ -1,0 +1,172 @@
+"""References on disk: a folder that is opened again without reading it into memory."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankformer.annotate.neighbours import NeighbourIndex, require_usearch
+from rankformer.annotate.reference import Reference
+from rankformer.errors import SettingsError
+from rankformer.results.cell_embeddings import write_npy
+from rankformer.scratch import whole_or_nothing
+from rankformer.tokens.tokenized_cells import check_free
+
+if TYPE_CHECKING:
+    from usearch.index import Index
+
+DESCRIPTION, VECTORS, LABELS, GRAPH = (
+    "reference.json",
+    "vectors.npy",
+    "labels.parquet",
+    "index.usearch",
+)
+_FORMAT = 1
+
+
+def is_saved_reference(path: object) -> bool:
+    """Whether `path` is a folder that `save_reference` made."""
+    return isinstance(path, str | os.PathLike) and (Path(path) / DESCRIPTION).is_file()
+
+
+def save_reference(reference: Reference, folder: str | os.PathLike[str]) -> Path:
+    """Write a reference as a folder, which appears whole or not at all.
+
+    Parameters
+    ----------
+    reference
+        What to write.
+    folder
+        A folder that is not there yet. It gets ``reference.json``: model, layer, mode, sources,
+        and the sizes of the other files; ``vectors.npy``: (n_cells, d_model) float32 of length 1;
+        ``labels.parquet``: a row a cell; and of a large reference ``index.usearch``, in the format
+        of usearch.
+
+    Raises
+    ------
+    OutputError
+        If something is there, or it cannot be written.
+    """
+    folder = check_free(folder)
+    with whole_or_nothing(folder, overwrite=False) as part:
+        part.mkdir()
+        write_npy(part / VECTORS, reference.index.vectors)
+        _write_labels(part / LABELS, reference)
+        if reference.index.graph is not None:
+            reference.index.graph.save(str(part / GRAPH))
+        sizes = {each.name: each.stat().st_size for each in sorted(part.iterdir())}
+        description = {
+            "format": _FORMAT,
+            "n_cells": len(reference),
+            "classes": {name: list(each) for name, each in reference.classes.items()},
+            "files": sizes,
+            "provenance": dict(reference.provenance),
+        }
+        (part / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    return folder
+
+
+def open_reference(folder: str | os.PathLike[str]) -> Reference:
+    """Open a folder that `save_reference` made; vectors and index are mapped from the disk.
+
+    Raises
+    ------
+    SettingsError
+        If it is none, or it is damaged.
+    """
+    if not isinstance(folder, str | os.PathLike):
+        raise SettingsError(
+            f"The reference is given as {type(folder).__name__}.",
+            "A Reference, or the folder that save_reference made.",
+            "Build one of labelled cells: build_reference(cells, model, label).",
+        )
+    folder = Path(folder)
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        _check_files(folder, description)
+        vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
+        classes = {name: tuple(each) for name, each in description["classes"].items()}
+        codes = _read_labels(folder / LABELS, classes)
+        _check_shapes(vectors, codes, description)
+        graph = (
+            _open_graph(folder / GRAPH, vectors.shape) if GRAPH in description["files"] else None
+        )
+        provenance = dict(description["provenance"])
+    except SettingsError:
+        raise
+    except Exception as error:
+        # numpy, Arrow and usearch each raise errors of their own kinds for bytes they cannot read.
+        raise _damaged(folder, f"{type(error).__name__}: {error}".splitlines()[0]) from error
+    return Reference(NeighbourIndex(vectors, graph), codes, classes, provenance)
+
+
+def _write_labels(path: Path, reference: Reference) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {
+        name: pa.DictionaryArray.from_arrays(codes, pa.array(reference.classes[name], pa.string()))
+        for name, codes in reference.codes.items()
+    }
+    pq.write_table(pa.table(columns), path, compression="zstd")
+
+
+def _read_labels(
+    path: Path, classes: Mapping[str, tuple[str, ...]]
+) -> dict[str, NDArray[np.int32]]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    codes = {}
+    for name, own in classes.items():
+        # By name: Parquet need not keep the order of a dictionary.
+        texts = table[name].cast(pa.string())
+        codes[name] = np.asarray(pc.index_in(texts, pa.array(own, pa.string())), dtype=np.int32)
+    return codes
+
+
+def _open_graph(path: Path, shape: tuple[int, ...]) -> "Index":
+    graph = require_usearch().restore(str(path), view=True)
+    if graph is None or (len(graph), graph.ndim) != shape:
+        raise ValueError(f"{path.name} does not index {shape[0]:,} vectors of {shape[1]}")
+    return graph
+
+
+def _check_files(folder: Path, description: Mapping[str, Any]) -> None:
+    if description.get("format") != _FORMAT:
+        raise SettingsError(
+            f"The reference {folder} has format {description.get('format')}.",
+            f"Format {_FORMAT}, which this version reads.",
+            "Update rankformer, or build the reference anew.",
+        )
+    for name, size in description["files"].items():
+        found = (folder / name).stat().st_size
+        if found != size:
+            raise _damaged(folder, f"{name} has {found:,} of {size:,} bytes")
+
+
+def _check_shapes(
+    vectors: NDArray[np.float32],
+    codes: Mapping[str, NDArray[np.int32]],
+    description: Mapping[str, Any],
+) -> None:
+    n_cells = description["n_cells"]
+    if vectors.ndim != 2 or vectors.dtype != np.float32 or len(vectors) != n_cells:
+        raise ValueError(f"{VECTORS} holds {vectors.dtype} {vectors.shape}")
+    for name, each in codes.items():
+        if len(each) != n_cells:
+            raise ValueError(f"{LABELS} holds {len(each):,} of {n_cells:,} values of {name}")
+
+
+def _damaged(folder: Path, what: str) -> SettingsError:
+    return SettingsError(
+        f"The reference {folder} cannot be read: {what}.",
+        "A folder as `rankformer annotate --save-reference` wrote it.",
+        "Copy it again from where it was made, or build it anew.",
+    )

@@ -1,0 +1,335 @@
+"""Labels of a reference transferred to other cells, by nearest neighbours of their embeddings."""
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankformer.annotate.neighbours import scale_to_unit
+from rankformer.annotate.reference import UNKNOWN, Reference
+from rankformer.annotate.reference_files import open_reference
+from rankformer.embed.cells import embed_cells
+from rankformer.embed.embedder import AnyEmbedder, Embedder, Pooling, open_embedder
+from rankformer.errors import SettingsError
+from rankformer.progress import Progress
+from rankformer.results.cell_labels import CellLabels, LabelledCells
+from rankformer.tokens.tokenize import ReadingOptions, Source
+
+logger = logging.getLogger(__name__)
+
+DIVIDED, FAR = "votes are divided", "far from the reference"
+BOTH = f"{FAR}, and {DIVIDED}"
+# Said where the query is farther off than the reference's own kinds are wide.
+_SUPPOSED = (
+    " Another laboratory does that, and so do kinds of cells that the reference has not, which are "
+    "then named all the same. Where they may be more than half of the query, pass "
+    "allow_shift=False (--no-shift)."
+)
+_CELLS_OF_A_CLASS = 500
+_CELLS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class NeighbourVote:
+    """How neighbours vote, and when a cell comes out unknown.
+
+    The `n_neighbors` nearest reference cells vote, nearer ones with more weight (Dudani 1976, doi
+    10.1109/TSMC.1976.5408784): ``exp(-(d / d_k)²)`` for the cosine distance d, scaled by that of
+    the farthest of them, d_k, as Zelnik-Manor and Perona (2004) scale affinities. The share of
+    the weights that the winner gets is the cell's probability; that an uncertain vote is no label
+    follows the weighted neighbours of scArches (Lotfollahi et al. 2022, doi
+    10.1038/s41587-021-01001-7).
+
+    A cell is far when its mean distance to these neighbours (the outlier score of Angiulli and
+    Pizzuti 2002, doi 10.1007/3-540-45681-3_2) is beyond the `distance_quantile` of the same
+    distance among reference cells of the winning label, each left out in turn: a threshold for
+    each class, as class-conditional conformal prediction has. Cells of another laboratory lie
+    farther off as a whole; with `allow_shift`, the limits move by the median of what the query's
+    cells have more than the middle cell of their label, if that is above zero.
+
+    Attributes
+    ----------
+    n_neighbors
+        Neighbours that vote.
+    min_share
+        The least share of the weights; below it a cell is unknown.
+    distance_quantile
+        About how many of the reference's own kind are near enough. 1 calls hardly any cell far.
+    allow_shift
+        Move the limits of distance with the query. It supposes that half of the query's cells are
+        of labels that the reference has; a query of a few cells is judged better without.
+    """
+
+    n_neighbors: int = 15
+    min_share: float = 0.5
+    distance_quantile: float = 0.95
+    allow_shift: bool = True
+
+    def __post_init__(self) -> None:
+        if self.n_neighbors < 1:
+            raise SettingsError(
+                f"{self.n_neighbors} neighbours were asked for.",
+                "A whole number, at least 1.",
+                "Leave n_neighbors (--n-neighbors) out for 15.",
+            )
+        for name in ("min_share", "distance_quantile"):
+            if not 0 <= getattr(self, name) <= 1:
+                option = f"--{name.replace('_', '-')}"
+                raise SettingsError(
+                    f"{name} is {getattr(self, name)}.",
+                    "A number from 0 to 1.",
+                    f"Correct {name} ({option}), or leave it out.",
+                )
+
+    def check_fits(self, reference: Reference) -> None:
+        """Refuse more neighbours than a reference has.
+
+        Raises
+        ------
+        SettingsError
+            If it has not one cell more than neighbours.
+        """
+        if self.n_neighbors >= len(reference):
+            raise SettingsError(
+                f"{self.n_neighbors} neighbours were asked for, and the reference has "
+                f"{len(reference):,} cells with a label.",
+                "Fewer neighbours than reference cells.",
+                f"Pass n_neighbors (--n-neighbors) of at most {len(reference) - 1}, or a larger "
+                "reference.",
+            )
+
+
+def annotate_cells(
+    source: Source,
+    reference: Reference | str | os.PathLike[str],
+    embedder: AnyEmbedder,
+    keys: Mapping[str, str],
+    *,
+    pooling: Pooling = "cell",
+    vote: NeighbourVote | None = None,
+    options: ReadingOptions | None = None,
+    progress: Progress | None = None,
+) -> LabelledCells:
+    """Embed the cells of a source, and give them labels of a reference; see `NeighbourVote`.
+
+    Parameters
+    ----------
+    source
+        AnnData, or a file or folder of counts.
+    reference
+        Labelled cells, embedded by the same model; or the folder that `save_reference` made.
+    embedder
+        The model, ready; or its name or folder.
+    keys
+        Label of the reference → name of the result.
+    pooling
+        ``"cell"`` or ``"cls"``, as the reference.
+    vote, options
+        How labels are decided, and where counts and genes lie.
+    progress
+        Called with the number of cells done since the last call.
+
+    Raises
+    ------
+    RankformerError
+        If source, reference, model and settings do not go together.
+    """
+    vote = vote or NeighbourVote()
+    reference = reference if isinstance(reference, Reference) else open_reference(reference)
+    embedder = open_embedder(embedder, dtype=reference.settle("auto"))
+    check_annotation(reference, embedder, keys, pooling, vote)
+    cells = embed_cells(source, embedder, pooling=pooling, options=options, progress=progress)
+    labels = transfer_labels(cells.vectors, cells.missing, reference, keys, vote)
+    return LabelledCells(labels, cells.missing, cells.obs, cells.provenance)
+
+
+def check_annotation(
+    reference: Reference,
+    embedder: Embedder,
+    keys: Mapping[str, str],
+    pooling: Pooling,
+    vote: NeighbourVote,
+) -> None:
+    """Refuse, before any work, what does not go together."""
+    reference.check_labels(list(keys))
+    reference.check_fits(embedder, pooling)
+    vote.check_fits(reference)
+
+
+def transfer_labels(
+    vectors: NDArray[np.float32],
+    missing: NDArray[np.object_],
+    reference: Reference,
+    keys: Mapping[str, str],
+    vote: NeighbourVote,
+) -> dict[str, CellLabels]:
+    """Name of the result → labels, by the neighbours of each cell; how many are unknown is logged.
+
+    Parameters
+    ----------
+    vectors
+        (n_cells, d_model) float32; scaled to length 1 in place.
+    missing
+        (n_cells,) object: why a cell has no vector, or None.
+    """
+    cells = np.flatnonzero([each is None for each in missing])
+    scale_to_unit(vectors)
+    rows, distances = reference.index.search(vectors[cells], vote.n_neighbors)
+    labels = {}
+    for label, key in keys.items():
+        decided = _decide(label, rows, distances, reference, vote)
+        labels[key] = _spread_out(decided, cells, len(missing), label, reference, vote)
+    return labels
+
+
+@dataclass(frozen=True, eq=False)
+class _Decision:
+    """What became of each cell with a vector; (n,) each."""
+
+    best: NDArray[np.object_]
+    share: NDArray[np.float32]
+    distance: NDArray[np.float32]
+    divided: NDArray[np.bool_]
+    far: NDArray[np.bool_]
+    shift: float
+    middle_limit: float
+
+
+def count_votes(
+    codes: NDArray[np.int32], distances: NDArray[np.float32], n_classes: int
+) -> NDArray[np.float32]:
+    """Shares of the weighted votes.
+
+    Parameters
+    ----------
+    codes
+        (n, k): the class of each neighbour.
+    distances
+        (n, k): how far it is; nearest first.
+
+    Returns
+    -------
+    (n, n_classes) float32; each row sums to 1, and no share is above it.
+    """
+    farthest = np.maximum(distances[:, -1:], np.finfo(np.float32).tiny)
+    weights = np.exp(-((distances / farthest).astype(np.float64) ** 2))
+    places = np.arange(len(codes))[:, None] * n_classes + codes
+    sums = np.bincount(places.ravel(), weights.ravel(), minlength=len(codes) * n_classes)
+    shares = sums.reshape(-1, n_classes) / weights.sum(axis=1, keepdims=True)
+    # Sums in another order differ in the last digit.
+    return np.asarray(np.minimum(shares, 1), np.float32)
+
+
+def _decide(
+    label: str,
+    rows: NDArray[np.int64],
+    distances: NDArray[np.float32],
+    reference: Reference,
+    vote: NeighbourVote,
+) -> _Decision:
+    codes, classes = reference.codes[label], reference.classes[label]
+    best, share = np.empty(len(rows), np.int64), np.empty(len(rows), np.float32)
+    # A block at a time: shares of all classes of millions of cells would be large.
+    for start in range(0, len(rows), _CELLS_AT_ONCE):
+        block = slice(start, start + _CELLS_AT_ONCE)
+        shares = count_votes(codes[rows[block]], distances[block], len(classes))
+        best[block], share[block] = shares.argmax(axis=1), shares.max(axis=1)
+    mean = distances.mean(axis=1)
+    middle, limit = own_distances(reference, label, vote)
+    shift = float(np.median(mean - middle[best])) if vote.allow_shift and len(best) else 0.0
+    shift = max(shift, 0.0)
+    names = np.array(classes, dtype=object)
+    divided, far = share < vote.min_share, mean > limit[best] + shift
+    middle_limit = float(np.median(limit[best])) if len(best) else 0.0
+    return _Decision(names[best], share, mean, divided, far, shift, middle_limit)
+
+
+def own_distances(
+    reference: Reference, label: str, vote: NeighbourVote
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """How far reference cells of each class lie from their own neighbours, each left out in turn.
+
+    Of large classes 500 cells, evenly over the reference, stand for all.
+
+    Returns
+    -------
+    Median and `distance_quantile` of the mean distance, (n_classes,) float32 each.
+    """
+    codes = reference.codes[label]
+    middle, limit = [], []
+    for code in range(len(reference.classes[label])):
+        rows = np.flatnonzero(codes == code)
+        rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), _CELLS_OF_A_CLASS)).astype(int)]
+        _, distances = reference.index.search_others(rows, vote.n_neighbors)
+        mean = distances.mean(axis=1)
+        middle.append(np.median(mean))
+        limit.append(np.quantile(mean, vote.distance_quantile))
+    return np.array(middle, np.float32), np.array(limit, np.float32)
+
+
+def _spread_out(
+    decided: _Decision,
+    cells: NDArray[np.int64],
+    n_cells: int,
+    label: str,
+    reference: Reference,
+    vote: NeighbourVote,
+) -> CellLabels:
+    """To the rows of all cells of the source, those without a vector among them."""
+    uncertain = decided.divided | decided.far
+    why = np.full(len(cells), None, dtype=object)
+    why[decided.divided] = DIVIDED
+    why[decided.far] = FAR
+    why[decided.far & decided.divided] = BOTH
+    values = decided.best.copy()
+    values[uncertain] = UNKNOWN
+    _tell(label, decided, n_cells)
+    return CellLabels(
+        values=_column(values, cells, n_cells),
+        probability=_column(decided.share, cells, n_cells),
+        uncertain=_column(uncertain, cells, n_cells),
+        further={
+            "best": _column(decided.best, cells, n_cells),
+            "distance": _column(decided.distance, cells, n_cells),
+            "why": _column(why, cells, n_cells),
+        },
+        provenance={
+            "label": label,
+            "reference": dict(reference.provenance),
+            "reference_cells": len(reference),
+            "reference_classes": list(reference.classes[label]),
+            "vote": asdict(vote),
+            "shift": decided.shift,
+        },
+    )
+
+
+def _column(values: NDArray[Any], cells: NDArray[np.int64], n_cells: int) -> NDArray[Any]:
+    """None, NaN or False where a cell has no value."""
+    fill = {"O": None, "f": np.nan, "b": False}[values.dtype.kind]
+    column = np.full(n_cells, fill, values.dtype)
+    column[cells] = values
+    return column
+
+
+def _tell(label: str, decided: _Decision, n_cells: int) -> None:
+    if decided.shift:
+        is_large = decided.shift > decided.middle_limit
+        logger.log(
+            logging.WARNING if is_large else logging.INFO,
+            "%s: the query lies farther from the reference than its cells from one another, by "
+            "%.3f of cosine distance; the limits of distance, %.3f in the middle, are moved by "
+            "it.%s",
+            label, decided.shift, decided.middle_limit, _SUPPOSED if is_large else "",
+        )  # fmt: skip
+    divided, far = decided.divided, decided.far
+    counts = (divided | far, far & ~divided, divided & ~far, divided & far)
+    unknown, *why = (f"{int(each.sum()):,}" for each in counts)
+    logger.info(
+        "%s: %s of %s cells are unknown: %s far from the reference, %s of divided votes, %s both.",
+        label, unknown, f"{n_cells:,}", *why,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Any source of counts, some cells at a time."""

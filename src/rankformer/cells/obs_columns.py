@@ -1,0 +1,150 @@
+"""Columns of obs and other tables: whether they are there, and the names of classes in them."""
+
+import logging
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankformer.errors import SettingsError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+logger = logging.getLogger(__name__)
+_FIX = "Name another column (--label); finetune learns numbers as such (--regress)."
+# From here on floats stand for several whole numbers.
+_TOO_LARGE = 2.0**53
+_SAYS_NO_LABEL = frozenset(("unassigned", "unlabelled", "unlabeled", "n/a", "na", "nan", "none"))
+
+
+def read_class_names(
+    column: "pd.Series[Any]", where: str, *, fix: str = _FIX
+) -> NDArray[np.object_]:
+    """Names of classes as text.
+
+    Parameters
+    ----------
+    column
+        Of any type. Whole numbers are written without a point: a missing value makes floats of a
+        column of integers.
+    where, fix
+        What a message calls the column, and what it says to do.
+
+    Returns
+    -------
+    (n,) object: texts, None where a value is missing.
+
+    Raises
+    ------
+    SettingsError
+        If it holds numbers that are not whole.
+    """
+    names = np.full(len(column), None, dtype=object)
+    known = column.notna().to_numpy()
+    try:
+        names[known] = [_name(value) for value in column[known]]
+    except ValueError as error:
+        raise SettingsError(
+            f"{where} holds numbers such as {error}.",
+            "Labels: names of classes, or whole numbers that stand for them.",
+            fix,
+        ) from error
+    return names
+
+
+def name_of(value: object, argument: str) -> str:
+    """The name of a class as `read_class_names` writes it: a whole number without a point.
+
+    Raises
+    ------
+    SettingsError
+        If it is a number that is not whole; `argument` says which was given so.
+    """
+    try:
+        return _name(value)
+    except ValueError as error:
+        raise SettingsError(
+            f"{argument} is {value!r}.",
+            "The name of a class, or a whole number that stands for one.",
+            f"Correct {argument}.",
+        ) from error
+
+
+def as_names(given: str | Sequence[str], argument: str) -> tuple[str, ...]:
+    """One name, or several, as a tuple.
+
+    Raises
+    ------
+    SettingsError
+        If it is something else; `argument` says which was given so.
+    """
+    if isinstance(given, str):
+        return (given,)
+    if not isinstance(given, Sequence) or not all(isinstance(each, str) for each in given):
+        raise SettingsError(
+            f"{argument} is {given!r}.",
+            "A text, or a list of texts.",
+            f'Write {argument}="cell_type", or {argument}=["cell_type"] for several.',
+        )
+    return tuple(given)
+
+
+def leave_out(names: NDArray[np.object_], none: Iterable[object], where: str) -> None:
+    """Put None in the place of names that are no class, such as ``unassigned``; in place.
+
+    One that is not there is told: it may be misspelt.
+    """
+    tell_unmatched(names, none, where)
+    names[np.isin(names.astype(str), [str(each) for each in none])] = None
+    _tell_doubtful(names, where)
+
+
+def _tell_doubtful(names: NDArray[np.object_], where: str) -> None:
+    """Warn of a class whose name says that the cells have none."""
+    for name in sorted({each for each in names.tolist() if _is_doubtful(each)}):
+        logger.warning(
+            "%s has a class %s, which is treated as a label like any other. If these cells have no "
+            "label, say so with unlabelled=[%r] (--unlabelled %s).",
+            where, name, name, shlex.quote(name),
+        )  # fmt: skip
+
+
+def _is_doubtful(name: str | None) -> bool:
+    return name is not None and name.strip().lower() in _SAYS_NO_LABEL
+
+
+def tell_unmatched(names: NDArray[np.object_], none: Iterable[object], where: str) -> None:
+    """Warn of names that were said to be no class, and are not there."""
+    absent = sorted({str(each) for each in none} - set(names.tolist()))
+    if absent:
+        logger.warning(
+            "%s has no %s, which was said to be no label.", where, " and no ".join(absent)
+        )
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, float | np.floating):
+        return str(value)
+    number = float(value)
+    if not number.is_integer() or abs(number) >= _TOO_LARGE:
+        raise ValueError(f"{number:g}")
+    return str(int(number))
+
+
+def require_column(table: "pd.DataFrame", name: str, option: str, what: str = "obs") -> None:
+    """Refuse a column that is not there.
+
+    Raises
+    ------
+    SettingsError
+        If it is not.
+    """
+    if name not in table:
+        raise SettingsError(
+            f"{what} has no column {name!r}.",
+            f"One of {', '.join(map(str, table.columns)) or '(none)'}.",
+            f"Correct {option}.",
+        )

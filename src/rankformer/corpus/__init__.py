@@ -1,0 +1,1 @@
+"""What is measured over all cells of a corpus."""

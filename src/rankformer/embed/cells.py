@@ -1,0 +1,189 @@
+"""Embeddings of the cells and genes of a source, in its order, with where they came from."""
+
+import logging
+from collections import Counter
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
+from importlib.metadata import version
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankformer.embed.embedder import AnyEmbedder, Embedder, Pooling, open_embedder
+from rankformer.errors import TokensError
+from rankformer.progress import Progress
+from rankformer.read_ahead import read_ahead
+from rankformer.results.cell_embeddings import CellEmbeddings
+from rankformer.results.gene_embeddings import GeneVectors
+from rankformer.scratch import release_pages
+from rankformer.tokens.tokenize import (
+    FILTERED,
+    NO_GENES,
+    ReadingOptions,
+    Source,
+    TokenSource,
+    open_tokens,
+    tell_full_inputs,
+)
+
+logger = logging.getLogger(__name__)
+
+Mode = Literal["cell", "cls", "gene"]
+
+
+def embed_cells(
+    source: Source,
+    embedder: AnyEmbedder,
+    *,
+    pooling: Pooling = "cell",
+    options: ReadingOptions | None = None,
+    progress: Progress | None = None,
+) -> CellEmbeddings:
+    """Embed all cells of a source into memory.
+
+    Parameters
+    ----------
+    source
+        AnnData, or a file or folder of counts.
+    embedder
+        The model, ready; or its name or folder.
+    pooling
+        ``"cell"``: mean over the cell's gene tokens. ``"cls"``: the ``<cls>`` vector (V2 only).
+    options
+        Where counts and genes lie.
+    progress
+        Called with the number of cells done since the last call.
+
+    Returns
+    -------
+    Their vectors; how many cells have none is logged.
+
+    Raises
+    ------
+    RankformerError
+        If source, model and settings do not go together.
+    """
+    embedder = open_embedder(embedder)
+    embedder.check_pooling(pooling)
+    with closing(open_tokens(source, embedder.checkpoint.vocabulary, options)) as stream:
+        vectors = np.full((len(stream), embedder.d_model), np.nan, np.float32)
+        missing = fill_vectors(vectors, [stream], embedder, pooling=pooling, progress=progress)
+        provenance = describe_run(embedder, pooling, [stream])
+    tell_missing(missing)
+    return CellEmbeddings(vectors, missing, stream.obs, provenance)
+
+
+def fill_vectors(
+    vectors: NDArray[np.float32],
+    streams: Sequence[TokenSource],
+    embedder: Embedder,
+    *,
+    pooling: Pooling,
+    progress: Progress | None = None,
+) -> NDArray[np.object_]:
+    """Write the vector of each cell to its row, source after source; say which have none, and why.
+
+    Returns
+    -------
+    (n_cells,) object: a reason, or None. The rows of cells with a reason become NaN.
+    """
+    ends = np.cumsum([0, *map(len, streams)]).tolist()
+    filled = [
+        _fill_own(vectors[start:stop], stream, embedder, pooling, progress)
+        for start, stop, stream in zip(ends, ends[1:], streams, strict=False)
+    ]
+    input_length = embedder.checkpoint.vocabulary.input_length
+    tell_full_inputs(sum(n_full for _, n_full in filled), ends[-1], input_length)
+    return np.concatenate([missing for missing, _ in filled])
+
+
+def _fill_own(
+    vectors: NDArray[np.float32],
+    stream: TokenSource,
+    embedder: Embedder,
+    pooling: Pooling,
+    progress: Progress | None,
+) -> tuple[NDArray[np.object_], int]:
+    """Why cells have no vector, and how many of the others fill the model's input."""
+    check_fits(stream, embedder)
+    missing, n_full = _filtered_out(stream), 0
+    vectors[~stream.kept] = np.nan
+    with read_ahead(stream.parts()) as parts:
+        for part in parts:
+            ragged = part.cells.ragged(0, len(part.rows))
+            n_full += int((np.diff(ragged[1]) >= stream.vocabulary.input_length).sum())
+            for start, stop, pooled in embedder.cell_batches(ragged, pooling):
+                rows = part.rows[start:stop]
+                vectors[rows] = pooled
+                missing[rows[np.isnan(pooled[:, 0])]] = NO_GENES
+                if progress:
+                    progress(stop - start)
+            release_pages(vectors)
+    return missing, n_full
+
+
+def iterate_gene_vectors(
+    stream: TokenSource, embedder: Embedder, progress: Progress | None = None
+) -> Generator[tuple[NDArray[np.int64], GeneVectors], None, None]:
+    """Vectors of all gene tokens of a source, some cells at a time, with the cells' rows.
+
+    At the end, cells without a gene token are told.
+    """
+    check_fits(stream, embedder)
+    missing = _filtered_out(stream)
+    with read_ahead(stream.parts()) as parts:
+        for part in parts:
+            for vectors in embedder.genes(part.cells.ragged(0, len(part.rows))):
+                n_cells = len(vectors.offsets) - 1
+                rows = part.rows[vectors.start : vectors.start + n_cells]
+                missing[rows[np.diff(vectors.offsets) == 0]] = NO_GENES
+                yield rows, vectors
+                if progress:
+                    progress(n_cells)
+    tell_missing(missing)
+
+
+def check_fits(stream: TokenSource, embedder: Embedder) -> None:
+    """Refuse tokens of another vocabulary than the embedder's: each would mean another gene.
+
+    Raises
+    ------
+    TokensError
+        If they are.
+    """
+    own, theirs = embedder.checkpoint.vocabulary, stream.vocabulary
+    if own.sha256 != theirs.sha256:
+        raise TokensError(
+            f"The tokens of {stream.name} are of the vocabulary {theirs.name} "
+            f"({theirs.sha256[:8]}).",
+            f"The model's vocabulary {own.name} ({own.sha256[:8]}).",
+            "Open the source with embedder.checkpoint.vocabulary.",
+        )
+
+
+def tell_missing(missing: NDArray[np.object_]) -> None:
+    """Log how many cells have no embedding, for each reason."""
+    for reason, n_cells in Counter(each for each in missing if each).items():
+        logger.warning(
+            "%s of %s cells have no embedding: %s.", f"{n_cells:,}", f"{len(missing):,}", reason
+        )
+
+
+def _filtered_out(stream: TokenSource) -> NDArray[np.object_]:
+    missing = np.full(len(stream), None, dtype=object)
+    missing[~stream.kept] = FILTERED
+    return missing
+
+
+def describe_run(embedder: Embedder, mode: str, streams: Iterable[TokenSource]) -> dict[str, Any]:
+    """Provenance of a result: nested plain values that AnnData, JSON and Parquet can store."""
+    return {
+        **embedder.checkpoint.provenance(),
+        "mode": mode,
+        "layer": embedder.layer,
+        "dtype": embedder.precision,
+        "device": embedder.device.type,
+        "versions": {name: version(name) for name in ("rankformer", "torch", "numpy", "anndata")},
+        "sources": {str(i): stream.provenance() for i, stream in enumerate(streams)},
+    }

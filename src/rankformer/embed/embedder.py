@@ -1,0 +1,301 @@
+"""Embeddings of cells and genes: batches run through the encoder, hidden states pooled.
+
+Shapes: T packed tokens, C cells, D hidden, H heads, L tokens of one cell.
+"""
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from typing import Any, Literal, TypeAlias, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rankformer.checkpoints.checkpoint import Checkpoint
+from rankformer.checkpoints.model_folder import AnyModel
+from rankformer.errors import CheckpointError, SettingsError, expect_type
+from rankformer.model.batching import TokenBudget, run_batches
+from rankformer.model.cpu.int8 import check_int8, put_int8_products
+from rankformer.model.cpu.workers import share_cores, start_workers
+from rankformer.model.device import HostCopy, choose_device, move_to
+from rankformer.model.encoder import Encoder, PackedBatch
+from rankformer.model.pooling import GenePlaces, cls_of_cells, mean_of_genes
+from rankformer.model.precision import choose_attention, choose_dtype
+from rankformer.model.spec import LayerNumbering
+from rankformer.ragged import Ragged
+from rankformer.results.gene_embeddings import GeneVectors
+
+Pooling = Literal["cell", "cls"]
+R = TypeVar("R")
+
+
+class Embedder:
+    """A checkpoint made ready to embed: on a device, in a dtype, for one layer.
+
+    Parameters
+    ----------
+    checkpoint
+        Gives weights and vocabulary; or its name or folder, as of `Checkpoint.open`.
+    emb_layer, numbering
+        The hidden state to take; see `EncoderSpec.hidden_state_index`.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+    dtype
+        ``"auto"`` (bfloat16 where that is faster, see `choose_dtype`), ``"float32"``,
+        ``"bfloat16"``, ``"float16"``; ``"int8"``, on CPUs with AVX512-VNNI, where products take 8
+        bits (see `Int8Linear`), attention 13 (`attend_rounded`) and all else is float32. Results
+        are float32 in any case.
+    max_cells
+        The most cells of one batch; as many as the memory allows unless given.
+    encoder
+        Weights to take instead of the checkpoint's: those of a model that is being trained.
+
+    Raises
+    ------
+    SettingsError, CheckpointError
+        If a setting is outside what model and machine allow, or the weights do not load; of what it
+        computes, also where the embedding of a cell with genes is not finite.
+    """
+
+    def __init__(
+        self,
+        checkpoint: AnyModel,
+        *,
+        emb_layer: int = -1,
+        numbering: LayerNumbering = "hidden_states",
+        device: str = "auto",
+        dtype: str = "auto",
+        max_cells: int | None = None,
+        encoder: Encoder | None = None,
+    ) -> None:
+        expect_type(
+            emb_layer, (int, np.integer), "emb_layer", "A whole number, such as -1 for the last.",
+            "Correct emb_layer (--emb-layer).",
+        )  # fmt: skip
+        if max_cells is not None and (not isinstance(max_cells, int | np.integer) or max_cells < 1):
+            raise SettingsError(
+                f"A batch size of {max_cells} was asked for.",
+                "A whole number of cells, at least 1.",
+                "Leave batch_size (--batch-size) out to let the memory decide.",
+            )
+        checkpoint = self.checkpoint = Checkpoint.open(checkpoint)
+        self.layer = checkpoint.spec.hidden_state_index(emb_layer, numbering)
+        self.device = choose_device(device)
+        takes_int8 = dtype == "int8"
+        if takes_int8:
+            check_int8(self.device)
+        self.dtype = choose_dtype("float32" if takes_int8 else dtype, self.device, checkpoint.spec)
+        self.precision = "int8" if takes_int8 else str(self.dtype).removeprefix("torch.")
+        # A copy: what is being trained keeps its dtype and device.
+        own = deepcopy(encoder) if encoder is not None else checkpoint.encoder(self.dtype)
+        self.encoder = own.to(self.device, self.dtype).eval()
+        if takes_int8:
+            put_int8_products(self.encoder)
+        self.encoder.attend_by(choose_attention(self.precision, self.device))
+        n_at_once = torch.get_num_threads() if self.device.type == "cpu" else 1
+        self.budget = TokenBudget.for_memory(
+            checkpoint.spec, self.device, self.dtype, max_cells, n_at_once
+        )
+        vocabulary = checkpoint.vocabulary
+        self._n_before = int(vocabulary.cls_token is not None)
+        self._n_behind = int(vocabulary.eos_token is not None)
+
+    @property
+    def d_model(self) -> int:
+        return self.checkpoint.spec.d_model
+
+    def cells(self, ragged: Ragged, pooling: Pooling = "cell") -> NDArray[np.float32]:
+        """One vector a cell, in the input's order.
+
+        Parameters
+        ----------
+        ragged
+            Tokens of the cells, with their special tokens.
+        pooling
+            ``"cell"``: the mean over gene tokens. ``"cls"``: the vector of ``<cls>``.
+
+        Returns
+        -------
+        (n_cells, d_model) float32; NaN for a cell without a gene token.
+
+        Raises
+        ------
+        SettingsError
+            If `pooling` is ``"cls"`` and the vocabulary has no ``<cls>``.
+        """
+        vectors = np.empty((len(ragged[1]) - 1, self.d_model), np.float32)
+        for start, stop, pooled in self.cell_batches(ragged, pooling):
+            vectors[start:stop] = pooled
+        return vectors
+
+    def cell_batches(
+        self, ragged: Ragged, pooling: Pooling = "cell"
+    ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+        """As `cells`, a batch at a time: first cell, the one behind the last, their vectors."""
+        self.check_pooling(pooling)
+
+        def pool(hidden_TD: Tensor, own: NDArray[np.int64]) -> HostCopy:
+            return HostCopy(self.pool(hidden_TD, own, pooling))
+
+        for start, stop, pooled_CD in self._run(ragged, pool):
+            vectors = pooled_CD.numpy()
+            n_genes = np.diff(ragged[1][start : stop + 1]) - self._n_before - self._n_behind
+            self.check_finite(vectors[n_genes > 0])
+            yield start, stop, vectors
+
+    def pool(self, hidden_TD: Tensor, offsets: NDArray[np.int64], pooling: Pooling) -> Tensor:
+        """(C, D) float32 on the device: one vector for each cell, as `cells` has them."""
+        genes = self.gene_places(offsets)
+        if pooling == "cls":
+            return cls_of_cells(hidden_TD, offsets, genes)
+        return mean_of_genes(hidden_TD, genes)
+
+    def check_pooling(self, pooling: Pooling) -> None:
+        """Refuse a pooling that there is not, or that the vocabulary does not allow."""
+        if pooling not in ("cell", "cls"):
+            raise SettingsError(
+                f"Mode {pooling!r} was asked for, where each cell gets one vector.",
+                '"cell" or "cls".',
+                "For vectors of genes use `rankformer embed --mode gene`, or Embedder.genes.",
+            )
+        if pooling == "cls" and not self._n_before:
+            raise SettingsError(
+                f"Mode cls was asked for, and {self.checkpoint.name} has no <cls> token.",
+                "A V2 model: V1 models were trained without special tokens.",
+                'Use mode "cell" with this model, or a model named …-i4096.',
+            )
+
+    def genes(self, ragged: Ragged) -> Iterator[GeneVectors]:
+        """Vectors of all gene tokens, a batch of consecutive cells at a time."""
+        values, offsets = ragged
+
+        def keep_genes(hidden_TD: Tensor, own: NDArray[np.int64]) -> tuple[GenePlaces, HostCopy]:
+            genes = self.gene_places(own)
+            places = move_to(torch.from_numpy(genes.places), self.device)
+            return genes, HostCopy(hidden_TD[places].float())
+
+        for start, stop, (genes, vectors_TD) in self._run(ragged, keep_genes):
+            self.check_finite(vectors_TD.numpy())
+            tokens = values[offsets[start] : offsets[stop]][genes.places]
+            yield GeneVectors(start, genes.offsets, tokens, vectors_TD.numpy())
+
+    def attention(self, ragged: Ragged, layer: int | None = None) -> list[NDArray[np.float32]]:
+        """Attention weights of each cell.
+
+        Parameters
+        ----------
+        ragged
+            Tokens of the cells, with their special tokens.
+        layer
+            As Hugging Face counts, from 1, or -1 for the last; the layer that makes the embedding
+            unless given.
+
+        Returns
+        -------
+        A list of (n_heads, length, length) float32, special tokens included: row i holds the
+        weights with which token i attends to the others. Their size grows with the square of the
+        length: ask for a few cells.
+
+        Raises
+        ------
+        SettingsError
+            If it is the embedding layer, which does not attend, or there is no such layer.
+        """
+        index = self.layer if layer is None else layer
+        weights: list[NDArray[np.float32]] = []
+
+        @torch.inference_mode()
+        def attend(start: int, stop: int) -> list[NDArray[np.float32]]:
+            batch = PackedBatch.pack(ragged, start, stop, self.device)
+            return [each.cpu().numpy() for each in self.encoder.attention(batch, index)]
+
+        for _, _, each in run_batches(attend, ragged[1], self.budget):
+            weights.extend(each)
+        return weights
+
+    def run(
+        self,
+        pack: Callable[[int, int], PackedBatch],
+        offsets: NDArray[np.int64],
+        read: Callable[[Tensor, int, int], R],
+    ) -> Iterator[tuple[int, int, R]]:
+        """Run packed cells through the encoder, as many at once as memory allows.
+
+        Parameters
+        ----------
+        pack
+            Makes the batch of the cells from the first to the one before the last.
+        offsets
+            (n_cells + 1,) where each cell's tokens begin.
+        read
+            Called with hidden states (T, D) of the cells from the first to the one before the last;
+            perhaps by several threads at once.
+
+        Yields
+        ------
+        First cell, the one behind the last, and what `read` returned; in the cells' order.
+        """
+
+        @torch.inference_mode()
+        def compute(start: int, stop: int) -> R:
+            return read(self.encoder(pack(start, stop), self.layer), start, stop)
+
+        if self.device.type != "cpu":
+            # The next batch is queued before this one is waited for.
+            yield from run_batches(compute, offsets, self.budget, n_ahead=2)
+            return
+        n_workers, n_threads = share_cores(len(offsets) - 1)
+        with start_workers(n_workers, n_threads) as submit:
+            n_ahead = 2 * n_workers if n_workers > 1 else 1
+            yield from run_batches(compute, offsets, self.budget, submit, n_ahead)
+
+    def _run(
+        self, ragged: Ragged, pool: Callable[[Tensor, NDArray[np.int64]], R]
+    ) -> Iterator[tuple[int, int, R]]:
+        """`pool` gets hidden states and the cells' offsets in them."""
+        offsets = ragged[1]
+
+        def pack(start: int, stop: int) -> PackedBatch:
+            return PackedBatch.pack(ragged, start, stop, self.device)
+
+        def read(hidden_TD: Tensor, start: int, stop: int) -> R:
+            return pool(hidden_TD, offsets[start : stop + 1] - offsets[start])
+
+        yield from self.run(pack, offsets, read)
+
+    def check_finite(self, vectors: NDArray[Any]) -> None:
+        """Refuse vectors of which a number is NaN or infinite.
+
+        Raises
+        ------
+        CheckpointError
+            If there is one.
+        """
+        # One that is not finite makes the sum so, without an array of marks.
+        if np.isfinite(vectors.sum(dtype=np.float64)):
+            return
+        n_odd = int((~np.isfinite(vectors)).any(axis=1).sum())
+        raise CheckpointError(
+            f"{n_odd:,} of {len(vectors):,} vectors of a batch hold NaN or infinite values, with "
+            f"the model {self.checkpoint.name} in {self.precision}.",
+            "Finite embeddings of all cells that have genes.",
+            'Try dtype="float32" (--dtype float32); if they stay so, the weights are damaged: '
+            "take the checkpoint from where it came from again.",
+        )
+
+    def gene_places(self, offsets: NDArray[np.int64]) -> GenePlaces:
+        """Where the gene tokens of packed cells are, which begin at `offsets`."""
+        return GenePlaces.of_cells(offsets, self._n_before, self._n_behind)
+
+
+AnyEmbedder: TypeAlias = Embedder | AnyModel
+"""An embedder, or the model to make one of; see `open_embedder`."""
+
+
+def open_embedder(model: AnyEmbedder, **settings: Any) -> Embedder:
+    """Make an `Embedder` of a model's name, folder or checkpoint; `settings` are the embedder's.
+
+    An embedder is given back as it is.
+    """
+    return model if isinstance(model, Embedder) else Embedder(model, **settings)

@@ -1,0 +1,443 @@
+"""Fine-tuning: a checkpoint learns to name classes and numbers of cells, or classes of genes."""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pandas as pd
+
+from rankformer.checkpoints.checkpoint import Checkpoint
+from rankformer.checkpoints.finetuned import FineTunedModel
+from rankformer.checkpoints.model_folder import AnyModel
+from rankformer.errors import OutputError, SettingsError, expect_type
+from rankformer.finetuning.card import SCORES_FILE
+from rankformer.finetuning.hyperparameters import (
+    BACKENDS,
+    SEARCHED,
+    FineTuningRecipe,
+    settle_recipe,
+)
+from rankformer.finetuning.result import FinishedModel, finish, write_finished
+from rankformer.finetuning.units import (
+    CellTask,
+    GeneTask,
+    Material,
+    check_trained_classes,
+    gather_material,
+    hash_split,
+)
+from rankformer.model.device import choose_device
+from rankformer.model.precision import choose_dtype
+from rankformer.model.spec import CONFIG_FILE
+from rankformer.requirements import require_packages
+from rankformer.results.metric_names import spoken_name
+from rankformer.scratch import make_folder, whole_or_nothing
+from rankformer.tokens.tokenize import ReadingOptions, Sources, open_sources
+from rankformer.tokens.tokenized_cells import check_free
+from rankformer.training.cells import gather_training_cells
+from rankformer.training.distributed import is_first_process, wait_for
+from rankformer.training.hyperparameters import tell_what_was_settled
+from rankformer.training.model_card import describe_data, describe_training
+from rankformer.training.run_folder import TrainingRun
+from rankformer.training.splits import PARTS, PartSplit, SplitPlan
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+    from rankformer.model.heads import FineTuningObjective
+    from rankformer.training.packed_trainer import PackedTrainer
+
+logger = logging.getLogger(__name__)
+Data: TypeAlias = Callable[[int, int], dict[str, Any]]
+"""Describes the sources, given the cells trained on and held out."""
+
+
+@dataclass(frozen=True)
+class FineTuningSettings:
+    """How and where a model is fine-tuned.
+
+    Attributes
+    ----------
+    recipe
+        See `FineTuningRecipe`; the published package's unless given.
+    plan
+        How units are split into what is trained, validated and tested on.
+    options
+        Where counts and genes lie in the sources.
+    device, dtype
+        Where, and in which precision products are taken; weights are kept in float32.
+    n_workers
+        Processes that make batches, beside the one that trains.
+    resume
+        Go on from the last whole checkpoint of a run that was ended.
+    words
+        Paragraphs for the model card, on what the model is for.
+    """
+
+    recipe: FineTuningRecipe = field(default_factory=FineTuningRecipe)
+    plan: SplitPlan = field(default_factory=SplitPlan)
+    options: ReadingOptions | None = None
+    device: str = "auto"
+    dtype: str = "float32"
+    n_workers: int = 0
+    resume: bool = False
+    words: str = ""
+
+
+def finetune(
+    sources: Sources,
+    output: str | os.PathLike[str],
+    model: AnyModel,
+    task: CellTask | GeneTask,
+    settings: FineTuningSettings | None = None,
+) -> FineTunedModel:
+    """Fine-tune a checkpoint on labelled cells, or on cells whose genes are labelled.
+
+    Parameters
+    ----------
+    sources
+        Counts, or tokens that were saved; all of one of the two; one source or a list of them.
+    output
+        A folder that is not there yet; it appears whole when training is done. The run keeps its
+        checkpoints in ``OUTPUT.run`` beside it.
+    model
+        Where the encoder begins: a checkpoint, a folder or a name, as of `Checkpoint.open`.
+    task
+        What is to be learned.
+    settings
+        How; see `FineTuningSettings`.
+
+    Returns
+    -------
+    The model in `output`. Beside encoder, heads and vocabulary the folder holds the split, the
+    predictions of what was not trained on, scores, a card and the record of the run.
+
+    Raises
+    ------
+    RankformerError
+        If sources, labels, model, settings and output do not go together.
+    """
+    settings, model = settings or FineTuningSettings(), Checkpoint.open(model)
+    if settings.plan.n_folds is not None:
+        raise SettingsError(
+            "Folds were asked for, of which each makes a model of its own.",
+            "One split, to make one model.",
+            "Use cross_validate, or leave n_folds out.",
+        )
+    TrainingRun(Path(output)).check_output(resume=settings.resume)
+    with _opened(sources, model, task, settings) as (material, data):
+        (split,) = material.splits(settings.plan)
+        tuned = _finetune_on(material, split, Path(output), model, settings, data)
+    if is_first_process():
+        TrainingRun(Path(output)).tell_what_is_left()
+    return tuned
+
+
+def cross_validate(
+    sources: Sources,
+    output: str | os.PathLike[str],
+    model: AnyModel,
+    task: CellTask | GeneTask,
+    settings: FineTuningSettings,
+) -> list[FineTunedModel]:
+    """As `finetune`, a model for each fold, so that each unit is tested on once.
+
+    Parameters
+    ----------
+    output
+        A folder, which gets a model in ``fold-1`` … and, when all are done, ``scores.json`` with
+        the mean and the standard deviation over the folds. With ``settings.resume``, folds that
+        are done are not done again.
+    sources, model, task, settings
+        As for `finetune`; ``settings.plan.n_folds`` says how many.
+    """
+    output, model = Path(output), Checkpoint.open(model)
+    if settings.plan.n_folds is None:
+        raise SettingsError(
+            "No number of folds was given.", "At least two.", "Set n_folds (--folds)."
+        )
+    if is_first_process() and not settings.resume:
+        check_free(output)
+    with _opened(sources, model, task, settings) as (material, data):
+        _check_folds(output)
+        splits, models = list(material.splits(settings.plan)), []
+        make_folder(output)
+        for fold, split in enumerate(splits, 1):
+            models.append(_fold(material, split, output / f"fold-{fold}", model, settings, data))
+    if is_first_process():
+        _write_fold_scores(output, models)
+        for each in models:
+            TrainingRun(each.checkpoint.folder).tell_what_is_left()
+    return models
+
+
+def search_recipe(
+    sources: Sources,
+    model: AnyModel,
+    task: CellTask | GeneTask,
+    settings: FineTuningSettings,
+    *,
+    n_trials: int = 20,
+    backend: str = "optuna",
+) -> FineTuningRecipe:
+    """Find the rate, its warm-up, decay and epochs with the least loss on the validation part.
+
+    Parameters
+    ----------
+    sources, model, task, settings
+        As for `finetune`. The test part is not looked at.
+    n_trials
+        Runs to try.
+    backend
+        Of `transformers.Trainer.hyperparameter_search`: ``"optuna"`` or ``"ray"``.
+
+    Returns
+    -------
+    The recipe of `settings` with what was found.
+    """
+    check_searched(settings)
+    model = Checkpoint.open(model)
+    if backend in BACKENDS:
+        require_packages(backend, extra="search")
+    from rankformer.finetuning.hyperparameter_search import search_with_trainer
+
+    with _opened(sources, model, task, settings) as (material, _):
+        split = next(material.splits(settings.plan))
+        check_trained_classes(material, split)
+        scaled = material.scaled(split.train)
+        place = choose_device(settings.device)
+        dtype = choose_dtype(settings.dtype, place, model.spec)
+        return search_with_trainer(
+            scaled, split, model,
+            _settle(settings, model, len(material.cells_of(split.train))).recipe,
+            device=place, dtype=dtype, n_trials=n_trials, backend=backend,
+        )  # fmt: skip
+
+
+def check_searched(settings: FineTuningSettings) -> None:
+    """Refuse a search together with folds.
+
+    Raises
+    ------
+    SettingsError
+        If folds are asked for.
+    """
+    if settings.plan.n_folds is not None:
+        raise SettingsError(
+            "A search and folds were asked for together.",
+            "One of the two: a recipe found on one fold has seen what the other folds test on.",
+            "Search first without folds (--folds), on other cells if figures are to be reported.",
+        )
+
+
+def found_recipe(recipe: FineTuningRecipe, output: str | os.PathLike[str]) -> FineTuningRecipe:
+    """A recipe with what `search_recipe` found for a run that was begun.
+
+    Raises
+    ------
+    OutputError
+        If none was begun for this output.
+    """
+    begun = TrainingRun(Path(output)).settings().get("recipe", {})
+    return replace(recipe, **{name: begun[name] for name in SEARCHED if name in begun})
+
+
+@contextmanager
+def _opened(
+    sources: Sources,
+    model: Checkpoint,
+    task: CellTask | GeneTask,
+    settings: FineTuningSettings,
+) -> Iterator[tuple[Material, Data]]:
+    """The material, and what describes the data given the numbers of units."""
+    require_packages("transformers", "accelerate", "sklearn", extra="train")
+    if settings.recipe.lora_rank is not None:
+        require_packages("peft", extra="train")
+    expect_type(
+        task, (CellTask, GeneTask), "What is to be learned", "A CellTask or a GeneTask.",
+        'Name the labels, such as CellTask("cell_type").',
+    )  # fmt: skip
+    _check_recipe(task, settings.recipe)
+    logger.info("Reading the cells and their labels.")
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(closing(source))
+            for source in open_sources(sources, model.vocabulary, settings.options)
+        ]
+        material = gather_material(gather_training_cells(opened), task)
+        yield material, lambda n_trained, n_held: describe_data(opened, n_trained, n_held)
+
+
+def _fold(
+    material: Material,
+    split: PartSplit,
+    output: Path,
+    model: Checkpoint,
+    settings: FineTuningSettings,
+    data: Data,
+) -> FineTunedModel:
+    """As `_finetune_on`; a fold that is done is opened, one that was not begun is begun."""
+    run = TrainingRun(output)
+    if not (settings.resume and run.folder.exists()):
+        return _finetune_on(material, split, output, model, replace(settings, resume=False), data)
+    if not output.exists():
+        return _finetune_on(material, split, output, model, settings, data)
+    own = _settle(settings, model, len(material.cells_of(split.train)))
+    run.expect_same(_describe_run(material.scaled(split.train), split, model, own, data))
+    return FineTunedModel.open(output)
+
+
+def _finetune_on(
+    material: Material,
+    split: PartSplit,
+    output: Path,
+    model: Checkpoint,
+    settings: FineTuningSettings,
+    data: Data,
+) -> FineTunedModel:
+    from rankformer.finetuning.trainer import draw_objective
+    from rankformer.training.packed_trainer import begin_run, training_arguments
+
+    check_trained_classes(material, split)
+    material = material.scaled(split.train)
+    settings = _settle(settings, model, len(material.cells_of(split.train)))
+    recipe = settings.recipe
+    described = _describe_run(material, split, model, settings, data)
+    run, place = TrainingRun(output), choose_device(settings.device)
+    objective = draw_objective(model, material.labels, split.train, recipe, material.unit)
+    arguments = training_arguments(
+        recipe, run.folder,
+        device=place, dtype=choose_dtype(settings.dtype, place, model.spec),
+        n_workers=settings.n_workers, evaluates=True, keeps_best=True,
+    )  # fmt: skip
+    last = begin_run(run, arguments, described, resume=settings.resume)
+    trainer = _make_trainer(material, split, objective, arguments, recipe)
+    with run.told_when_stopped():
+        trainer.train_from(last)
+    if trainer.is_world_process_zero():
+        finished = finish(material, split, model, objective, recipe, device=str(place))
+        record = describe_training(
+            **described["data"], recipe=asdict(recipe), begun_from=model.name,
+            log=trainer.state.log_history,
+        )  # fmt: skip
+        record = {**record, "plan": asdict(settings.plan), "grouped": material.groups is not None}
+        write_finished(output, finished, material, split, model, recipe, record, settings.words)
+        _tell(finished, split)
+    wait_for(output)
+    return FineTunedModel.open(output)
+
+
+def _settle(settings: FineTuningSettings, model: Checkpoint, n_cells: int) -> FineTuningSettings:
+    """The settings with a recipe that is whole; what was not asked for is told."""
+    recipe = settle_recipe(settings.recipe, model.spec.d_model, n_cells)
+    tell_what_was_settled(settings.recipe, recipe, f"{n_cells:,} cells and {model.name}")
+    return replace(settings, recipe=recipe)
+
+
+def _check_folds(output: Path) -> None:
+    if (output / CONFIG_FILE).exists():
+        raise OutputError(
+            f"{output} holds one model, not those of folds.",
+            "A folder that is not there yet, or one of folds to go on with.",
+            "Choose another output.",
+        )
+
+
+def _tell(finished: FinishedModel, split: PartSplit) -> None:
+    parts = ", ".join(f"{len(getattr(split, part)):,} {part}" for part in PARTS)
+    logger.info("Split: %s.", parts)
+    for part, heads in finished.scores.items():
+        for name, figures in heads.items():
+            told = ", ".join(f"{spoken_name(key)} {value:.3f}" for key, value in figures.items())
+            logger.info("%s, %s: %s.", part.capitalize(), name, told)
+
+
+def _describe_run(
+    material: Material,
+    split: PartSplit,
+    model: Checkpoint,
+    settings: FineTuningSettings,
+    data: Data,
+) -> dict[str, Any]:
+    """All that must be the same for a run to be gone on with."""
+    n_held_out = 0 if material.unit == "gene" else len(split.validation) + len(split.test)
+    return {
+        "recipe": asdict(settings.recipe),
+        "begun_from": model.provenance(),
+        "heads": [asdict(each.head) for each in material.labels],
+        "data": data(len(material.cells_of(split.train)), n_held_out),
+        "split_sha256": hash_split(material.labelled_split(split)),
+    }
+
+
+def _make_trainer(
+    material: Material,
+    split: PartSplit,
+    objective: "FineTuningObjective",
+    arguments: "TrainingArguments",
+    recipe: FineTuningRecipe,
+) -> "PackedTrainer":
+    from rankformer.finetuning.trainer import draw_cells, make_trainer, measure_in
+
+    rows = material.cells_of(split.train)
+    return make_trainer(
+        objective,
+        arguments,
+        material.batches(split.train),
+        draw_cells(rows, len(material.cells), material.labels[0], recipe),
+        validation=measure_in(
+            material.batches(split.validation),
+            material.cells_of(split.validation, few=True),
+            material.labels,
+        ),
+        patience=recipe.patience,
+    )
+
+
+def _write_fold_scores(output: Path, models: Sequence[FineTunedModel]) -> None:
+    scores = [
+        json.loads((each.checkpoint.folder / SCORES_FILE).read_text(encoding="utf-8"))["test"]
+        for each in models
+    ]
+    summary: dict[str, Any] = {}
+    for name in scores[0]:
+        rows = pd.DataFrame([each[name] for each in scores if name in each])
+        summary[name] = {"mean": rows.mean().to_dict(), "sd": rows.std(ddof=0).to_dict()}
+        told = ", ".join(
+            f"{spoken_name(key)} {value:.3f}" for key, value in summary[name]["mean"].items()
+        )
+        logger.info("%s, mean over %s folds: %s", name, len(rows), told)
+    text = json.dumps({"folds": scores, "test": summary}, indent=2) + "\n"
+    with whole_or_nothing(output / SCORES_FILE, overwrite=True) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def _check_recipe(task: CellTask | GeneTask, recipe: FineTuningRecipe) -> None:
+    if isinstance(task, CellTask) and not task.labels:
+        _refuse_options_of_classes(recipe)
+    if not recipe.balanced_sampling:
+        return
+    if isinstance(task, GeneTask) or not task.labels:
+        raise SettingsError(
+            "Balanced sampling was asked for, and no cell has a class.",
+            "Classes of cells, so that each can be drawn equally often.",
+            "Leave balanced_sampling (--balanced-sampling) out; --class-weights weighs classes of "
+            "genes.",
+        )
+
+
+def _refuse_options_of_classes(recipe: FineTuningRecipe) -> None:
+    """Refuse what would do nothing, where only numbers are learned."""
+    given = {"class_weights": recipe.class_weights, "label_smoothing": recipe.label_smoothing}
+    for name, value in given.items():
+        if value:
+            raise SettingsError(
+                f"{name} was given, and only numbers are learned.",
+                "Classes, which it is for.",
+                f"Leave {name} (--{name.replace('_', '-')}) out.",
+            )

@@ -1,0 +1,116 @@
+"""Search for a recipe with the back ends of `transformers.Trainer`."""
+
+import logging
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rankformer.checkpoints.checkpoint import Checkpoint
+from rankformer.errors import SettingsError
+from rankformer.finetuning.hyperparameters import BACKENDS, FineTuningRecipe
+from rankformer.finetuning.trainer import (
+    draw_cells,
+    draw_objective,
+    make_trainer,
+    measure_in,
+)
+from rankformer.finetuning.units import Material
+from rankformer.training.cells import tokens_in_memory
+from rankformer.training.distributed import is_distributed
+from rankformer.training.packed_trainer import training_arguments
+from rankformer.training.splits import PartSplit
+
+logger = logging.getLogger(__name__)
+_RATES, _DECAYS, _MOST_EPOCHS, _MOST_WARMUP = (1e-5, 3e-3), (1e-4, 1e-1), 10, 500
+
+
+def search_with_trainer(
+    material: Material,
+    split: PartSplit,
+    model: Checkpoint,
+    recipe: FineTuningRecipe,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    n_trials: int,
+    backend: str,
+) -> FineTuningRecipe:
+    """The recipe with the least loss on the validation part; see `search_recipe`."""
+    if n_trials < 1 or backend not in BACKENDS:
+        raise SettingsError(
+            f"{n_trials} trials with {backend!r} were asked for.",
+            'At least one, with "optuna" or "ray".',
+            "Correct n_trials (--search) or backend.",
+        )
+    if is_distributed():
+        raise SettingsError(
+            "A search for a recipe was asked for under torchrun.",
+            "One process: each trial is a run of its own.",
+            "Search without torchrun, then train with what was found.",
+        )
+    if backend == "ray":
+        # Its trials are processes, and get the material.
+        material = replace(material, cells=tokens_in_memory(material.cells))
+    rows = material.cells_of(split.train)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = training_arguments(
+            recipe, Path(folder), device=device, dtype=dtype, evaluates=True, saves=False
+        )
+        trainer = make_trainer(
+            None, arguments, material.batches(split.train),
+            draw_cells(rows, len(material.cells), material.labels[0], recipe),
+            validation=measure_in(
+                material.batches(split.validation),
+                material.cells_of(split.validation, few=True),
+                material.labels,
+            ),
+            model_init=lambda: draw_objective(
+                model, material.labels, split.train, recipe, material.unit
+            ),
+        )  # fmt: skip
+        best: Any = trainer.hyperparameter_search(
+            hp_space=_space(backend), n_trials=n_trials, backend=backend, direction="minimize",
+            compute_objective=lambda figures: figures["eval_loss"],
+            **_arguments(backend, recipe.seed, folder),
+        )  # fmt: skip
+    found = dict(best.hyperparameters)
+    logger.info("Least loss %.4f with %s.", best.objective, found)
+    return replace(
+        recipe,
+        learning_rate=found["learning_rate"],
+        weight_decay=found["weight_decay"],
+        warmup_steps=int(found["warmup_steps"]),
+        epochs=float(found["num_train_epochs"]),
+    )
+
+
+def _arguments(backend: str, seed: int, folder: str) -> dict[str, Any]:
+    """Of the back end: draws by the seed (ray takes NumPy's, which the Trainer sets), its files."""
+    if backend == "ray":
+        return {"storage_path": folder, "verbose": 0}
+    from optuna.samplers import TPESampler
+
+    return {"sampler": TPESampler(seed=seed)}
+
+
+def _space(backend: str) -> Callable[[Any], dict[str, Any]]:
+    """Names are those of `TrainingArguments`."""
+    if backend == "ray":
+        from ray import tune
+
+        return lambda _: {
+            "learning_rate": tune.loguniform(*_RATES),
+            "weight_decay": tune.loguniform(*_DECAYS),
+            "warmup_steps": tune.randint(0, _MOST_WARMUP + 1),
+            "num_train_epochs": tune.randint(1, _MOST_EPOCHS + 1),
+        }
+    return lambda trial: {
+        "learning_rate": trial.suggest_float("learning_rate", *_RATES, log=True),
+        "weight_decay": trial.suggest_float("weight_decay", *_DECAYS, log=True),
+        "warmup_steps": trial.suggest_int("warmup_steps", 0, _MOST_WARMUP),
+        "num_train_epochs": trial.suggest_int("num_train_epochs", 1, _MOST_EPOCHS),
+    }

@@ -1,0 +1,1 @@
+"""From identifiers to the genes of a vocabulary."""

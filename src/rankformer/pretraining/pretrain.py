@@ -1,0 +1,326 @@
+"""Pretraining: a model from scratch, or a checkpoint that goes on with other cells."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rankformer.checkpoints.checkpoint import Checkpoint
+from rankformer.checkpoints.model_folder import AnyModel, AnyVocabulary, open_vocabulary
+from rankformer.checkpoints.registry import require_model
+from rankformer.checkpoints.save import save_checkpoint
+from rankformer.errors import SettingsError
+from rankformer.model.device import choose_device
+from rankformer.model.encoder import Encoder, MaskedLanguageModel
+from rankformer.model.precision import choose_dtype
+from rankformer.model.resize import grow_model
+from rankformer.model.spec import EncoderSpec
+from rankformer.pretraining.batches import MaskedBatches
+from rankformer.pretraining.hyperparameters import Recipe, published_recipe, settle_pretraining
+from rankformer.pretraining.initial_embeddings import begin_from_coexpression
+from rankformer.pretraining.loss import PretrainingObjective
+from rankformer.requirements import require_packages
+from rankformer.tokens.tokenize import ReadingOptions, Sources, open_sources
+from rankformer.training.cells import TrainingCells, gather_training_cells
+from rankformer.training.distributed import count_processes
+from rankformer.training.held_out import Split, hold_out_cells, hold_out_groups
+from rankformer.training.hyperparameters import tell_what_was_settled
+from rankformer.training.model_card import (
+    describe_data,
+    describe_training,
+    markdown_table,
+    write_documents,
+)
+from rankformer.training.run_folder import TrainingRun
+from rankformer.vocabulary.vocabulary import Vocabulary
+
+_SIZES = ("n_layers", "d_model", "n_heads", "d_ff")
+_OF_THE_VOCABULARY = ("vocab_size", "max_positions", "pad_token")
+
+
+def draw_model(
+    vocabulary: AnyVocabulary, shape: Mapping[str, Any], seed: int
+) -> MaskedLanguageModel:
+    """A model of random weights to pretrain: for nothing else.
+
+    Parameters
+    ----------
+    vocabulary
+        Its size and input length are the model's.
+    shape
+        ``n_layers``, ``d_model``, ``n_heads``, ``d_ff`` and other fields of `EncoderSpec`.
+    seed
+        Of the weights.
+
+    Raises
+    ------
+    SettingsError
+        If a size is below 1, or the heads do not divide the width.
+    """
+    vocabulary = open_vocabulary(vocabulary)
+    _check_names(shape)
+    spec = EncoderSpec(
+        vocab_size=vocabulary.size, max_positions=vocabulary.input_length,
+        pad_token=vocabulary.pad_token, **shape,
+    )  # fmt: skip
+    _check_shape(spec)
+    torch.manual_seed(seed)
+    return MaskedLanguageModel(Encoder(spec))
+
+
+def _check_names(shape: Mapping[str, Any]) -> None:
+    known = {each.name for each in fields(EncoderSpec)} - set(_OF_THE_VOCABULARY)
+    if not set(_SIZES) <= set(shape) <= known:
+        more = ", ".join(sorted(known - set(_SIZES)))
+        raise SettingsError(
+            f"The shape has {', '.join(map(str, shape)) or 'no fields'}.",
+            f"{', '.join(_SIZES)}; where they are to be other than usual also {more}.",
+            'Name them, such as {"n_layers": 6, "d_model": 256, "n_heads": 4, "d_ff": 512}: those '
+            "of gf-6L-30M-i2048.",
+        )
+
+
+def _check_shape(spec: EncoderSpec) -> None:
+    sizes = {name: getattr(spec, name) for name in _SIZES}
+    if min(sizes.values()) < 1 or spec.d_model % spec.n_heads:
+        raise SettingsError(
+            f"The shape is {', '.join(f'{name} {size}' for name, size in sizes.items())}.",
+            "Sizes of 1 and more, and a d_model that the heads divide evenly.",
+            "Correct --layers, --width, --heads and --feed-forward.",
+        )
+
+
+def published_shape(name: str) -> dict[str, Any]:
+    """The shape of a published model, for `draw_model`.
+
+    Raises
+    ------
+    CheckpointError
+        If no model goes by this name.
+    """
+    model = require_model(name)
+    return {
+        "n_layers": model.n_layers, "d_model": model.d_model, "n_heads": model.n_heads,
+        "d_ff": model.d_ff, "dropout": model.dropout, "attention_dropout": model.dropout,
+    }  # fmt: skip
+
+
+def continue_model(
+    checkpoint: AnyModel, more_genes: AnyVocabulary | None = None
+) -> tuple[MaskedLanguageModel, Vocabulary]:
+    """A checkpoint's model to train on, its vocabulary grown by genes that another one has more.
+
+    Returns
+    -------
+    The model, and the vocabulary that it has now. Tokens and medians of the checkpoint's own genes
+    stay as they are.
+    """
+    checkpoint = Checkpoint.open(checkpoint)
+    model, vocabulary = checkpoint.masked_language_model(), checkpoint.vocabulary
+    if more_genes is None:
+        return model, vocabulary
+    vocabulary = vocabulary.grow(open_vocabulary(more_genes))
+    return grow_model(model, vocabulary.size), vocabulary
+
+
+def pretrain(
+    sources: Sources,
+    output: str | os.PathLike[str],
+    model: MaskedLanguageModel | AnyModel,
+    vocabulary: AnyVocabulary | None = None,
+    *,
+    recipe: Recipe | None = None,
+    options: ReadingOptions | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    n_workers: int = 0,
+    resume: bool = False,
+    begun_from: str | None = None,
+    words: str = "",
+) -> Checkpoint:
+    """Train a model to name masked genes, on packed batches.
+
+    Under ``torchrun`` each process trains on its share of every batch, and the first one writes.
+
+    Parameters
+    ----------
+    sources
+        Counts, or tokens that were saved; all of one of the two; one source or a list of them.
+        Counts are read in blocks as they are needed, so memory does not grow with the cells.
+    output
+        A folder that is not there yet; it appears whole when training is done. The run keeps its
+        checkpoints in ``OUTPUT.run`` beside it, each of them complete.
+    model, vocabulary
+        From `draw_model` or `continue_model`; the model is trained in place. Or the name or folder
+        of a model to go on from, which has its own vocabulary.
+    recipe
+        The published one unless given; see `Recipe` and `settle_pretraining`.
+    options
+        Where counts and genes lie in the sources.
+    device, dtype
+        Where, and in which precision products are taken; weights are kept in float32.
+    n_workers
+        Processes that make batches, beside the one that trains.
+    resume
+        Go on from the last whole checkpoint of a run that was ended, as it would have gone on.
+    begun_from, words
+        For the model card: what `model` was before (the name of the checkpoint, or random weights),
+        and paragraphs on what it is for.
+
+    Returns
+    -------
+    The checkpoint in `output`.
+
+    Raises
+    ------
+    RankformerError
+        If sources, model, recipe and output do not go together.
+    """
+    require_packages("transformers", "accelerate", extra="train")
+    if n_workers < 0:
+        raise SettingsError(
+            f"{n_workers} processes were asked for to make batches.",
+            "A whole number, at least 0.",
+            "Leave n_workers (--workers) out for none beside the one that trains.",
+        )
+    from rankformer.pretraining.trainer import make_trainer
+    from rankformer.training.packed_trainer import begin_run, training_arguments
+
+    model, vocabulary, name = _to_train(model, vocabulary)
+    begun_from = begun_from or name
+    output, asked = Path(output), recipe or published_recipe(vocabulary)
+    # Checkpoints and the log take no part in what is learned.
+    run = TrainingRun(output, free=("recipe.log_steps", "recipe.save_steps"))
+    run.check_output(resume=resume)
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(closing(source))
+            for source in open_sources(sources, vocabulary, options)
+        ]
+        cells = gather_training_cells(opened)
+        rows, held_out = _split(cells, asked)
+        recipe = settle_pretraining(asked, vocabulary, len(rows), count_processes())
+        tell_what_was_settled(asked, recipe, f"{len(rows):,} cells")
+        data = describe_data(opened, len(rows), len(held_out))
+        settings = {
+            "recipe": asdict(recipe),
+            "model": model.encoder.spec.to_config(),
+            "vocabulary_sha256": vocabulary.sha256,
+            "data": data,
+        }
+        describe = partial(describe_training, **data, recipe=asdict(recipe), begun_from=begun_from)
+        write = _make_writer(output.name, model, vocabulary, describe, words)
+        place = choose_device(device)
+        precision = choose_dtype(dtype, place, model.encoder.spec)
+        arguments = training_arguments(
+            recipe, run.folder, device=place, dtype=precision, n_workers=n_workers,
+            evaluates=bool(len(held_out)),
+        )  # fmt: skip
+        last = begin_run(run, arguments, settings, resume=resume)
+        model.encoder.recompute = recipe.recompute
+        if recipe.coexpression and last is None:
+            begin_from_coexpression(model, cells, rows, recipe.seed)
+        two_views = recipe.objective == "mlm+contrastive"
+        objective = PretrainingObjective(
+            model,
+            list(vocabulary.special_tokens.values()),
+            recipe.contrast_weight if two_views else 0.0,
+        )
+        batches = MaskedBatches(
+            cells, recipe.seed, two_views, recipe.thinnest_view, recipe.masked_share
+        )
+        trainer = make_trainer(objective, arguments, batches, rows, held_out, write)
+        with run.told_when_stopped():
+            trainer.train_from(last)
+            trainer.evaluate_at_the_end()
+        if trainer.is_world_process_zero():
+            write(output, trainer.state.log_history)
+            run.tell_what_is_left()
+        trainer.accelerator.wait_for_everyone()
+    return Checkpoint.open(output)
+
+
+def _to_train(
+    model: MaskedLanguageModel | AnyModel, vocabulary: AnyVocabulary | None
+) -> tuple[MaskedLanguageModel, Vocabulary, str]:
+    """The model, its vocabulary, and what it was before."""
+    if isinstance(model, MaskedLanguageModel):
+        if vocabulary is None:
+            raise SettingsError(
+                "No vocabulary was given with the module to train.",
+                "The vocabulary that draw_model was given or continue_model gave back.",
+                "Pass it as vocabulary, or name a model instead of the module.",
+            )
+        return model, open_vocabulary(vocabulary), "the module that was given"
+    if vocabulary is not None:
+        raise SettingsError(
+            "A vocabulary was given together with the name of a model.",
+            "The model alone, which has a vocabulary of its own.",
+            "Leave vocabulary out; continue_model(model, vocabulary) adds genes to a model.",
+        )
+    checkpoint = Checkpoint.open(model)
+    return *continue_model(checkpoint), checkpoint.name
+
+
+def _make_writer(
+    name: str,
+    model: MaskedLanguageModel,
+    vocabulary: Vocabulary,
+    describe: Callable[..., dict[str, Any]],
+    words: str,
+) -> Callable[[Path, Sequence[Mapping[str, Any]]], None]:
+    """What writes the model as it is, with its card, given a folder and the log of the run."""
+    from rankformer.training.packed_trainer import expect_finite_weights
+
+    def write(folder: Path, log: Sequence[Mapping[str, Any]]) -> None:
+        expect_finite_weights(model)
+        record = describe(log=log)
+        documents = write_documents(
+            name, model.encoder.spec, record,
+            words=words or "A Geneformer encoder, trained with rankformer.",
+            objective=_describe_objective(record["recipe"]),
+            sections=[("Masked genes of held-out cells", _evaluation_table(log))],
+        )  # fmt: skip
+        save_checkpoint(folder, model, vocabulary, documents)
+
+    return write
+
+
+def _describe_objective(recipe: Mapping[str, Any]) -> str:
+    masked = f"{recipe['masked_share']:.0%} of the genes masked"
+    return f"Objective {recipe['objective']}, {masked}."
+
+
+def _evaluation_table(log: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        (f"{int(each['step']):,}", f"{each['eval_loss']:.4f}", f"{each['eval_accuracy']:.2%}")
+        for each in log
+        if "eval_loss" in each
+    ]
+    return markdown_table(("step", "loss, nats", "accuracy"), rows)
+
+
+def _split(cells: TrainingCells[Any], recipe: Recipe) -> Split:
+    rows = np.flatnonzero(cells.kept)
+    if len(rows) < max(recipe.batch_size, 2):
+        raise SettingsError(
+            f"There are {len(rows):,} cells.",
+            f"At least one batch of {recipe.batch_size} cells.",
+            "Lower batch_size (--batch-size), or give more cells.",
+        )
+    if recipe.held_out_by is None:
+        return hold_out_cells(rows, recipe.held_out_share, recipe.seed)
+    if recipe.held_out_by not in cells.obs:
+        raise SettingsError(
+            f"obs has no column {recipe.held_out_by!r} in all inputs.",
+            f"One of {', '.join(map(str, cells.obs.columns)) or '(none)'}.",
+            "Correct held_out_by (--held-out-by).",
+        )
+    groups = cells.obs[recipe.held_out_by].iloc[rows]
+    return hold_out_groups(rows, groups, recipe.held_out_share, recipe.seed)

@@ -1,0 +1,96 @@
+"""Pretraining in the hands of `PackedTrainer`, with evaluation on masked genes."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+from transformers import TrainingArguments
+
+from rankformer.model.encoder import MaskedLanguageModel, PackedBatch
+from rankformer.pretraining.batches import MaskedBatches
+from rankformer.pretraining.loss import PretrainingObjective
+from rankformer.training.packed_trainer import (
+    Draws,
+    PackedTrainer,
+    WriteCheckpoints,
+    WriteModel,
+    expect_finite,
+)
+
+_CELLS_SCORED_AT_ONCE = 16
+
+
+def make_trainer(
+    objective: PretrainingObjective,
+    arguments: TrainingArguments,
+    batches: MaskedBatches,
+    rows: NDArray[np.int64],
+    held_out: NDArray[np.int64],
+    write: WriteModel,
+) -> PackedTrainer:
+    """A trainer of an objective on some cells, which evaluates on others.
+
+    Parameters
+    ----------
+    objective, arguments
+        What to train, and how.
+    batches
+        Makes the batches.
+    rows, held_out
+        (n,) ascending rows of the cells to train on, and of those to evaluate on, perhaps none.
+    write
+        Writes the model with each checkpoint.
+    """
+    return PackedTrainer(
+        objective, arguments,
+        draws=Draws(rows, len(batches.cells), arguments.seed),
+        make_batch=batches,
+        measure=partial(_measure, batches=batches, rows=held_out) if len(held_out) else None,
+        callbacks=[WriteCheckpoints(write)],
+    )  # fmt: skip
+
+
+def _measure(
+    objective: PretrainingObjective, batches: MaskedBatches, rows: NDArray[np.int64]
+) -> dict[str, float]:
+    """Over the masked genes of all held-out cells; always the same masks."""
+    figures = score_masked_genes(objective.model, batches, rows)
+    expect_finite(figures["loss"])
+    return figures
+
+
+@torch.inference_mode()
+def score_masked_genes(
+    model: MaskedLanguageModel, batches: MaskedBatches, rows: NDArray[np.int64]
+) -> dict[str, float]:
+    """How well the masked genes of whole cells are named.
+
+    Parameters
+    ----------
+    model
+        Any; it is left in the mode that it is in.
+    batches
+        Says which cells there are, and by its seed which genes are masked.
+    rows
+        (n,) the cells to look at, at least one.
+
+    Returns
+    -------
+    ``loss``: mean cross-entropy, nats a masked gene. ``accuracy``: share named rightly.
+    """
+    device, was_training = next(model.parameters()).device, model.training
+    model.eval()
+    n_genes, n_right, loss = 0, 0, 0.0
+    for start in range(0, len(rows), _CELLS_SCORED_AT_ONCE):
+        inputs = replace(batches, two_views=False)(rows[start : start + _CELLS_SCORED_AT_ONCE])
+        tokens, positions, offsets, places, genes = (each.to(device) for each in inputs.values())
+        batch = PackedBatch(tokens, positions, tuple(offsets.tolist()))
+        logits_MV = model(batch, places).float()
+        n_genes += len(genes)
+        n_right += int((logits_MV.argmax(dim=1) == genes).sum())
+        loss += float(functional.cross_entropy(logits_MV, genes, reduction="sum"))
+    model.train(was_training)
+    return {"loss": loss / n_genes, "accuracy": n_right / n_genes}

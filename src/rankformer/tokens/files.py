@@ -1,0 +1,77 @@
+"""Files of counts to a tokenized dataset on disk."""
+
+import logging
+import os
+import shlex
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from rankformer.cells.source import find_files
+from rankformer.checkpoints.model_folder import ModelFolder
+from rankformer.progress import Progress, show_progress
+from rankformer.scratch import tell_leftovers
+from rankformer.tokens.tokenize import ReadingOptions, TokenStream, open_tokens, tell_full_inputs
+from rankformer.tokens.tokenized_cells import TokenizedCells, check_free, save_tokens
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Done:
+    """What was written so far: cells, and those of them that fill the model's input."""
+
+    n_cells: int = 0
+    n_full: int = 0
+
+
+def tokenize_files(
+    sources: Sequence[Path],
+    output: Path,
+    model: str | os.PathLike[str],
+    options: ReadingOptions | None = None,
+) -> list[TokenStream]:
+    """Tokenize files into one dataset, which appears whole or not at all.
+
+    All inputs are opened and checked before anything is written. Memory does not grow with the
+    cells. Needs no torch.
+
+    Returns
+    -------
+    The inputs as they were opened, with their gene mappings.
+
+    Raises
+    ------
+    RankformerError
+        If input, model, options and output do not go together.
+    """
+    tell_leftovers(check_free(output))
+    folder, done = ModelFolder.open(model), _Done()
+    vocabulary = folder.vocabulary
+    with ExitStack() as stack:
+        streams = [
+            stack.enter_context(closing(open_tokens(path, vocabulary, options)))
+            for path in find_files(sources)
+        ]
+        progress = stack.enter_context(show_progress(sum(map(len, streams)), "Tokenizing cells"))
+        parts = stack.enter_context(closing(_read_parts(streams, done, progress)))
+        save_tokens(parts, output)
+    tell_full_inputs(done.n_full, done.n_cells, vocabulary.input_length)
+    name = folder.name if isinstance(model, ModelFolder) else str(model)
+    logger.info("Wrote %s: tokens of %s cells, for %s.", output, f"{done.n_cells:,}", name)
+    words = ["rankformer", "embed", str(output), "-o", "embedded.h5ad", "--model", name]
+    logger.info("Go on with:\n  %s", shlex.join(words))
+    return streams
+
+
+def _read_parts(
+    streams: Sequence[TokenStream], done: _Done, progress: Progress
+) -> Generator[TokenizedCells, None, None]:
+    for stream in streams:
+        with closing(stream.parts()) as parts:
+            for part in parts:
+                yield part.cells
+                done.n_cells += len(part.cells)
+                done.n_full += int((part.cells.lengths >= stream.vocabulary.input_length).sum())
+                progress(len(part.cells))

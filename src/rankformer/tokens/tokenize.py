@@ -1,0 +1,448 @@
+"""From a source of counts to tokenized cells, a chunk of cells at a time."""
+
+import logging
+import os
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from rankformer.cells.open_sources import list_sources
+from rankformer.cells.source import CellSource, each_once, find_files, open_cells
+from rankformer.checkpoints.model_folder import AnyVocabulary, open_vocabulary
+from rankformer.cores import usable_cores
+from rankformer.errors import SettingsError, TokensError
+from rankformer.genes.map_genes import map_genes
+from rankformer.genes.mapping import GeneMapping
+from rankformer.genes.tables import GeneTable
+from rankformer.read_ahead import read_ahead
+from rankformer.tokens.rank_value import encode_rank_values
+from rankformer.tokens.tokenized_cells import (
+    INPUT_IDS,
+    LENGTH,
+    TokenizedCells,
+    as_attribute,
+    is_saved_tokens,
+)
+from rankformer.vocabulary.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+logger = logging.getLogger(__name__)
+
+Source: TypeAlias = AnnData | str | os.PathLike[str]
+"""Cells: AnnData, or the path of a file or folder."""
+Sources: TypeAlias = Source | Sequence[Source]
+"""One source, or several."""
+
+FILTER_COLUMN = "filter_pass"
+NO_GENES = "no counts in genes of the vocabulary"
+FILTERED = f"{FILTER_COLUMN} is 0"
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """Where counts and gene identifiers lie in a source, and what is allowed of them.
+
+    Attributes
+    ----------
+    layer, use_raw
+        The layer with the counts, or True for ``raw.X``. Found by looking unless given; False
+        leaves ``raw.X`` out.
+    undo_log1p
+        Take log1p-transformed values and undo the logarithm. The ranks of scaled counts are those
+        of the counts.
+    check
+        Insist on counts, or counts scaled per cell. Otherwise any non-negative values are taken.
+    gene_ids
+        ``"index"`` or a column of ``var``; found by looking unless given.
+    gene_table
+        Names of genes that go before those of the vocabulary.
+    pyensembl_genome
+        A pyensembl database on this machine, whose names go after those of the vocabulary.
+    min_recognised
+        The least share of variables that must be known as genes of the species.
+    attributes
+        Columns to carry over: dataset column → column of ``obs``.
+    n_threads
+        Threads that read and encode; as many as the cores that the process may use unless given,
+        and at most that.
+    chunk_cells
+        Cells read at once.
+    """
+
+    layer: str | None = None
+    use_raw: bool | None = None
+    undo_log1p: bool = False
+    check: bool = True
+    gene_ids: str | None = None
+    gene_table: GeneTable | None = None
+    pyensembl_genome: Any = None
+    min_recognised: float = 0.5
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    n_threads: int | None = None
+    chunk_cells: int = 2048
+
+    def __post_init__(self) -> None:
+        if self.n_threads is not None and self.n_threads < 1:
+            raise SettingsError(
+                f"n_threads is {self.n_threads}.",
+                "A whole number, at least 1.",
+                "Leave it out for as many as there are cores.",
+            )
+
+    @property
+    def threads(self) -> int:
+        """Threads to use on this machine."""
+        return min(self.n_threads or usable_cores(), usable_cores())
+
+
+@dataclass(frozen=True, eq=False)
+class TokenPart:
+    """Some cells of a source, tokenized.
+
+    Attributes
+    ----------
+    rows
+        (n,) int64: where the cells stand in the source; ascending, without those filtered out.
+    cells
+        Their tokens.
+    """
+
+    rows: NDArray[np.int64]
+    cells: TokenizedCells
+
+
+class TokenSource(Protocol):
+    """Cells that come as tokens, a part after the other: counts on their way, or saved tokens."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def path(self) -> Path | None: ...
+
+    @property
+    def obs(self) -> pd.DataFrame: ...
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
+    @property
+    def kept(self) -> NDArray[np.bool_]: ...
+
+    def __len__(self) -> int: ...
+
+    def parts(self) -> Generator[TokenPart, None, None]: ...
+
+    def provenance(self) -> dict[str, Any]: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class SavedTokens:
+    """Cells that were tokenized before, as a `TokenSource`.
+
+    Attributes
+    ----------
+    path
+        Folder of the dataset.
+    cells
+        Its content.
+    vocabulary
+        Of the model that is to read them; it was checked that they fit.
+    """
+
+    path: Path
+    cells: TokenizedCells
+    vocabulary: Vocabulary
+
+    @classmethod
+    def open(cls, path: Path, vocabulary: Vocabulary) -> "SavedTokens":
+        """Open a dataset that `rankformer tokenize` or the published tokenizer saved.
+
+        Raises
+        ------
+        TokensError
+            If it is damaged, or was made for another vocabulary.
+        """
+        cells = TokenizedCells.load(path)
+        if not len(cells):
+            raise TokensError(
+                f"The dataset {path} has 0 cells.",
+                "At least one cell.",
+                "Check how the cells were filtered before they were tokenized.",
+            )
+        cells.check_fits(vocabulary)
+        return cls(path, cells, vocabulary)
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    @property
+    def obs(self) -> pd.DataFrame:
+        """The custom attributes; the index holds the cells' names, or their numbers."""
+        table = self.cells.table
+        attributes = [name for name in table.column_names if name not in (INPUT_IDS, LENGTH)]
+        obs: pd.DataFrame = table.select(attributes).to_pandas()
+        names = self.cells.cell_names
+        obs.index = obs.index.astype(str) if names is None else names.to_pandas()
+        return obs
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        return np.ones(len(self), bool)
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def parts(self) -> Generator[TokenPart, None, None]:
+        for start, ragged in self.cells.blocks():
+            rows = np.arange(start, start + len(ragged[1]) - 1)
+            yield TokenPart(rows, TokenizedCells.from_ragged(ragged))
+
+    def provenance(self) -> dict[str, Any]:
+        return {"source": self.name, "tokens": "saved"}
+
+    def close(self) -> None:
+        """Nothing: the dataset is mapped from the disk for as long as it is used."""
+
+
+@dataclass(frozen=True, eq=False)
+class TokenStream:
+    """A source whose counts and genes were found and checked, ready to be tokenized.
+
+    Attributes
+    ----------
+    source, mapping, vocabulary, options
+        What was opened, how its variables map, and what for.
+    attributes
+        The custom attributes, each of all cells: so they have one type in every part.
+    """
+
+    source: CellSource
+    mapping: GeneMapping
+    vocabulary: Vocabulary
+    options: ReadingOptions
+    attributes: "Mapping[str, pa.Array | pa.ChunkedArray]" = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def path(self) -> Path | None:
+        return self.source.path
+
+    @property
+    def obs(self) -> pd.DataFrame:
+        return self.source.obs
+
+    def __len__(self) -> int:
+        return int(self.source.n_cells)
+
+    def parts(self) -> Generator[TokenPart, None, None]:
+        """Read and encode, a chunk after the other; memory does not grow with the cells."""
+        with closing(read_kept(self.source, self.options)) as kept:
+            for rows, counts in kept:
+                ragged = encode_rank_values(
+                    counts, self.mapping.tokens, self.vocabulary, n_threads=self.options.threads
+                )
+                yield TokenPart(rows, self._with_metadata(ragged, rows))
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """(n_cells,) False for cells that ``obs["filter_pass"]`` leaves out, where it is there."""
+        return _kept(self.source)
+
+    def provenance(self) -> dict[str, Any]:
+        """What was read and how, for ``uns``."""
+        return {
+            "source": self.source.name,
+            "counts": self.source.location,
+            "counts_kind": str(self.source.kind),
+            "genes": self.mapping.summary(),
+        }
+
+    def close(self) -> None:
+        """Close the file and remove temporary ones; AnnData stays open."""
+        self.source.close()
+
+    def _with_metadata(self, ragged: Any, rows: NDArray[np.int64]) -> TokenizedCells:
+        return TokenizedCells.from_ragged(
+            ragged,
+            attributes={name: column.take(rows) for name, column in self.attributes.items()},
+            cell_names=self.source.obs.index[rows].astype(str),
+            vocabulary_sha256=self.vocabulary.sha256,
+        )
+
+
+def open_tokens(
+    source: Source,
+    vocabulary: AnyVocabulary,
+    options: ReadingOptions | None = None,
+) -> TokenStream:
+    """Open a source, find and check its counts, and map its genes; encode nothing yet.
+
+    Parameters
+    ----------
+    source
+        AnnData, or a file or folder that `open_cells` reads.
+    vocabulary
+        The vocabulary of the model that is to read the tokens; or the model's name or folder.
+    options
+        See `ReadingOptions`.
+
+    Raises
+    ------
+    CountsError, GeneError, SettingsError
+        If there are no counts, the genes do not match, or an attribute's column is missing.
+    """
+    options, vocabulary = options or ReadingOptions(), open_vocabulary(vocabulary)
+    cells = open_counts(source, options)
+    try:
+        attributes = _read_attributes(options.attributes, cells)
+        mapping = map_genes(
+            cells.var,
+            vocabulary,
+            gene_ids=options.gene_ids,
+            gene_table=options.gene_table,
+            pyensembl_genome=options.pyensembl_genome,
+            min_recognised=options.min_recognised,
+        )
+    except BaseException:
+        cells.close()
+        raise
+    return TokenStream(cells, mapping, vocabulary, options, attributes)
+
+
+def open_sources(
+    sources: Sources,
+    vocabulary: Vocabulary,
+    options: ReadingOptions | None = None,
+) -> Iterator[TokenSource]:
+    """Open sources of counts, those of a folder one by one, and tokens that were saved."""
+    for source in each_once(_expand(list_sources(sources))):
+        if isinstance(source, Path) and is_saved_tokens(source):
+            yield SavedTokens.open(source, vocabulary)
+        else:
+            yield open_tokens(source, vocabulary, options)
+
+
+def _expand(sources: Sequence[Source]) -> Iterator[AnnData | Path]:
+    for source in sources:
+        if not isinstance(source, str | os.PathLike):
+            yield source
+        elif is_saved_tokens(source):
+            yield Path(source)
+        else:
+            yield from find_files(source)
+
+
+def open_counts(source: Source, options: ReadingOptions) -> CellSource:
+    """Open a source where `options` say that its counts lie, and check ``obs["filter_pass"]``."""
+    cells = open_cells(
+        source,
+        layer=options.layer,
+        use_raw=options.use_raw,
+        undo_log1p=options.undo_log1p,
+        check=options.check,
+        n_threads=options.threads,
+    )
+    try:
+        _check_filter(cells)
+    except BaseException:
+        cells.close()
+        raise
+    return cells
+
+
+def read_kept(
+    cells: CellSource, options: ReadingOptions
+) -> Generator[tuple[NDArray[np.int64], csr_matrix], None, None]:
+    """Read rows and counts, chunk after chunk, of the cells that ``filter_pass`` keeps.
+
+    The next chunk is read while one is used.
+    """
+    kept = _kept(cells)
+    with read_ahead(cells.chunks(options.chunk_cells)) as chunks:
+        for chunk in chunks:
+            own = kept[chunk.start : chunk.stop]
+            rows = np.arange(chunk.start, chunk.stop)[own]
+            yield rows, chunk.counts if own.all() else chunk.counts[own]
+
+
+def tokenize_cells(
+    source: Source,
+    vocabulary: AnyVocabulary,
+    options: ReadingOptions | None = None,
+) -> TokenizedCells:
+    """Tokenize a source into memory; see `open_tokens`. Needs no torch."""
+    with (
+        closing(open_tokens(source, vocabulary, options)) as stream,
+        closing(stream.parts()) as parts,
+    ):
+        return TokenizedCells.concatenate(part.cells for part in parts)
+
+
+def tell_full_inputs(n_full: int, n_cells: int, input_length: int) -> None:
+    """Say how many cells have as many tokens as the model takes: their lowest ranks are cut off."""
+    if n_full:
+        logger.info(
+            "%s of %s cells reach the model's input length of %s tokens: of their genes, the "
+            "highest ranked are used and the others cropped.",
+            f"{n_full:,}", f"{n_cells:,}", f"{input_length:,}",
+        )  # fmt: skip
+
+
+def _kept(cells: CellSource) -> NDArray[np.bool_]:
+    if FILTER_COLUMN not in cells.obs:
+        return np.ones(len(cells.obs), bool)
+    return np.asarray(cells.obs[FILTER_COLUMN].astype(float) == 1)
+
+
+def _check_filter(cells: CellSource) -> None:
+    if FILTER_COLUMN not in cells.obs:
+        return
+    name = f'obs["{FILTER_COLUMN}"] of {cells.name}'
+    expected = "1 for cells to keep, 0 for cells to leave out."
+    fix = "Correct the column, or rename it so that all cells are kept."
+    column = cells.obs[FILTER_COLUMN]
+    try:
+        n_kept = int((column.astype(float) == 1).sum())
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"{name} holds {column.iloc[0]!r}.", expected, fix) from error
+    if not n_kept:
+        raise SettingsError(f"{name} keeps none of {len(column):,} cells.", expected, fix)
+    if n_kept < len(column):
+        logger.info("%s keeps %s of %s cells.", name, f"{n_kept:,}", f"{len(column):,}")
+
+
+def _read_attributes(
+    attributes: Mapping[str, str], cells: CellSource
+) -> "dict[str, pa.Array | pa.ChunkedArray]":
+    reserved = [name for name in attributes if name in ("", INPUT_IDS, LENGTH)]
+    if reserved:
+        raise SettingsError(
+            f"The dataset's column {reserved[0]!r} was asked for as a custom attribute.",
+            f"A name of its own: {INPUT_IDS} and {LENGTH} hold the tokens.",
+            "Choose another name in custom_attr_name_dict (--attribute NEW=NAME).",
+        )
+    missing = [column for column in attributes.values() if column not in cells.obs]
+    if missing:
+        raise SettingsError(
+            f"obs of {cells.name} has no column {', '.join(missing)}.",
+            f"Columns of obs: {', '.join(map(str, cells.obs.columns)) or '(none)'}.",
+            "Correct custom_attr_name_dict (--attribute), which maps new names to columns of obs.",
+        )
+    return {name: as_attribute(name, cells.obs[column]) for name, column in attributes.items()}

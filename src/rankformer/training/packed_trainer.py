@@ -1,0 +1,439 @@
+"""`transformers.Trainer` on packed batches: what pretraining and fine-tuning have in common.
+
+Overridden is only what its documentation offers for it: the data loader and the evaluation. What
+is ours to write with each checkpoint is written by a callback.
+"""
+
+import logging
+import pickle
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from rankformer.errors import SettingsError
+from rankformer.progress import show_progress
+from rankformer.results.metric_names import spoken_name
+from rankformer.tokens.block_shuffle import shuffle_in_blocks
+from rankformer.training.distributed import is_distributed, wait_for
+from rankformer.training.hyperparameters import TrainingRecipe
+from rankformer.training.run_folder import TrainingRun, bind_checkpoint, damaged_checkpoint
+
+logger = logging.getLogger(__name__)
+_SECONDS_FOR_A_FOLDER = 60.0  # on disks of a network, a new folder is not seen at once
+WriteModel = Callable[[Path, Sequence[dict[str, Any]]], object]
+"""Writes the model as it is to a folder; given the log of the run so far."""
+MakeBatch = Callable[[Sequence[int]], dict[str, Tensor]]
+"""Makes the inputs of a step of draws."""
+Measure = Callable[[Any], dict[str, float]]
+"""Figures of a module on what is held out; ``loss`` among them."""
+
+
+class Draws(Sampler[int]):
+    """Numbers that stand for an epoch and a cell: ``epoch * n_cells + row``.
+
+    Parameters
+    ----------
+    rows
+        (n,) ascending rows of the cells to train on.
+    n_cells
+        Cells in all.
+    seed
+        Of the order.
+    chances
+        (n,) how often each cell is drawn, in proportion; each once an epoch unless given.
+    """
+
+    def __init__(
+        self,
+        rows: NDArray[np.int64],
+        n_cells: int,
+        seed: int,
+        chances: NDArray[np.float64] | None = None,
+    ) -> None:
+        self.rows, self.n_cells, self.seed, self.epoch = rows, n_cells, seed, 0
+        self.chances = chances
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[int]:
+        for mixed in shuffle_in_blocks(self._drawn(), seed=self.seed, epoch=self.epoch):
+            yield from (self.epoch * self.n_cells + mixed).tolist()
+
+    def _drawn(self) -> NDArray[np.int64]:
+        if self.chances is None:
+            return self.rows
+        rng = np.random.default_rng((self.seed, self.epoch, 1))
+        shares = self.chances / self.chances.sum()
+        return np.sort(rng.choice(self.rows, len(self.rows), p=shares))
+
+
+class _Identity(Dataset[int]):
+    """Gives each draw as it is; `MakeBatch` makes cells of them, a batch at a time."""
+
+    def __init__(self, n_draws: int) -> None:
+        self.n_draws = n_draws
+
+    def __len__(self) -> int:
+        return self.n_draws
+
+    def __getitem__(self, draw: int) -> int:
+        return draw
+
+
+class PackedTrainer(Trainer):
+    """Trains a module on packed batches.
+
+    Parameters
+    ----------
+    module, arguments
+        What to train, and how.
+    draws
+        Which cells, in which order.
+    make_batch
+        Makes batches of draws.
+    measure
+        Evaluates; None where nothing is held out.
+    callbacks
+        Called along the way.
+    drop_last
+        Leave out the last batch of an epoch where it is not full.
+    schedule_steps
+        Steps after which the schedule of the rate has run; those of the training unless given.
+    **more
+        Further arguments of the `Trainer`.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module | None,
+        arguments: TrainingArguments,
+        *,
+        draws: Draws,
+        make_batch: MakeBatch,
+        measure: Measure | None,
+        callbacks: Sequence[TrainerCallback],
+        drop_last: bool = True,
+        schedule_steps: int | None = None,
+        **more: Any,
+    ) -> None:
+        self._identity = _Identity(len(draws))
+        super().__init__(
+            module, arguments, train_dataset=self._identity, eval_dataset=_Identity(0),
+            callbacks=[*callbacks, LogProgress(), KeepOwnSteps(), BindCheckpoints()], **more,
+        )  # fmt: skip
+        self.remove_callback(PrinterCallback)
+        self._draws, self._make_batch = draws, make_batch
+        self._measure, self._drop_last = measure, drop_last
+        self._schedule_steps = schedule_steps
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The schedule of the rate, which may be longer or shorter than the training."""
+        return super().create_scheduler(self._schedule_steps or num_training_steps, optimizer)
+
+    def train_from(self, last: Path | None) -> None:
+        """Train from the beginning, or go on from a checkpoint.
+
+        Raises
+        ------
+        OutputError
+            If the checkpoint holds anything but tensors and numbers: nothing else is read.
+        """
+        try:
+            with ExitStack() as shown:
+                self.add_callback(ShowSteps(shown))
+                self.train(resume_from_checkpoint=str(last) if last else None)
+        except pickle.UnpicklingError as error:
+            if last is None:
+                raise
+            raise damaged_checkpoint(_find_pickle(last)) from error
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Draws in a shuffled order, made into batches of cells."""
+        loader = DataLoader(
+            self._identity,
+            batch_size=self.args.per_device_train_batch_size,
+            sampler=self._draws,
+            collate_fn=self._make_batch,
+            drop_last=self._drop_last,
+            num_workers=self.args.dataloader_num_workers,
+        )
+        return self.accelerator.prepare(loader)  # type: ignore[no-any-return]
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Figures on all that is held out."""
+        if self._measure is None:
+            return {}
+        figures = self._measure(self.accelerator.unwrap_model(self.model))
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    def evaluate_at_the_end(self) -> None:
+        """Evaluate the finished model, unless its last step was evaluated already."""
+        steps = [entry["step"] for entry in self.state.log_history if "eval_loss" in entry]
+        if self.state.global_step not in steps:
+            self.evaluate()
+
+
+class WriteCheckpoints(TrainerCallback):
+    """Puts a complete model, in the folder ``model``, into each checkpoint of the Trainer."""
+
+    def __init__(self, write: WriteModel) -> None:
+        self._write = write
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / "model"
+            self._write(folder, state.log_history)
+
+
+class BindCheckpoints(TrainerCallback):
+    """Writes the hashes of a checkpoint's files, when all else is there."""
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            bind_checkpoint(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+
+
+class KeepOwnSteps(TrainerCallback):
+    """Takes the steps between lines, checkpoints and evaluations that were asked for.
+
+    The Trainer would take those of the run that it goes on with.
+    """
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        state.logging_steps = int(args.logging_steps)
+        state.save_steps = int(args.save_steps)
+        state.eval_steps = int(args.eval_steps or args.logging_steps)
+
+
+class JudgeLastStep(TrainerCallback):
+    """Evaluates and keeps the last step too, where it is no multiple of the steps between.
+
+    Where that is done by epochs, the last ends with it.
+    """
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if state.global_step >= state.max_steps:
+            control.should_evaluate |= args.eval_strategy == "steps"
+            control.should_save |= args.save_strategy == "steps"
+
+
+class ShowSteps(TrainerCallback):
+    """Shows how many steps are done, from the first on, until `shown` is closed."""
+
+    def __init__(self, shown: ExitStack) -> None:
+        self._shown = shown
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            steps = show_progress(
+                state.max_steps, "Training", unit="steps", n_before=state.global_step
+            )
+            self._advance = self._shown.enter_context(steps)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            self._advance(1)
+
+
+class LogProgress(TrainerCallback):
+    """Says the loss, the rate and the time left, in the log."""
+
+    def __init__(self) -> None:
+        self._began, self._first_step = 0.0, 0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._began, self._first_step = time.monotonic(), state.global_step
+        if state.is_world_process_zero:
+            logger.info("Training begins, until step %s.", f"{state.max_steps:,}")
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
+        logs: dict[str, float] | None = None, **_: Any,
+    ) -> None:  # fmt: skip
+        logs = logs or {}
+        if not state.is_world_process_zero or not {"loss", "eval_loss"} & set(logs):
+            return
+        if "eval_loss" in logs:
+            figures = (
+                f"{spoken_name(name.removeprefix('eval_'))} {value:.4f}"
+                for name, value in logs.items()
+                if name.startswith("eval_")
+            )
+            logger.info("Step %s, held out: %s", f"{state.global_step:,}", ", ".join(figures))
+            return
+        rate = (state.global_step - self._first_step) / (time.monotonic() - self._began)
+        logger.info(
+            "Step %s of %s: loss %.4f, %.2f steps/s, %.0f s left",
+            f"{state.global_step:,}", f"{state.max_steps:,}", logs["loss"], rate,
+            (state.max_steps - state.global_step) / rate,
+        )  # fmt: skip
+
+
+def training_arguments(
+    recipe: TrainingRecipe,
+    folder: Path,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    n_workers: int = 0,
+    evaluates: bool,
+    saves: bool = True,
+    keeps_best: bool = False,
+) -> TrainingArguments:
+    """A recipe in the Trainer's words.
+
+    Parameters
+    ----------
+    recipe
+        How to train. Without steps between evaluations or checkpoints, each epoch ends with one.
+    folder
+        For checkpoints.
+    device, dtype, n_workers
+        Where, in which precision products are taken, and processes that make batches.
+    evaluates, saves
+        Whether something is held out, and whether checkpoints are kept.
+    keeps_best
+        End with the checkpoint of least loss on what is held out, not with the last one.
+    """
+    if recipe.epochs is None or recipe.learning_rate is None or recipe.warmup_steps is None:
+        raise SettingsError(
+            "The recipe leaves its epochs, its learning rate or its warm-up open.",
+            "Numbers for all three, where a trainer is made.",
+            "Give them, or let settle_recipe choose them.",
+        )
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=recipe.epochs,
+        max_steps=-1 if recipe.max_steps is None else recipe.max_steps,
+        per_device_train_batch_size=recipe.batch_size,
+        gradient_accumulation_steps=recipe.accumulation,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type=recipe.schedule,
+        warmup_steps=recipe.warmup_steps,
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_grad_norm,
+        bf16=dtype == torch.bfloat16,
+        fp16=dtype == torch.float16,
+        use_cpu=device.type == "cpu",
+        seed=recipe.seed,
+        save_strategy=_when(recipe.save_steps) if saves else "no",
+        save_steps=recipe.save_steps or 1,
+        save_total_limit=2,
+        load_best_model_at_end=keeps_best,
+        metric_for_best_model="loss" if keeps_best else None,
+        greater_is_better=False if keeps_best else None,
+        restore_callback_states_from_checkpoint=keeps_best,
+        logging_steps=recipe.log_steps,
+        eval_strategy=_when(recipe.evaluate_steps) if evaluates else "no",
+        eval_steps=recipe.evaluate_steps,
+        dataloader_num_workers=n_workers,
+        dataloader_pin_memory=device.type == "cuda",
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        ddp_find_unused_parameters=False,
+        ddp_backend="gloo" if is_distributed() and device.type == "cpu" else None,
+        report_to=["tensorboard"] if saves and find_spec("tensorboard") is not None else [],
+    )
+    # Several GPUs go through torchrun: DataParallel would cut packed batches within cells.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
+
+
+def _when(steps: int | None) -> str:
+    return "epoch" if steps is None else "steps"
+
+
+def begin_run(
+    run: TrainingRun, arguments: TrainingArguments, settings: Mapping[str, Any], *, resume: bool
+) -> Path | None:
+    """The checkpoint to go on from; of several processes the first makes or checks the folder."""
+    with arguments.main_process_first(local=False):
+        if arguments.process_index == 0:
+            return run.begin(settings, resume=resume)
+        wait_for(run.folder, _SECONDS_FOR_A_FOLDER)
+        return run.last_checkpoint() if resume else None
+
+
+def expect_finite(loss: float) -> float:
+    """The loss on what is held out.
+
+    Raises
+    ------
+    SettingsError
+        If it is NaN or infinite.
+    """
+    if np.isfinite(loss):
+        return loss
+    raise _diverged(f"The loss on what is held out is {loss}")
+
+
+def expect_finite_weights(module: nn.Module) -> None:
+    """Refuse a module that has run off, before it is written.
+
+    Raises
+    ------
+    SettingsError
+        If a weight is NaN or infinite.
+    """
+    if not all(bool(torch.isfinite(each).all()) for each in module.parameters()):
+        raise _diverged("The weights hold NaN or infinite values")
+
+
+def _diverged(found: str) -> SettingsError:
+    return SettingsError(
+        f"{found}: the training has diverged.",
+        "Finite losses and weights.",
+        "Lower learning_rate (--learning-rate), and remove the run's folder to begin anew.",
+    )
+
+
+def _find_pickle(folder: Path) -> Path:
+    """The file of a checkpoint that holds more than tensors and numbers."""
+    for name in ("optimizer.pt", "scheduler.pt"):
+        try:
+            torch.load(folder / name, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            return folder / name
+    return folder / "rng_state.pth"

@@ -1,0 +1,58 @@
+"""Labels are read alike everywhere: as text, whole numbers without a point, some as none."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rankformer.cells.obs_columns import as_names, leave_out, read_class_names
+from rankformer.errors import SettingsError
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series([2, 10, None]),
+        pd.Series([2, 10, None], dtype="Int64"),
+        pd.Series(["2", "10", None]),
+        pd.Series(pd.Categorical([2, 10, None])),
+        pd.Series(pd.Categorical([2.0, 10.0, None])),
+        pd.concat([pd.Series([2.0]), pd.Series(["10", None], dtype="category")]),
+    ],
+    ids=["float", "nullable", "text", "categorical", "categorical of floats", "two files"],
+)
+def test_clusters_by_number_are_one_label_however_they_are_stored(column):
+    assert read_class_names(column, "the column").tolist() == ["2", "10", None]
+
+
+@pytest.mark.parametrize("odd", [0.25, np.inf, 2.0**53, 1e20], ids=str)
+@pytest.mark.parametrize("dtype", ["float64", object])
+def test_numbers_that_are_not_whole_are_no_classes(odd, dtype):
+    with pytest.raises(SettingsError, match="the score holds numbers such as"):
+        read_class_names(pd.Series([1.0, odd, np.nan], dtype=dtype), "the score")
+
+
+def test_names_for_none(caplog):
+    names = read_class_names(pd.Series([0, 1, -1]), "cluster")
+    leave_out(names, [-1], "cluster")
+    assert names.tolist() == ["0", "1", None]
+    assert not caplog.records
+    leave_out(names, ["unassinged"], "cluster")
+    assert "cluster has no unassinged, which was said to be no label" in caplog.text
+
+
+def test_a_class_that_says_that_there_is_no_label_is_told(caplog):
+    names = read_class_names(pd.Series(["B", "Unassigned", "NK"]), "cluster")
+    leave_out(names, [], "cluster")
+    assert "class Unassigned, which is treated as a label like any other" in caplog.text
+    assert "--unlabelled Unassigned" in caplog.text
+    caplog.clear()
+    leave_out(names, ["Unassigned"], "cluster")
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("given", [7, [7], ["a", None], {"a"}, 0.5])
+def test_names_are_texts(given):
+    assert as_names("a", "label") == ("a",)
+    assert as_names(["a", "b"], "label") == ("a", "b")
+    with pytest.raises(SettingsError, match=r"^label is "):
+        as_names(given, "label")

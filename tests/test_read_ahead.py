@@ -1,0 +1,161 @@
+"""Reading ahead: the generator's order and errors, and nothing that runs on behind it."""
+
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from rankformer.checkpoints.checkpoint import Checkpoint
+from rankformer.embed.cells import fill_vectors, iterate_gene_vectors
+from rankformer.embed.embedder import Embedder
+from rankformer.errors import CountsError
+from rankformer.read_ahead import read_ahead
+from rankformer.tokens.tokenize import ReadingOptions, open_tokens
+from tests.conftest import small_counts
+
+
+def threads() -> list[str]:
+    names = (each.name for each in threading.enumerate())
+    return [name for name in names if name.startswith("rankformer")]
+
+
+class Numbers:
+    """A generator of numbers that tells what was made, by which thread, and whether it ended."""
+
+    def __init__(self, stop=10, fail_at=None):
+        self.made, self.thread, self.ended = [], None, False
+        self.stop, self.fail_at = stop, fail_at
+
+    def __call__(self):
+        try:
+            for number in range(self.stop):
+                if number == self.fail_at:
+                    raise ValueError("the source is damaged")
+                self.thread = threading.current_thread()
+                self.made.append(number)
+                yield number
+        finally:
+            self.ended = True
+
+
+@pytest.mark.parametrize("n", [0, 1, 7])
+def test_all_items_in_order_made_by_another_thread(n):
+    numbers = Numbers(n)
+    with read_ahead(numbers()) as items:
+        assert list(items) == list(range(n))
+    assert numbers.ended
+    assert numbers.thread is not threading.current_thread()
+    assert threads() == []
+
+
+def test_the_next_item_is_made_while_one_is_used_and_no_more():
+    made = threading.Semaphore(0)
+
+    def signal():
+        for number in range(9):
+            made.release()
+            yield number
+
+    with read_ahead(signal()) as items:
+        for used in range(1, 4):
+            next(items)
+            assert made.acquire(timeout=30)
+            assert made.acquire(timeout=30), "the next was not begun"
+            assert not made.acquire(timeout=0.05), f"two were made ahead of item {used}"
+            made.release()
+
+
+def test_an_error_comes_after_the_items_before_it():
+    seen = []
+    with (
+        pytest.raises(ValueError, match="damaged") as caught,
+        read_ahead(Numbers(fail_at=3)()) as items,
+    ):
+        seen.extend(items)
+    assert "__call__" in [entry.name for entry in caught.traceback]
+    assert threads() == []
+    with read_ahead(Numbers(fail_at=3)()) as items:
+        seen = [next(items) for _ in range(3)]
+    assert seen == [0, 1, 2], "what was not asked for does not fail"
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, ValueError, None])
+def test_a_user_that_stops_early_leaves_nothing_behind(stop):
+    numbers = Numbers()
+
+    def use():
+        with read_ahead(numbers()) as items:
+            next(items)
+            if stop:
+                raise stop
+
+    if stop:
+        with pytest.raises(stop):
+            use()
+    else:
+        use()
+    assert numbers.ended
+    assert numbers.made in ([0], [0, 1])
+    assert threads() == []
+
+
+@pytest.fixture
+def embedder(checkpoint_folder):
+    return Embedder(Checkpoint.open(checkpoint_folder), device="cpu", dtype="float32", max_cells=4)
+
+
+@pytest.fixture
+def cells_file(tmp_path, small_adata):
+    small_adata.write_h5ad(tmp_path / "cells.h5ad", compression="gzip")
+    return tmp_path / "cells.h5ad"
+
+
+OPEN_FILES = Path("/proc/self/fd")
+
+
+def is_open(path) -> bool:
+    return path in [each.resolve() for each in OPEN_FILES.iterdir()]
+
+
+def use_cells(stream, embedder, progress):
+    vectors = np.empty((len(stream), embedder.d_model), np.float32)
+    fill_vectors(vectors, [stream], embedder, pooling="cell", progress=progress)
+
+
+def use_genes(stream, embedder, progress):
+    for _ in iterate_gene_vectors(stream, embedder, progress):
+        pass
+
+
+@pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="open files as Linux shows them")
+@pytest.mark.parametrize("use", [use_cells, use_genes])
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, ZeroDivisionError])
+def test_embedding_that_is_stopped_closes_the_file(cells_file, embedder, use, stop):
+    def progress(_):
+        raise stop
+
+    options = ReadingOptions(chunk_cells=5)
+    stream = open_tokens(cells_file, embedder.checkpoint.vocabulary, options)
+    assert is_open(cells_file)
+    with closing(stream), pytest.raises(stop):
+        use(stream, embedder, progress)
+    assert threads() == []
+    assert not is_open(cells_file)
+
+
+def test_a_bad_cell_is_told_after_the_cells_before_it(tmp_path, embedder):
+    """Row 42 is not among those that a look at the matrix sees."""
+    counts = small_counts(400, 100)
+    counts.data[counts.indptr[42]] = 0.5
+    names = pd.DataFrame(index=embedder.checkpoint.vocabulary.ensembl_ids[:100])
+    ad.AnnData(counts, var=names).write_h5ad(tmp_path / "cells.h5ad")
+    options = ReadingOptions(chunk_cells=5)
+    done = []
+    stream = open_tokens(tmp_path / "cells.h5ad", embedder.checkpoint.vocabulary, options)
+    with closing(stream), pytest.raises(CountsError, match="row 42"):
+        use_cells(stream, embedder, done.append)
+    assert sum(done) == 40
