@@ -124,7 +124,8 @@ def fine_tune(
 ) -> tuple[Texts, NDArray[np.bool_]]:
     """Best labels of all cells of ifnb, and which are unknown, of a model that learns pbmc's."""
     settings = FineTuningSettings(
-        recipe=replace(RECIPE, seed=seed), device="cpu", options=ReadingOptions(gene_ids="index"),
+        hyperparameters=replace(RECIPE, seed=seed), device="cpu",
+        options=ReadingOptions(gene_ids="index"),
         plan=SplitPlan(validation_share=0.1, test_share=0.0, seed=seed),
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:

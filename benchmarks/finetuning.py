@@ -43,7 +43,7 @@ from rankformer import (
     CellTask,
     Checkpoint,
     FineTunedModel,
-    FineTuningRecipe,
+    FineTuningHyperparameters,
     FineTuningSettings,
     GeneTask,
     ReadingOptions,
@@ -51,7 +51,7 @@ from rankformer import (
 )
 
 MODEL = "rankformer-mini"
-RECIPE = FineTuningRecipe(
+RECIPE = FineTuningHyperparameters(
     epochs=2, learning_rate=1e-3, warmup_steps=20, batch_size=16, label_smoothing=0.05,
     weight_decay=0.01, log_steps=50,
 )  # fmt: skip
@@ -62,9 +62,12 @@ SHARE = "predicted_class_probability_yes"
 Figures = dict[str, float]
 
 
-def settings_of(seed: int, recipe: FineTuningRecipe, **plan: Any) -> FineTuningSettings:
+def settings_of(
+    seed: int, hyperparameters: FineTuningHyperparameters, **plan: Any
+) -> FineTuningSettings:
     return FineTuningSettings(
-        recipe=replace(recipe, seed=seed), plan=SplitPlan(seed=seed, **plan), device="cpu",
+        hyperparameters=replace(hyperparameters, seed=seed), plan=SplitPlan(seed=seed, **plan),
+        device="cpu",
         options=ReadingOptions(gene_ids="ensembl_id"),
     )  # fmt: skip
 

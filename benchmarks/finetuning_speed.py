@@ -65,7 +65,7 @@ def make_side(name: str, arguments: argparse.Namespace) -> Side:
     if name == OURS:
         head = draw_head(spec.d_model, n_classes, spec.initializer_range)
         special = list(vocabulary.special_tokens.values())
-        model = HeadedEncoder(encoder, [head], unit="cell", pooling="cell",
+        model = HeadedEncoder(encoder, [head], unit="cell", mode="cell",
                               special_tokens=special, dropout=0.0)  # fmt: skip
         objective = FineTuningObjective(model, [cross_entropy()], [1.0]).train()
         return Side(objective, batches, n_cells)

@@ -19,8 +19,8 @@ from machine import describe_machine
 from reporting import markdown_table, write_json
 
 from rankformer.embed.embedder import Embedder
-from rankformer.networks.gene_network import NetworkSettings, build_network
-from rankformer.networks.pair_effects import BY
+from rankformer.networks.gene_network import build_network
+from rankformer.networks.settings import BY, NetworkSettings
 from rankformer.tokens.tokenize import open_tokens
 
 SETS = {

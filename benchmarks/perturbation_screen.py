@@ -20,7 +20,8 @@ from scipy.stats import spearmanr
 
 from rankformer.embed.embedder import Embedder
 from rankformer.perturb.exact import ExactPerturber, blocks_of_cells
-from rankformer.perturb.screen import Screen, ScreenSettings
+from rankformer.perturb.screen import Screen
+from rankformer.perturb.settings import ScreenSettings
 from rankformer.ragged import select_rows
 from rankformer.tokens.edits import plan_edits
 from rankformer.tokens.tokenize import tokenize_cells

@@ -72,9 +72,8 @@ def main() -> None:
 def run_stages(path: Path, arguments: argparse.Namespace, stages: Stages, folder: Path) -> None:
     from rankformer.embed.embedder import Embedder
     from rankformer.perturb.files import name_rows
-    from rankformer.perturb.run import Perturbation, PerturbationRun
-    from rankformer.perturb.screen import ScreenSettings
-    from rankformer.perturb.states import States
+    from rankformer.perturb.run import PerturbationRun
+    from rankformer.perturb.settings import Perturbation, ScreenSettings, States
     from rankformer.perturb.statistics import compare_genes
     from rankformer.perturb.table import PerturbationTable, gather
     from rankformer.show.perturbation_plots import write_volcano

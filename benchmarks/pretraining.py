@@ -29,7 +29,7 @@ from transformers import BertConfig, BertForMaskedLM
 from rankformer import Encoder, EncoderSpec, MaskedLanguageModel, ReadingOptions, Vocabulary
 from rankformer.checkpoints.weights import hugging_face_tensors
 from rankformer.pretraining.batches import MaskedBatches
-from rankformer.pretraining.loss import PretrainingObjective
+from rankformer.pretraining.loss import PretrainingLoss
 from rankformer.pretraining.pretrain import published_shape
 from rankformer.tokens.tokenize import open_tokens
 from rankformer.training.cells import gather_training_cells
@@ -121,7 +121,7 @@ def make_sides(
         dtype = _DTYPES[arguments.dtype]
         return Side(model, list(map(pack, batches)), tokens, flops, arguments.device, dtype)
 
-    sides = {OURS: make_side(PretrainingObjective(ours, [0, 1]).train(), mixed, dict)}
+    sides = {OURS: make_side(PretrainingLoss(ours, [0, 1]).train(), mixed, dict)}
     config = BertConfig(**{**spec.to_config(), "architectures": None})
     for name, batches in ((PADDED, mixed), (GROUPED, grouped)):
         bert = BertForMaskedLM(config).train()

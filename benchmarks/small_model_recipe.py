@@ -22,11 +22,17 @@ from rankformer.pretrain import pretrain as pretraining
 from reporting import markdown_table, write_json
 
 import rankformer
-from rankformer import CellTask, FineTuningRecipe, FineTuningSettings, Recipe, SplitPlan
+from rankformer import (
+    CellTask,
+    FineTuningHyperparameters,
+    FineTuningSettings,
+    PretrainingHyperparameters,
+    SplitPlan,
+)
 
 RECIPES = {
-    "published": FineTuningRecipe(epochs=3, learning_rate=5e-5),
-    "as fits": FineTuningRecipe(),
+    "published": FineTuningHyperparameters(epochs=3, learning_rate=5e-5),
+    "as fits": FineTuningHyperparameters(),
 }
 TOLD = ("epochs", "learning_rate", "warmup_steps")
 
@@ -41,21 +47,23 @@ def measure_pretraining(job: str, seed: int, name: str, n_cells: int) -> dict[st
     """Train on some cells of a set, and name masked genes of those held out."""
     as_published = mock.patch.object(
         pretraining, "settle_pretraining",
-        lambda recipe, *_: replace(recipe, epochs=3.0, warmup_steps=10_000),
+        lambda hyperparameters, *_: replace(hyperparameters, epochs=3.0, warmup_steps=10_000),
     )  # fmt: skip
     file, *_ = job.split(":")
-    recipe = Recipe(held_out_share=0.2, seed=seed)
+    hyperparameters = PretrainingHyperparameters(held_out_share=0.2, seed=seed)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         if name == "published":
             stack.enter_context(as_published)
         output = Path(folder) / "model"
         cells = draw_cells(file, seed, n_cells)
-        rankformer.pretrain(cells, output, "rankformer-mini", recipe=recipe, device="cpu")
+        rankformer.pretrain(
+            cells, output, "rankformer-mini", hyperparameters=hyperparameters, device="cpu"
+        )
         record = json.loads((output / "training.json").read_text())
     last = [each for each in record["log"] if "eval_loss" in each][-1]
     return {
         "set": Path(file).stem, "seed": seed, "recipe": name,
-        **{key: record["recipe"][key] for key in TOLD},
+        **{key: record["hyperparameters"][key] for key in TOLD},
         "loss, nats": last["eval_loss"], "accuracy": last["eval_accuracy"],
     }  # fmt: skip
 
@@ -64,7 +72,8 @@ def measure_finetuning(job: str, seed: int, name: str, n_cells: int) -> dict[str
     """Train on some cells of a set, and score those that are tested."""
     file, label, *group = job.split(":")
     settings = FineTuningSettings(
-        recipe=replace(RECIPES[name], seed=seed), plan=SplitPlan(test_share=0.2, seed=seed),
+        hyperparameters=replace(RECIPES[name], seed=seed),
+        plan=SplitPlan(test_share=0.2, seed=seed),
         device="cpu",
     )  # fmt: skip
     task = CellTask((label,), group=group[0] if group else None)
@@ -73,10 +82,10 @@ def measure_finetuning(job: str, seed: int, name: str, n_cells: int) -> dict[str
         cells = draw_cells(file, seed, n_cells)
         rankformer.finetune(cells, output, "rankformer-mini", task, settings)
         scores = json.loads((output / "scores.json").read_text())["test"][label]
-        recipe = json.loads((output / "training.json").read_text())["recipe"]
+        hyperparameters = json.loads((output / "training.json").read_text())["hyperparameters"]
     return {
         "set": Path(file).stem, "seed": seed, "recipe": name,
-        **{key: recipe[key] for key in TOLD},
+        **{key: hyperparameters[key] for key in TOLD},
         "macro F1": scores["macro_f1"], "accuracy": scores["accuracy"],
     }  # fmt: skip
 

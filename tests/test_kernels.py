@@ -28,7 +28,8 @@ def test_kernels_need_no_place_on_the_disk(tmp_path):
     shutil.copytree(
         Path(rankformer.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__")
     )
-    (package / "data" / "__pycache__").write_text("")
+    for folder in ("corpus", "tokens"):
+        (package / folder / "__pycache__").write_text("")
     environment = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"}
     environment |= {
         "HOME": os.devnull,

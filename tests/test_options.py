@@ -10,10 +10,9 @@ import importlib
 import inspect
 import sys
 from collections.abc import Mapping
-from enum import Enum
 from pathlib import Path
 from types import SimpleNamespace
-from typing import get_args, get_type_hints
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -27,8 +26,8 @@ TP53 = "ENSG00000000001"
 # What a command calls, and what comes back. Whatever comes before (checks) or behind (files beside
 # the output, screens) is recorded too, as some options are for these.
 SHARED = {
-    "rankformer.results.output_checks.check_gene_report": None,
-    "rankformer.results.cell_embeddings.write_gene_report": None,
+    "rankformer.results.gene_report.check_gene_report": None,
+    "rankformer.results.gene_report.write_gene_report": None,
     "torch.set_num_threads": None,
 }
 TASKS = {
@@ -47,10 +46,9 @@ TASKS = {
     "finetune": {
         "rankformer.finetuning.finetune.finetune": None,
         "rankformer.finetuning.finetune.cross_validate": None,
-        "rankformer.finetuning.finetune.search_recipe": "a recipe",
-        "rankformer.finetuning.finetune.found_recipe": "a recipe",
+        "rankformer.finetuning.finetune.search_hyperparameters": "hyperparameters",
+        "rankformer.finetuning.finetune.found_hyperparameters": "hyperparameters",
         "rankformer.finetuning.finetune.check_searched": None,
-        "dataclasses.replace": "settings with a recipe",
     },
     "predict": {"rankformer.finetuning.predict.predict_files": []},
     "evaluate": {
@@ -256,8 +254,6 @@ def flat(value, within=""):
     """Leaves of nested arguments with their names, as text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
-    if isinstance(value, Enum):
-        value = value.value
     if isinstance(value, Mapping):
         for key, each in value.items():
             yield from flat(each, f"{within}.{key}")
@@ -286,20 +282,22 @@ def set_option(option, name):
 
 
 def made_up(option, name):
-    """A value of the type that the command's own function names."""
-    kinds = kinds_of(get_type_hints(inspect.unwrap(COMMANDS[name].callback))[option.name])
-    for kind in kinds:
-        if issubclass(kind, Enum):
-            return next(each.value for each in reversed(kind) if each != option.default)
+    """A value of the option's type."""
+    signature = inspect.signature(COMMANDS[name].callback)
+    kinds = set(kinds_of(get_args(signature.parameters[option.name].annotation)[0]))
+    words = [each for each in kinds if isinstance(each, str) and each != option.default]
+    if words:
+        return max(words)
     return "37" if int in kinds else "0.37" if float in kinds else "made-up"
 
 
 def kinds_of(hint):
-    """``list[Path] | None`` → {Path}."""
+    """``list[Path] | None`` → Path; ``Literal["a", "b"]`` → its words."""
     inner = get_args(hint)
     if not inner:
-        return {hint} - {type(None)}
-    return set().union(*map(kinds_of, inner))
+        yield hint
+    for each in inner:
+        yield from kinds_of(each)
 
 
 @pytest.mark.parametrize(("name", "option"), OPTIONS, ids=lambda each: each)

@@ -9,7 +9,7 @@ import pytest
 
 import rankformer
 from rankformer import Geneformer, GeneformerConfig, tl
-from rankformer.tokens.tokenize import ReadingOptions
+from rankformer.tokens.reading_options import ReadingOptions
 
 # A value that is not the default, for each keyword; where it arrives if not under its own name.
 READING = {
@@ -29,7 +29,7 @@ OPTIONS = {
     "predict": {"model": "a model", "threshold": 0.9, "prefix": "said_", "copy": True}
     | RUNNING | READING,
 }  # fmt: skip
-BOTH = {"layer_numbering": "numbering", "batch_size": "max_cells", "mode": "pooling"}
+BOTH = {}
 NAMES = {
     "embed": BOTH | {"key_added": "key"},
     "annotate": BOTH | {"key_added": "keys", "label": "labels", "reference": "given"},
@@ -189,7 +189,7 @@ def test_settings_of_the_config_reach_the_model(checkpoint_folder, small_adata, 
         return Geneformer(config_of(checkpoint_folder, **settings))
 
     assert made().checkpoint.folder == checkpoint_folder
-    assert made(batch_size=3).embedder.budget.max_cells == 3
+    assert made(batch_size=3).embedder.budget.batch_size == 3
     assert made(emb_layer=1).embedder.layer == 1
     assert made(dtype="bfloat16").embedder.precision == "bfloat16"
     asked = []

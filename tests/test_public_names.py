@@ -126,7 +126,7 @@ def test_a_vocabulary_of_one_source(small_adata, tmp_path):
 def test_one_source_to_learn_from(checkpoint_folder, small_adata, tmp_path):
     """And the card lists it as one, not each of its cells."""
     settings = rankformer.FineTuningSettings(
-        rankformer.FineTuningRecipe(max_steps=1, batch_size=4), device="cpu"
+        rankformer.FineTuningHyperparameters(max_steps=1, batch_size=4), device="cpu"
     )
     task = rankformer.CellTask(labels="cell_type")
     assert task == rankformer.CellTask(labels=["cell_type"])
@@ -134,11 +134,13 @@ def test_one_source_to_learn_from(checkpoint_folder, small_adata, tmp_path):
     assert tuned.heads[0].classes == ("B", "T")
     record = json.loads((tmp_path / "tuned" / "training.json").read_text())
     assert [each["source"] for each in record["sources"]] == ["AnnData"]
-    recipe = rankformer.Recipe(max_steps=2, warmup_steps=0, batch_size=4, held_out_share=0.0)
+    hyperparameters = rankformer.PretrainingHyperparameters(
+        max_steps=2, warmup_steps=0, batch_size=4, held_out_share=0.0
+    )
     small_adata.write_h5ad(tmp_path / "cells.h5ad")
     trained = rankformer.pretrain(
         str(tmp_path / "cells.h5ad"), tmp_path / "trained", checkpoint_folder,
-        recipe=recipe, device="cpu",
+        hyperparameters=hyperparameters, device="cpu",
     )  # fmt: skip
     start = rankformer.Checkpoint.open(checkpoint_folder)
     assert trained.vocabulary.sha256 == start.vocabulary.sha256

@@ -14,7 +14,8 @@ from rankformer.embed.cells import fill_vectors, iterate_gene_vectors
 from rankformer.embed.embedder import Embedder
 from rankformer.errors import CountsError
 from rankformer.read_ahead import read_ahead
-from rankformer.tokens.tokenize import ReadingOptions, open_tokens
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.tokenize import open_tokens
 from tests.conftest import small_counts
 
 
@@ -105,7 +106,7 @@ def test_a_user_that_stops_early_leaves_nothing_behind(stop):
 
 @pytest.fixture
 def embedder(checkpoint_folder):
-    return Embedder(Checkpoint.open(checkpoint_folder), device="cpu", dtype="float32", max_cells=4)
+    return Embedder(Checkpoint.open(checkpoint_folder), device="cpu", dtype="float32", batch_size=4)
 
 
 @pytest.fixture
@@ -123,7 +124,7 @@ def is_open(path) -> bool:
 
 def use_cells(stream, embedder, progress):
     vectors = np.empty((len(stream), embedder.d_model), np.float32)
-    fill_vectors(vectors, [stream], embedder, pooling="cell", progress=progress)
+    fill_vectors(vectors, [stream], embedder, mode="cell", progress=progress)
 
 
 def use_genes(stream, embedder, progress):

@@ -8,16 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from rankformer import CellTask, FineTuningRecipe, FineTuningSettings, Recipe, SplitPlan
-from rankformer.annotate.files import AnnotateJob
-from rankformer.annotate.vote import NeighbourVote
+from rankformer import (
+    CellTask,
+    FineTuningHyperparameters,
+    FineTuningSettings,
+    PretrainingHyperparameters,
+    SplitPlan,
+)
+from rankformer.annotate.settings import AnnotateJob, NeighbourVote
 from rankformer.cli import main
 from rankformer.cores import usable_cores
-from rankformer.embed.files import EmbedJob
-from rankformer.finetuning.units import GeneTask
-from rankformer.pretraining.hyperparameters import published_recipe
+from rankformer.embed.settings import EmbedJob
+from rankformer.finetuning.settings import GeneTask
+from rankformer.pretraining.hyperparameters import published_hyperparameters
 from rankformer.pretraining.pretrain import published_shape
-from rankformer.tokens.tokenize import ReadingOptions
+from rankformer.tokens.reading_options import ReadingOptions
 from tests.conftest import save_small_checkpoint, small_vocabulary
 
 READING = (
@@ -30,7 +35,7 @@ FILES = [Path("a.h5ad"), Path("b.h5ad")]
 FINETUNING = (
     "finetune a.h5ad b.h5ad -o out -m model --label kind --label stage --regress age "
     "--label-weight 1 --label-weight 0.5 --label-weight 0.25 --unlabelled none --unlabelled other "
-    "--group donor --pooling cls --freeze-layers 1 --dropout 0.3 --class-weights "
+    "--group donor --mode cls --freeze-layers 1 --dropout 0.3 --class-weights "
     "--balanced-sampling --label-smoothing 0.1 --patience 4 --epochs 7 --max-steps 90 "
     "--batch-size 5 --accumulation 2 --learning-rate 0.002 --schedule cosine --warmup-steps 9 "
     "--weight-decay 0.04 --evaluate-steps 8 --log-steps 6 --recompute --seed 11 "
@@ -38,14 +43,14 @@ FINETUNING = (
     f"{READING}"
 )
 TASK = CellTask(("kind", "stage"), ("age",), (1.0, 0.5, 0.25), ("none", "other"), "donor")
-RECIPE = FineTuningRecipe(
-    pooling="cls", freeze_layers=1, dropout=0.3, class_weights=True, balanced_sampling=True,
+RECIPE = FineTuningHyperparameters(
+    mode="cls", freeze_layers=1, dropout=0.3, class_weights=True, balanced_sampling=True,
     label_smoothing=0.1, patience=4, epochs=7.0, max_steps=90, batch_size=5, accumulation=2,
     learning_rate=0.002, schedule="cosine", warmup_steps=9, weight_decay=0.04, evaluate_steps=8,
     save_steps=8, log_steps=6, recompute=True, seed=11,
 )  # fmt: skip
 SETTINGS = FineTuningSettings(
-    recipe=RECIPE, plan=SplitPlan(0.15, 0.25, None, 11), options=OPTIONS, device="cuda:3",
+    hyperparameters=RECIPE, plan=SplitPlan(0.15, 0.25, None, 11), options=OPTIONS, device="cuda:3",
     dtype="bfloat16", n_workers=3, resume=False,
 )  # fmt: skip
 
@@ -59,9 +64,9 @@ HOMES = {
     "draw_model": "pretraining.pretrain",
     "embed_files": "embed.files",
     "finetune": "finetuning.finetune",
-    "found_recipe": "finetuning.finetune",
+    "found_hyperparameters": "finetuning.finetune",
     "pretrain": "pretraining.pretrain",
-    "search_recipe": "finetuning.finetune",
+    "search_hyperparameters": "finetuning.finetune",
     "tokenize_files": "tokens.files",
     "write_gene_report": "results.gene_report",
 }
@@ -121,24 +126,24 @@ def test_finetune_by_folds(calls):
 def test_finetune_takes_the_recipe_that_was_searched(calls):
     best = replace(RECIPE, learning_rate=0.5)
     words = FINETUNING.replace(" --max-steps 90", "")
-    asked = replace(SETTINGS, recipe=replace(RECIPE, max_steps=None))
+    asked = replace(SETTINGS, hyperparameters=replace(RECIPE, max_steps=None))
     found = calls(
         f"{words} --search 5",
-        finetune=None, search_recipe=best, check_searched=None,
+        finetune=None, search_hyperparameters=best, check_searched=None,
     )  # fmt: skip
     assert found["check_searched"] == [((asked,), {})]
-    [((files, checkpoint, task, settings), more)] = found["search_recipe"]
+    [((files, checkpoint, task, settings), more)] = found["search_hyperparameters"]
     assert (files, checkpoint.folder, more) == (FILES, Path("model"), {"n_trials": 5})
     assert (task, settings) == (TASK, asked)
-    assert found["finetune"][0][0][-1] == replace(asked, recipe=best)
+    assert found["finetune"][0][0][-1] == replace(asked, hyperparameters=best)
     found = calls(
         f"{words} --search 5 --resume",
-        finetune=None, search_recipe=None, check_searched=None,
-        found_recipe=best,
+        finetune=None, search_hyperparameters=None, check_searched=None,
+        found_hyperparameters=best,
     )  # fmt: skip
-    assert found["search_recipe"] == []
-    assert found["found_recipe"] == [((asked.recipe, Path("out")), {})]
-    assert found["finetune"][0][0][-1] == replace(asked, recipe=best, resume=True)
+    assert found["search_hyperparameters"] == []
+    assert found["found_hyperparameters"] == [((asked.hyperparameters, Path("out")), {})]
+    assert found["finetune"][0][0][-1] == replace(asked, hyperparameters=best, resume=True)
 
 
 def test_finetune_on_genes(calls):
@@ -180,7 +185,7 @@ def test_pretrain_from_scratch(calls, capsys):
     assert (files, output, network) == (FILES, Path("out"), "a network")
     assert vocabulary.sha256 == genes.sha256
     assert more == {
-        "recipe": Recipe(
+        "hyperparameters": PretrainingHyperparameters(
             objective="mlm+contrastive", contrast_weight=0.7, thinnest_view=0.2, epochs=7.0,
             max_steps=90, batch_size=5, accumulation=2, learning_rate=0.002, schedule="linear",
             warmup_steps=9, weight_decay=0.04, held_out_share=0.3, held_out_by="donor",
@@ -203,7 +208,7 @@ def test_pretrain_with_nothing_but_a_shape(calls):
     shape = {"n_layers": 1, "d_model": 8, "n_heads": 1, "d_ff": 9}
     assert found["draw_model"][0][0][1:] == (shape, 0)
     [(_, more)] = found["pretrain"]
-    assert more["recipe"] == published_recipe(small_vocabulary())
+    assert more["hyperparameters"] == published_hyperparameters(small_vocabulary())
     assert (more["options"], more["resume"], more["n_workers"]) == (ReadingOptions(), False, 0)
 
 
@@ -241,8 +246,8 @@ def test_what_the_other_way_to_begin_would_not_read_is_refused(command, words, t
 
 MODEL = "--emb-layer -2 --layer-numbering published --device cuda:3 --dtype float16 --batch-size 6"
 EMBEDDER = {
-    "emb_layer": -2, "numbering": "published", "device": "cuda:3", "dtype": "float16",
-    "max_cells": 6,
+    "emb_layer": -2, "layer_numbering": "published", "device": "cuda:3", "dtype": "float16",
+    "batch_size": 6,
 }  # fmt: skip
 
 
@@ -297,7 +302,8 @@ def test_the_report_on_genes_is_checked_before_the_work_and_written_after(calls,
         " ".join([words, *more]), **{f"{command}_files": ["a stream"]},
         check_gene_report=None, write_gene_report=None,
     )  # fmt: skip
-    assert found["check_gene_report"] == [((Path("genes.tsv"), FILES), overwrites)]
+    [((path, files), settings)] = found["check_gene_report"]
+    assert (path, list(files), settings) == (Path("genes.tsv"), FILES, overwrites)
     assert found["write_gene_report"] == [((Path("genes.tsv"), ["a stream"]), overwrites)]
 
 

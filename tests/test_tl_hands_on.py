@@ -6,9 +6,9 @@ import pytest
 
 from rankformer import tl
 from rankformer.annotate.reference import Reference
-from rankformer.annotate.vote import NeighbourVote
+from rankformer.annotate.settings import NeighbourVote
 from rankformer.errors import SettingsError
-from rankformer.tokens.tokenize import ReadingOptions
+from rankformer.tokens.reading_options import ReadingOptions
 
 OPTIONS = ReadingOptions(layer="umi", n_threads=2)
 READING = {"layer": "umi", "n_threads": 2}
@@ -63,11 +63,11 @@ def test_annotate_builds_a_reference_and_votes(calls, small_adata):
     assert returned is None
     assert found["find_reference"] == [(("r.h5ad",), {})]
     running = {
-        "emb_layer": -2, "numbering": "published", "device": "cuda:3", "dtype": "float16",
-        "max_cells": 6,
+        "emb_layer": -2, "layer_numbering": "published", "device": "cuda:3", "dtype": "float16",
+        "batch_size": 6,
     }  # fmt: skip
     assert found["open_embedder"] == [(("m",), running)]
-    building = {"pooling": "cls", "options": OPTIONS, "unlabelled": "none"}
+    building = {"mode": "cls", "options": OPTIONS, "unlabelled": "none"}
     given = (["r.h5ad"], "an embedder", ("kind", "stage"))
     assert found["build_reference"] == [(given, building)]
     [((adata, reference, embedder, keys), voting)] = found["annotate_cells"]
@@ -75,7 +75,7 @@ def test_annotate_builds_a_reference_and_votes(calls, small_adata):
     assert (reference, embedder) == (ready, "an embedder")
     assert keys == {"kind": "k", "stage": "s"}
     assert voting == {
-        "pooling": "cls", "vote": NeighbourVote(9, 0.3, 0.8, False), "options": OPTIONS,
+        "mode": "cls", "vote": NeighbourVote(9, 0.3, 0.8, False), "options": OPTIONS,
         "progress": "progress of 30",
     }  # fmt: skip
     [((adata, cells), _)] = found["store_labels_in"]
@@ -125,7 +125,7 @@ def test_predict(calls, small_adata, copy):
         small_adata, model=tuned, threshold=0.9, prefix="said_", device="cuda:3", dtype="float16",
         batch_size=6, copy=copy, **READING,
     )  # fmt: skip
-    running = {"device": "cuda:3", "dtype": "float16", "max_cells": 6}
+    running = {"device": "cuda:3", "dtype": "float16", "batch_size": 6}
     assert found["Embedder"] == [(("a checkpoint",), running)]
     [((adata, model, embedder), predicting)] = found["predict_in_memory"]
     assert (adata is small_adata) is not copy

@@ -20,16 +20,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rankformer import Vocabulary, build_vocabulary
-from rankformer.pretraining.hyperparameters import Recipe
+from rankformer.pretraining.hyperparameters import PretrainingHyperparameters
 from rankformer.pretraining.pretrain import draw_model, pretrain
-from rankformer.tokens.tokenize import ReadingOptions
+from rankformer.tokens.reading_options import ReadingOptions
 
 NAME = "rankformer-mini"
 FILES = ("pbmc3k", "ifnb", "sc_mixology", "pbmc_donor_a", "pbmc_1k_v2", "pbmc_1k_5prime")
 PACKAGED = Path(__file__).resolve().parents[1] / "src" / "rankformer" / "models" / NAME
 INPUT_LENGTH = 512
 SHAPE = {"n_layers": 3, "d_model": 128, "n_heads": 2, "d_ff": 256, "attention_dropout": 0.0}
-RECIPE = Recipe(
+RECIPE = PretrainingHyperparameters(
     objective="mlm+contrastive", contrast_weight=0.5, coexpression=True,
     max_steps=1000, batch_size=24, learning_rate=2e-3, schedule="cosine", warmup_steps=50,
     masked_share=0.3, weight_decay=0.01, held_out_share=0.1, save_steps=100, evaluate_steps=100,
@@ -57,7 +57,7 @@ def main() -> None:
     if not options.output.exists():
         pretrain(
             sources, options.output, draw_model(vocabulary, SHAPE, RECIPE.seed), vocabulary,
-            recipe=RECIPE, options=ReadingOptions(gene_ids="ensembl_id"), device="cpu",
+            hyperparameters=RECIPE, options=ReadingOptions(gene_ids="ensembl_id"), device="cpu",
             resume=options.output.with_name(options.output.name + ".run").exists(), words=WORDS,
         )  # fmt: skip
     if options.install:

@@ -40,9 +40,9 @@ from sklearn.preprocessing import StandardScaler
 
 import rankformer
 from rankformer import Checkpoint
-from rankformer.pretraining.hyperparameters import Recipe
+from rankformer.pretraining.hyperparameters import PretrainingHyperparameters
 from rankformer.pretraining.pretrain import draw_model, pretrain
-from rankformer.tokens.tokenize import ReadingOptions
+from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.training.held_out import hold_out_cells
 
 N_STEPS = 150
@@ -62,23 +62,25 @@ class Setting:
     """
 
     shape: dict[str, int] = field(default_factory=dict)
-    recipe: dict[str, Any] = field(default_factory=dict)
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
     input_length: int = 512
 
 
 SETTINGS = {
     "as it was": Setting(),
-    "mlm alone": Setting(recipe={"objective": "mlm"}),
+    "mlm alone": Setting(hyperparameters={"objective": "mlm"}),
     "4 layers": Setting(shape={"n_layers": 4}),
     "2 layers": Setting(shape={"n_layers": 2}),
     "width 160": Setting(shape={"d_model": 160, "d_ff": 320}),
-    "views of 10 to 90 %": Setting(recipe={"thinnest_view": 0.1}),
-    "contrast 1.0": Setting(recipe={"contrast_weight": 1.0}),
-    "30 % masked": Setting(recipe={"masked_share": 0.3}),
+    "views of 10 to 90 %": Setting(hyperparameters={"thinnest_view": 0.1}),
+    "contrast 1.0": Setting(hyperparameters={"contrast_weight": 1.0}),
+    "30 % masked": Setting(hyperparameters={"masked_share": 0.3}),
     "256 inputs": Setting(input_length=256),
-    "another seed": Setting(recipe={"seed": 1}),
+    "another seed": Setting(hyperparameters={"seed": 1}),
     "1,024 inputs": Setting(input_length=1024),
-    "30 % masked, contrast 1.0": Setting(recipe={"masked_share": 0.3, "contrast_weight": 1.0}),
+    "30 % masked, contrast 1.0": Setting(
+        hyperparameters={"masked_share": 0.3, "contrast_weight": 1.0}
+    ),
 }
 
 
@@ -101,15 +103,16 @@ def main() -> None:
 def measure(setting: Setting, folder: Path) -> dict[str, float]:
     """Train a model of this setting and judge it."""
     sources = [folder / f"{name}.h5ad" for name in FILES]
-    recipe = replace(RECIPE, **{**SHORT, **setting.recipe})
+    hyperparameters = replace(RECIPE, **{**SHORT, **setting.hyperparameters})
     with tempfile.TemporaryDirectory() as scratch:
         vocabulary = make_vocabulary(sources, Path(scratch) / "genes.parquet", setting.input_length)
-        model = draw_model(vocabulary, {**SHAPE, **setting.shape}, recipe.seed)
+        model = draw_model(vocabulary, {**SHAPE, **setting.shape}, hyperparameters.seed)
         checkpoint = pretrain(
             sources, Path(scratch) / "model", model, vocabulary,
-            recipe=recipe, options=ReadingOptions(gene_ids="ensembl_id"), device="cpu",
+            hyperparameters=hyperparameters,
+            options=ReadingOptions(gene_ids="ensembl_id"), device="cpu",
         )  # fmt: skip
-        return {**masked_genes(checkpoint), **judge(checkpoint, sources, recipe)}
+        return {**masked_genes(checkpoint), **judge(checkpoint, sources, hyperparameters)}
 
 
 def masked_genes(checkpoint: Checkpoint) -> dict[str, float]:
@@ -119,11 +122,13 @@ def masked_genes(checkpoint: Checkpoint) -> dict[str, float]:
     return {"loss": last["eval_loss"], "accuracy": last["eval_accuracy"]}
 
 
-def judge(checkpoint: Checkpoint, sources: list[Path], recipe: Recipe) -> dict[str, float]:
+def judge(
+    checkpoint: Checkpoint, sources: list[Path], hyperparameters: PretrainingHyperparameters
+) -> dict[str, float]:
     """How vectors of cells held out tell their labels: means over the labelled files."""
     files = [anndata.read_h5ad(path) for path in sources]
     rows = np.arange(sum(each.n_obs for each in files))
-    _, held_out = hold_out_cells(rows, recipe.held_out_share, recipe.seed)
+    _, held_out = hold_out_cells(rows, hyperparameters.held_out_share, hyperparameters.seed)
     is_held = np.split(np.isin(rows, held_out), np.cumsum([each.n_obs for each in files])[:-1])
     figures = [
         judge_labels(embed(adata, checkpoint), read_labels(adata, path.stem), held)

@@ -63,7 +63,8 @@ def measure_overlap(arguments: argparse.Namespace) -> dict[str, Any]:
 
     from rankformer.checkpoints.checkpoint import Checkpoint
     from rankformer.embed.cells import fill_vectors
-    from rankformer.tokens.tokenize import ReadingOptions, open_tokens
+    from rankformer.tokens.reading_options import ReadingOptions
+    from rankformer.tokens.tokenize import open_tokens
 
     checkpoint = Checkpoint.open(arguments.checkpoint)
     options = ReadingOptions(n_threads=arguments.threads)
@@ -76,7 +77,7 @@ def measure_overlap(arguments: argparse.Namespace) -> dict[str, Any]:
             closing(open_tokens(arguments.cells, checkpoint.vocabulary, options))
         )
         vectors = np.empty((len(stream), D_MODEL), np.float32)
-        fill_vectors(vectors, [stream], model, pooling="cell")  # type: ignore[arg-type]
+        fill_vectors(vectors, [stream], model, mode="cell")  # type: ignore[arg-type]
     seconds = model.ended - (model.began or 0)
     return {"n_cells": len(vectors), "seconds": seconds, "busy_share": model.busy / seconds}
 
@@ -85,7 +86,8 @@ def measure_job(arguments: argparse.Namespace) -> dict[str, Any]:
     """A command's work from file to file, and the peak memory of its process."""
     import torch
 
-    from rankformer.embed.files import EmbedJob, embed_files
+    from rankformer.embed.files import embed_files
+    from rankformer.embed.settings import EmbedJob
     from rankformer.tokens.files import tokenize_files
 
     torch.set_num_threads(arguments.threads)

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from rankformer import tl
     from rankformer.annotate.reference import Reference, build_reference
     from rankformer.annotate.reference_files import open_reference, save_reference
-    from rankformer.annotate.vote import NeighbourVote, annotate_cells
+    from rankformer.annotate.settings import NeighbourVote
+    from rankformer.annotate.vote import annotate_cells
     from rankformer.cells.source import CellSource, CountChunk, open_cells
     from rankformer.checkpoints.checkpoint import Checkpoint
     from rankformer.checkpoints.finetuned import FineTunedModel
@@ -30,29 +31,25 @@ if TYPE_CHECKING:
     from rankformer.evaluate.finetuned import evaluate_finetuned
     from rankformer.evaluate.predictions import evaluate_predictions
     from rankformer.finetuning.classifier_report import ClassifierEvaluation, evaluate_classifier
-    from rankformer.finetuning.finetune import (
-        FineTuningSettings,
-        cross_validate,
-        finetune,
-        search_recipe,
-    )
-    from rankformer.finetuning.hyperparameters import FineTuningRecipe
-    from rankformer.finetuning.units import CellTask, GeneTask
+    from rankformer.finetuning.finetune import cross_validate, finetune, search_hyperparameters
+    from rankformer.finetuning.hyperparameters import FineTuningHyperparameters
+    from rankformer.finetuning.settings import CellTask, FineTuningSettings, GeneTask
     from rankformer.geneformer import Geneformer, GeneformerConfig
     from rankformer.geneformer_finetuning import GeneformerFineTuningModel
     from rankformer.genes.mapping import GeneMapping
     from rankformer.genes.tables import GeneTable, read_gene_table
     from rankformer.model.encoder import Encoder, MaskedLanguageModel, PackedBatch
     from rankformer.model.spec import EncoderSpec
-    from rankformer.pretraining.hyperparameters import Recipe
+    from rankformer.pretraining.hyperparameters import PretrainingHyperparameters
     from rankformer.pretraining.pretrain import continue_model, draw_model, pretrain
     from rankformer.results.cell_embeddings import CellEmbeddings
     from rankformer.results.cell_labels import CellLabels, LabelledCells, write_cell_labels
     from rankformer.results.gene_embeddings import GeneSummary, GeneVectors
     from rankformer.tokens.gene_tokens import encode_rank_values, map_genes
-    from rankformer.tokens.tokenize import ReadingOptions, open_tokens, tokenize_cells
+    from rankformer.tokens.reading_options import ReadingOptions
+    from rankformer.tokens.tokenize import open_tokens, tokenize_cells
     from rankformer.tokens.tokenized_cells import TokenizedCells, save_tokens
-    from rankformer.training.splits import SplitPlan
+    from rankformer.training.split_plan import SplitPlan
     from rankformer.vocabulary.vocabulary import Vocabulary
 
 _HOMES = {
@@ -80,7 +77,7 @@ _HOMES = {
     "KnownModel": "checkpoints.known_models",
     "list_models": "checkpoints.known_models",
     "EncoderSpec": "model.spec",
-    "NeighbourVote": "annotate.vote",
+    "NeighbourVote": "annotate.settings",
     "annotate_cells": "annotate.vote",
     "build_vocabulary": "corpus.build_vocabulary",
     "ClassifierEvaluation": "finetuning.classifier_report",
@@ -90,12 +87,12 @@ _HOMES = {
     "write_cell_labels": "results.cell_labels",
     "CellEmbeddings": "results.cell_embeddings",
     "embed_cells": "embed.cells",
-    "FineTuningSettings": "finetuning.finetune",
+    "FineTuningSettings": "finetuning.settings",
     "cross_validate": "finetuning.finetune",
     "finetune": "finetuning.finetune",
-    "search_recipe": "finetuning.finetune",
-    "CellTask": "finetuning.units",
-    "GeneTask": "finetuning.units",
+    "search_hyperparameters": "finetuning.finetune",
+    "CellTask": "finetuning.settings",
+    "GeneTask": "finetuning.settings",
     "EmbeddingEvaluation": "evaluate.embedding_report",
     "evaluate_embeddings": "evaluate.embeddings",
     "evaluate_finetuned": "evaluate.finetuned",
@@ -108,15 +105,15 @@ _HOMES = {
     "continue_model": "pretraining.pretrain",
     "draw_model": "pretraining.pretrain",
     "pretrain": "pretraining.pretrain",
-    "FineTuningRecipe": "finetuning.hyperparameters",
-    "Recipe": "pretraining.hyperparameters",
+    "FineTuningHyperparameters": "finetuning.hyperparameters",
+    "PretrainingHyperparameters": "pretraining.hyperparameters",
     "Reference": "annotate.reference",
     "build_reference": "annotate.reference",
     "open_reference": "annotate.reference_files",
     "save_reference": "annotate.reference_files",
     "sketch_expression": "corpus.sketch_expression",
-    "SplitPlan": "training.splits",
-    "ReadingOptions": "tokens.tokenize",
+    "SplitPlan": "training.split_plan",
+    "ReadingOptions": "tokens.reading_options",
     "open_tokens": "tokens.tokenize",
     "tokenize_cells": "tokens.tokenize",
     "Vocabulary": "vocabulary.vocabulary",
@@ -136,7 +133,7 @@ __all__ = [
     "EncoderSpec",
     "ExpressionSketch",
     "FineTunedModel",
-    "FineTuningRecipe",
+    "FineTuningHyperparameters",
     "FineTuningSettings",
     "GeneMapping",
     "GeneSummary",
@@ -151,9 +148,9 @@ __all__ = [
     "MaskedLanguageModel",
     "NeighbourVote",
     "PackedBatch",
+    "PretrainingHyperparameters",
     "RankformerError",
     "ReadingOptions",
-    "Recipe",
     "Reference",
     "SplitPlan",
     "TokenizedCells",
@@ -182,7 +179,7 @@ __all__ = [
     "save_checkpoint",
     "save_reference",
     "save_tokens",
-    "search_recipe",
+    "search_hyperparameters",
     "sketch_expression",
     "summarize_genes",
     "tl",

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from datasets import Dataset
 
-    from rankformer.embed.embedder import Embedder, Pooling
+    from rankformer.embed.embedder import Embedder
+    from rankformer.embed.settings import CellMode
     from rankformer.progress import Progress
     from rankformer.tokens.tokenized_cells import TokenizedCells
 
@@ -137,7 +138,7 @@ class Geneformer:
                 emb_layer=self.config.emb_layer,
                 device="auto" if self.config.accelerator else self.config.device,
                 dtype=self.config.dtype,
-                max_cells=self.config.batch_size,
+                batch_size=self.config.batch_size,
             )
         return self._embedder
 
@@ -177,7 +178,8 @@ class Geneformer:
         CountsError, GeneError, SettingsError, OutputError
             If the input does not fit; the message says what to do.
         """
-        from rankformer.tokens.tokenize import ReadingOptions, tokenize_cells
+        from rankformer.tokens.reading_options import ReadingOptions
+        from rankformer.tokens.tokenize import tokenize_cells
 
         options = ReadingOptions(
             layer=None if use_raw_counts else "X",
@@ -241,11 +243,11 @@ class Geneformer:
             return self._cell_vectors(cells, self.config.emb_mode, progress)
 
     def _cell_vectors(
-        self, cells: "TokenizedCells", pooling: "Pooling", progress: "Progress"
+        self, cells: "TokenizedCells", mode: "CellMode", progress: "Progress"
     ) -> NDArray[np.float32]:
         vectors = np.empty((len(cells), self.embedder.d_model), np.float32)
         for first, ragged in cells.blocks():
-            for start, stop, pooled in self.embedder.cell_batches(ragged, pooling):
+            for start, stop, pooled in self.embedder.cell_batches(ragged, mode):
                 vectors[first + start : first + stop] = pooled
                 progress(stop - start)
         _tell_without_genes(np.isnan(vectors[:, 0]))

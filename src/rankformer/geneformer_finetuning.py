@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rankformer.checkpoints.finetuned import FineTunedModel
     from rankformer.embed.embedder import Embedder
     from rankformer.finetuning.batches import LabelledBatches
-    from rankformer.finetuning.hyperparameters import FineTuningRecipe
+    from rankformer.finetuning.hyperparameters import FineTuningHyperparameters
     from rankformer.model.encoder import Encoder
     from rankformer.model.heads import Head, Loss
     from rankformer.model.spec import EncoderSpec
@@ -90,7 +90,7 @@ class GeneformerFineTuningModel(Geneformer):
                 emb_layer=self.config.emb_layer,
                 device="auto" if self.config.accelerator else self.config.device,
                 dtype=self.config.dtype,
-                max_cells=self.config.batch_size,
+                batch_size=self.config.batch_size,
                 encoder=self._trained,
             )
         return super().embedder
@@ -147,7 +147,7 @@ class GeneformerFineTuningModel(Geneformer):
         optimizer = optimizer or torch.optim.AdamW
         params = {"lr": 1e-4, **(optimizer_params or {})}
         schedule = _check_schedule(lr_scheduler_params or {})
-        recipe = self._recipe(epochs, freeze_layers, optimizer, params, schedule)
+        hyperparameters = self._hyperparameters(epochs, freeze_layers, optimizer, params, schedule)
         head = self._describe_head(label)
         batches, labels = self._batches(train_dataset, head, is_new=self._described is None)
         if not labels.known.any():
@@ -162,17 +162,18 @@ class GeneformerFineTuningModel(Geneformer):
             validation = measure_in(held, np.arange(len(held.cells)), [held_labels])
         encoder = self._trained or self.checkpoint.encoder()
         encoder.requires_grad_(True)
-        model = make_model(encoder, [self._head], self.vocabulary, recipe, "cell")
+        model = make_model(encoder, [self._head], self.vocabulary, hyperparameters, "cell")
         loss = self._loss(loss_function, is_regression=not labels.head.classes)
         device = choose_device("auto" if self.config.accelerator else self.config.device)
         with tempfile.TemporaryDirectory() as folder:
             trainer = make_trainer(
                 FineTuningObjective(model, [loss], [1.0]),
                 training_arguments(
-                    recipe, Path(folder), device=device, dtype=torch.float32,
+                    hyperparameters, Path(folder), device=device, dtype=torch.float32,
                     evaluates=validation is not None, saves=False,
                 ),
-                batches, Draws(np.arange(len(batches.cells)), len(batches.cells), recipe.seed),
+                batches,
+                Draws(np.arange(len(batches.cells)), len(batches.cells), hyperparameters.seed),
                 validation=validation, optimizer_cls_and_kwargs=(optimizer, params),
                 schedule_steps=schedule.get("num_training_steps"),
             )  # fmt: skip
@@ -207,7 +208,7 @@ class GeneformerFineTuningModel(Geneformer):
         with new_checkpoint(path) as folder:
             write_finetuned(
                 folder, encoder, [self._describe_head()], [self._head], self.vocabulary,
-                unit="cell", pooling=self.config.emb_mode,
+                unit="cell", mode=self.config.emb_mode,
             )  # fmt: skip
 
     def load_model(self, path: str | os.PathLike[str]) -> None:
@@ -240,14 +241,14 @@ class GeneformerFineTuningModel(Geneformer):
                 '"regression".',
             )
 
-        def describe(spec: "EncoderSpec", sha256: str, unit: str, pooling: str, sizes: Any) -> str:
+        def describe(spec: "EncoderSpec", sha256: str, unit: str, mode: str, sizes: Any) -> str:
             return (
                 f"{spec.n_layers} layers of width {spec.d_model}, vocabulary {sha256[:8]}, "
-                f"a {unit} as mode {pooling!r}, outputs {sizes}"
+                f"a {unit} as mode {mode!r}, outputs {sizes}"
             )
 
         theirs = describe(
-            saved.checkpoint.spec, saved.checkpoint.vocabulary.sha256, saved.unit, saved.pooling,
+            saved.checkpoint.spec, saved.checkpoint.vocabulary.sha256, saved.unit, saved.mode,
             [head.n_outputs for head in saved.heads],
         )  # fmt: skip
         ours = describe(
@@ -284,15 +285,15 @@ class GeneformerFineTuningModel(Geneformer):
         torch.manual_seed(0)
         return draw_head(spec.d_model, n_outputs, spec.initializer_range)
 
-    def _recipe(
+    def _hyperparameters(
         self,
         epochs: float,
         freeze_layers: int,
         optimizer: Any,
         params: Mapping[str, Any],
         schedule: Mapping[str, Any],
-    ) -> "FineTuningRecipe":
-        from rankformer.finetuning.hyperparameters import FineTuningRecipe
+    ) -> "FineTuningHyperparameters":
+        from rankformer.finetuning.hyperparameters import FineTuningHyperparameters
         from rankformer.requirements import require_packages
 
         require_packages("transformers", "accelerate", "sklearn", extra="train")
@@ -301,7 +302,7 @@ class GeneformerFineTuningModel(Geneformer):
             _check_names("optimizer_params", params, [name for name in takes if name != "params"])
         decay = takes.get("weight_decay")
         default = 0.0 if decay is None or decay.default is decay.empty else decay.default
-        return FineTuningRecipe(
+        return FineTuningHyperparameters(
             epochs=epochs,
             batch_size=self.config.batch_size,
             freeze_layers=freeze_layers,
@@ -309,7 +310,7 @@ class GeneformerFineTuningModel(Geneformer):
             weight_decay=params.get("weight_decay", default),
             schedule=schedule["name"],
             warmup_steps=schedule.get("num_warmup_steps", 0),
-            pooling=cast('Literal["cell", "cls"]', self.config.emb_mode),
+            mode=cast('Literal["cell", "cls"]', self.config.emb_mode),
             log_steps=10,
         )
 

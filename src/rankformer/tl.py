@@ -10,32 +10,42 @@ from pandas import DataFrame
 
 from rankformer.annotate.files import find_reference, name_keys
 from rankformer.annotate.reference import Reference, build_reference
-from rankformer.annotate.vote import NeighbourVote, annotate_cells
-from rankformer.cells.obs_columns import as_names
+from rankformer.annotate.settings import NeighbourVote
+from rankformer.annotate.vote import annotate_cells
 from rankformer.checkpoints.finetuned import FineTunedModel
 from rankformer.embed.cells import embed_cells
-from rankformer.embed.embedder import AnyEmbedder, Embedder, Pooling, open_embedder
+from rankformer.embed.embedder import AnyEmbedder, Embedder, open_embedder
+from rankformer.embed.settings import CellMode
 from rankformer.errors import CountsError, SettingsError, expect_type
 from rankformer.finetuning.predict import check_prefix, predict_in_memory
 from rankformer.genes.tables import GeneTable
 from rankformer.model.spec import LayerNumbering
-from rankformer.networks.gene_network import NetworkSettings, build_network
-from rankformer.networks.gene_shift import ShiftSettings, compare_states
+from rankformer.names import as_names
+from rankformer.networks.gene_network import build_network
+from rankformer.networks.gene_shift import compare_states
 from rankformer.networks.known_pairs import KnownPairs
-from rankformer.networks.pair_effects import By
-from rankformer.perturb.exact import ReadOut, dtype_of_read_out
+from rankformer.networks.settings import By, NetworkSettings, ShiftSettings
+from rankformer.perturb.exact import dtype_of_read_out
 from rankformer.perturb.files import perturb_in_memory
-from rankformer.perturb.run import Method, Perturbation
-from rankformer.perturb.screen import ScreenSettings
-from rankformer.perturb.states import States, StateStatistic
-from rankformer.perturb.statistics import Against, Comparison, compare_genes
+from rankformer.perturb.settings import (
+    Against,
+    Comparison,
+    Method,
+    Perturbation,
+    ReadOut,
+    ScreenSettings,
+    States,
+    StateStatistic,
+)
+from rankformer.perturb.statistics import compare_genes
 from rankformer.progress import show_progress
 from rankformer.results.anndata_files import Addition, add_to
 from rankformer.results.cell_embeddings import add_vectors
 from rankformer.results.cell_labels import store_labels_in
 from rankformer.results.output_checks import check_key
-from rankformer.tokens.edits import EditType
-from rankformer.tokens.tokenize import ReadingOptions, Sources, open_tokens
+from rankformer.tokens.edit_types import EditType
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.tokenize import Sources, open_tokens
 
 __all__ = [
     "annotate",
@@ -52,7 +62,7 @@ def embed(
     adata: AnnData,
     *,
     model: AnyEmbedder,
-    mode: Pooling = "cell",
+    mode: CellMode = "cell",
     key_added: str = "X_geneformer",
     emb_layer: int = -1,
     layer_numbering: LayerNumbering = "hidden_states",
@@ -116,17 +126,17 @@ def embed(
     embedder = open_embedder(
         model,
         emb_layer=emb_layer,
-        numbering=layer_numbering,
+        layer_numbering=layer_numbering,
         device=device,
         dtype=dtype,
-        max_cells=batch_size,
+        batch_size=batch_size,
     )
     options = ReadingOptions(
         layer, use_raw, undo_log1p, check, gene_ids, gene_table, pyensembl_genome, min_recognised,
         n_threads=n_threads, chunk_cells=chunk_cells,
     )  # fmt: skip
     with show_progress(adata.n_obs, "Embedding cells") as progress:
-        embeddings = embed_cells(adata, embedder, pooling=mode, options=options, progress=progress)
+        embeddings = embed_cells(adata, embedder, mode=mode, options=options, progress=progress)
     add_to(adata, add_vectors(embeddings, key_added))
     return adata if copy else None
 
@@ -138,7 +148,7 @@ def annotate(
     model: AnyEmbedder,
     label: str | Sequence[str] | None = None,
     key_added: str | Sequence[str] | None = None,
-    mode: Pooling = "cell",
+    mode: CellMode = "cell",
     n_neighbors: int = 15,
     min_share: float = 0.5,
     distance_quantile: float = 0.95,
@@ -211,10 +221,10 @@ def annotate(
     embedder = open_embedder(
         model,
         emb_layer=emb_layer,
-        numbering=layer_numbering,
+        layer_numbering=layer_numbering,
         device=device,
         dtype=found.settle(dtype) if isinstance(found, Reference) else dtype,
-        max_cells=batch_size,
+        batch_size=batch_size,
     )
     options = ReadingOptions(
         layer, use_raw, undo_log1p, check, gene_ids, gene_table, pyensembl_genome, min_recognised,
@@ -222,14 +232,14 @@ def annotate(
     )  # fmt: skip
     if not isinstance(found, Reference):
         found = build_reference(
-            found, embedder, labels, pooling=mode, options=options, unlabelled=unlabelled
+            found, embedder, labels, mode=mode, options=options, unlabelled=unlabelled
         )
     names = name_keys(labels or tuple(found.codes), keys)
     adata = adata.copy() if copy else adata
     with show_progress(adata.n_obs, "Embedding cells") as progress:
         cells = annotate_cells(
             adata, found, embedder, names,
-            pooling=mode, vote=vote, options=options, progress=progress,
+            mode=mode, vote=vote, options=options, progress=progress,
         )  # fmt: skip
     store_labels_in(adata, cells)
     return adata if copy else None
@@ -296,7 +306,7 @@ def predict(
     check_prefix(prefix)
     for head in tuned.heads:
         check_key(prefix + head.name, "obs", "predicted_cell_type")
-    embedder = Embedder(tuned.checkpoint, device=device, dtype=dtype, max_cells=batch_size)
+    embedder = Embedder(tuned.checkpoint, device=device, dtype=dtype, batch_size=batch_size)
     with show_progress(adata.n_obs, "Predicting labels of cells") as progress:
         cells = predict_in_memory(
             adata, tuned, embedder,
@@ -409,8 +419,8 @@ def perturb(
         screen=ScreenSettings(n_exact, n_directions), top=top, exact_cells=exact_cells,
     )  # fmt: skip
     embedder = open_embedder(
-        model, emb_layer=emb_layer, numbering=layer_numbering, device=device,
-        dtype=dtype_of_read_out(read_out, dtype), max_cells=batch_size,
+        model, emb_layer=emb_layer, layer_numbering=layer_numbering, device=device,
+        dtype=dtype_of_read_out(read_out, dtype), batch_size=batch_size,
     )  # fmt: skip
     options = ReadingOptions(
         layer, use_raw, undo_log1p, check, gene_ids, gene_table, pyensembl_genome, min_recognised,
@@ -566,10 +576,13 @@ def gene_network(
     """
     _check_adata(adata)
     check_key(key_added, "uns", "gene_network")
-    settings = NetworkSettings(by, genes, kind, share, layers, heads, min_cells, n_cells, seed, top)
+    settings = NetworkSettings(
+        by=by, genes=genes, kind=kind, share=share, layers=layers, heads=heads,
+        min_cells=min_cells, n_cells=n_cells, seed=seed, top=top,
+    )  # fmt: skip
     embedder = open_embedder(
-        model, emb_layer=emb_layer, numbering=layer_numbering, device=device, dtype=dtype,
-        max_cells=batch_size,
+        model, emb_layer=emb_layer, layer_numbering=layer_numbering, device=device, dtype=dtype,
+        batch_size=batch_size,
     )  # fmt: skip
     options = ReadingOptions(
         layer, use_raw, undo_log1p, check, gene_ids, gene_table, pyensembl_genome, min_recognised,
@@ -660,8 +673,8 @@ def gene_shift(
     check_key(key_added, "uns", "gene_shift")
     settings = ShiftSettings(state, start, goal, within, min_cells, n_permutations, n_cells, seed)
     embedder = open_embedder(
-        model, emb_layer=emb_layer, numbering=layer_numbering, device=device, dtype=dtype,
-        max_cells=batch_size,
+        model, emb_layer=emb_layer, layer_numbering=layer_numbering, device=device, dtype=dtype,
+        batch_size=batch_size,
     )  # fmt: skip
     options = ReadingOptions(
         layer, use_raw, undo_log1p, check, gene_ids, gene_table, pyensembl_genome, min_recognised,

@@ -14,15 +14,16 @@ from tests.conftest import shared_path
 import rankformer
 from rankformer.annotate.neighbours import NeighbourIndex, scale_to_unit
 from rankformer.annotate.reference import Reference
+from rankformer.annotate.settings import NeighbourVote
 from rankformer.annotate.vote import (
-    NeighbourVote,
     annotate_cells,
     count_votes,
+    expect_enough_cells,
     own_distances,
     transfer_labels,
 )
 from rankformer.errors import CheckpointError, SettingsError
-from rankformer.tokens.tokenize import ReadingOptions
+from rankformer.tokens.reading_options import ReadingOptions
 
 # Labels of ifnb → those of pbmc3k that name the same cells.
 SAME = {
@@ -161,9 +162,9 @@ def test_shares_of_a_vote_have_bounds(name):
 def test_a_reference_has_a_cell_more_than_there_are_neighbours():
     rng = np.random.default_rng(4)
     reference = reference_of(clouds(np.eye(3)[:1], 6, rng), ["a"] * 6)
-    NeighbourVote(n_neighbors=5).check_fits(reference)
+    expect_enough_cells(reference, NeighbourVote(n_neighbors=5))
     with pytest.raises(SettingsError, match="of at most 5"):
-        NeighbourVote(n_neighbors=6).check_fits(reference)
+        expect_enough_cells(reference, NeighbourVote(n_neighbors=6))
 
 
 def test_a_query_that_lies_farther_off_as_a_whole_is_named_only_with_a_shift(caplog):
@@ -338,7 +339,7 @@ def test_cells_are_annotated_by_the_name_of_a_model_in_the_dtype_of_the_referenc
     assert found.obs.index.tolist() == adata.obs_names.tolist()
     assert sum(done) == adata.n_obs
     with pytest.raises(CheckpointError, match="mode"):
-        annotate_cells(query, built, embedder, keys, vote=vote, pooling="cls")
+        annotate_cells(query, built, embedder, keys, vote=vote, mode="cls")
     rankformer.save_reference(built, tmp_path / "saved")
     found = annotate_cells(query, tmp_path / "saved", checkpoint_folder, keys)
     assert found.labels["kind"].provenance["vote"]["n_neighbors"] == 15
@@ -348,13 +349,13 @@ def test_vectors_of_cls_are_compared_with_their_own_kind(pair, checkpoint_folder
     if vocabulary.cls_token is None:
         pytest.skip("the vocabulary has no <cls>")
     query, reference = pair
-    built = rankformer.build_reference(reference, checkpoint_folder, "cell_type", pooling="cls")
+    built = rankformer.build_reference(reference, checkpoint_folder, "cell_type", mode="cls")
     found = annotate_cells(
-        query, built, checkpoint_folder, {"cell_type": "kind"}, pooling="cls", vote=NeighbourVote(3)
+        query, built, checkpoint_folder, {"cell_type": "kind"}, mode="cls", vote=NeighbourVote(3)
     )
     # Each cell of the query is in the reference: the nearest is itself, but for rounding.
     distance = found.labels["kind"].further["distance"]
-    by_itself = rankformer.embed_cells(query, checkpoint_folder, pooling="cls")
+    by_itself = rankformer.embed_cells(query, checkpoint_folder, mode="cls")
     assert found.provenance["mode"] == by_itself.provenance["mode"] == "cls"
     vectors = scale_to_unit_copy(by_itself.vectors)
     _, expected = built.index.search(vectors[[0, 1, 2]], 3)

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rankformer.cells.obs_columns import as_names, leave_out, read_class_names
+from rankformer.cells.obs_columns import leave_out, read_class_names
 from rankformer.errors import SettingsError
+from rankformer.names import as_names
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from rankformer.errors import CountsError, GeneError, SettingsError, VocabularyE
 from rankformer.genes.map_genes import map_genes
 from rankformer.genes.rules import GeneFate
 from rankformer.genes.tables import GeneTable
-from rankformer.tokens.tokenize import ReadingOptions, tokenize_cells
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.tokenize import tokenize_cells
 from rankformer.vocabulary.vocabulary import Vocabulary
 
 N_GENES = 40

@@ -81,13 +81,13 @@ def test_attention_is_that_of_bert(checkpoint, checkpoint_folder, emb_layer):
         np.testing.assert_allclose(own, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("max_cells", [1, 3])
-def test_batches_have_no_more_cells_than_asked_for(checkpoint, max_cells):
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_batches_have_no_more_cells_than_asked_for(checkpoint, batch_size):
     ragged = cells_of(checkpoint.vocabulary, [4] * 8)
-    embedder = Embedder(checkpoint, device="cpu", max_cells=max_cells)
+    embedder = Embedder(checkpoint, device="cpu", batch_size=batch_size)
     batches = [(start, stop) for start, stop, _ in embedder.cell_batches(ragged)]
     assert [cell for each in batches for cell in range(*each)] == list(range(8))
-    assert max(stop - start for start, stop in batches) == max_cells
+    assert max(stop - start for start, stop in batches) == batch_size
 
 
 def test_a_model_in_training_embeds_by_its_own_weights_and_stays_as_it_is(checkpoint, tmp_path):
@@ -118,7 +118,7 @@ def test_results_are_float32_and_near_in_bfloat16(checkpoint):
 def test_gene_vectors_carry_their_tokens_in_rank_order(checkpoint):
     lengths = [5, 0, 30, 2]
     ragged = cells_of(checkpoint.vocabulary, lengths)
-    embedder = Embedder(checkpoint, device="cpu", max_cells=2)
+    embedder = Embedder(checkpoint, device="cpu", batch_size=2)
     blocks = list(embedder.genes(ragged))
     assert [block.start for block in blocks] == [0, 2]
     assert np.concatenate([np.diff(block.offsets) for block in blocks]).tolist() == lengths
@@ -146,16 +146,16 @@ def test_cells_without_genes_are_nan_and_disturb_no_others(checkpoint, empties):
 @given(
     lengths=st.lists(st.integers(0, 60), min_size=1, max_size=12),
     n_tokens=st.integers(1, 300),
-    max_cells=st.none() | st.integers(1, 4),
+    batch_size=st.none() | st.integers(1, 4),
 )
-def test_batches_never_change_results(tmp_path_factory, lengths, n_tokens, max_cells):
+def test_batches_never_change_results(tmp_path_factory, lengths, n_tokens, batch_size):
     vocabulary = small_vocabulary()
     folder = tmp_path_factory.mktemp("m") / "small"
     checkpoint = Checkpoint.open(save_small_checkpoint(folder, vocabulary))
     ragged = cells_of(vocabulary, lengths)
     embedder = Embedder(checkpoint, device="cpu", dtype="float32")
     whole = embedder.cells(ragged)
-    embedder.budget.n_tokens, embedder.budget.max_cells = n_tokens, max_cells
+    embedder.budget.n_tokens, embedder.budget.batch_size = n_tokens, batch_size
     np.testing.assert_allclose(embedder.cells(ragged), whole, atol=1e-6)
 
 
@@ -176,14 +176,14 @@ def test_both_layer_numberings():
     assert all(
         spec.hidden_state_index(k, "published") == v for k, v in by_the_published_package.items()
     )
-    for layer, numbering in (
+    for layer, layer_numbering in (
         (7, "hidden_states"),
         (-8, "hidden_states"),
         (1, "published"),
         (-7, "published"),
     ):
         with pytest.raises(SettingsError, match="6 layers"):
-            spec.hidden_state_index(layer, numbering)
+            spec.hidden_state_index(layer, layer_numbering)
     with pytest.raises(SettingsError, match="numbering is 'helical'"):
         spec.hidden_state_index(-1, "helical")
 
@@ -202,7 +202,7 @@ def test_cls_needs_a_model_with_cls(tmp_path):
         ({"device": "cuda:99"}, "'cuda:99' was asked for"),
         ({"dtype": "float8"}, "'float8' was asked for"),
         ({"emb_layer": 9}, "Layer 9 was asked for"),
-        ({"max_cells": 0}, "batch size of 0"),
+        ({"batch_size": 0}, "batch size of 0"),
     ],
 )
 def test_impossible_settings_are_refused(checkpoint, wrong, message):

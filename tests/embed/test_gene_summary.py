@@ -8,14 +8,15 @@ from rankformer.embed import gene_summary
 from rankformer.embed.embedder import Embedder
 from rankformer.embed.gene_summary import summarize_genes
 from rankformer.errors import OutputError
-from rankformer.tokens.tokenize import ReadingOptions, open_tokens
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.tokenize import open_tokens
 
 
 @pytest.fixture
 def parts(checkpoint_folder, small_adata):
     checkpoint = Checkpoint.open(checkpoint_folder)
     options = ReadingOptions(chunk_cells=7)
-    embedder = Embedder(checkpoint, device="cpu", dtype="float32", max_cells=3)
+    embedder = Embedder(checkpoint, device="cpu", dtype="float32", batch_size=3)
     return open_tokens(small_adata, checkpoint.vocabulary, options), embedder
 
 

@@ -46,7 +46,7 @@ def tuned(folder: Path) -> None:
     write_finetuned(
         folder / "tuned", checkpoint.encoder(), [Head("cell_type", ("B", "T"))],
         [draw_head(checkpoint.spec.d_model, 2, 0.02)], checkpoint.vocabulary,
-        unit="cell", pooling="cell",
+        unit="cell", mode="cell",
     )  # fmt: skip
 
 
@@ -107,10 +107,10 @@ CASES = (
         f"{BEGIN} --label cell_type --freeze-layers 9",
     ),
     BadInput(
-        "`--pooling cls` with a model without `<cls>`",
+        "`--mode cls` with a model without `<cls>`",
         labelled,
-        ("no <cls> token", "--pooling cell"),
-        "finetune pbmc.h5ad -o mine -m model-v1 --device cpu --label cell_type --pooling cls",
+        ("no <cls> token", "--mode cell"),
+        "finetune pbmc.h5ad -o mine -m model-v1 --device cpu --label cell_type --mode cls",
     ),
     BadInput(
         "LoRA with frozen layers",
@@ -137,7 +137,7 @@ CASES = (
         f"{BEGIN} --regress sex --class-weights",
     ),
     BadInput(
-        "a search for a recipe together with folds",
+        "a search for hyperparameters together with folds",
         labelled,
         ("A search and folds", "--folds"),
         f"{BEGIN} --label cell_type --search 2 --folds 2",

@@ -18,7 +18,7 @@ def sound(folder: Path) -> None:
 def begun(folder: Path) -> None:
     sound(folder)
     (folder / "mine.run").mkdir()
-    (folder / "mine.run" / "settings.json").write_text('{"recipe": {"seed": 7}}')
+    (folder / "mine.run" / "settings.json").write_text('{"hyperparameters": {"seed": 7}}')
 
 
 def of_one_donor(folder: Path) -> None:
@@ -81,7 +81,7 @@ CASES = (
     ),
     BadInput(
         "a run that was begun, resumed with other settings", begun,
-        ("begun with other settings", "recipe.seed was 7, is 0", "another output"),
+        ("begun with other settings", "hyperparameters.seed was 7, is 0", "another output"),
         f"{BEGIN} {SHAPE} --resume",
     ),
     BadInput(

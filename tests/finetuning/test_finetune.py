@@ -27,27 +27,27 @@ from rankformer.checkpoints.finetuned import FineTunedModel
 from rankformer.errors import OutputError, SettingsError
 from rankformer.finetuning.finetune import (
     CellTask,
-    FineTuningSettings,
     GeneTask,
     cross_validate,
     finetune,
-    found_recipe,
-    search_recipe,
+    found_hyperparameters,
+    search_hyperparameters,
 )
-from rankformer.finetuning.hyperparameters import FineTuningRecipe
+from rankformer.finetuning.hyperparameters import FineTuningHyperparameters
+from rankformer.finetuning.labelled_data import gather_labelled_data
+from rankformer.finetuning.settings import FineTuningSettings
 from rankformer.finetuning.trainer import draw_cells, draw_objective
-from rankformer.finetuning.units import gather_material
 from rankformer.tokens.tokenize import open_sources
 from rankformer.training.cells import gather_training_cells
 from rankformer.training.labels import read_classes
 from rankformer.training.run_folder import bind_checkpoint
-from rankformer.training.splits import SplitPlan
+from rankformer.training.split_plan import SplitPlan
 
-RECIPE = FineTuningRecipe(
+RECIPE = FineTuningHyperparameters(
     max_steps=60, batch_size=16, warmup_steps=2, learning_rate=3e-3, save_steps=30,
     evaluate_steps=30, log_steps=1,
 )  # fmt: skip
-SETTINGS = FineTuningSettings(recipe=RECIPE, device="cpu")
+SETTINGS = FineTuningSettings(hyperparameters=RECIPE, device="cpu")
 TASK = CellTask(("kind",), group="donor")
 
 
@@ -96,11 +96,11 @@ def scores(folder):
 
 @pytest.mark.parametrize(
     "change",
-    [{}, {"lora_rank": 8, "max_steps": 150}, {"pooling": "cls"}, {"balanced_sampling": True}],
+    [{}, {"lora_rank": 8, "max_steps": 150}, {"mode": "cls"}, {"balanced_sampling": True}],
     ids=str,
 )
 def test_it_learns_kinds_of_donors_it_has_not_seen(cells, model, tmp_path, change):
-    settings = replace(SETTINGS, recipe=replace(RECIPE, **change))
+    settings = replace(SETTINGS, hyperparameters=replace(RECIPE, **change))
     finetune([cells], tmp_path / "tuned", model, TASK, settings)
     assert scores(tmp_path / "tuned")["test"]["kind"]["macro_f1"] > 0.9
 
@@ -130,8 +130,10 @@ def test_a_model_is_whole(cells, model, tmp_path):
 
 
 def test_frozen_layers_keep_their_weights_and_others_do_not(cells, model, tmp_path):
-    recipe = replace(RECIPE, max_steps=4, freeze_layers=1)
-    tuned = finetune([cells], tmp_path / "tuned", model, TASK, replace(SETTINGS, recipe=recipe))
+    hyperparameters = replace(RECIPE, max_steps=4, freeze_layers=1)
+    tuned = finetune(
+        [cells], tmp_path / "tuned", model, TASK, replace(SETTINGS, hyperparameters=hyperparameters)
+    )
     before, after = (each.encoder().state_dict() for each in (model, tuned.checkpoint))
     changed = {name.split(".")[1] if name.startswith("layers") else "embeddings"
                for name in before if not torch.equal(before[name], after[name])}  # fmt: skip
@@ -139,8 +141,10 @@ def test_frozen_layers_keep_their_weights_and_others_do_not(cells, model, tmp_pa
 
 
 def test_lora_changes_products_alone_by_the_rank(cells, model, tmp_path):
-    recipe = replace(RECIPE, max_steps=6, lora_rank=2)
-    tuned = finetune([cells], tmp_path / "tuned", model, TASK, replace(SETTINGS, recipe=recipe))
+    hyperparameters = replace(RECIPE, max_steps=6, lora_rank=2)
+    tuned = finetune(
+        [cells], tmp_path / "tuned", model, TASK, replace(SETTINGS, hyperparameters=hyperparameters)
+    )
     before, after = (each.encoder().state_dict() for each in (model, tuned.checkpoint))
     for name, tensor in before.items():
         difference = after[name] - tensor
@@ -155,8 +159,10 @@ def test_lora_changes_products_alone_by_the_rank(cells, model, tmp_path):
 
 def test_several_labels_and_numbers_at_once(cells, model, tmp_path):
     task = CellTask(("kind", "donor"), ("dose",), weights=(1.0, 0.1, 1.0))
-    recipe = replace(RECIPE, max_steps=150, evaluate_steps=150, save_steps=150)
-    tuned = finetune([cells], tmp_path / "tuned", model, task, replace(SETTINGS, recipe=recipe))
+    hyperparameters = replace(RECIPE, max_steps=150, evaluate_steps=150, save_steps=150)
+    tuned = finetune(
+        [cells], tmp_path / "tuned", model, task, replace(SETTINGS, hyperparameters=hyperparameters)
+    )
     assert [head.name for head in tuned.heads] == ["kind", "donor", "dose"]
     found = scores(tmp_path / "tuned")["test"]
     assert found["kind"]["macro_f1"] > 0.9
@@ -172,8 +178,10 @@ def test_several_labels_and_numbers_at_once(cells, model, tmp_path):
 def test_genes_are_told_apart_by_the_cells_they_are_in(cells, model, tmp_path):
     ids = model.vocabulary.ensembl_ids
     table = pd.DataFrame({"ensembl_id": ids[:120], "marks": ["T"] * 60 + ["B"] * 60})
-    recipe = replace(RECIPE, max_steps=100, evaluate_steps=50, save_steps=50, learning_rate=1e-2)
-    settings = replace(SETTINGS, recipe=recipe, plan=SplitPlan(n_folds=2))
+    hyperparameters = replace(
+        RECIPE, max_steps=100, evaluate_steps=50, save_steps=50, learning_rate=1e-2
+    )
+    settings = replace(SETTINGS, hyperparameters=hyperparameters, plan=SplitPlan(n_folds=2))
     task = GeneTask(table, "ensembl_id", "marks")
     models = cross_validate([cells], tmp_path / "tuned", model, task, settings)
     assert [each.unit for each in models] == ["gene", "gene"]
@@ -193,10 +201,12 @@ def test_genes_are_validated_as_they_are_tested(cells, model, tmp_path):
     """Each gene once, by its mean over cells, however many cells it is in."""
     symbols = list(model.vocabulary.symbols)
     table = pd.DataFrame({"gene": symbols[:120], "class": ["T"] * 60 + ["B"] * 60})
-    recipe = replace(RECIPE, max_steps=8, evaluate_steps=4, save_steps=4, label_smoothing=0.0)
+    hyperparameters = replace(
+        RECIPE, max_steps=8, evaluate_steps=4, save_steps=4, label_smoothing=0.0
+    )
     plan = SplitPlan(validation_share=0.3)
     finetune([cells], tmp_path / "tuned", model, GeneTask(table, "gene", "class"),
-             replace(SETTINGS, recipe=recipe, plan=plan))  # fmt: skip
+             replace(SETTINGS, hyperparameters=hyperparameters, plan=plan))  # fmt: skip
     record = json.loads((tmp_path / "tuned" / "training.json").read_text())
     evaluations = [entry for entry in record["log"] if "eval_loss" in entry]
     best = min(evaluations, key=lambda entry: entry["eval_loss"])
@@ -210,16 +220,19 @@ def test_cells_without_genes_teach_nothing(cells, model):
     adata.obs["kind"] = ["T", "B"] * 4
     adata.X = csr_matrix(adata.X.toarray() * (np.arange(8) != 3)[:, None])
     opened = open_sources([adata], model.vocabulary)
-    material = gather_material(gather_training_cells(opened), CellTask(("kind",)))
-    inputs = material.batches(material.units)(np.arange(8))
+    labelled_data = gather_labelled_data(gather_training_cells(opened), CellTask(("kind",)))
+    inputs = labelled_data.batches(labelled_data.units)(np.arange(8))
     assert torch.isnan(inputs["truth"][0]).nonzero().flatten().tolist() == [3]
 
 
 def test_the_best_checkpoint_is_kept_not_the_last(cells, model, tmp_path):
     """A rate that ruins the model after it has learned."""
-    recipe = replace(RECIPE, schedule="constant_with_warmup", max_steps=60, evaluate_steps=10,
+    hyperparameters = replace(RECIPE, schedule="constant_with_warmup", max_steps=60,
+                     evaluate_steps=10,
                      save_steps=10, learning_rate=1e-2, patience=1)  # fmt: skip
-    finetune([cells], tmp_path / "tuned", model, TASK, replace(SETTINGS, recipe=recipe))
+    finetune(
+        [cells], tmp_path / "tuned", model, TASK, replace(SETTINGS, hyperparameters=hyperparameters)
+    )
     log = json.loads((tmp_path / "tuned" / "training.json").read_text())["log"]
     losses = {entry["step"]: entry["eval_loss"] for entry in log if "eval_loss" in entry}
     best = min(losses, key=losses.get)
@@ -230,15 +243,21 @@ def test_the_best_checkpoint_is_kept_not_the_last(cells, model, tmp_path):
 
 
 def test_the_last_step_is_judged_too(cells, model, tmp_path):
-    recipe = replace(RECIPE, max_steps=7, evaluate_steps=5, save_steps=5)
-    finetune([cells], tmp_path / "tuned", model, TASK, replace(SETTINGS, recipe=recipe))
+    hyperparameters = replace(RECIPE, max_steps=7, evaluate_steps=5, save_steps=5)
+    finetune(
+        [cells], tmp_path / "tuned", model, TASK, replace(SETTINGS, hyperparameters=hyperparameters)
+    )
     log = json.loads((tmp_path / "tuned" / "training.json").read_text())["log"]
     assert [entry["step"] for entry in log if "eval_loss" in entry] == [5, 7]
 
 
 def test_the_last_epoch_is_judged_once(cells, model, tmp_path):
-    recipe = replace(RECIPE, max_steps=None, epochs=2, evaluate_steps=None, save_steps=None)
-    finetune([cells], tmp_path / "tuned", model, TASK, replace(SETTINGS, recipe=recipe))
+    hyperparameters = replace(
+        RECIPE, max_steps=None, epochs=2, evaluate_steps=None, save_steps=None
+    )
+    finetune(
+        [cells], tmp_path / "tuned", model, TASK, replace(SETTINGS, hyperparameters=hyperparameters)
+    )
     log = json.loads((tmp_path / "tuned" / "training.json").read_text())["log"]
     assert [entry["epoch"] for entry in log if "eval_loss" in entry] == [1, 2]
 
@@ -246,7 +265,7 @@ def test_the_last_epoch_is_judged_once(cells, model, tmp_path):
 def test_what_begins_and_what_is_left_is_told(cells, model, tmp_path, caplog):
     with caplog.at_level(logging.INFO, "rankformer"):
         finetune([cells], tmp_path / "tuned", model, TASK,
-                 replace(SETTINGS, recipe=replace(RECIPE, max_steps=1)))  # fmt: skip
+                 replace(SETTINGS, hyperparameters=replace(RECIPE, max_steps=1)))  # fmt: skip
     told = [
         caplog.text.index(each) for each in ("Reading the cells", "Training begins, until step 1")
     ]
@@ -262,13 +281,15 @@ def test_what_begins_and_what_is_left_is_told(cells, model, tmp_path, caplog):
 def test_the_warm_up_is_a_tenth_of_the_steps_or_as_asked(
     cells, model, tmp_path, warmup_steps, peak
 ):
-    recipe = replace(RECIPE, max_steps=60, batch_size=4, warmup_steps=warmup_steps)
-    finetune([cells], tmp_path / "tuned", model, TASK, replace(SETTINGS, recipe=recipe))
+    hyperparameters = replace(RECIPE, max_steps=60, batch_size=4, warmup_steps=warmup_steps)
+    finetune(
+        [cells], tmp_path / "tuned", model, TASK, replace(SETTINGS, hyperparameters=hyperparameters)
+    )
     log = json.loads((tmp_path / "tuned" / "training.json").read_text())["log"]
     rates = [entry["learning_rate"] for entry in log if "learning_rate" in entry]
     # The rate of each step is told after it, so the first is 0.
     assert int(np.argmax(rates)) == peak
-    assert max(rates) == pytest.approx(recipe.learning_rate)
+    assert max(rates) == pytest.approx(hyperparameters.learning_rate)
 
 
 def test_probabilities_are_calibrated_on_the_validation_part_alone(cells, model, tmp_path):
@@ -277,9 +298,11 @@ def test_probabilities_are_calibrated_on_the_validation_part_alone(cells, model,
     Labels are drawn by chance in the donors that are validated on, and true in the others.
     """
     adata, plan = ad.read_h5ad(cells), SplitPlan(validation_share=0.2, test_share=0.4)
-    material = gather_material(gather_training_cells(open_sources([adata], model.vocabulary)), TASK)
-    (split,) = material.splits(plan)
-    validated = adata.obs["donor"].iloc[material.cells_of(split.validation)].unique()
+    labelled_data = gather_labelled_data(
+        gather_training_cells(open_sources([adata], model.vocabulary)), TASK
+    )
+    (split,) = labelled_data.splits(plan)
+    validated = adata.obs["donor"].iloc[labelled_data.cells_of(split.validation)].unique()
     drawn = np.random.default_rng(1).choice(["T", "B"], adata.n_obs)
     is_drawn = adata.obs["donor"].isin(validated) & adata.obs["kind"].notna()
     adata.obs["kind"] = np.where(is_drawn, drawn, adata.obs["kind"])
@@ -317,8 +340,8 @@ def test_an_output_that_is_there_is_told_before_cells_are_read(model, tmp_path, 
 def test_weights_of_classes_are_those_of_scikit_learn(model):
     column = pd.Series(["a"] * 6 + ["b"] * 3 + ["c"])
     labels = read_classes(column, "kind")
-    recipe = replace(RECIPE, class_weights=True)
-    objective = draw_objective(model, [labels], np.arange(10), recipe, "cell")
+    hyperparameters = replace(RECIPE, class_weights=True)
+    objective = draw_objective(model, [labels], np.arange(10), hyperparameters, "cell")
     weights = compute_class_weight("balanced", classes=np.array(["a", "b", "c"]), y=column)
     outputs = torch.randn(10, 3)
     truth = torch.from_numpy(labels.truth).long()
@@ -328,8 +351,8 @@ def test_weights_of_classes_are_those_of_scikit_learn(model):
 
 def test_balanced_sampling_draws_each_class_equally_often():
     labels = read_classes(pd.Series(["a"] * 900 + ["b"] * 100), "kind")
-    recipe = replace(RECIPE, balanced_sampling=True)
-    draws = draw_cells(np.arange(1000), 1000, labels, recipe)
+    hyperparameters = replace(RECIPE, balanced_sampling=True)
+    draws = draw_cells(np.arange(1000), 1000, labels, hyperparameters)
     epochs = []
     for epoch in (0, 1):
         draws.set_epoch(epoch)
@@ -356,9 +379,9 @@ def test_balanced_sampling_draws_cells_without_the_label_as_often_as_they_are(n_
 
 def test_without_a_group_it_is_told_what_may_leak(cells, model, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "rankformer"):
-        recipe = replace(RECIPE, max_steps=1)
+        hyperparameters = replace(RECIPE, max_steps=1)
         finetune([cells], tmp_path / "tuned", model, CellTask(("kind",)),
-                 replace(SETTINGS, recipe=recipe))  # fmt: skip
+                 replace(SETTINGS, hyperparameters=hyperparameters))  # fmt: skip
     assert "No group was named" in caplog.text
 
 
@@ -369,10 +392,10 @@ def test_a_class_that_is_not_trained_on_is_told(cells, model, tmp_path, caplog):
     plan = SplitPlan(validation_share=0.2, test_share=0.2)
     for seed in range(20):
         plan = replace(plan, seed=seed)
-        recipe = replace(RECIPE, max_steps=1, seed=seed)
+        hyperparameters = replace(RECIPE, max_steps=1, seed=seed)
         caplog.clear()
         finetune([adata], tmp_path / f"tuned{seed}", model, TASK,
-                 replace(SETTINGS, recipe=recipe, plan=plan))  # fmt: skip
+                 replace(SETTINGS, hyperparameters=hyperparameters, plan=plan))  # fmt: skip
         split = pd.read_parquet(tmp_path / f"tuned{seed}" / "split.parquet")
         is_trained = (split.query("group == 'donor0'")["part"] == "train").all()
         assert ("no cell of rare is trained on" in caplog.text) is not is_trained
@@ -447,7 +470,9 @@ def test_a_run_that_was_moved_finds_its_best_checkpoint(cells, model, tmp_path, 
 
 
 def test_folds_that_are_done_are_not_done_again(cells, model, tmp_path):
-    settings = replace(SETTINGS, recipe=replace(RECIPE, max_steps=2), plan=SplitPlan(n_folds=3))
+    settings = replace(
+        SETTINGS, hyperparameters=replace(RECIPE, max_steps=2), plan=SplitPlan(n_folds=3)
+    )
     output = tmp_path / "folds"
     cross_validate([cells], output, model, TASK, settings)
     written = (output / "fold-1" / "heads.safetensors").stat().st_mtime_ns
@@ -464,37 +489,41 @@ def test_folds_that_are_done_are_not_done_again(cells, model, tmp_path):
 
 def test_a_search_finds_a_recipe(cells, model):
     pytest.importorskip("optuna")
-    recipe = replace(RECIPE, max_steps=3)
-    found = search_recipe([cells], model, TASK, replace(SETTINGS, recipe=recipe), n_trials=2)
-    assert found != recipe
-    again = search_recipe([cells], model, TASK, replace(SETTINGS, recipe=recipe), n_trials=2)
+    hyperparameters = replace(RECIPE, max_steps=3)
+    found = search_hyperparameters(
+        [cells], model, TASK, replace(SETTINGS, hyperparameters=hyperparameters), n_trials=2
+    )
+    assert found != hyperparameters
+    again = search_hyperparameters(
+        [cells], model, TASK, replace(SETTINGS, hyperparameters=hyperparameters), n_trials=2
+    )
     assert again == found
     assert 1e-5 <= found.learning_rate <= 3e-3
     assert replace(found, learning_rate=0.003, weight_decay=0.001, warmup_steps=2,
-                   epochs=recipe.epochs) == recipe  # fmt: skip
+                   epochs=hyperparameters.epochs) == hyperparameters  # fmt: skip
 
 
 def test_a_search_is_taken_up_when_its_run_is_resumed(cells, model, tmp_path):
     pytest.importorskip("optuna")
     words = command(cells, model, tmp_path / "tuned", "--search", 2)
     kill_in_step_14(words, of_run=3)  # after two trials
-    begun = json.loads((tmp_path / "tuned.run" / "settings.json").read_text())["recipe"]
+    begun = json.loads((tmp_path / "tuned.run" / "settings.json").read_text())["hyperparameters"]
     other = subprocess.run([*words, "--resume", "--dropout", "0.1"], capture_output=True, text=True)
     assert other.returncode == 2
-    assert "recipe.dropout was 0.3, is 0.1" in other.stderr
+    assert "hyperparameters.dropout was 0.3, is 0.1" in other.stderr
     done = subprocess.run([*words, "--resume"], check=True, capture_output=True, text=True)
     assert "Trial" not in done.stderr
     record = json.loads((tmp_path / "tuned" / "training.json").read_text())
-    assert record["recipe"] == begun
+    assert record["hyperparameters"] == begun
     assert begun["learning_rate"] != 1e-3
 
 
 def test_a_search_by_ray(cells, model):
     """Its trials are processes, to which the cells go, also those of a file."""
     pytest.importorskip("ray")
-    recipe = replace(RECIPE, max_steps=3)
-    settings = replace(SETTINGS, recipe=recipe)
-    found = search_recipe([cells], model, TASK, settings, n_trials=2, backend="ray")
+    hyperparameters = replace(RECIPE, max_steps=3)
+    settings = replace(SETTINGS, hyperparameters=hyperparameters)
+    found = search_hyperparameters([cells], model, TASK, settings, n_trials=2, backend="ray")
     assert 1e-5 <= found.learning_rate <= 3e-3
 
 
@@ -502,7 +531,7 @@ def test_damaged_settings_of_a_run(tmp_path):
     (tmp_path / "tuned.run").mkdir()
     (tmp_path / "tuned.run" / "settings.json").write_text("[]")
     with pytest.raises(OutputError, match="its settings are damaged"):
-        found_recipe(RECIPE, tmp_path / "tuned")
+        found_hyperparameters(RECIPE, tmp_path / "tuned")
 
 
 def test_genes_to_validate_on_that_no_cell_has(cells, model, tmp_path):
@@ -511,8 +540,10 @@ def test_genes_to_validate_on_that_no_cell_has(cells, model, tmp_path):
     symbols = list(adata.var_names)
     table = pd.DataFrame({"gene": symbols[:40], "class": ["T", "B"] * 20})
     opened = open_sources([adata], model.vocabulary)
-    material = gather_material(gather_training_cells(opened), GeneTask(table, "gene", "class"))
-    (split,) = material.splits(SplitPlan())
+    labelled_data = gather_labelled_data(
+        gather_training_cells(opened), GeneTask(table, "gene", "class")
+    )
+    (split,) = labelled_data.splits(SplitPlan())
     ids = model.vocabulary.ensembl_id_of[split.validation]
     symbol_of = model.vocabulary.symbol_of
     without = adata[:, ~adata.var_names.isin([symbol_of[each] for each in ids])].copy()
@@ -523,15 +554,23 @@ def test_genes_to_validate_on_that_no_cell_has(cells, model, tmp_path):
 def test_cells_without_a_prediction_are_told(cells, model, tmp_path, caplog):
     adata = ad.read_h5ad(cells)
     adata.X = csr_matrix(adata.X.toarray() * (adata.obs["donor"] != "donor0").to_numpy()[:, None])
-    settings = replace(SETTINGS, recipe=replace(RECIPE, max_steps=2), plan=SplitPlan(n_folds=5))
+    settings = replace(
+        SETTINGS, hyperparameters=replace(RECIPE, max_steps=2), plan=SplitPlan(n_folds=5)
+    )
     cross_validate([adata], tmp_path / "folds", model, TASK, settings)
     assert "are without a gene of the vocabulary: they have no prediction" in caplog.text
 
 
 def test_a_rate_that_is_too_high_is_told(cells, model, tmp_path):
-    recipe = replace(RECIPE, learning_rate=1e30)
+    hyperparameters = replace(RECIPE, learning_rate=1e30)
     with pytest.raises(SettingsError, match="the training has diverged"):
-        finetune([cells], tmp_path / "tuned", model, TASK, replace(SETTINGS, recipe=recipe))
+        finetune(
+            [cells],
+            tmp_path / "tuned",
+            model,
+            TASK,
+            replace(SETTINGS, hyperparameters=hyperparameters),
+        )
     assert not (tmp_path / "tuned").exists()
 
 
@@ -539,19 +578,21 @@ def test_numbers_of_one_donor_are_no_numbers_to_train_on(cells, model, tmp_path)
     adata = ad.read_h5ad(cells)
     adata.obs.loc[adata.obs["donor"] != "donor0", "dose"] = np.nan
     task = CellTask(("kind",), ("dose",), group="donor")
-    settings = replace(SETTINGS, recipe=replace(RECIPE, max_steps=1), plan=SplitPlan(n_folds=5))
+    settings = replace(
+        SETTINGS, hyperparameters=replace(RECIPE, max_steps=1), plan=SplitPlan(n_folds=5)
+    )
     with pytest.raises(SettingsError, match=r"0 number\(s\) of 'dose'"):
         cross_validate([adata], tmp_path / "tuned", model, task, settings)
 
 
-@pytest.mark.parametrize("change", [{"lora_rank": 2, "freeze_layers": 1}, {"pooling": "max"}])
+@pytest.mark.parametrize("change", [{"lora_rank": 2, "freeze_layers": 1}, {"mode": "max"}])
 def test_recipes_that_there_are_not(change):
     with pytest.raises(SettingsError):
         replace(RECIPE, **change)
 
 
 @pytest.mark.parametrize(
-    ("task", "recipe", "sentence"),
+    ("task", "hyperparameters", "sentence"),
     [
         (TASK, {"freeze_layers": 3}, "3 layers were to be frozen, of 2"),
         (CellTask(("kind",), weights=(float("nan"),)), {}, r"1 weight\(s\)"),
@@ -560,8 +601,8 @@ def test_recipes_that_there_are_not(change):
         (CellTask(("kind",), group="plate"), {}, "no column 'plate'"),
     ],
 )
-def test_what_does_not_go_together(cells, model, tmp_path, task, recipe, sentence):
-    settings = replace(SETTINGS, recipe=replace(RECIPE, **recipe))
+def test_what_does_not_go_together(cells, model, tmp_path, task, hyperparameters, sentence):
+    settings = replace(SETTINGS, hyperparameters=replace(RECIPE, **hyperparameters))
     with pytest.raises(SettingsError, match=sentence):
         finetune([cells], tmp_path / "tuned", model, task, settings)
     assert not list(tmp_path.iterdir())
@@ -576,16 +617,16 @@ def test_two_processes_tune_as_one_that_adds_up_two_batches(cells, model, tmp_pa
     script = tmp_path / "tune.py"
     script.write_text(
         "import sys, torch\n"
-        "from rankformer import (CellTask, FineTuningRecipe, FineTuningSettings, SplitPlan,\n"
-        "                        cross_validate, finetune)\n"
+        "from rankformer import (CellTask, FineTuningHyperparameters, FineTuningSettings,\n"
+        "                        SplitPlan, cross_validate, finetune)\n"
         "torch.set_num_threads(1)\n"
         "cells, model, output, accumulation = sys.argv[1:]\n"
-        "recipe = FineTuningRecipe(max_steps=6, batch_size=4, accumulation=int(accumulation),\n"
-        "                          warmup_steps=0, learning_rate=1e-3, dropout=0.0)\n"
+        "own = FineTuningHyperparameters(max_steps=6, batch_size=4, warmup_steps=0, dropout=0.0,\n"
+        "                                accumulation=int(accumulation), learning_rate=1e-3)\n"
         "task = CellTask(('kind',), group='donor')\n"
-        "settings = FineTuningSettings(recipe=recipe, device='cpu')\n"
+        "settings = FineTuningSettings(hyperparameters=own, device='cpu')\n"
         "finetune([cells], output, model, task, settings)\n"
-        "settings = FineTuningSettings(recipe=recipe, device='cpu', plan=SplitPlan(n_folds=2))\n"
+        "settings = FineTuningSettings(own, device='cpu', plan=SplitPlan(n_folds=2))\n"
         "cross_validate([cells], output + '-folds', model, task, settings)\n"
     )
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",

@@ -14,10 +14,11 @@ import rankformer
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.checkpoints.finetuned import FineTunedModel
 from rankformer.errors import GeneError, SettingsError
-from rankformer.finetuning.finetune import CellTask, FineTuningSettings, GeneTask, finetune
-from rankformer.finetuning.hyperparameters import FineTuningRecipe
+from rankformer.finetuning.finetune import CellTask, GeneTask, finetune
+from rankformer.finetuning.hyperparameters import FineTuningHyperparameters
+from rankformer.finetuning.settings import FineTuningSettings
 
-RECIPE = FineTuningRecipe(
+RECIPE = FineTuningHyperparameters(
     max_steps=30, batch_size=16, warmup_steps=2, learning_rate=3e-3, save_steps=30,
     evaluate_steps=30,
 )  # fmt: skip
@@ -55,7 +56,7 @@ def tuned(tmp_path_factory):
     model = Checkpoint.open(save_small_checkpoint(folder / "small", small_vocabulary(), **shape))
     make_cells().write_h5ad(folder / "cells.h5ad")
     task = CellTask(("kind",), ("depth",), group="donor")
-    settings = FineTuningSettings(recipe=RECIPE, device="cpu")
+    settings = FineTuningSettings(hyperparameters=RECIPE, device="cpu")
     finetune([folder / "cells.h5ad"], folder / "model", model, task, settings)
     return folder
 
@@ -153,12 +154,13 @@ def test_genes(tuned, command, tmp_path):
     vocabulary = small_vocabulary()
     ids = vocabulary.ensembl_ids
     labels = pd.DataFrame({"ensembl_id": ids[:120], "marks": ["T"] * 60 + ["B"] * 60})
-    recipe = FineTuningRecipe(
+    hyperparameters = FineTuningHyperparameters(
         max_steps=60, batch_size=16, warmup_steps=2, learning_rate=1e-2, freeze_layers=0
     )
     finetune(
         [tuned / "cells.h5ad"], tmp_path / "genes", Checkpoint.open(tuned / "small"),
-        GeneTask(labels, "ensembl_id", "marks"), FineTuningSettings(recipe=recipe, device="cpu"),
+        GeneTask(labels, "ensembl_id", "marks"),
+        FineTuningSettings(hyperparameters=hyperparameters, device="cpu"),
     )  # fmt: skip
     status, _, err = command(
         "predict", tuned / "cells.h5ad", "-m", tmp_path / "genes", "-o", tmp_path / "out.csv",

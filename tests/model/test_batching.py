@@ -27,15 +27,15 @@ def offsets_of(lengths):
 
 
 @given(lengths_lists, st.integers(1, 200), st.none() | st.integers(1, 5))
-def test_batches_cover_all_cells_in_order_within_the_budget(lengths, n_tokens, max_cells):
+def test_batches_cover_all_cells_in_order_within_the_budget(lengths, n_tokens, batch_size):
     offsets = offsets_of(lengths)
-    batches = list(run_batches(lambda a, b: b - a, offsets, TokenBudget(n_tokens, max_cells)))
+    batches = list(run_batches(lambda a, b: b - a, offsets, TokenBudget(n_tokens, batch_size)))
     assert [i for start, stop, _ in batches for i in range(start, stop)] == list(
         range(len(lengths))
     )
     for start, stop, n_cells in batches:
         assert n_cells == stop - start
-        assert max_cells is None or n_cells <= max_cells
+        assert batch_size is None or n_cells <= batch_size
         assert n_cells == 1 or offsets[stop] - offsets[start] <= n_tokens
 
 

@@ -45,13 +45,13 @@ def test_half_of_the_free_memory_is_used(
 def test_no_more_than_brings_speed(monkeypatch, device, n_tokens):
     monkeypatch.setattr(batching, "_free_bytes", lambda device: 2**60)
     budget = TokenBudget.for_memory(spec_of(64, 64), torch.device(device), torch.float32)
-    assert (budget.n_tokens, budget.max_cells) == (n_tokens, None)
+    assert (budget.n_tokens, budget.batch_size) == (n_tokens, None)
 
 
 def test_one_token_where_nothing_is_free(monkeypatch):
     monkeypatch.setattr(batching, "_free_bytes", lambda device: 0)
-    budget = TokenBudget.for_memory(spec_of(64, 64), CPU, torch.float32, max_cells=7)
-    assert (budget.n_tokens, budget.max_cells) == (1, 7)
+    budget = TokenBudget.for_memory(spec_of(64, 64), CPU, torch.float32, batch_size=7)
+    assert (budget.n_tokens, budget.batch_size) == (1, 7)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_on_cuda_the_free_memory_of_that_device_counts(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("n_tokens", "max_cells", "stops"),
+    ("n_tokens", "batch_size", "stops"),
     [
         (100, 3, [3, 6, 8]),
         (8, None, [2, 4, 6, 8]),
@@ -126,7 +126,7 @@ def test_on_cuda_the_free_memory_of_that_device_counts(monkeypatch):
         (1, None, [1, 2, 3, 4, 5, 6, 7, 8]),
     ],
 )
-def test_a_batch_is_as_full_as_it_may_be(n_tokens, max_cells, stops):
+def test_a_batch_is_as_full_as_it_may_be(n_tokens, batch_size, stops):
     """Eight cells of four tokens."""
-    batches = run_batches(lambda *_: None, np.arange(0, 33, 4), TokenBudget(n_tokens, max_cells))
+    batches = run_batches(lambda *_: None, np.arange(0, 33, 4), TokenBudget(n_tokens, batch_size))
     assert [stop for _, stop, _ in batches] == stops

@@ -42,12 +42,12 @@ def pack(cells):
     return PackedBatch.pack((values, np.cumsum([0, *map(len, cells)])), 0, len(cells))
 
 
-def headed(checkpoint, unit="cell", pooling="cell", sizes=(3,)):
+def headed(checkpoint, unit="cell", mode="cell", sizes=(3,)):
     torch.manual_seed(1)
     modules = [draw_head(checkpoint.spec.d_model, size, 0.5) for size in sizes]
     special = list(checkpoint.vocabulary.special_tokens.values())
     return HeadedEncoder(
-        checkpoint.encoder(), modules, unit=unit, pooling=pooling, special_tokens=special,
+        checkpoint.encoder(), modules, unit=unit, mode=mode, special_tokens=special,
         dropout=0.0,
     )  # fmt: skip
 
@@ -59,11 +59,11 @@ def hidden_states(checkpoint, cells):
         return [bert(torch.from_numpy(cell)[None]).last_hidden_state[0] for cell in cells]
 
 
-@pytest.mark.parametrize("pooling", ["cell", "cls"])
-def test_outputs_of_cells_are_those_of_bert(checkpoint, cells, pooling):
-    model = headed(checkpoint, pooling=pooling)
+@pytest.mark.parametrize("mode", ["cell", "cls"])
+def test_outputs_of_cells_are_those_of_bert(checkpoint, cells, mode):
+    model = headed(checkpoint, mode=mode)
     states = hidden_states(checkpoint, cells)
-    vectors = [each[0] if pooling == "cls" else each[1:-1].mean(dim=0) for each in states]
+    vectors = [each[0] if mode == "cls" else each[1:-1].mean(dim=0) for each in states]
     with torch.inference_mode():
         (found,) = model(pack(cells), torch.empty(0, dtype=torch.int64))
         expected = model.heads[0](torch.stack(vectors))
@@ -114,7 +114,7 @@ def saved(checkpoint, tmp_path):
     model = headed(checkpoint, sizes=(3, 1))
     heads = [Head("kind", ("a", "b", "c"), temperature=2.0), Head("age", mean=40.0, scale=9.0)]
     write_finetuned(folder, model.encoder, heads, model.heads, checkpoint.vocabulary,
-                    unit="cell", pooling="cell")  # fmt: skip
+                    unit="cell", mode="cell")  # fmt: skip
     return folder, heads, model
 
 
@@ -180,4 +180,4 @@ def test_a_head_of_other_code_is_not_saved(checkpoint, tmp_path):
     head = torch.nn.Sequential(torch.nn.Linear(32, 3))
     with pytest.raises(SettingsError, match=r"no code is saved"):
         write_finetuned(tmp_path, checkpoint.encoder(), [Head("kind", ("a", "b", "c"))], [head],
-                        checkpoint.vocabulary, unit="cell", pooling="cell")  # fmt: skip
+                        checkpoint.vocabulary, unit="cell", mode="cell")  # fmt: skip

@@ -10,7 +10,8 @@ import scanpy as sc
 from tests.conftest import small_counts
 
 from rankformer.networks.coexpression import correlate_genes
-from rankformer.tokens.tokenize import ReadingOptions, open_tokens
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.tokenize import open_tokens
 
 
 @pytest.mark.parametrize("chunk_cells", [7, 2048])

@@ -11,7 +11,8 @@ from tests.conftest import shared_path, small_counts
 import rankformer
 from rankformer.embed.embedder import Embedder
 from rankformer.errors import SettingsError
-from rankformer.networks.gene_shift import ShiftSettings, compare_states
+from rankformer.networks.gene_shift import compare_states
+from rankformer.networks.settings import ShiftSettings
 from rankformer.tokens.tokenize import open_tokens, tokenize_cells
 
 

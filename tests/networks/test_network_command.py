@@ -12,7 +12,7 @@ from tests.conftest import save_small_checkpoint, small_counts, small_vocabulary
 
 import rankformer
 from rankformer.errors import SettingsError
-from rankformer.networks.gene_network import NetworkSettings
+from rankformer.networks.settings import NetworkSettings
 
 
 @pytest.fixture(scope="module")

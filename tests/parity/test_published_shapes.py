@@ -99,7 +99,7 @@ def test_embeddings_equal_bert_run_one_cell_at_a_time(pair):
 def test_the_other_cells_of_a_batch_change_nothing(pair):
     embedder = Embedder(pair.checkpoint, dtype="float32", device="cpu")
     together = embedder.cells(pair.ragged)
-    embedder.budget.max_cells = 1
+    embedder.budget.batch_size = 1
     alone = embedder.cells(pair.ragged)
     np.testing.assert_allclose(together, alone, rtol=0, atol=1e-6)
 

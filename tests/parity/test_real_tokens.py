@@ -16,7 +16,8 @@ from tests.conftest import CELL_FILES, shared_path
 from rankformer.cells.source import open_cells
 from rankformer.genes.map_genes import map_genes
 from rankformer.tokens.rank_value import encode_rank_values
-from rankformer.tokens.tokenize import ReadingOptions, tokenize_cells
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.tokenize import tokenize_cells
 
 RELEASES = {"v1": ("gc30M", 2048), "v2": ("gc95M", 4096)}
 

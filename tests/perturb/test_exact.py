@@ -123,8 +123,8 @@ def test_equal_to_runs_one_at_a_time(
 def test_batches_change_nothing(vocabulary, checkpoint_folder, kind):
     cells = make_cells(vocabulary, (64, 64, 50, 30))
     found = []
-    for n_tokens, max_cells in ((2048, None), (2048, 1), (200, None)):
-        embedder = Embedder(checkpoint_folder, device="cpu", dtype="float32", max_cells=max_cells)
+    for n_tokens, batch_size in ((2048, None), (2048, 1), (200, None)):
+        embedder = Embedder(checkpoint_folder, device="cpu", dtype="float32", batch_size=batch_size)
         embedder.budget.n_tokens = n_tokens
         perturber = ExactPerturber(embedder, "cell", np.eye(32)[:2])
         ragged = pack(cells, vocabulary)

@@ -14,7 +14,8 @@ from tests.perturb.test_statistics import make_table
 import rankformer
 from rankformer.errors import MissingFileError, SettingsError, TableError
 from rankformer.perturb.result_files import read_results
-from rankformer.perturb.statistics import Comparison, compare_genes
+from rankformer.perturb.settings import Comparison
+from rankformer.perturb.statistics import compare_genes
 from rankformer.show.perturbation_plots import draw_volcano
 
 

@@ -59,7 +59,11 @@ def test_numbers_of_the_published_package(name, folder):
     release = settings["model_version"]
     model = checkpoint(release, n_positions, str(folder / f"{release}-{n_positions}"))
     embedder = Embedder(
-        model, emb_layer=settings["emb_layer"], numbering="published", device="cpu", dtype="float32"
+        model,
+        emb_layer=settings["emb_layer"],
+        layer_numbering="published",
+        device="cpu",
+        dtype="float32",
     )
     vocabulary = embedder.checkpoint.vocabulary
     # The package runs long cells first, and lists its results so.

@@ -9,11 +9,13 @@ from scipy.stats import spearmanr
 from rankformer.embed.embedder import Embedder
 from rankformer.errors import SettingsError
 from rankformer.perturb.exact import ExactPerturber, Responses
-from rankformer.perturb.screen import Screen, ScreenSettings
+from rankformer.perturb.screen import Screen
+from rankformer.perturb.settings import ScreenSettings
 from rankformer.perturb.trust import Trust
 from rankformer.ragged import select_rows
 from rankformer.tokens.edits import plan_edits
-from rankformer.tokens.tokenize import ReadingOptions, tokenize_cells
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.tokenize import tokenize_cells
 
 
 @pytest.fixture(scope="module")

@@ -48,11 +48,11 @@ def make_cell(vocabulary, n_genes=12):
     return [vocabulary.cls_token, *genes, vocabulary.eos_token], slice(1, n_genes + 1)
 
 
-@pytest.mark.parametrize("pooling", ["cell", "cls"])
+@pytest.mark.parametrize("mode", ["cell", "cls"])
 @pytest.mark.parametrize("is_moved", [False, True])
 @pytest.mark.parametrize("step", [-1, 1])
 def test_derivatives_are_those_of_the_model(
-    vocabulary, checkpoint_folder, bert, pooling, is_moved, step
+    vocabulary, checkpoint_folder, bert, mode, is_moved, step
 ):
     encoder = Checkpoint.open(checkpoint_folder).encoder(torch.float32).eval()
     tokens, genes = make_cell(vocabulary)
@@ -69,12 +69,12 @@ def test_derivatives_are_those_of_the_model(
         all_positions = torch.cat([positions, table[rider_place : rider_place + 1]])
         hidden = plain_hidden(bert, all_tokens, all_positions, [*presence, with_rider])
         own = hidden[:n]
-        vector = own[genes].mean(dim=0) if pooling == "cell" else own[0]
+        vector = own[genes].mean(dim=0) if mode == "cell" else own[0]
         return directions @ vector.numpy(), directions @ hidden.numpy().T
 
     found = differentiate(
         encoder, 3, np.array(tokens, np.int32), directions,
-        genes=genes if pooling == "cell" else None, step=step, first_moved=first,
+        genes=genes if mode == "cell" else None, step=step, first_moved=first,
         is_moved=is_moved, riders=Riders(np.array([rider]), np.array([rider_place])),
     )  # fmt: skip
     ones = np.ones(n)

@@ -8,12 +8,8 @@ import pytest
 from scipy.stats import false_discovery_control, kstest, ranksums, t
 
 from rankformer.errors import SettingsError, TableError
-from rankformer.perturb.statistics import (
-    Comparison,
-    _interval,
-    compare_genes,
-    place_among_like_ranks,
-)
+from rankformer.perturb.settings import Comparison
+from rankformer.perturb.statistics import _interval, compare_genes, place_among_like_ranks
 
 PLANTED = ("G7", "G8", "G9")
 

@@ -11,8 +11,8 @@ from transformers import BertForMaskedLM
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.model import attention
 from rankformer.model.encoder import PackedBatch
-from rankformer.model.resize import grow_model
-from rankformer.pretraining.loss import PretrainingObjective, contrast_views
+from rankformer.model.resize import resize_token_embeddings
+from rankformer.pretraining.loss import PretrainingLoss, contrast_views
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def pack(cells):
 
 def objective_of(checkpoint, weight=0.0):
     special = list(checkpoint.vocabulary.special_tokens.values())
-    return PretrainingObjective(checkpoint.masked_language_model().train(), special, weight)
+    return PretrainingLoss(checkpoint.masked_language_model().train(), special, weight)
 
 
 def test_masked_loss_and_gradients_are_those_of_bert(checkpoint, cells):
@@ -133,7 +133,7 @@ def test_a_grown_model_gives_old_genes_the_same_logits(checkpoint, cells):
     size = checkpoint.vocabulary.size
     with torch.inference_mode():
         before = model(batch)
-        grown = grow_model(model, size + 30).eval()
+        grown = resize_token_embeddings(model, size + 30).eval()
         after = grown(batch)
     assert after.shape == (int(offsets[-1]), size + 30)
     torch.testing.assert_close(after[:, :size], before, rtol=0, atol=1e-6)

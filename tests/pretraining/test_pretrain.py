@@ -22,12 +22,12 @@ from transformers import BertForMaskedLM
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.errors import OutputError, SettingsError
 from rankformer.model.encoder import PackedBatch
-from rankformer.pretraining.hyperparameters import Recipe
+from rankformer.pretraining.hyperparameters import PretrainingHyperparameters
 from rankformer.pretraining.pretrain import continue_model, draw_model, pretrain
 from rankformer.tokens.tokenize import tokenize_cells
 
 SHAPE = {"n_layers": 2, "d_model": 32, "n_heads": 2, "d_ff": 64}
-RECIPE = Recipe(
+RECIPE = PretrainingHyperparameters(
     max_steps=8, batch_size=8, warmup_steps=2, learning_rate=5e-3, held_out_share=0.1,
     save_steps=4, evaluate_steps=4, log_steps=1,
 )  # fmt: skip
@@ -81,9 +81,17 @@ def frequency_loss(cells, vocabulary, rows):
 
 @pytest.mark.parametrize("objective", ["mlm", "mlm+contrastive"])
 def test_it_learns_which_genes_go_together(cells, vocabulary, tmp_path, objective):
-    recipe = replace(RECIPE, max_steps=150, batch_size=16, objective=objective, save_steps=150,
+    hyperparameters = replace(RECIPE, max_steps=150, batch_size=16, objective=objective,
+                     save_steps=150,
                      evaluate_steps=150)  # fmt: skip
-    pretrain([cells], tmp_path / "model", draw(vocabulary), vocabulary, recipe=recipe, device="cpu")
+    pretrain(
+        [cells],
+        tmp_path / "model",
+        draw(vocabulary),
+        vocabulary,
+        hyperparameters=hyperparameters,
+        device="cpu",
+    )
     record = json.loads((tmp_path / "model" / "training.json").read_text())
     last = [entry for entry in record["log"] if "eval_loss" in entry][-1]
     # The two kinds of cells make the genes of one kind twice as likely: ln 2 is there to be won.
@@ -93,7 +101,7 @@ def test_it_learns_which_genes_go_together(cells, vocabulary, tmp_path, objectiv
 def test_a_model_is_whole_and_opens_in_transformers(cells, vocabulary, tmp_path):
     output = tmp_path / "model"
     checkpoint = pretrain(
-        [cells], output, draw(vocabulary), vocabulary, recipe=RECIPE, device="cpu"
+        [cells], output, draw(vocabulary), vocabulary, hyperparameters=RECIPE, device="cpu"
     )
     assert checkpoint.vocabulary.sha256 == vocabulary.sha256
     tokens = tokenize_cells(cells, vocabulary).cell(0)
@@ -118,7 +126,7 @@ def test_equal_runs_give_equal_bits_and_the_seed_matters(cells, vocabulary, tmp_
     found = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         pretrain([cells], tmp_path / name, draw(vocabulary), vocabulary,
-                 recipe=replace(RECIPE, seed=seed), device="cpu")  # fmt: skip
+                 hyperparameters=replace(RECIPE, seed=seed), device="cpu")  # fmt: skip
         found.append(weights(tmp_path / name)["bert.embeddings.word_embeddings.weight"])
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
@@ -127,7 +135,7 @@ def test_equal_runs_give_equal_bits_and_the_seed_matters(cells, vocabulary, tmp_
 def test_saved_tokens_train_as_their_counts_do(cells, vocabulary, tmp_path):
     tokens = tokenize_cells(cells, vocabulary).save(tmp_path / "tokens")
     for name, source in (("of-counts", cells), ("of-tokens", tokens)):
-        pretrain([source], tmp_path / name, draw(vocabulary), vocabulary, recipe=RECIPE,
+        pretrain([source], tmp_path / name, draw(vocabulary), vocabulary, hyperparameters=RECIPE,
                  device="cpu")  # fmt: skip
     for name, tensor in weights(tmp_path / "of-counts").items():
         assert torch.equal(tensor, weights(tmp_path / "of-tokens")[name])
@@ -135,27 +143,37 @@ def test_saved_tokens_train_as_their_counts_do(cells, vocabulary, tmp_path):
 
 def test_processes_that_make_batches_change_nothing(cells, vocabulary, tmp_path):
     for name, n_workers in (("none", 0), ("two", 2)):
-        pretrain([cells], tmp_path / name, draw(vocabulary), vocabulary, recipe=RECIPE,
+        pretrain([cells], tmp_path / name, draw(vocabulary), vocabulary, hyperparameters=RECIPE,
                  device="cpu", n_workers=n_workers)  # fmt: skip
     for name, tensor in weights(tmp_path / "none").items():
         assert torch.equal(tensor, weights(tmp_path / "two")[name])
 
 
 def test_donors_are_held_out_whole(cells, vocabulary, tmp_path):
-    recipe = replace(RECIPE, held_out_by="donor", held_out_share=0.2)
-    pretrain([cells], tmp_path / "model", draw(vocabulary), vocabulary, recipe=recipe, device="cpu")
+    hyperparameters = replace(RECIPE, held_out_by="donor", held_out_share=0.2)
+    pretrain(
+        [cells],
+        tmp_path / "model",
+        draw(vocabulary),
+        vocabulary,
+        hyperparameters=hyperparameters,
+        device="cpu",
+    )
     record = json.loads((tmp_path / "model" / "training.json").read_text())
     assert (record["cells_trained_on"], record["cells_held_out"]) == (320, 80)
 
 
 def test_a_checkpoint_goes_on_with_more_genes(cells, vocabulary, tmp_path):
     few = small_vocabulary(n_genes=120)
-    first = pretrain([cells], tmp_path / "first", draw(few), few, recipe=RECIPE, device="cpu")
+    first = pretrain(
+        [cells], tmp_path / "first", draw(few), few, hyperparameters=RECIPE, device="cpu"
+    )
     assert "Begun from the module that was given" in (tmp_path / "first" / "README.md").read_text()
     model, grown = continue_model(first, vocabulary)
     assert {gene: grown.token_of[gene] for gene in few.ensembl_ids} == dict(few.token_of)
     assert set(grown.ensembl_ids) == set(vocabulary.ensembl_ids)
-    second = pretrain([cells], tmp_path / "second", model, grown, recipe=RECIPE, device="cpu",
+    second = pretrain([cells], tmp_path / "second", model, grown, hyperparameters=RECIPE,
+                      device="cpu",
                       begun_from="first")  # fmt: skip
     assert second.vocabulary.sha256 == grown.sha256
     before, after = weights(tmp_path / "first"), weights(tmp_path / "second")
@@ -168,7 +186,14 @@ def test_a_checkpoint_goes_on_with_more_genes(cells, vocabulary, tmp_path):
 def test_curves_are_there_for_tensorboard(cells, vocabulary, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    pretrain([cells], tmp_path / "model", draw(vocabulary), vocabulary, recipe=RECIPE, device="cpu")
+    pretrain(
+        [cells],
+        tmp_path / "model",
+        draw(vocabulary),
+        vocabulary,
+        hyperparameters=RECIPE,
+        device="cpu",
+    )
     (events,) = (tmp_path / "model.run").rglob("events.out.tfevents.*")
     curves = EventAccumulator(str(events)).Reload()
     record = json.loads((tmp_path / "model" / "training.json").read_text())
@@ -227,7 +252,8 @@ def test_killed_and_resumed(cells, vocabulary, tmp_path, kills):
 def test_a_checkpoint_cut_short_is_not_gone_on_from(cells, vocabulary, tmp_path):
     def train(**more):
         return pretrain([cells], tmp_path / "model", draw(vocabulary), vocabulary,
-                        recipe=replace(RECIPE, max_steps=12), device="cpu", **more)  # fmt: skip
+                        hyperparameters=replace(RECIPE, max_steps=12),
+                        device="cpu", **more)  # fmt: skip
 
     train()
     expected = weights(tmp_path / "model")
@@ -256,7 +282,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_offered(
 ):
     def train(**more):
         return pretrain([cells], tmp_path / "model", draw(vocabulary), vocabulary,
-                        recipe=IN_STEPS, device="cpu", **more)  # fmt: skip
+                        hyperparameters=IN_STEPS, device="cpu", **more)  # fmt: skip
 
     train()
     shutil.rmtree(tmp_path / "model")
@@ -286,7 +312,8 @@ def test_a_training_that_is_stopped_says_how_to_go_on(cells, vocabulary, tmp_pat
 
     def train(**more):
         return pretrain([cells], tmp_path / "model", draw(vocabulary), vocabulary,
-                        recipe=replace(IN_STEPS, log_steps=4), device="cpu", **more)  # fmt: skip
+                        hyperparameters=replace(IN_STEPS, log_steps=4),
+                        device="cpu", **more)  # fmt: skip
 
     caplog.set_level("INFO", "rankformer")
     trainer_logger = logging.getLogger("rankformer.training.packed_trainer")
@@ -301,8 +328,9 @@ def test_a_training_that_is_stopped_says_how_to_go_on(cells, vocabulary, tmp_pat
 
 
 def test_what_changes_no_result_may_change_when_a_run_goes_on(cells, vocabulary, tmp_path):
-    def train(recipe, **more):
-        pretrain([cells], tmp_path / "model", draw(vocabulary), vocabulary, recipe=recipe,
+    def train(hyperparameters, **more):
+        pretrain([cells], tmp_path / "model", draw(vocabulary), vocabulary,
+                 hyperparameters=hyperparameters,
                  device="cpu", **more)  # fmt: skip
         return weights(tmp_path / "model")
 
@@ -321,11 +349,12 @@ def test_what_changes_no_result_may_change_when_a_run_goes_on(cells, vocabulary,
 
 @pytest.mark.parametrize("held_out_share", [0.1, 0.0])
 def test_a_training_that_runs_off_writes_no_model(cells, vocabulary, tmp_path, held_out_share):
-    recipe = replace(
+    hyperparameters = replace(
         IN_STEPS, learning_rate=1e20, schedule="constant_with_warmup", held_out_share=held_out_share
     )
     with pytest.raises(SettingsError, match="the training has diverged"):
-        pretrain([cells], tmp_path / "model", draw(vocabulary), vocabulary, recipe=recipe,
+        pretrain([cells], tmp_path / "model", draw(vocabulary), vocabulary,
+                 hyperparameters=hyperparameters,
                  device="cpu")  # fmt: skip
     assert not (tmp_path / "model").exists()
 
@@ -334,9 +363,16 @@ def test_the_contrast_counts_as_much_as_it_is_weighed(cells, vocabulary, tmp_pat
     """With twice the weight it moves the weights further from those of masking alone."""
 
     def train(weight):
-        recipe = replace(RECIPE, objective="mlm+contrastive", contrast_weight=weight)
+        hyperparameters = replace(RECIPE, objective="mlm+contrastive", contrast_weight=weight)
         output = tmp_path / f"weight {weight}"
-        pretrain([cells], output, draw(vocabulary), vocabulary, recipe=recipe, device="cpu")
+        pretrain(
+            [cells],
+            output,
+            draw(vocabulary),
+            vocabulary,
+            hyperparameters=hyperparameters,
+            device="cpu",
+        )
         return weights(output)
 
     alone, light, heavy = (train(weight) for weight in (1e-9, 0.01, 10.0))
@@ -348,8 +384,9 @@ def test_the_contrast_counts_as_much_as_it_is_weighed(cells, vocabulary, tmp_pat
 
 
 def test_a_run_goes_on_only_as_it_was_begun(cells, vocabulary, tmp_path):
-    def train(recipe=RECIPE, **more):
-        return pretrain([cells], tmp_path / "model", draw(vocabulary), vocabulary, recipe=recipe,
+    def train(hyperparameters=RECIPE, **more):
+        return pretrain([cells], tmp_path / "model", draw(vocabulary), vocabulary,
+                 hyperparameters=hyperparameters,
                         device="cpu", **more)  # fmt: skip
 
     with pytest.raises(OutputError, match="no run to resume"):
@@ -361,7 +398,7 @@ def test_a_run_goes_on_only_as_it_was_begun(cells, vocabulary, tmp_path):
     with pytest.raises(OutputError, match="A run was begun"):
         train()
     with pytest.raises(
-        SettingsError, match=r"other settings: recipe.learning_rate was 0.005, is 1.0\."
+        SettingsError, match=r"other settings: hyperparameters.learning_rate was 0.005, is 1.0\."
     ):
         train(replace(RECIPE, learning_rate=1.0), resume=True)
 
@@ -376,17 +413,17 @@ def test_two_processes_train_as_one_that_adds_up_two_batches(cells, vocabulary, 
     script.write_text(
         "import sys, torch\n"
         "from rankformer.pretraining.pretrain import draw_model, pretrain\n"
-        "from rankformer.training.hyperparameters import Recipe\n"
+        "from rankformer.pretraining.hyperparameters import PretrainingHyperparameters\n"
         "from rankformer.vocabulary.vocabulary import Vocabulary\n"
         "torch.set_num_threads(1)\n"
         "cells, file, output, accumulation = sys.argv[1:]\n"
         "vocabulary = Vocabulary.load(file)\n"
         "shape = dict(n_layers=2, d_model=32, n_heads=2, d_ff=64, dropout=0.0,\n"
         "             attention_dropout=0.0)\n"
-        "recipe = Recipe(max_steps=6, batch_size=4, accumulation=int(accumulation),\n"
-        "                warmup_steps=2, log_steps=1, objective='mlm')\n"
-        "pretrain([cells], output, draw_model(vocabulary, shape, 0), vocabulary, recipe=recipe,\n"
-        "         device='cpu')\n"
+        "own = PretrainingHyperparameters(max_steps=6, batch_size=4, warmup_steps=2, log_steps=1,\n"
+        "                                 accumulation=int(accumulation), objective='mlm')\n"
+        "pretrain([cells], output, draw_model(vocabulary, shape, 0), vocabulary,\n"
+        "         hyperparameters=own, device='cpu')\n"
     )
     file = vocabulary.save(tmp_path / "vocabulary.parquet")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
@@ -417,12 +454,12 @@ def test_two_processes_train_as_one_that_adds_up_two_batches(cells, vocabulary, 
 )
 def test_recipes_that_there_are_not(change, sentence):
     with pytest.raises(SettingsError, match=sentence):
-        Recipe(**change)
+        PretrainingHyperparameters(**change)
 
 
 def test_too_few_cells(vocabulary, tmp_path):
     adata = ad.AnnData(small_counts(5, 200))
     adata.var_names = list(vocabulary.symbols)
     with pytest.raises(SettingsError, match="There are 5 cells"):
-        pretrain([adata], tmp_path / "model", draw(vocabulary), vocabulary, recipe=RECIPE)
+        pretrain([adata], tmp_path / "model", draw(vocabulary), vocabulary, hyperparameters=RECIPE)
     assert not list(tmp_path.iterdir())

@@ -29,7 +29,8 @@ from rankformer.results.gene_embeddings import (
 )
 from rankformer.results.gene_report import write_gene_report
 from rankformer.scratch import blocks_of_rows
-from rankformer.tokens.tokenize import ReadingOptions, open_tokens
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.tokenize import open_tokens
 
 SUFFIXES = (".h5ad", ".zarr", ".npy", ".csv", ".parquet")
 CSV_COLUMNS = [f"X_own_{i}" for i in range(1, 9)]

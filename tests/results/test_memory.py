@@ -17,7 +17,8 @@ from rankformer.embed.embedder import Embedder
 from rankformer.results.cell_embeddings import CellEmbeddings, write_cell_vectors
 from rankformer.results.gene_embeddings import GeneVectors, write_gene_vectors
 from rankformer.scratch import release_pages, scratch_array
-from rankformer.tokens.tokenize import ReadingOptions, open_tokens
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.tokenize import open_tokens
 
 SMAPS = Path("/proc/self/smaps")
 pytestmark = pytest.mark.skipif(not SMAPS.is_file(), reason="memory of a map as Linux shows it")
@@ -81,7 +82,7 @@ def test_filling_leaves_nothing_in_memory(small_adata, checkpoint_folder, tmp_pa
     options = ReadingOptions(chunk_cells=5)
     with closing(open_tokens(small_adata, embedder.checkpoint.vocabulary, options)) as stream:
         vectors = scratch_array(tmp_path / "vectors", (len(stream), embedder.d_model))
-        fill_vectors(vectors, [stream], embedder, pooling="cell")
+        fill_vectors(vectors, [stream], embedder, mode="cell")
     assert resident_kb(tmp_path / "vectors") == 0
     assert np.abs(vectors).max() > 0
 

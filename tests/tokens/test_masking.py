@@ -21,8 +21,8 @@ def is_gene(tokens, vocabulary):
     return ~np.isin(tokens, list(vocabulary.special_tokens.values()))
 
 
-def test_shares_are_those_of_the_recipe(tokens, vocabulary):
-    masked = mask_genes(tokens, vocabulary, np.random.default_rng(1))
+def test_shares_are_those_of_bert(tokens, vocabulary):
+    masked = mask_genes(tokens, vocabulary, np.random.default_rng(1), 0.15)
     n_genes = is_gene(tokens, vocabulary).sum()
     shown = masked.tokens[masked.places]
     is_mask, is_kept = shown == vocabulary.mask_token, shown == masked.genes
@@ -36,7 +36,7 @@ def test_shares_are_those_of_the_recipe(tokens, vocabulary):
 
 
 def test_special_tokens_are_neither_masked_nor_put_in(tokens, vocabulary):
-    masked = mask_genes(tokens, vocabulary, np.random.default_rng(2), share=0.9)
+    masked = mask_genes(tokens, vocabulary, np.random.default_rng(2), 0.9)
     assert is_gene(tokens[masked.places], vocabulary).all()
     assert is_gene(masked.genes, vocabulary).all()
     special = ~is_gene(tokens, vocabulary)
@@ -47,7 +47,7 @@ def test_special_tokens_are_neither_masked_nor_put_in(tokens, vocabulary):
 
 def test_what_is_not_chosen_stays(tokens, vocabulary):
     before = tokens.copy()
-    masked = mask_genes(tokens, vocabulary, np.random.default_rng(3))
+    masked = mask_genes(tokens, vocabulary, np.random.default_rng(3), 0.15)
     others = np.setdiff1d(np.arange(len(tokens)), masked.places)
     assert (masked.tokens[others] == before[others]).all()
     assert (masked.genes == before[masked.places]).all()
@@ -57,7 +57,7 @@ def test_what_is_not_chosen_stays(tokens, vocabulary):
 def test_tokens_of_a_cell_without_genes():
     vocabulary = small_vocabulary()
     frame = np.array([vocabulary.cls_token, vocabulary.eos_token], np.int32)
-    masked = mask_genes(frame, vocabulary, np.random.default_rng(0), share=0.9)
+    masked = mask_genes(frame, vocabulary, np.random.default_rng(0), 0.9)
     assert not len(masked.places)
     assert (masked.tokens == frame).all()
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from rankformer.errors import OutputError
 from rankformer.training import packed_trainer
-from rankformer.pretraining.hyperparameters import Recipe
+from rankformer.pretraining.hyperparameters import PretrainingHyperparameters
 from rankformer.training.run_folder import TrainingRun
 
 packed_trainer._SECONDS_FOR_A_FOLDER = 2
@@ -26,7 +26,7 @@ own_disk = Path(sys.argv[1]) / os.environ["RANK"]
 own_disk.mkdir()
 run = TrainingRun(own_disk / "model")
 arguments = packed_trainer.training_arguments(
-    Recipe(epochs=1.0, max_steps=1, warmup_steps=0), run.folder,
+    PretrainingHyperparameters(epochs=1.0, max_steps=1, warmup_steps=0), run.folder,
     device=torch.device("cpu"), dtype=torch.float32, evaluates=False,
 )
 try:

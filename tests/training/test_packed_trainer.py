@@ -13,9 +13,9 @@ from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from rankformer.errors import OutputError, SettingsError
-from rankformer.finetuning.hyperparameters import FineTuningRecipe
+from rankformer.finetuning.hyperparameters import FineTuningHyperparameters
 from rankformer.training import packed_trainer
-from rankformer.training.hyperparameters import TrainingRecipe
+from rankformer.training.hyperparameters import TrainingHyperparameters
 from rankformer.training.packed_trainer import (
     Draws,
     JudgeLastStep,
@@ -31,16 +31,16 @@ from rankformer.training.packed_trainer import (
 from rankformer.training.run_folder import TrainingRun, bind_checkpoint
 
 CPU = torch.device("cpu")
-RECIPE = TrainingRecipe(
+RECIPE = TrainingHyperparameters(
     epochs=2.5, max_steps=7, batch_size=3, accumulation=2, learning_rate=0.03, schedule="cosine",
     warmup_steps=4, weight_decay=0.2, max_grad_norm=0.7, save_steps=11, evaluate_steps=13,
     log_steps=17, seed=19,
 )  # fmt: skip
 
 
-def arguments_of(folder, recipe=RECIPE, **settings):
+def arguments_of(folder, hyperparameters=RECIPE, **settings):
     defaults = {"device": CPU, "dtype": torch.float32, "evaluates": True}
-    return training_arguments(recipe, folder, **{**defaults, **settings})
+    return training_arguments(hyperparameters, folder, **{**defaults, **settings})
 
 
 def test_each_setting_of_a_recipe_reaches_the_trainer(tmp_path):
@@ -61,8 +61,8 @@ def test_each_setting_of_a_recipe_reaches_the_trainer(tmp_path):
 
 
 def test_without_steps_each_epoch_ends_with_an_evaluation_and_a_checkpoint(tmp_path):
-    recipe = replace(RECIPE, max_steps=None, save_steps=None, evaluate_steps=None)
-    found = arguments_of(tmp_path, recipe)
+    hyperparameters = replace(RECIPE, max_steps=None, save_steps=None, evaluate_steps=None)
+    found = arguments_of(tmp_path, hyperparameters)
     assert found.max_steps == -1
     assert (found.eval_strategy, found.save_strategy) == ("epoch", "epoch")
 
@@ -139,13 +139,13 @@ class Line(nn.Module):
 
 
 X = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
-PLAIN = FineTuningRecipe(
+PLAIN = FineTuningHyperparameters(
     epochs=1.0, batch_size=2, learning_rate=0.1, schedule="constant_with_warmup", warmup_steps=0,
     weight_decay=0.0, log_steps=1,
 )  # fmt: skip
 
 
-def trainer_of(folder, recipe=PLAIN, measure=None, callbacks=(), seen=None, **options):
+def trainer_of(folder, hyperparameters=PLAIN, measure=None, callbacks=(), seen=None, **options):
     def make_batch(draws):
         rows = torch.tensor(draws) % len(X)
         if seen is not None:
@@ -154,8 +154,8 @@ def trainer_of(folder, recipe=PLAIN, measure=None, callbacks=(), seen=None, **op
 
     settings = {"evaluates": measure is not None, "saves": False, **options.pop("arguments", {})}
     return PackedTrainer(
-        Line(), arguments_of(folder, recipe, **settings),
-        draws=Draws(np.arange(len(X)), len(X), recipe.seed), make_batch=make_batch,
+        Line(), arguments_of(folder, hyperparameters, **settings),
+        draws=Draws(np.arange(len(X)), len(X), hyperparameters.seed), make_batch=make_batch,
         measure=measure, callbacks=callbacks, **options,
     )  # fmt: skip
 
@@ -171,9 +171,9 @@ def test_batches_of_an_epoch(tmp_path, drop_last, sizes):
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.5])
 def test_a_step_is_that_of_adamw_with_clipped_gradients(tmp_path, weight_decay):
-    recipe = replace(PLAIN, max_steps=3, weight_decay=weight_decay, max_grad_norm=1e-3)
+    hyperparameters = replace(PLAIN, max_steps=3, weight_decay=weight_decay, max_grad_norm=1e-3)
     seen = []
-    trainer = trainer_of(tmp_path, recipe, seen=seen)
+    trainer = trainer_of(tmp_path, hyperparameters, seen=seen)
     trainer.train_from(None)
     line = Line()
     adam = torch.optim.AdamW(line.parameters(), lr=0.1, weight_decay=weight_decay)
@@ -193,8 +193,8 @@ def test_figures_of_what_is_held_out_are_kept_and_told(tmp_path, caplog):
         measured.append(module.w.item())
         return {"loss": 0.5, "macro_f1": 0.25}
 
-    recipe = replace(PLAIN, max_steps=3, evaluate_steps=2)
-    trainer = trainer_of(tmp_path, recipe, measure, [JudgeLastStep()])
+    hyperparameters = replace(PLAIN, max_steps=3, evaluate_steps=2)
+    trainer = trainer_of(tmp_path, hyperparameters, measure, [JudgeLastStep()])
     trainer.train_from(None)
     judged = [each for each in trainer.state.log_history if "eval_loss" in each]
     assert [(each["step"], each["eval_macro_f1"]) for each in judged] == [(2, 0.25), (3, 0.25)]
@@ -253,9 +253,11 @@ def test_rate_and_time_left_are_those_since_this_run_began(monkeypatch, caplog):
 
 
 def test_the_schedule_may_be_longer_than_the_training_and_the_optimizer_another(tmp_path):
-    recipe = replace(PLAIN, max_steps=3, schedule="linear")
+    hyperparameters = replace(PLAIN, max_steps=3, schedule="linear")
     optimizer = (torch.optim.SGD, {"lr": 0.1})
-    trainer = trainer_of(tmp_path, recipe, schedule_steps=6, optimizer_cls_and_kwargs=optimizer)
+    trainer = trainer_of(
+        tmp_path, hyperparameters, schedule_steps=6, optimizer_cls_and_kwargs=optimizer
+    )
     trainer.train_from(None)
     rates = [each["learning_rate"] for each in trainer.state.log_history if "loss" in each]
     np.testing.assert_allclose(rates, [0.1 * (6 - step) / 6 for step in range(3)])
@@ -281,9 +283,9 @@ def test_what_is_not_finite_has_diverged(value):
     )
 
 
-def test_a_recipe_that_is_open_makes_no_trainer(tmp_path):
+def test_without_a_length_or_a_rate_no_trainer_is_made(tmp_path):
     for name in ("epochs", "learning_rate", "warmup_steps"):
-        with pytest.raises(SettingsError, match="leaves its epochs, its learning rate or its warm"):
+        with pytest.raises(SettingsError, match="Epochs, learning rate or warm-up are not set"):
             arguments_of(tmp_path, replace(RECIPE, **{name: None}))
 
 
@@ -324,9 +326,9 @@ def test_without_anything_held_out_nothing_is_measured(tmp_path):
 
 def test_a_checkpoint_has_the_model_of_its_step_and_the_last_step_is_kept(tmp_path):
     written = {}
-    recipe = replace(PLAIN, max_steps=3, save_steps=2)
+    hyperparameters = replace(PLAIN, max_steps=3, save_steps=2)
     callbacks = [JudgeLastStep()]
-    trainer = trainer_of(tmp_path, recipe, callbacks=callbacks, arguments={"saves": True})
+    trainer = trainer_of(tmp_path, hyperparameters, callbacks=callbacks, arguments={"saves": True})
     trainer.add_callback(
         WriteCheckpoints(
             lambda folder, log: written.update(
@@ -341,10 +343,10 @@ def test_a_checkpoint_has_the_model_of_its_step_and_the_last_step_is_kept(tmp_pa
 
 
 def test_going_on_gives_what_an_unbroken_run_gives(tmp_path):
-    recipe = replace(PLAIN, epochs=2.0, max_steps=5, save_steps=2, schedule="linear")
-    whole = trainer_of(tmp_path / "whole", recipe, arguments={"saves": True})
+    hyperparameters = replace(PLAIN, epochs=2.0, max_steps=5, save_steps=2, schedule="linear")
+    whole = trainer_of(tmp_path / "whole", hyperparameters, arguments={"saves": True})
     whole.train_from(None)
-    again = trainer_of(tmp_path / "again", recipe, arguments={"saves": True})
+    again = trainer_of(tmp_path / "again", hyperparameters, arguments={"saves": True})
     again.train_from(tmp_path / "whole" / "checkpoint-4")
     assert again.state.global_step == 5
     assert again.model.w.item() == whole.model.w.item()
@@ -352,10 +354,10 @@ def test_going_on_gives_what_an_unbroken_run_gives(tmp_path):
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
 def test_a_checkpoint_that_would_run_code_is_named_and_nothing_runs(tmp_path, name):
-    recipe = replace(PLAIN, epochs=2.0, max_steps=5, save_steps=1)
-    trainer_of(tmp_path, recipe, arguments={"saves": True}).train_from(None)
+    hyperparameters = replace(PLAIN, epochs=2.0, max_steps=5, save_steps=1)
+    trainer_of(tmp_path, hyperparameters, arguments={"saves": True}).train_from(None)
     torch.save({"state": Payload(tmp_path / "ran")}, tmp_path / "checkpoint-5" / name)
-    again = trainer_of(tmp_path, replace(recipe, max_steps=6), arguments={"saves": True})
+    again = trainer_of(tmp_path, replace(hyperparameters, max_steps=6), arguments={"saves": True})
     with pytest.raises(OutputError, match=rf"checkpoint-5/{name} is damaged") as error:
         again.train_from(tmp_path / "checkpoint-5")
     assert "checkpoint-4" in error.value.fix
@@ -375,7 +377,7 @@ class Payload:
 def test_a_run_is_begun_once_and_gone_on_with_from_its_last_checkpoint(tmp_path):
     run = TrainingRun(tmp_path / "model")
     arguments = arguments_of(run.folder)
-    settings = {"recipe": {"seed": 1}}
+    settings = {"hyperparameters": {"seed": 1}}
     assert begin_run(run, arguments, settings, resume=False) is None
     assert run.settings() == settings
     with pytest.raises(OutputError, match="A run was begun"):
@@ -387,7 +389,7 @@ def test_a_run_is_begun_once_and_gone_on_with_from_its_last_checkpoint(tmp_path)
         bind_checkpoint(folder)
     assert begin_run(run, arguments, settings, resume=True) == run.folder / "checkpoint-10"
     with pytest.raises(SettingsError, match="seed was 1, is 2"):
-        begin_run(run, arguments, {"recipe": {"seed": 2}}, resume=True)
+        begin_run(run, arguments, {"hyperparameters": {"seed": 2}}, resume=True)
 
 
 def test_of_several_processes_the_others_wait_for_the_first(tmp_path, monkeypatch):

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankformer.errors import SettingsError
-from rankformer.training.splits import PARTS, SplitPlan, draw_stratified_folds, split_units
+from rankformer.training.split_plan import SplitPlan
+from rankformer.training.splits import PARTS, draw_stratified_folds, split_units
 
 
 def parts_of(split):

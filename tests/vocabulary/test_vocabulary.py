@@ -23,8 +23,9 @@ from tests.damage import (
 
 from rankformer.checkpoints.registry import V1, V2
 from rankformer.errors import OutputError, RankformerError, VocabularyError
+from rankformer.names import few_names
 from rankformer.vocabulary.files import VOCABULARY_FILE
-from rankformer.vocabulary.vocabulary import Vocabulary, few_names
+from rankformer.vocabulary.vocabulary import Vocabulary
 
 QUICK = settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -3,8 +3,6 @@
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +10,12 @@ from numpy.typing import NDArray
 
 from rankformer.annotate.reference import Reference, index_cells, read_labels
 from rankformer.annotate.reference_files import is_saved_reference, open_reference, save_reference
-from rankformer.annotate.vote import NeighbourVote, check_annotation, transfer_labels
+from rankformer.annotate.settings import AnnotateJob
+from rankformer.annotate.vote import check_annotation, transfer_labels
 from rankformer.cells.open_sources import list_sources
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.embed.cells import describe_run, fill_vectors, tell_missing
-from rankformer.embed.embedder import Embedder, Pooling
+from rankformer.embed.embedder import Embedder
 from rankformer.errors import SettingsError
 from rankformer.progress import show_progress
 from rankformer.results.cell_embeddings import vectors_beside
@@ -29,48 +28,9 @@ from rankformer.tokens.joined_sources import (
     join_obs,
     name_sources,
 )
-from rankformer.tokens.tokenize import ReadingOptions, Sources, TokenSource, open_sources
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.tokenize import Sources, TokenSource, open_sources
 from rankformer.tokens.tokenized_cells import check_free
-
-
-@dataclass(frozen=True)
-class AnnotateJob:
-    """What to annotate by what, and what to write.
-
-    Attributes
-    ----------
-    queries
-        Files and folders of counts or tokens; several go one after the other into one output.
-    references
-        Files and folders of counts, or one folder that `save_reference` made.
-    output
-        ``.h5ad``, ``.zarr``, ``.csv`` or ``.parquet``.
-    labels
-        Columns of obs of the reference; of a saved reference, all that it has unless given.
-    keys
-        Names of the results, as many as labels; ``predicted_LABEL`` unless given.
-    mode
-        ``"cell"`` or ``"cls"``.
-    vote
-        How labels are decided.
-    unlabelled
-        Values that mean no label.
-    save_to
-        A folder to save the reference to.
-    overwrite
-        Replace the output.
-    """
-
-    queries: tuple[Path, ...]
-    references: tuple[Path, ...]
-    output: Path
-    labels: tuple[str, ...] = ()
-    keys: tuple[str, ...] = ()
-    mode: Pooling = "cell"
-    vote: NeighbourVote = field(default_factory=NeighbourVote)
-    unlabelled: tuple[str, ...] = ()
-    save_to: Path | None = None
-    overwrite: bool = False
 
 
 def annotate_files(
@@ -190,7 +150,7 @@ def _index(
     n_cells = sum(map(len, sources))
     vectors = stack.enter_context(vectors_beside(job.output, (n_cells, embedder.d_model)))
     with show_progress(n_cells, "Embedding the reference") as progress:
-        return index_cells(sources, embedder, labels, vectors, pooling=job.mode, progress=progress)
+        return index_cells(sources, embedder, labels, vectors, mode=job.mode, progress=progress)
 
 
 def _annotate(
@@ -203,7 +163,7 @@ def _annotate(
     n_cells = sum(map(len, queries))
     with vectors_beside(job.output, (n_cells, embedder.d_model)) as vectors:
         with show_progress(n_cells, "Embedding cells") as progress:
-            missing = fill_vectors(vectors, queries, embedder, pooling=job.mode, progress=progress)
+            missing = fill_vectors(vectors, queries, embedder, mode=job.mode, progress=progress)
         tell_missing(missing)
         labels = transfer_labels(vectors, missing, reference, keys, job.vote)
     sources = name_sources(queries)

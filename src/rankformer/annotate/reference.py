@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankformer.annotate.neighbours import NeighbourIndex, scale_to_unit
-from rankformer.cells.obs_columns import as_names, leave_out, read_class_names
+from rankformer.cells.obs_columns import leave_out, read_class_names
 from rankformer.embed.cells import describe_run, fill_vectors, tell_missing
-from rankformer.embed.embedder import AnyEmbedder, Embedder, Pooling, open_embedder
+from rankformer.embed.embedder import AnyEmbedder, Embedder, open_embedder
+from rankformer.embed.settings import CellMode
 from rankformer.errors import CheckpointError, SettingsError
+from rankformer.names import as_names
 from rankformer.progress import Progress
-from rankformer.tokens.tokenize import ReadingOptions, Sources, TokenSource, open_sources
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.tokenize import Sources, TokenSource, open_sources
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +69,7 @@ class Reference:
         """
         return str(self.provenance.get("dtype", dtype)) if dtype == "auto" else dtype
 
-    def check_fits(self, embedder: Embedder, pooling: Pooling) -> None:
+    def check_fits(self, embedder: Embedder, mode: CellMode) -> None:
         """Refuse a model, layer, mode or dtype other than that which made the vectors.
 
         Raises
@@ -76,7 +79,7 @@ class Reference:
         """
         own = {
             **embedder.checkpoint.provenance(),
-            "mode": pooling, "layer": embedder.layer, "dtype": embedder.precision,
+            "mode": mode, "layer": embedder.layer, "dtype": embedder.precision,
         }  # fmt: skip
         odd = [name for name in _BINDING if self.provenance.get(name) != own[name]]
         if odd:
@@ -112,7 +115,7 @@ def build_reference(
     embedder: AnyEmbedder,
     labels: str | Sequence[str],
     *,
-    pooling: Pooling = "cell",
+    mode: CellMode = "cell",
     options: ReadingOptions | None = None,
     unlabelled: str | Sequence[str] = (),
     progress: Progress | None = None,
@@ -127,7 +130,7 @@ def build_reference(
         The model, ready; or its name or folder.
     labels
         A column, or several, of ``obs``. Cells that lack one of them are left out and told.
-    pooling
+    mode
         ``"cell"`` or ``"cls"``; see `embed_cells`.
     options
         Where counts and genes lie.
@@ -150,7 +153,7 @@ def build_reference(
         ]
         named = read_labels(streams, labels, unlabelled)
         vectors = np.empty((sum(map(len, streams)), embedder.d_model), np.float32)
-        return index_cells(streams, embedder, named, vectors, pooling=pooling, progress=progress)
+        return index_cells(streams, embedder, named, vectors, mode=mode, progress=progress)
 
 
 def read_labels(
@@ -186,7 +189,7 @@ def index_cells(
     labels: Mapping[str, NDArray[np.object_]],
     vectors: NDArray[np.float32],
     *,
-    pooling: Pooling,
+    mode: CellMode,
     progress: Progress | None = None,
 ) -> Reference:
     """Embed cells into `vectors`, (n_cells, d_model), and index those with a vector and labels.
@@ -194,8 +197,8 @@ def index_cells(
     `vectors` may be mapped from a file: then memory does not grow with the cells, but for the
     graph of a large reference.
     """
-    embedder.check_pooling(pooling)
-    missing = fill_vectors(vectors, streams, embedder, pooling=pooling, progress=progress)
+    embedder.check_mode(mode)
+    missing = fill_vectors(vectors, streams, embedder, mode=mode, progress=progress)
     tell_missing(missing)
     labelled = np.all([[each is not None for each in values] for values in labels.values()], axis=0)
     if not labelled.all():
@@ -212,7 +215,7 @@ def index_cells(
         names, places = np.unique(own, return_inverse=True)
         _check_classes(label, set(names.tolist()))
         classes[label], codes[label] = tuple(names.tolist()), places.astype(np.int32)
-    provenance = describe_run(embedder, pooling, streams)
+    provenance = describe_run(embedder, mode, streams)
     return Reference(NeighbourIndex.build(kept), codes, classes, provenance)
 
 

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from rankformer.annotate.neighbours import scale_to_unit
 from rankformer.annotate.reference import UNKNOWN, Reference
 from rankformer.annotate.reference_files import open_reference
+from rankformer.annotate.settings import NeighbourVote
 from rankformer.embed.cells import embed_cells
-from rankformer.embed.embedder import AnyEmbedder, Embedder, Pooling, open_embedder
+from rankformer.embed.embedder import AnyEmbedder, Embedder, open_embedder
+from rankformer.embed.settings import CellMode
 from rankformer.errors import SettingsError
 from rankformer.progress import Progress
 from rankformer.results.cell_labels import CellLabels, LabelledCells
-from rankformer.tokens.tokenize import ReadingOptions, Source
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.tokenize import Source
 
 logger = logging.getLogger(__name__)
 
@@ -33,83 +36,13 @@ _CELLS_OF_A_CLASS = 500
 _CELLS_AT_ONCE = 8192
 
 
-@dataclass(frozen=True)
-class NeighbourVote:
-    """How neighbours vote, and when a cell comes out unknown.
-
-    The `n_neighbors` nearest reference cells vote, nearer ones with more weight (Dudani 1976, doi
-    10.1109/TSMC.1976.5408784): ``exp(-(d / d_k)²)`` for the cosine distance d, scaled by that of
-    the farthest of them, d_k, as Zelnik-Manor and Perona (2004) scale affinities. The share of
-    the weights that the winner gets is the cell's probability; that an uncertain vote is no label
-    follows the weighted neighbours of scArches (Lotfollahi et al. 2022, doi
-    10.1038/s41587-021-01001-7).
-
-    A cell is far when its mean distance to these neighbours (the outlier score of Angiulli and
-    Pizzuti 2002, doi 10.1007/3-540-45681-3_2) is beyond the `distance_quantile` of the same
-    distance among reference cells of the winning label, each left out in turn: a threshold for
-    each class, as class-conditional conformal prediction has. Cells of another laboratory lie
-    farther off as a whole; with `allow_shift`, the limits move by the median of what the query's
-    cells have more than the middle cell of their label, if that is above zero.
-
-    Attributes
-    ----------
-    n_neighbors
-        Neighbours that vote.
-    min_share
-        The least share of the weights; below it a cell is unknown.
-    distance_quantile
-        About how many of the reference's own kind are near enough. 1 calls hardly any cell far.
-    allow_shift
-        Move the limits of distance with the query. It supposes that half of the query's cells are
-        of labels that the reference has; a query of a few cells is judged better without.
-    """
-
-    n_neighbors: int = 15
-    min_share: float = 0.5
-    distance_quantile: float = 0.95
-    allow_shift: bool = True
-
-    def __post_init__(self) -> None:
-        if self.n_neighbors < 1:
-            raise SettingsError(
-                f"{self.n_neighbors} neighbours were asked for.",
-                "A whole number, at least 1.",
-                "Leave n_neighbors (--n-neighbors) out for 15.",
-            )
-        for name in ("min_share", "distance_quantile"):
-            if not 0 <= getattr(self, name) <= 1:
-                option = f"--{name.replace('_', '-')}"
-                raise SettingsError(
-                    f"{name} is {getattr(self, name)}.",
-                    "A number from 0 to 1.",
-                    f"Correct {name} ({option}), or leave it out.",
-                )
-
-    def check_fits(self, reference: Reference) -> None:
-        """Refuse more neighbours than a reference has.
-
-        Raises
-        ------
-        SettingsError
-            If it has not one cell more than neighbours.
-        """
-        if self.n_neighbors >= len(reference):
-            raise SettingsError(
-                f"{self.n_neighbors} neighbours were asked for, and the reference has "
-                f"{len(reference):,} cells with a label.",
-                "Fewer neighbours than reference cells.",
-                f"Pass n_neighbors (--n-neighbors) of at most {len(reference) - 1}, or a larger "
-                "reference.",
-            )
-
-
 def annotate_cells(
     source: Source,
     reference: Reference | str | os.PathLike[str],
     embedder: AnyEmbedder,
     keys: Mapping[str, str],
     *,
-    pooling: Pooling = "cell",
+    mode: CellMode = "cell",
     vote: NeighbourVote | None = None,
     options: ReadingOptions | None = None,
     progress: Progress | None = None,
@@ -126,7 +59,7 @@ def annotate_cells(
         The model, ready; or its name or folder.
     keys
         Label of the reference → name of the result.
-    pooling
+    mode
         ``"cell"`` or ``"cls"``, as the reference.
     vote, options
         How labels are decided, and where counts and genes lie.
@@ -141,8 +74,8 @@ def annotate_cells(
     vote = vote or NeighbourVote()
     reference = reference if isinstance(reference, Reference) else open_reference(reference)
     embedder = open_embedder(embedder, dtype=reference.settle("auto"))
-    check_annotation(reference, embedder, keys, pooling, vote)
-    cells = embed_cells(source, embedder, pooling=pooling, options=options, progress=progress)
+    check_annotation(reference, embedder, keys, mode, vote)
+    cells = embed_cells(source, embedder, mode=mode, options=options, progress=progress)
     labels = transfer_labels(cells.vectors, cells.missing, reference, keys, vote)
     return LabelledCells(labels, cells.missing, cells.obs, cells.provenance)
 
@@ -151,13 +84,24 @@ def check_annotation(
     reference: Reference,
     embedder: Embedder,
     keys: Mapping[str, str],
-    pooling: Pooling,
+    mode: CellMode,
     vote: NeighbourVote,
 ) -> None:
     """Refuse, before any work, what does not go together."""
     reference.check_labels(list(keys))
-    reference.check_fits(embedder, pooling)
-    vote.check_fits(reference)
+    reference.check_fits(embedder, mode)
+    expect_enough_cells(reference, vote)
+
+
+def expect_enough_cells(reference: Reference, vote: NeighbourVote) -> None:
+    if vote.n_neighbors >= len(reference):
+        raise SettingsError(
+            f"{vote.n_neighbors} neighbours were asked for, and the reference has "
+            f"{len(reference):,} cells with a label.",
+            "Fewer neighbours than reference cells.",
+            f"Pass n_neighbors (--n-neighbors) of at most {len(reference) - 1}, or a larger "
+            "reference.",
+        )
 
 
 def transfer_labels(

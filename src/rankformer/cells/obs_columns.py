@@ -2,21 +2,20 @@
 
 import logging
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rankformer.errors import SettingsError
+from rankformer.names import class_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
 logger = logging.getLogger(__name__)
 _FIX = "Name another column (--label); finetune learns numbers as such (--regress)."
-# From here on floats stand for several whole numbers.
-_TOO_LARGE = 2.0**53
 _SAYS_NO_LABEL = frozenset(("unassigned", "unlabelled", "unlabeled", "n/a", "na", "nan", "none"))
 
 
@@ -45,7 +44,7 @@ def read_class_names(
     names = np.full(len(column), None, dtype=object)
     known = column.notna().to_numpy()
     try:
-        names[known] = [_name(value) for value in column[known]]
+        names[known] = [class_name(value) for value in column[known]]
     except ValueError as error:
         raise SettingsError(
             f"{where} holds numbers such as {error}.",
@@ -53,43 +52,6 @@ def read_class_names(
             fix,
         ) from error
     return names
-
-
-def name_of(value: object, argument: str) -> str:
-    """The name of a class as `read_class_names` writes it: a whole number without a point.
-
-    Raises
-    ------
-    SettingsError
-        If it is a number that is not whole; `argument` says which was given so.
-    """
-    try:
-        return _name(value)
-    except ValueError as error:
-        raise SettingsError(
-            f"{argument} is {value!r}.",
-            "The name of a class, or a whole number that stands for one.",
-            f"Correct {argument}.",
-        ) from error
-
-
-def as_names(given: str | Sequence[str], argument: str) -> tuple[str, ...]:
-    """One name, or several, as a tuple.
-
-    Raises
-    ------
-    SettingsError
-        If it is something else; `argument` says which was given so.
-    """
-    if isinstance(given, str):
-        return (given,)
-    if not isinstance(given, Sequence) or not all(isinstance(each, str) for each in given):
-        raise SettingsError(
-            f"{argument} is {given!r}.",
-            "A text, or a list of texts.",
-            f'Write {argument}="cell_type", or {argument}=["cell_type"] for several.',
-        )
-    return tuple(given)
 
 
 def leave_out(names: NDArray[np.object_], none: Iterable[object], where: str) -> None:
@@ -123,15 +85,6 @@ def tell_unmatched(names: NDArray[np.object_], none: Iterable[object], where: st
         logger.warning(
             "%s has no %s, which was said to be no label.", where, " and no ".join(absent)
         )
-
-
-def _name(value: object) -> str:
-    if not isinstance(value, float | np.floating):
-        return str(value)
-    number = float(value)
-    if not number.is_integer() or abs(number) >= _TOO_LARGE:
-        raise ValueError(f"{number:g}")
-    return str(int(number))
 
 
 def require_column(table: "pd.DataFrame", name: str, option: str, what: str = "obs") -> None:

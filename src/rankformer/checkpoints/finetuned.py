@@ -42,7 +42,7 @@ class FineTunedModel:
         Their modules, (n, d_model) → (n, n_outputs), float32 on the CPU.
     unit
         Whether cells or genes get labels.
-    pooling
+    mode
         How a cell becomes a vector.
     """
 
@@ -50,7 +50,7 @@ class FineTunedModel:
     heads: tuple[Head, ...]
     modules: tuple[nn.Module, ...]
     unit: Unit
-    pooling: Literal["cell", "cls"]
+    mode: Literal["cell", "cls"]
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> "FineTunedModel":
@@ -81,9 +81,9 @@ class FineTunedModel:
                 "Pass that folder: a model without heads embeds, and predicts nothing.",
             )
         checkpoint = Checkpoint.open(folder)
-        heads, unit, pooling = _read_heads(folder / HEADS_FILE)
+        heads, unit, mode = _read_heads(folder / HEADS_FILE)
         modules = _read_modules(folder / HEAD_WEIGHTS_FILE, heads, checkpoint.spec.d_model)
-        return cls(checkpoint, heads, modules, unit, pooling)
+        return cls(checkpoint, heads, modules, unit, mode)
 
     def outputs(self, vectors: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Outputs of each head, before temperature and scale.
@@ -123,7 +123,7 @@ def write_finetuned(
     vocabulary: Vocabulary,
     *,
     unit: Unit,
-    pooling: str,
+    mode: str,
     documents: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Write a fine-tuned model into a folder that is there.
@@ -143,7 +143,7 @@ def write_finetuned(
             "Save its state_dict yourself, or use one of the built-in heads.",
         )
     write_checkpoint(folder, encoder, vocabulary, documents)
-    described = {"unit": unit, "pooling": pooling, "heads": [asdict(head) for head in heads]}
+    described = {"unit": unit, "pooling": mode, "heads": [asdict(head) for head in heads]}
     (folder / HEADS_FILE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
     tensors = {
         f"{i}.{name}": tensor.detach().cpu().float().contiguous()
@@ -159,16 +159,16 @@ def _read_heads(path: Path) -> tuple[tuple[Head, ...], Unit, Literal["cell", "cl
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
         heads = tuple(_read_head(each) for each in described["heads"])
-        unit, pooling = described["unit"], described["pooling"]
-        if unit not in ("cell", "gene") or pooling not in ("cell", "cls") or not heads:
-            raise ValueError(f"unit {unit!r}, pooling {pooling!r}, {len(heads)} heads")
+        unit, mode = described["unit"], described["pooling"]
+        if unit not in ("cell", "gene") or mode not in ("cell", "cls") or not heads:
+            raise ValueError(f"unit {unit!r}, pooling {mode!r}, {len(heads)} heads")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{path} could not be read: {type(error).__name__} {error}.",
             "The file that `rankformer finetune` wrote.",
             "Take the folder from where the model came from again.",
         ) from error
-    return heads, cast("Unit", unit), cast('Literal["cell", "cls"]', pooling)
+    return heads, cast("Unit", unit), cast('Literal["cell", "cls"]', mode)
 
 
 def _read_head(described: Mapping[str, Any]) -> Head:

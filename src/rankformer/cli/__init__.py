@@ -6,20 +6,21 @@ Heavy modules are imported inside the commands, so that ``--help`` comes at once
 import logging
 import os
 import sys
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Annotated
 
 import typer
 
 from rankformer.cli.annotate import annotate
 from rankformer.cli.bench import bench
-from rankformer.cli.command import can_be_quiet
+from rankformer.cli.command import command
 from rankformer.cli.embed import embed
 from rankformer.cli.evaluate import evaluate
 from rankformer.cli.finetune import finetune
 from rankformer.cli.inspect import inspect
 from rankformer.cli.models import models_app
 from rankformer.cli.network import network
-from rankformer.cli.options import Verbosity
 from rankformer.cli.perturb import perturb
 from rankformer.cli.perturb_test import perturb_test
 from rankformer.cli.predict import predict
@@ -43,20 +44,28 @@ app = typer.Typer(
     name="rankformer",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Geneformer embeddings of single cells, from raw counts.",
+    help="Geneformer models for single cells: embed, annotate, fine-tune and perturb cells, from "
+    "raw counts.",
 )
-app.command()(can_be_quiet(embed))
-app.command()(can_be_quiet(annotate))
-app.command()(can_be_quiet(tokenize))
-app.command()(can_be_quiet(inspect))
-app.command()(can_be_quiet(pretrain))
-app.command()(can_be_quiet(finetune))
-app.command()(can_be_quiet(predict))
-app.command()(can_be_quiet(evaluate))
-app.command()(can_be_quiet(perturb))
-app.command()(can_be_quiet(perturb_test))
-app.command()(can_be_quiet(network))
-app.command()(can_be_quiet(bench))
+# An example for each command, shown below its help.
+_EXAMPLES: Mapping[Callable[..., None], str] = MappingProxyType(
+    {
+        inspect: "inspect pbmc.h5ad",
+        embed: "embed pbmc.h5ad -o embedded.h5ad --model gf-12L-95M-i4096",
+        annotate: "annotate pbmc.h5ad -r reference.h5ad --label cell_type -o labelled.h5ad",
+        finetune: "finetune labelled.h5ad -o my-model --label cell_type --group donor",
+        predict: "predict pbmc.h5ad -o predicted.h5ad --model my-model",
+        evaluate: "evaluate embedded.h5ad -o evaluation --label cell_type --key X_geneformer",
+        perturb: "perturb pbmc.h5ad -o perturbed.parquet --genes TP53,MYC",
+        perturb_test: "perturb-test perturbed.parquet -o tested.csv --plot volcano.png",
+        network: "network pbmc.h5ad -o network.graphml --where cell_type=B",
+        tokenize: "tokenize pbmc.h5ad -o tokens --model gf-12L-95M-i4096",
+        pretrain: "pretrain cells.h5ad -o my-model --model gf-12L-95M-i4096",
+        bench: "bench --model rankformer-mini",
+    }
+)
+for _function, _example in _EXAMPLES.items():
+    app.command(epilog=f"Example: rankformer {_example}")(command(_function))
 app.add_typer(models_app, name="models")
 app.add_typer(vocabulary_app, name="vocabulary")
 
@@ -91,8 +100,13 @@ def _show_version(asked: bool) -> None:
 
 @app.callback()
 def _main(
-    quiet: Verbosity = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="Show only warnings and errors, and no progress bar."),
+    ] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Never use the network, not even to look for a model.")
+    ] = False,
     show_version: Annotated[  # noqa: ARG001
         bool,
         typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
@@ -101,7 +115,7 @@ def _main(
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     # Of the processes that torchrun starts, one tells.
-    from rankformer.training.distributed import is_first_process
+    from rankformer.training.distributed import is_main_process
 
-    quiet = quiet or not is_first_process()
+    quiet = quiet or not is_main_process()
     set_up_logging(logging.WARNING if quiet else logging.INFO)

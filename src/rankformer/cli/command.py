@@ -1,41 +1,196 @@
-"""What every command can be told, and how its help says it."""
+"""A command of the command line: settings become its options, and its help says what they do."""
 
-import copy
 import inspect
 import logging
-from collections.abc import Callable
-from enum import Enum
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
+import typer
 from typer.models import ArgumentInfo, OptionInfo
 
-from rankformer.cli.options import Verbosity
+from rankformer.settings import About, described_fields, is_settings
 
-_KINDS = {Path: "PATH", str: "TEXT", int: "NUMBER", float: "NUMBER", bool: ""}
+_WORDS = {Path: "PATH", str: "TEXT", int: "NUMBER", float: "NUMBER", bool: ""}
+_FIRST = {"output": 0, "model": 1}
+_QUIET = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Show only warnings and errors, and no progress bar."),
+]
 
 
-def can_be_quiet(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the option ``--quiet`` to a command, and let its help fit a narrow terminal."""
+@dataclass(frozen=True)
+class Changes:
+    """In an annotation: the settings of this class that are given, as a dictionary.
 
-    @wraps(command)
-    def run(*, quiet: bool = False, **settings: Any) -> None:
+    For settings whose defaults are found only when the command runs.
+    """
+
+    settings: type
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a function a command.
+
+    A parameter of a class of settings stands for an option for each of its fields, and gets the
+    settings; one annotated with `Changes` gets those that were given. Two fields of one option
+    get the same value. What each command has, output and model, stands first in its help, and
+    there is an option ``--quiet`` besides.
+    """
+    own = inspect.signature(function)
+    parameters: dict[str, inspect.Parameter] = {}
+    for each in own.parameters.values():
+        for option in _options_of(each):
+            parameters.setdefault(option.name, option)
+    parameters = dict(sorted(parameters.items(), key=lambda item: _FIRST.get(item[0], len(_FIRST))))
+    quiet = inspect.Parameter(
+        "quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_QUIET
+    )
+    parameters["quiet"] = quiet
+
+    @wraps(function)
+    def run(*, quiet: bool = False, **values: Any) -> None:
         if quiet:
             logging.getLogger("rankformer").setLevel(logging.WARNING)
-        command(**settings)
+        function(**{each.name: _value_of(each, values) for each in own.parameters.values()})
 
-    own = inspect.signature(command)
-    option = inspect.Parameter(
-        "quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Verbosity
-    )
-    parameters = [
-        each.replace(annotation=_explained(each.annotation))
-        for each in (*own.parameters.values(), option)
+    explained = [
+        each.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=_explained(each.annotation))
+        for each in parameters.values()
     ]
-    run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    run.__signature__ = own.replace(parameters=explained)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in explained}
     return run
+
+
+def _options_of(parameter: inspect.Parameter) -> Iterator[inspect.Parameter]:
+    """The options that a parameter of a function stands for: itself, or those of settings."""
+    changed = _changes_in(parameter.annotation)
+    if changed is not None:
+        yield from _options_of_settings(changed, without_defaults=True)
+    elif is_settings(parameter.annotation):
+        yield from _options_of_settings(parameter.annotation)
+    else:
+        yield parameter
+
+
+def _value_of(parameter: inspect.Parameter, values: Mapping[str, Any]) -> Any:
+    changed = _changes_in(parameter.annotation)
+    if changed is not None:
+        return _given(changed, values)
+    if is_settings(parameter.annotation):
+        return _make(parameter.annotation, values)
+    return values[parameter.name]
+
+
+def _changes_in(annotation: Any) -> type | None:
+    if get_origin(annotation) is Annotated:
+        found = [each.settings for each in get_args(annotation)[1:] if isinstance(each, Changes)]
+        return found[0] if found else None
+    return None
+
+
+def _options_of_settings(
+    cls: Any, *, without_defaults: bool = False
+) -> Iterator[inspect.Parameter]:
+    for each, kind, about in _fields_with_options(cls):
+        within = _settings_within(kind)
+        if within is not None:
+            is_optional = without_defaults or within is not kind
+            yield from _options_of_settings(within, without_defaults=is_optional)
+        else:
+            panel = about.panel or cls.settings_panel
+            default = None if without_defaults else _default_of(each)
+            yield _option(each.name, kind, about, panel, default)
+
+
+def _fields_with_options(cls: Any) -> "Iterator[tuple[Field[Any], Any, About]]":
+    for each, kind, about in described_fields(cls):
+        if about is not None and about.options is not None:
+            yield each, kind, about
+
+
+def _option(
+    name: str, kind: Any, about: About, panel: str | None, default: Any
+) -> inspect.Parameter:
+    options = about.options or ()
+    kind = about.kind or (list[kind.__args__[0]] if get_origin(kind) is tuple else kind)
+    if options and not options[0].startswith("-"):
+        info: Any = typer.Argument(
+            metavar=options[0], help=about.text, show_default=False, rich_help_panel=panel
+        )
+    else:
+        if kind is bool and not options:
+            options = (f"--{_dashed(name)}",)
+        info = typer.Option(*options, help=about.text, rich_help_panel=panel)
+    if default is None and get_origin(kind) is not Literal:
+        kind = kind if type(None) in get_args(kind) else kind | None
+    elif default is None:
+        kind = kind | None
+    return inspect.Parameter(
+        _parameter_name(name, about), inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if default is MISSING else default,
+        annotation=Annotated[kind, info],
+    )  # fmt: skip
+
+
+def _default_of(each: "Field[Any]") -> Any:
+    """The default as an option has it: what is empty is not given."""
+    if each.default is MISSING:
+        return None if each.default_factory is not MISSING else MISSING
+    if isinstance(each.default, tuple):
+        return list(each.default) or None
+    return each.default
+
+
+def _parameter_name(name: str, about: About) -> str:
+    """The long name of the option, so that two fields of one option share it."""
+    if about.options and about.options[0].startswith("--"):
+        return about.options[0].partition("/")[0].removeprefix("--").replace("-", "_")
+    return name
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _make(cls: Any, values: Mapping[str, Any]) -> Any:
+    return cls(**_given(cls, values))
+
+
+def _given(cls: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Field → value, without those that were not given."""
+    given: dict[str, Any] = {}
+    for each, kind, about in _fields_with_options(cls):
+        within = _settings_within(kind)
+        if within is not None:
+            own = _given(within, values)
+            if within is kind or own:
+                given[each.name] = within(**own) if within is kind else _if_whole(within, own)
+        else:
+            value = values[_parameter_name(each.name, about)]
+            if value is not None and value != []:
+                given[each.name] = _field_value(value, about)
+    return given
+
+
+def _if_whole(cls: Any, given: Mapping[str, Any]) -> Any:
+    """Settings that may be missing as a whole; their class says what is missing of them."""
+    return cls.asked_for(**given)
+
+
+def _field_value(value: Any, about: About) -> Any:
+    if about.parse is not None:
+        return about.parse(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _settings_within(kind: Any) -> Any:
+    """``S`` of ``S`` or of ``S | None``, where it is a class of settings."""
+    kinds = [each for each in (kind, *get_args(kind)) if is_settings(each)]
+    return kinds[0] if kinds else None
 
 
 def _explained(annotation: Any) -> Any:
@@ -48,21 +203,24 @@ def _explained(annotation: Any) -> Any:
     kind, info = get_args(annotation)
     if not isinstance(info, OptionInfo | ArgumentInfo):
         return annotation
-    info = copy.copy(info)
-    value = _kind_of_one_value(kind)
-    choices = [str(each.value) for each in value] if issubclass(value, Enum) else []
-    is_told = all(each in (info.help or "") for each in choices)
+    choices = _choices_of(kind)
     if isinstance(info, OptionInfo):
-        info.metavar = info.metavar or ("WORD" if choices else _KINDS[value])
-        repeated = "May be repeated." if any(get_origin(k) is list for k in _kinds(kind)) else ""
+        info.metavar = info.metavar or ("WORD" if choices else _WORDS[_kind_of_one_value(kind)])
+        repeated = "It may be given several times." if _is_list(kind) else ""
+        is_told = all(each in (info.help or "") for each in choices)
         one_of = "" if is_told else f"One of {', '.join(choices)}."
         info.help = " ".join(filter(None, (info.help, one_of, repeated)))
     return Annotated[kind, info]
 
 
-def _kinds(kind: Any) -> tuple[Any, ...]:
-    """A type, or those of a union."""
-    return (kind,) if get_origin(kind) is list else (get_args(kind) or (kind,))
+def _choices_of(kind: Any) -> list[str]:
+    if get_origin(kind) is Literal:
+        return list(map(str, get_args(kind)))
+    return [choice for each in get_args(kind) if each is not kind for choice in _choices_of(each)]
+
+
+def _is_list(kind: Any) -> bool:
+    return get_origin(kind) is list or any(get_origin(each) is list for each in get_args(kind))
 
 
 def _kind_of_one_value(kind: Any) -> type:

@@ -1,109 +1,144 @@
 """``rankformer evaluate``."""
 
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rankformer.cli.options import Check, Layer, Overwrite, UndoLog1p, UseRaw, say
+from rankformer.cli.options import Overwrite, say
 from rankformer.errors import SettingsError
+from rankformer.settings import setting, settings
+from rankformer.tokens.reading_options import CountOptions, ReadingOptions
 
 if TYPE_CHECKING:
     from rankformer.finetuning.classifier_report import ClassifierEvaluation
 
 
-HOW_IT_IS_EVALUATED = "How it is evaluated"
+@settings()
+class Evaluated:
+    """What is evaluated: embeddings, predicted labels, or a fine-tuned model."""
+
+    label: str = setting(text="The column of obs with the true labels of the cells.")
+    keys: tuple[str, ...] = setting(
+        default=(), options=("--key",), text="The name of an embedding in obsm to evaluate."
+    )
+    predicted: str | None = setting(
+        default=None,
+        text="Evaluate labels that were predicted, in place of embeddings: the column of obs that "
+        "holds them. Their probabilities are taken from NAME_probability where it is there.",
+    )
+    classifier: Path | None = setting(
+        default=None,
+        text="Evaluate a model that `rankformer finetune` made of this file, on the cells that it "
+        "was not trained on.",
+    )
+
+    def expect_one(self, of_embeddings: Mapping[str, Any]) -> None:
+        """Refuse none or several of the three, and options that the one chosen would not read.
+
+        Raises
+        ------
+        SettingsError
+            If it is so.
+        """
+        what = {
+            "--key": self.keys, "--predicted": self.predicted, "--classifier": self.classifier
+        }  # fmt: skip
+        given = [name for name, value in what.items() if value]
+        if len(given) != 1:
+            told = f"{' and '.join(given)} were" if given else f"None of {', '.join(what)} was"
+            raise SettingsError(
+                f"{told} given.",
+                "Embeddings in obsm (--key), predicted labels in obs (--predicted), or a "
+                "fine-tuned model (--classifier).",
+                "Name one of them; `rankformer inspect FILE` tells the columns of obs.",
+            )
+        unread = [name for name, value in of_embeddings.items() if value]
+        if given != ["--key"] and unread:
+            raise SettingsError(
+                f"{given[0]} is to be evaluated, on which {' and '.join(unread)} has no bearing.",
+                f"Options that are read with {given[0]}.",
+                f"Leave {' and '.join(unread)} out.",
+            )
 
 
-def _how(text: str, *names: str) -> Any:
-    return typer.Option(*names, help=text, rich_help_panel=HOW_IT_IS_EVALUATED)
+@settings("How it is evaluated")
+class How:
+    """How embeddings or labels are evaluated."""
 
-
-class Beside(StrEnum):  # noqa: D101
-    harmony = "harmony"
-    scvi = "scvi"
+    batch: str | None = setting(
+        default=None,
+        text="The column of obs with batches, such as the laboratory: how well an embedding mixes "
+        "them is measured.",
+    )
+    group: str | None = setting(
+        default=None,
+        text="A column of obs, such as donor: cells of one group are never both trained and tested "
+        "on.",
+    )
+    beside: tuple[str, ...] = setting(
+        default=(),
+        text="A method of integration to compare with, where it is installed: harmony or scvi. It "
+        "needs --batch.",
+    )
+    ignored: tuple[str, ...] = setting(
+        default=(), options=("--ignore",),
+        text="A label whose cells are left out, such as unassigned.",
+    )  # fmt: skip
+    baseline: bool = setting(
+        default=True, options=("--baseline/--no-baseline",),
+        text="With --predicted: compare with a logistic regression on the log counts.",
+    )  # fmt: skip
+    n_folds: int = setting(
+        default=5, options=("--folds",),
+        text="The number of parts that cells are split into; each is tested once by what is "
+        "trained on the others.",
+    )  # fmt: skip
+    n_seeds: int = setting(
+        default=5, options=("--seeds",),
+        text="How often parts and clusters are drawn, each time with another seed.",
+    )  # fmt: skip
 
 
 def evaluate(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help=".h5ad or .zarr with counts.", show_default=False)
+        Path,
+        typer.Argument(metavar="FILE", help="A .h5ad or .zarr with counts.", show_default=False),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="A folder for figures, tables and pictures.")
+        Path,
+        typer.Option("--output", "-o", help="The folder for tables, figures and pictures."),
     ],
-    label: Annotated[str, typer.Option(help="The column of obs with the true labels.")],
-    key: Annotated[
-        list[str] | None, typer.Option(help="The name of an embedding in obsm to evaluate.")
-    ] = None,
-    predicted: Annotated[
-        str | None,
-        typer.Option(
-            help="Instead: a column of obs with predicted labels; NAME_probability and "
-            "NAME_uncertain are taken where they are."
-        ),
-    ] = None,
-    classifier: Annotated[
-        Path | None,
-        typer.Option(
-            help="Instead: a model that was fine-tuned on FILE; it is evaluated on its test part."
-        ),
-    ] = None,
-    batch: Annotated[
-        str | None, _how("A column of obs with batches, whose mixing is measured.")
-    ] = None,
-    group: Annotated[
-        str | None,
-        _how("A column of obs, such as donor: none of its groups is both trained on and tested."),
-    ] = None,
-    beside: Annotated[
-        list[Beside] | None, _how("A further method, where it is installed; it needs --batch.")
-    ] = None,
-    ignore: Annotated[
-        list[str] | None, _how("A label whose cells are left out, such as unassigned.")
-    ] = None,
-    baseline: Annotated[
-        bool,
-        _how(
-            "With --predicted: evaluate a logistic regression on log counts beside it.",
-            "--baseline/--no-baseline",
-        ),
-    ] = True,
-    folds: Annotated[int, _how("The number of folds; at most as many as there are groups.")] = 5,
-    seeds: Annotated[
-        int, _how("How often folds and clusters are drawn, each time by another seed.")
-    ] = 5,
+    what: Evaluated,
+    how: How,
+    counts: CountOptions,
     overwrite: Overwrite = False,
-    layer: Layer = None,
-    use_raw: UseRaw = None,
-    undo_log1p: UndoLog1p = False,
-    check: Check = True,
 ) -> None:
-    """Evaluate embeddings, labels or a fine-tuned model, beside baselines on the same cells."""
+    """Measure how good embeddings or labels are, beside simple methods on the same cells."""
     from rankformer.results.output_checks import check_folder_target
-    from rankformer.tokens.tokenize import ReadingOptions
 
-    _check_what(
-        {"--key": key, "--predicted": predicted, "--classifier": classifier},
-        {"--batch": batch, "--beside": beside, "--group": classifier and group},
+    what.expect_one(
+        {"--batch": how.batch, "--beside": how.beside, "--group": what.classifier and how.group}
     )
     check_folder_target(output, overwrite)
-    options = ReadingOptions(layer=layer, use_raw=use_raw, undo_log1p=undo_log1p, check=check)
-    common: dict[str, Any] = {"label": label, "ignored": tuple(ignore or ()), "options": options}
-    same = {**common, "group": group, "n_folds": folds}
-    if classifier is not None:
-        _evaluate_classifier(file, classifier, output, overwrite, **common)
-    elif key:
-        more = {"batch": batch, "beside": [each.value for each in beside or ()], "n_seeds": seeds}
-        _evaluate_embeddings(file, key, output, overwrite, **same, **more)
+    common: dict[str, Any] = {
+        "label": what.label, "ignored": how.ignored, "options": ReadingOptions(**vars(counts)),
+    }  # fmt: skip
+    same = {**common, "group": how.group, "n_folds": how.n_folds}
+    if what.classifier is not None:
+        _evaluate_classifier(file, what.classifier, output, overwrite, **common)
+    elif what.keys:
+        more = {"batch": how.batch, "beside": how.beside, "n_seeds": how.n_seeds}
+        _evaluate_embeddings(file, what.keys, output, overwrite, **same, **more)
     else:
-        _evaluate_predictions(file, str(predicted), output, overwrite, baseline=baseline, **same)
+        predicted = str(what.predicted)
+        _evaluate_predictions(file, predicted, output, overwrite, baseline=how.baseline, **same)
     say(f"Wrote {output}.")
 
 
 def _evaluate_embeddings(
-    file: Path, keys: list[str], output: Path, overwrite: bool, **settings: Any
+    file: Path, keys: tuple[str, ...], output: Path, overwrite: bool, **settings: Any
 ) -> None:
     from rankformer.evaluate.embeddings import evaluate_embeddings
     from rankformer.show.evaluation_folder import write_embeddings
@@ -136,23 +171,3 @@ def _show_classifier(evaluation: "ClassifierEvaluation", output: Path, overwrite
 
     write_classifier(output, evaluation, overwrite=overwrite)
     render_classifier(evaluation)
-
-
-def _check_what(what: Mapping[str, Any], of_embeddings: Mapping[str, Any]) -> None:
-    """Refuse none or several of the three, and options that the one chosen would not read."""
-    given = [name for name, value in what.items() if value]
-    if len(given) != 1:
-        told = f"{' and '.join(given)} were" if given else f"None of {', '.join(what)} was"
-        raise SettingsError(
-            f"{told} given.",
-            "Embeddings in obsm (--key), predicted labels in obs (--predicted), or a fine-tuned "
-            "model (--classifier).",
-            "Name one of them; `rankformer inspect FILE` tells the columns of obs.",
-        )
-    unread = [name for name, value in of_embeddings.items() if value]
-    if given != ["--key"] and unread:
-        raise SettingsError(
-            f"{given[0]} is to be evaluated, on which {' and '.join(unread)} has no bearing.",
-            f"Options that are read with {given[0]}.",
-            f"Leave {' and '.join(unread)} out.",
-        )

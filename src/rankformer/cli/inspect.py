@@ -8,13 +8,19 @@ import typer
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file or folder of counts.")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="A file or folder of counts.", show_default=False),
+    ],
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="Models to map to; all on this machine unless given."),
+        typer.Option(
+            "--model", "-m",
+            help="A model to compare the genes with; all models on this machine unless given.",
+        ),
     ] = None,
-) -> None:
-    """Say what a file holds, and what to pass to `embed`."""
+) -> None:  # fmt: skip
+    """Say what a file holds, whether a model can read it, and how to embed it."""
     from rankformer.show.inspect_screen import render_inspection
     from rankformer.tokens.inspection import inspect_file
 

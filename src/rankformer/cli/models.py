@@ -4,31 +4,34 @@ from typing import Annotated
 
 import typer
 
-from rankformer.cli.command import can_be_quiet
+from rankformer.cli.command import command
 from rankformer.cli.options import say
 
-models_app = typer.Typer(invoke_without_command=True, help="List the known models, or fetch one.")
+models_app = typer.Typer(
+    invoke_without_command=True, help="List the models that rankformer knows, or download one."
+)
 
 
 @models_app.callback()
-@can_be_quiet
+@command
 def models(context: typer.Context) -> None:
-    """List the known models: names, sizes, and which are on this machine."""
+    """List the models that rankformer knows: names, sizes, and which are on this machine."""
     if context.invoked_subcommand is None:
         from rankformer.show.models_screen import render_models
 
         render_models()
 
 
-@models_app.command()
-@can_be_quiet
+@models_app.command(epilog="Example: rankformer models fetch gf-12L-95M-i4096")
+@command
 def fetch(
     name: Annotated[str, typer.Argument(help="A name from `rankformer models`.")],
     revision: Annotated[
-        str | None, typer.Option(help="A commit, tag or branch of the hub's repository.")
+        str | None,
+        typer.Option(help="A commit, tag or branch of the repository on the Hugging Face hub."),
     ] = None,
 ) -> None:
-    """Download a model and its dictionaries into the Hugging Face cache."""
+    """Download a model and its gene dictionaries from the Hugging Face hub."""
     from rankformer.checkpoints.hub import fetch as fetch_model
     from rankformer.checkpoints.registry import require_model
 

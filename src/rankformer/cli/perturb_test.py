@@ -5,75 +5,67 @@ from typing import Annotated
 
 import typer
 
-from rankformer.cli.options import Against, Overwrite
+from rankformer.cli.options import Overwrite
+from rankformer.perturb.settings import Comparison
 
 
 def perturb_test(
     tables: Annotated[
         list[Path],
         typer.Argument(
-            metavar="TABLES",
-            help="A .parquet of `rankformer perturb`, or _raw.pickle files of the published "
-            "package; several are tested as one.",
+            metavar="FILE…",
+            help="Tables that `rankformer perturb` wrote (.parquet), or _raw.pickle files of the "
+            "published geneformer package; several are tested as one.",
             show_default=False,
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help=".csv or .parquet: a row a perturbation.")
-    ],
-    against: Annotated[
-        Against,
+        Path,
         typer.Option(
-            help="What each gene is compared with: genes of like rank in the same cells "
-            "(like_rank), random genes (random), the same gene in another table (null), two normal "
-            "distributions of all genes (mixture), or nothing (aggregate)."
+            "--output", "-o",
+            help="The table to write, .csv or .parquet, with a row for each perturbation.",
         ),
-    ] = Against.like_rank,
-    goal: Annotated[
-        str | None,
-        typer.Option(help="The state whose shift is tested; the goal of the run unless given."),
-    ] = None,
-    replicate: Annotated[
-        str | None,
-        typer.Option(help="The column of the table with replicates, such as the donor."),
-    ] = None,
+    ],
+    comparison: Comparison,
     null: Annotated[
         Path | None,
-        typer.Option(help="With --against null: the table of cells in which nothing is expected."),
+        typer.Option(
+            help="With --against null: a table of cells in which the genes should do nothing."
+        ),
     ] = None,
-    min_cells: Annotated[
-        int, typer.Option(min=1, help="Genes perturbed in fewer cells are not tested.")
-    ] = 3,
-    seed: Annotated[int, typer.Option(help="Of what is drawn at random.")] = 0,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="For a pickle: the model, whose genes its tokens are."),
+        typer.Option(
+            "--model", "-m", help="With _raw.pickle files: the model that they were made with."
+        ),
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Also draw effect against certainty (.png, .svg or .pdf)."),
+        typer.Option(
+            help="Also draw the effects against how certain they are (.png, .svg or .pdf)."
+        ),
     ] = None,
     overwrite: Overwrite = False,
-) -> None:
-    """Test perturbations: which genes do more than chance would?"""
+) -> None:  # fmt: skip
+    """Test which perturbed genes do more than chance would, with q values for each."""
     from rankformer.perturb.result_files import read_results
-    from rankformer.perturb.statistics import Comparison, compare_genes
+    from rankformer.perturb.statistics import compare_genes
     from rankformer.perturb.tested_files import check_outputs, tell_tested, write_tested
     from rankformer.requirements import require_packages
     from rankformer.show.perturbation_plots import write_volcano
 
+    against, replicate = comparison.against, comparison.replicate
     needed = {
-        "sklearn": against is Against.mixture,
-        "statsmodels": against is Against.like_rank and replicate is not None,
+        "sklearn": against == "mixture",
+        "statsmodels": against == "like_rank" and replicate is not None,
         "matplotlib": plot is not None,
     }
     require_packages(*(name for name, is_needed in needed.items() if is_needed), extra="perturb")
-    check_outputs(output, plot, against.value, overwrite=overwrite)
+    check_outputs(output, plot, against, overwrite=overwrite)
     tested = compare_genes(
-        read_results(tables, model),
-        Comparison(against.value, goal, replicate, min_cells, seed),
+        read_results(tables, model), comparison,
         None if null is None else read_results([null], model),
-    )
+    )  # fmt: skip
     write_tested(tested, output, overwrite=overwrite)
     if plot is not None:
         write_volcano(tested, plot, overwrite=overwrite)

@@ -5,56 +5,33 @@ from typing import Annotated
 
 import typer
 
-from rankformer.cli.options import (
-    Attributes,
-    Check,
-    EnsemblRelease,
-    GeneIds,
-    GeneReport,
-    GeneTableFile,
-    Layer,
-    MinRecognised,
-    Model,
-    Sources,
-    TableEnsembl,
-    TableIdentifier,
-    Threads,
-    UndoLog1p,
-    UseRaw,
-    check_gene_report,
-    model_or_default,
-    reading_options,
-    write_gene_report,
-)
+from rankformer.cli.options import GeneReport, Model, Sources, Threads, model_or_default
+from rankformer.cli.reading import Reading, check_gene_report, write_gene_report
+from rankformer.names import parse_attributes
 
 
 def tokenize(
     files: Sources,
-    output: Annotated[Path, typer.Option("--output", "-o", help="A folder for the dataset.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The folder of the dataset that is written.")
+    ],
+    reading: Reading,
     model: Model = None,
-    attribute: Attributes = None,
-    layer: Layer = None,
-    use_raw: UseRaw = None,
-    undo_log1p: UndoLog1p = False,
-    check: Check = True,
-    gene_ids: GeneIds = None,
-    gene_table: GeneTableFile = None,
-    identifier_column: TableIdentifier = None,
-    ensembl_column: TableEnsembl = None,
-    ensembl_release: EnsemblRelease = None,
-    min_recognised: MinRecognised = 0.5,
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(help="A column of obs to carry over into the dataset; NEW=NAME renames it."),
+    ] = None,
     gene_report: GeneReport = None,
     threads: Threads = None,
 ) -> None:
-    """Write cells as tokens: a Hugging Face dataset (`datasets.load_from_disk`)."""
+    """Write each cell as the tokens of its genes, ordered by their expression.
+
+    The output is a dataset of Hugging Face (`datasets.load_from_disk`), which `rankformer embed`,
+    `finetune` and `pretrain` read faster than counts.
+    """
     from rankformer.tokens.files import tokenize_files
 
-    options = reading_options(
-        layer=layer, use_raw=use_raw, undo_log1p=undo_log1p, check=check, gene_ids=gene_ids,
-        gene_table=gene_table, identifier_column=identifier_column, ensembl_column=ensembl_column,
-        ensembl_release=ensembl_release, min_recognised=min_recognised, threads=threads,
-        attribute=attribute,
-    )  # fmt: skip
+    options = reading.open(threads=threads, attributes=parse_attributes(attribute or []))
     check_gene_report(gene_report, files)
     streams = tokenize_files(tuple(files), output, model_or_default(model), options)
     write_gene_report(gene_report, streams)

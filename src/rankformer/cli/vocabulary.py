@@ -1,187 +1,162 @@
 """``rankformer vocabulary``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rankformer.cli.command import can_be_quiet
-from rankformer.cli.options import (
-    WHICH_GENES_THEY_ARE,
-    Check,
-    EnsemblRelease,
-    GeneIds,
-    GeneTableFile,
-    Layer,
-    MinRecognised,
-    Overwrite,
-    TableEnsembl,
-    TableIdentifier,
-    UndoLog1p,
-    UseRaw,
-    reading_options,
-    say,
-)
+from rankformer.cli.command import command
+from rankformer.cli.options import CORPUS, Overwrite, say
+from rankformer.cli.reading import Reading
+from rankformer.settings import setting, settings
+from rankformer.tokens.reading_options import WHICH_GENES_THEY_ARE
 
 if TYPE_CHECKING:
-    from rankformer.tokens.tokenize import ReadingOptions
     from rankformer.vocabulary.vocabulary import Vocabulary
 
 WHICH_GENES_ARE_KEPT = "Which genes are kept"
 
 vocabulary_app = typer.Typer(
-    no_args_is_help=True, help="Build vocabularies from cells, for pretraining; or show one."
+    no_args_is_help=True,
+    help="Build the vocabulary of a new model from cells, or show one.",
 )
 
 Corpus = Annotated[
     list[Path],
     typer.Argument(
         metavar="FILE…",
-        help="Counts: .h5ad, .zarr, 10x .h5, a 10x matrix folder, or a folder of such files; "
-        "and sketches.",
+        help=f"{CORPUS}; and sketches, which `rankformer vocabulary sketch` made.",
         show_default=False,
     ),
 ]
-Symbols = Annotated[
-    str | None,
-    typer.Option(
-        help='"index" or the column of var with the symbols; found unless given.',
-        rich_help_panel=WHICH_GENES_THEY_ARE,
-    ),
-]
-NamesFrom = Annotated[
-    str | None,
-    typer.Option(
-        help="A model or vocabulary to look names up in.", rich_help_panel=WHICH_GENES_THEY_ARE
-    ),
-]
 
 
-@vocabulary_app.command()
-@can_be_quiet
+@settings(WHICH_GENES_THEY_ARE)
+class Naming:
+    """Where the genes of a vocabulary get their names from."""
+
+    symbols: str | None = setting(
+        default=None,
+        text='Where the gene symbols are: "index", or a column of var. Unless it is given, the '
+        "place is looked for.",
+    )
+    names_from: str | None = setting(
+        default=None,
+        text="A model or a vocabulary file whose names of genes are taken, before those of the "
+        "files.",
+    )
+
+    def vocabulary(self) -> "Vocabulary | None":
+        """The vocabulary to take names from, where one was named."""
+        if self.names_from is None:
+            return None
+        from rankformer.checkpoints.model_folder import open_vocabulary
+
+        return open_vocabulary(self.names_from)
+
+
+@vocabulary_app.command(
+    epilog="Example: rankformer vocabulary build cells.h5ad -o vocabulary.parquet"
+)
+@command
 def build(
     files: Corpus,
-    output: Annotated[Path, typer.Option("--output", "-o", help="A .parquet file.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The vocabulary file to write, .parquet.")
+    ],
+    reading: Reading,
+    naming: Naming,
     min_cells: Annotated[
         int,
         typer.Option(
-            help="Cells in which a gene must not be zero.", rich_help_panel=WHICH_GENES_ARE_KEPT
+            help="The least number of cells that must express a gene.",
+            rich_help_panel=WHICH_GENES_ARE_KEPT,
         ),
     ] = 10,
     biotype: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only genes of this biotype, such as protein_coding.",
+            help="Keep only genes of this biotype, such as protein_coding.",
             rich_help_panel=WHICH_GENES_ARE_KEPT,
         ),
     ] = None,
     special_tokens: Annotated[
         bool,
         typer.Option(
-            "--special-tokens/--no-special-tokens", help="Frame cells with <cls> and <eos>, as V2."
+            "--special-tokens/--no-special-tokens",
+            help="Put a <cls> token before the genes of each cell and an <eos> token behind them, "
+            "as the V2 models have them.",
         ),
     ] = True,
     input_length: Annotated[
         int | None,
         typer.Option(
-            help="The most tokens of a cell; 4096 with special tokens, else 2048, unless given."
+            help="The most tokens of a cell that the model reads. 4096 with special tokens and "
+            "2048 without unless it is given.",
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Of the vocabulary; that of the file unless given.")
+        str | None,
+        typer.Option(help="A name for the vocabulary; that of the file unless it is given."),
     ] = None,
-    layer: Layer = None,
-    use_raw: UseRaw = None,
-    undo_log1p: UndoLog1p = False,
-    check: Check = True,
-    gene_ids: GeneIds = None,
-    symbols: Symbols = None,
-    names_from: NamesFrom = None,
-    gene_table: GeneTableFile = None,
-    identifier_column: TableIdentifier = None,
-    ensembl_column: TableEnsembl = None,
-    ensembl_release: EnsemblRelease = None,
-    min_recognised: MinRecognised = 0.5,
     overwrite: Overwrite = False,
 ) -> None:
-    """Build a vocabulary from cells and sketches of cells."""
+    """Build a vocabulary: which genes a model knows, and the median expression of each."""
     from rankformer.corpus.build_vocabulary import build_vocabulary
     from rankformer.results.output_checks import check_target
     from rankformer.scratch import whole_or_nothing
 
     check_target(output, (".parquet",), overwrite)
-    options = _options(
-        layer=layer, use_raw=use_raw, undo_log1p=undo_log1p, check=check, gene_ids=gene_ids,
-        gene_table=gene_table, identifier_column=identifier_column, ensembl_column=ensembl_column,
-        ensembl_release=ensembl_release, min_recognised=min_recognised,
-    )  # fmt: skip
     vocabulary = build_vocabulary(
-        files, options, min_cells=min_cells, biotypes=biotype or (), special_tokens=special_tokens,
-        input_length=input_length, name=name or output.stem, symbols=symbols,
-        names_from=_open(names_from),
+        files, reading.open(any_species=True),
+        min_cells=min_cells, biotypes=biotype or (), special_tokens=special_tokens,
+        input_length=input_length, name=name or output.stem, symbols=naming.symbols,
+        names_from=naming.vocabulary(),
     )  # fmt: skip
     with whole_or_nothing(output, overwrite=overwrite) as part:
         vocabulary.save(part)
     say(f"Wrote {output}: {len(vocabulary.ensembl_ids):,} genes, {vocabulary.sha256[:8]}.")
 
 
-@vocabulary_app.command()
-@can_be_quiet
+@vocabulary_app.command(epilog="Example: rankformer vocabulary sketch part-1.h5ad -o part-1.sketch")
+@command
 def sketch(
     files: Corpus,
-    output: Annotated[Path, typer.Option("--output", "-o", help="A .sketch file.")],
-    layer: Layer = None,
-    use_raw: UseRaw = None,
-    undo_log1p: UndoLog1p = False,
-    check: Check = True,
-    gene_ids: GeneIds = None,
-    symbols: Symbols = None,
-    names_from: NamesFrom = None,
-    gene_table: GeneTableFile = None,
-    identifier_column: TableIdentifier = None,
-    ensembl_column: TableEnsembl = None,
-    ensembl_release: EnsemblRelease = None,
-    min_recognised: MinRecognised = 0.5,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The file to write, with the ending .sketch.")
+    ],
+    reading: Reading,
+    naming: Naming,
     overwrite: Overwrite = False,
 ) -> None:
-    """Sketch a part of a corpus; `build` puts the parts together."""
+    """Measure the expression of genes in a part of the cells, for a vocabulary of all parts.
+
+    Sketches of parts can be made on several machines; `rankformer vocabulary build` puts them
+    together.
+    """
     from rankformer.corpus.sketch_expression import sketch_expression
     from rankformer.results.output_checks import check_target
     from rankformer.scratch import whole_or_nothing
 
     check_target(output, (".sketch",), overwrite)
-    options = _options(
-        layer=layer, use_raw=use_raw, undo_log1p=undo_log1p, check=check, gene_ids=gene_ids,
-        gene_table=gene_table, identifier_column=identifier_column, ensembl_column=ensembl_column,
-        ensembl_release=ensembl_release, min_recognised=min_recognised,
+    corpus = sketch_expression(
+        files, reading.open(any_species=True),
+        symbols=naming.symbols, names_from=naming.vocabulary(),
     )  # fmt: skip
-    corpus = sketch_expression(files, options, symbols=symbols, names_from=_open(names_from))
     with whole_or_nothing(output, overwrite=overwrite) as part:
         corpus.save(part)
     say(f"Wrote {output}: {len(corpus.ensembl_ids):,} genes over {corpus.n_cells:,} cells.")
 
 
-@vocabulary_app.command()
-@can_be_quiet
+@vocabulary_app.command(epilog="Example: rankformer vocabulary show rankformer-mini")
+@command
 def show(
     source: Annotated[
-        str, typer.Argument(metavar="FILE", help="A vocabulary, or a model that has one.")
+        str, typer.Argument(metavar="FILE", help="A vocabulary file, or the name of a model.")
     ],
 ) -> None:
-    """Print what a vocabulary holds."""
+    """Print what a vocabulary holds: its genes, special tokens and input length."""
     from rankformer.checkpoints.model_folder import open_vocabulary
     from rankformer.show.vocabulary_screen import render_vocabulary
 
     render_vocabulary(open_vocabulary(source))
-
-
-def _options(**given: Any) -> "ReadingOptions":
-    return reading_options(any_species=True, **given)
-
-
-def _open(names_from: str | None) -> "Vocabulary | None":
-    if names_from is None:
-        return None
-    from rankformer.checkpoints.model_folder import open_vocabulary
-
-    return open_vocabulary(names_from)

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rankformer.cells.obs_columns import as_names
 from rankformer.checkpoints.model_folder import AnyVocabulary, open_vocabulary
 from rankformer.corpus.expression_sketch import ExpressionSketch
 from rankformer.corpus.gene_names import choose_names, names_of_options
 from rankformer.corpus.sketch_expression import Corpus, sketch_expression
 from rankformer.errors import SettingsError, VocabularyError
 from rankformer.genes.tables import GeneTable
-from rankformer.tokens.tokenize import ReadingOptions
-from rankformer.vocabulary.vocabulary import CLS, EOS, MASK, PAD, Vocabulary, few_names
+from rankformer.names import as_names, few_names
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.vocabulary.vocabulary import CLS, EOS, MASK, PAD, Vocabulary
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from rankformer.genes.tables import GeneTable, gene_table_from_pyensembl
-from rankformer.tokens.tokenize import ReadingOptions
+from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.vocabulary.vocabulary import MASK, PAD, Vocabulary
 
 logger = logging.getLogger(__name__)

@@ -17,9 +17,11 @@ from rankformer.corpus.gene_names import names_of_options
 from rankformer.corpus.sketch_files import is_sketch
 from rankformer.errors import GeneError, SettingsError
 from rankformer.genes.identities import identify_genes
+from rankformer.names import few_names
 from rankformer.progress import Progress, show_progress
-from rankformer.tokens.tokenize import ReadingOptions, open_counts, read_kept
-from rankformer.vocabulary.vocabulary import Vocabulary, few_names
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.tokenize import open_counts, read_kept
+from rankformer.vocabulary.vocabulary import Vocabulary
 
 Corpus: TypeAlias = AnnData | ExpressionSketch | str | os.PathLike[str]
 """Cells, or a sketch of them."""

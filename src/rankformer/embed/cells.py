@@ -5,22 +5,23 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rankformer.embed.embedder import AnyEmbedder, Embedder, Pooling, open_embedder
+from rankformer.embed.embedder import AnyEmbedder, Embedder, open_embedder
+from rankformer.embed.settings import CellMode
 from rankformer.errors import TokensError
 from rankformer.progress import Progress
 from rankformer.read_ahead import read_ahead
 from rankformer.results.cell_embeddings import CellEmbeddings
 from rankformer.results.gene_embeddings import GeneVectors
 from rankformer.scratch import release_pages
+from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.tokenize import (
     FILTERED,
     NO_GENES,
-    ReadingOptions,
     Source,
     TokenSource,
     open_tokens,
@@ -29,14 +30,12 @@ from rankformer.tokens.tokenize import (
 
 logger = logging.getLogger(__name__)
 
-Mode = Literal["cell", "cls", "gene"]
-
 
 def embed_cells(
     source: Source,
     embedder: AnyEmbedder,
     *,
-    pooling: Pooling = "cell",
+    mode: CellMode = "cell",
     options: ReadingOptions | None = None,
     progress: Progress | None = None,
 ) -> CellEmbeddings:
@@ -48,7 +47,7 @@ def embed_cells(
         AnnData, or a file or folder of counts.
     embedder
         The model, ready; or its name or folder.
-    pooling
+    mode
         ``"cell"``: mean over the cell's gene tokens. ``"cls"``: the ``<cls>`` vector (V2 only).
     options
         Where counts and genes lie.
@@ -65,11 +64,11 @@ def embed_cells(
         If source, model and settings do not go together.
     """
     embedder = open_embedder(embedder)
-    embedder.check_pooling(pooling)
+    embedder.check_mode(mode)
     with closing(open_tokens(source, embedder.checkpoint.vocabulary, options)) as stream:
         vectors = np.full((len(stream), embedder.d_model), np.nan, np.float32)
-        missing = fill_vectors(vectors, [stream], embedder, pooling=pooling, progress=progress)
-        provenance = describe_run(embedder, pooling, [stream])
+        missing = fill_vectors(vectors, [stream], embedder, mode=mode, progress=progress)
+        provenance = describe_run(embedder, mode, [stream])
     tell_missing(missing)
     return CellEmbeddings(vectors, missing, stream.obs, provenance)
 
@@ -79,7 +78,7 @@ def fill_vectors(
     streams: Sequence[TokenSource],
     embedder: Embedder,
     *,
-    pooling: Pooling,
+    mode: CellMode,
     progress: Progress | None = None,
 ) -> NDArray[np.object_]:
     """Write the vector of each cell to its row, source after source; say which have none, and why.
@@ -90,7 +89,7 @@ def fill_vectors(
     """
     ends = np.cumsum([0, *map(len, streams)]).tolist()
     filled = [
-        _fill_own(vectors[start:stop], stream, embedder, pooling, progress)
+        _fill_own(vectors[start:stop], stream, embedder, mode, progress)
         for start, stop, stream in zip(ends, ends[1:], streams, strict=False)
     ]
     input_length = embedder.checkpoint.vocabulary.input_length
@@ -102,7 +101,7 @@ def _fill_own(
     vectors: NDArray[np.float32],
     stream: TokenSource,
     embedder: Embedder,
-    pooling: Pooling,
+    mode: CellMode,
     progress: Progress | None,
 ) -> tuple[NDArray[np.object_], int]:
     """Why cells have no vector, and how many of the others fill the model's input."""
@@ -113,7 +112,7 @@ def _fill_own(
         for part in parts:
             ragged = part.cells.ragged(0, len(part.rows))
             n_full += int((np.diff(ragged[1]) >= stream.vocabulary.input_length).sum())
-            for start, stop, pooled in embedder.cell_batches(ragged, pooling):
+            for start, stop, pooled in embedder.cell_batches(ragged, mode):
                 rows = part.rows[start:stop]
                 vectors[rows] = pooled
                 missing[rows[np.isnan(pooled[:, 0])]] = NO_GENES

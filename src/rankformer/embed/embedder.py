@@ -5,7 +5,7 @@ Shapes: T packed tokens, C cells, D hidden, H heads, L tokens of one cell.
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.checkpoints.model_folder import AnyModel
+from rankformer.embed.settings import CellMode
 from rankformer.errors import CheckpointError, SettingsError, expect_type
 from rankformer.model.batching import TokenBudget, run_batches
 from rankformer.model.cpu.int8 import check_int8, put_int8_products
@@ -26,7 +27,6 @@ from rankformer.model.spec import LayerNumbering
 from rankformer.ragged import Ragged
 from rankformer.results.gene_embeddings import GeneVectors
 
-Pooling = Literal["cell", "cls"]
 R = TypeVar("R")
 
 
@@ -37,7 +37,7 @@ class Embedder:
     ----------
     checkpoint
         Gives weights and vocabulary; or its name or folder, as of `Checkpoint.open`.
-    emb_layer, numbering
+    emb_layer, layer_numbering
         The hidden state to take; see `EncoderSpec.hidden_state_index`.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
@@ -46,7 +46,7 @@ class Embedder:
         ``"bfloat16"``, ``"float16"``; ``"int8"``, on CPUs with AVX512-VNNI, where products take 8
         bits (see `Int8Linear`), attention 13 (`attend_rounded`) and all else is float32. Results
         are float32 in any case.
-    max_cells
+    batch_size
         The most cells of one batch; as many as the memory allows unless given.
     encoder
         Weights to take instead of the checkpoint's: those of a model that is being trained.
@@ -63,24 +63,26 @@ class Embedder:
         checkpoint: AnyModel,
         *,
         emb_layer: int = -1,
-        numbering: LayerNumbering = "hidden_states",
+        layer_numbering: LayerNumbering = "hidden_states",
         device: str = "auto",
         dtype: str = "auto",
-        max_cells: int | None = None,
+        batch_size: int | None = None,
         encoder: Encoder | None = None,
     ) -> None:
         expect_type(
             emb_layer, (int, np.integer), "emb_layer", "A whole number, such as -1 for the last.",
             "Correct emb_layer (--emb-layer).",
         )  # fmt: skip
-        if max_cells is not None and (not isinstance(max_cells, int | np.integer) or max_cells < 1):
+        if batch_size is not None and (
+            not isinstance(batch_size, int | np.integer) or batch_size < 1
+        ):
             raise SettingsError(
-                f"A batch size of {max_cells} was asked for.",
+                f"A batch size of {batch_size} was asked for.",
                 "A whole number of cells, at least 1.",
                 "Leave batch_size (--batch-size) out to let the memory decide.",
             )
         checkpoint = self.checkpoint = Checkpoint.open(checkpoint)
-        self.layer = checkpoint.spec.hidden_state_index(emb_layer, numbering)
+        self.layer = checkpoint.spec.hidden_state_index(emb_layer, layer_numbering)
         self.device = choose_device(device)
         takes_int8 = dtype == "int8"
         if takes_int8:
@@ -95,7 +97,7 @@ class Embedder:
         self.encoder.attend_by(choose_attention(self.precision, self.device))
         n_at_once = torch.get_num_threads() if self.device.type == "cpu" else 1
         self.budget = TokenBudget.for_memory(
-            checkpoint.spec, self.device, self.dtype, max_cells, n_at_once
+            checkpoint.spec, self.device, self.dtype, batch_size, n_at_once
         )
         vocabulary = checkpoint.vocabulary
         self._n_before = int(vocabulary.cls_token is not None)
@@ -105,14 +107,14 @@ class Embedder:
     def d_model(self) -> int:
         return self.checkpoint.spec.d_model
 
-    def cells(self, ragged: Ragged, pooling: Pooling = "cell") -> NDArray[np.float32]:
+    def cells(self, ragged: Ragged, mode: CellMode = "cell") -> NDArray[np.float32]:
         """One vector a cell, in the input's order.
 
         Parameters
         ----------
         ragged
             Tokens of the cells, with their special tokens.
-        pooling
+        mode
             ``"cell"``: the mean over gene tokens. ``"cls"``: the vector of ``<cls>``.
 
         Returns
@@ -122,21 +124,21 @@ class Embedder:
         Raises
         ------
         SettingsError
-            If `pooling` is ``"cls"`` and the vocabulary has no ``<cls>``.
+            If `mode` is ``"cls"`` and the vocabulary has no ``<cls>``.
         """
         vectors = np.empty((len(ragged[1]) - 1, self.d_model), np.float32)
-        for start, stop, pooled in self.cell_batches(ragged, pooling):
+        for start, stop, pooled in self.cell_batches(ragged, mode):
             vectors[start:stop] = pooled
         return vectors
 
     def cell_batches(
-        self, ragged: Ragged, pooling: Pooling = "cell"
+        self, ragged: Ragged, mode: CellMode = "cell"
     ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
         """As `cells`, a batch at a time: first cell, the one behind the last, their vectors."""
-        self.check_pooling(pooling)
+        self.check_mode(mode)
 
         def pool(hidden_TD: Tensor, own: NDArray[np.int64]) -> HostCopy:
-            return HostCopy(self.pool(hidden_TD, own, pooling))
+            return HostCopy(self.pool(hidden_TD, own, mode))
 
         for start, stop, pooled_CD in self._run(ragged, pool):
             vectors = pooled_CD.numpy()
@@ -144,22 +146,22 @@ class Embedder:
             self.check_finite(vectors[n_genes > 0])
             yield start, stop, vectors
 
-    def pool(self, hidden_TD: Tensor, offsets: NDArray[np.int64], pooling: Pooling) -> Tensor:
+    def pool(self, hidden_TD: Tensor, offsets: NDArray[np.int64], mode: CellMode) -> Tensor:
         """(C, D) float32 on the device: one vector for each cell, as `cells` has them."""
         genes = self.gene_places(offsets)
-        if pooling == "cls":
+        if mode == "cls":
             return cls_of_cells(hidden_TD, offsets, genes)
         return mean_of_genes(hidden_TD, genes)
 
-    def check_pooling(self, pooling: Pooling) -> None:
-        """Refuse a pooling that there is not, or that the vocabulary does not allow."""
-        if pooling not in ("cell", "cls"):
+    def check_mode(self, mode: CellMode) -> None:
+        """Refuse a mode that there is not, or that the vocabulary does not allow."""
+        if mode not in ("cell", "cls"):
             raise SettingsError(
-                f"Mode {pooling!r} was asked for, where each cell gets one vector.",
+                f"Mode {mode!r} was asked for, where each cell gets one vector.",
                 '"cell" or "cls".',
                 "For vectors of genes use `rankformer embed --mode gene`, or Embedder.genes.",
             )
-        if pooling == "cls" and not self._n_before:
+        if mode == "cls" and not self._n_before:
             raise SettingsError(
                 f"Mode cls was asked for, and {self.checkpoint.name} has no <cls> token.",
                 "A V2 model: V1 models were trained without special tokens.",

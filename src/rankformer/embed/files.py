@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,10 @@ import numpy as np
 import pandas as pd
 
 from rankformer.checkpoints.checkpoint import Checkpoint
-from rankformer.embed.cells import (
-    Mode,
-    describe_run,
-    fill_vectors,
-    iterate_gene_vectors,
-    tell_missing,
-)
-from rankformer.embed.embedder import Embedder, Pooling
-from rankformer.embed.gene_summary import Statistic, summarize_genes
+from rankformer.embed.cells import describe_run, fill_vectors, iterate_gene_vectors, tell_missing
+from rankformer.embed.embedder import Embedder
+from rankformer.embed.gene_summary import summarize_genes
+from rankformer.embed.settings import CellMode, EmbedJob, Statistic
 from rankformer.errors import SettingsError
 from rankformer.progress import show_progress
 from rankformer.results.cell_embeddings import CellEmbeddings, vectors_beside, write_cell_vectors
@@ -33,37 +27,8 @@ from rankformer.tokens.joined_sources import (
     join_obs,
     name_sources,
 )
-from rankformer.tokens.tokenize import ReadingOptions, TokenSource, open_sources
-
-
-@dataclass(frozen=True)
-class EmbedJob:
-    """What to embed, and what to write.
-
-    Attributes
-    ----------
-    sources
-        Files and folders of counts, or of tokens that were saved. Several are embedded one after
-        the other into one output.
-    output
-        ``.h5ad``, ``.zarr``, ``.npy`` or ``.parquet``; ``.parquet`` alone for mode ``"gene"``.
-    mode
-        ``"cell"``, ``"cls"`` or ``"gene"``.
-    summary
-        With mode ``"gene"``: one vector a gene, its mean or median over cells, instead of one a
-        gene and cell.
-    key
-        Name in ``obsm``.
-    overwrite
-        Replace what is there.
-    """
-
-    sources: tuple[Path, ...]
-    output: Path
-    mode: Mode = "cell"
-    summary: Statistic | None = None
-    key: str = "X_geneformer"
-    overwrite: bool = False
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.tokenize import TokenSource, open_sources
 
 
 def embed_files(
@@ -133,15 +98,15 @@ def _check_mode(job: EmbedJob) -> None:
 
 
 def _embed_cells(
-    job: EmbedJob, streams: Sequence[TokenSource], embedder: Embedder, pooling: Pooling
+    job: EmbedJob, streams: Sequence[TokenSource], embedder: Embedder, mode: CellMode
 ) -> None:
-    embedder.check_pooling(pooling)
+    embedder.check_mode(mode)
     n_cells = sum(map(len, streams))
     with vectors_beside(job.output, (n_cells, embedder.d_model)) as vectors:
         with show_progress(n_cells, "Embedding cells") as progress:
-            missing = fill_vectors(vectors, streams, embedder, pooling=pooling, progress=progress)
+            missing = fill_vectors(vectors, streams, embedder, mode=mode, progress=progress)
         tell_missing(missing)
-        provenance = describe_run(embedder, pooling, streams)
+        provenance = describe_run(embedder, mode, streams)
         sources = name_sources(streams)
         embeddings = CellEmbeddings(
             vectors, missing, join_obs(streams, sources), provenance, sources
@@ -150,7 +115,7 @@ def _embed_cells(
             job.output, embeddings,
             key=job.key, copy_of=file_to_copy(job.output, streams), overwrite=job.overwrite,
         )  # fmt: skip
-    tell_vectors(job.output, job.key, n_cells, embedder.d_model, embedder.checkpoint.name, pooling)
+    tell_vectors(job.output, job.key, n_cells, embedder.d_model, embedder.checkpoint.name, mode)
 
 
 def _embed_genes(job: EmbedJob, streams: Sequence[TokenSource], embedder: Embedder) -> None:

@@ -4,13 +4,14 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rankformer.embed.cells import check_fits, iterate_gene_vectors
 from rankformer.embed.embedder import AnyEmbedder, Embedder, open_embedder
+from rankformer.embed.settings import Statistic
 from rankformer.errors import OutputError, SettingsError, expect_type
 from rankformer.progress import Progress
 from rankformer.results.gene_embeddings import GeneSummary, GeneVectors
@@ -18,7 +19,6 @@ from rankformer.scratch import release_pages, scratch_array
 from rankformer.tokens.tokenize import SavedTokens, TokenSource, TokenStream
 from rankformer.vocabulary.vocabulary import Vocabulary
 
-Statistic = Literal["mean", "median"]
 _MEDIAN_BLOCK_BYTES = 64 * 2**20
 
 

@@ -18,7 +18,8 @@ from rankformer.cells.obsm import read_class_probabilities, read_obsm
 from rankformer.cells.open_sources import open_source
 from rankformer.cells.source import CellSource
 from rankformer.errors import SettingsError
-from rankformer.tokens.tokenize import ReadingOptions, open_counts
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.tokenize import open_counts
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -8,7 +8,6 @@ from importlib.util import find_spec
 import numpy as np
 
 from rankformer.cells.normalise import log_normalise
-from rankformer.cells.obs_columns import as_names
 from rankformer.errors import SettingsError
 from rankformer.evaluate.cells import EvaluationCells, WhatToRead, gather_evaluation_cells
 from rankformer.evaluate.embedding_metrics import ExpressionSpace, FixedSpace, Space
@@ -22,8 +21,10 @@ from rankformer.evaluate.integration import (
     integrate_harmony,
     integrate_scvi,
 )
+from rankformer.names import as_names
 from rankformer.requirements import require_packages
-from rankformer.tokens.tokenize import ReadingOptions, Source
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.tokenize import Source
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rankformer.cells.obs_columns import as_names
 from rankformer.checkpoints.finetuned import FineTunedModel
 from rankformer.errors import CheckpointError, SettingsError
 from rankformer.evaluate.cells import EvaluationCells, WhatToRead, gather_evaluation_cells
@@ -16,8 +15,10 @@ from rankformer.evaluate.expression_baselines import fit_baseline
 from rankformer.finetuning.classifier_report import ClassifierEvaluation, evaluate_classifier
 from rankformer.finetuning.result import PREDICTIONS_FILE, SPLIT_FILE
 from rankformer.model.heads import Head
+from rankformer.names import as_names
 from rankformer.requirements import require_packages
-from rankformer.tokens.tokenize import ReadingOptions, Source
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.tokenize import Source
 
 
 def evaluate_finetuned(

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rankformer.cells.obs_columns import as_names, read_class_names
+from rankformer.cells.obs_columns import read_class_names
 from rankformer.errors import SettingsError
 from rankformer.evaluate.cells import (
     EvaluationCells,
@@ -23,8 +23,10 @@ from rankformer.finetuning.classifier_report import (
     Predictions,
     report_predictions,
 )
+from rankformer.names import as_names
 from rankformer.requirements import require_packages
-from rankformer.tokens.tokenize import ReadingOptions, Source
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.tokenize import Source
 
 PROBABILITY, UNCERTAIN = "_probability", "_uncertain"
 

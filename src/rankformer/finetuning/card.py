@@ -36,7 +36,7 @@ def write_finetuning_documents(
     documents = write_documents(
         name, spec, record,
         words=words or f"A Geneformer fine-tuned with rankformer to predict labels of {unit}s.",
-        objective=_describe_objective(record["recipe"]),
+        objective=_describe_objective(record["hyperparameters"]),
         sections=[
             ("Labels", heads),
             ("Split", f"{parts} ({unit}s), drawn as {how}. `split.parquet` says which is which."),
@@ -46,15 +46,15 @@ def write_finetuning_documents(
     return {**documents, SCORES_FILE: json.dumps(record["scores"], indent=2) + "\n"}
 
 
-def _describe_objective(recipe: Mapping[str, Any]) -> str:
+def _describe_objective(hyperparameters: Mapping[str, Any]) -> str:
     trained = "All weights were trained."
-    if recipe["lora_rank"] is not None:
-        trained = f"Differences of rank {recipe['lora_rank']} (LoRA) were trained."
-    elif recipe["freeze_layers"] == -1:
+    if hyperparameters["lora_rank"] is not None:
+        trained = f"Differences of rank {hyperparameters['lora_rank']} (LoRA) were trained."
+    elif hyperparameters["freeze_layers"] == -1:
         trained = "The encoder was frozen, and only the heads were trained."
-    elif recipe["freeze_layers"]:
-        trained = f"The first {recipe['freeze_layers']} layers were frozen."
-    return f"{trained} Pooling {recipe['pooling']}."
+    elif hyperparameters["freeze_layers"]:
+        trained = f"The first {hyperparameters['freeze_layers']} layers were frozen."
+    return f"{trained} Mode {hyperparameters['mode']}."
 
 
 def _head_row(head: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -19,32 +19,31 @@ from rankformer.finetuning.card import SCORES_FILE
 from rankformer.finetuning.hyperparameters import (
     BACKENDS,
     SEARCHED,
-    FineTuningRecipe,
-    settle_recipe,
+    FineTuningHyperparameters,
+    settle_finetuning,
 )
-from rankformer.finetuning.result import FinishedModel, finish, write_finished
-from rankformer.finetuning.units import (
-    CellTask,
-    GeneTask,
-    Material,
+from rankformer.finetuning.labelled_data import (
+    LabelledData,
     check_trained_classes,
-    gather_material,
+    gather_labelled_data,
     hash_split,
 )
+from rankformer.finetuning.result import FinishedModel, finish, write_finished
+from rankformer.finetuning.settings import CellTask, FineTuningSettings, GeneTask
 from rankformer.model.device import choose_device
 from rankformer.model.precision import choose_dtype
 from rankformer.model.spec import CONFIG_FILE
 from rankformer.requirements import require_packages
 from rankformer.results.metric_names import spoken_name
 from rankformer.scratch import make_folder, whole_or_nothing
-from rankformer.tokens.tokenize import ReadingOptions, Sources, open_sources
+from rankformer.tokens.tokenize import Sources, open_sources
 from rankformer.tokens.tokenized_cells import check_free
 from rankformer.training.cells import gather_training_cells
-from rankformer.training.distributed import is_first_process, wait_for
+from rankformer.training.distributed import is_main_process, wait_for
 from rankformer.training.hyperparameters import tell_what_was_settled
 from rankformer.training.model_card import describe_data, describe_training
 from rankformer.training.run_folder import TrainingRun
-from rankformer.training.splits import PARTS, PartSplit, SplitPlan
+from rankformer.training.splits import PARTS, PartSplit
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -55,38 +54,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 Data: TypeAlias = Callable[[int, int], dict[str, Any]]
 """Describes the sources, given the cells trained on and held out."""
-
-
-@dataclass(frozen=True)
-class FineTuningSettings:
-    """How and where a model is fine-tuned.
-
-    Attributes
-    ----------
-    recipe
-        See `FineTuningRecipe`; the published package's unless given.
-    plan
-        How units are split into what is trained, validated and tested on.
-    options
-        Where counts and genes lie in the sources.
-    device, dtype
-        Where, and in which precision products are taken; weights are kept in float32.
-    n_workers
-        Processes that make batches, beside the one that trains.
-    resume
-        Go on from the last whole checkpoint of a run that was ended.
-    words
-        Paragraphs for the model card, on what the model is for.
-    """
-
-    recipe: FineTuningRecipe = field(default_factory=FineTuningRecipe)
-    plan: SplitPlan = field(default_factory=SplitPlan)
-    options: ReadingOptions | None = None
-    device: str = "auto"
-    dtype: str = "float32"
-    n_workers: int = 0
-    resume: bool = False
-    words: str = ""
 
 
 def finetune(
@@ -130,10 +97,10 @@ def finetune(
             "Use cross_validate, or leave n_folds out.",
         )
     TrainingRun(Path(output)).check_output(resume=settings.resume)
-    with _opened(sources, model, task, settings) as (material, data):
-        (split,) = material.splits(settings.plan)
-        tuned = _finetune_on(material, split, Path(output), model, settings, data)
-    if is_first_process():
+    with _opened(sources, model, task, settings) as (labelled_data, data):
+        (split,) = labelled_data.splits(settings.plan)
+        tuned = _finetune_on(labelled_data, split, Path(output), model, settings, data)
+    if is_main_process():
         TrainingRun(Path(output)).tell_what_is_left()
     return tuned
 
@@ -161,22 +128,24 @@ def cross_validate(
         raise SettingsError(
             "No number of folds was given.", "At least two.", "Set n_folds (--folds)."
         )
-    if is_first_process() and not settings.resume:
+    if is_main_process() and not settings.resume:
         check_free(output)
-    with _opened(sources, model, task, settings) as (material, data):
+    with _opened(sources, model, task, settings) as (labelled_data, data):
         _check_folds(output)
-        splits, models = list(material.splits(settings.plan)), []
+        splits, models = list(labelled_data.splits(settings.plan)), []
         make_folder(output)
         for fold, split in enumerate(splits, 1):
-            models.append(_fold(material, split, output / f"fold-{fold}", model, settings, data))
-    if is_first_process():
+            models.append(
+                _fold(labelled_data, split, output / f"fold-{fold}", model, settings, data)
+            )
+    if is_main_process():
         _write_fold_scores(output, models)
         for each in models:
             TrainingRun(each.checkpoint.folder).tell_what_is_left()
     return models
 
 
-def search_recipe(
+def search_hyperparameters(
     sources: Sources,
     model: AnyModel,
     task: CellTask | GeneTask,
@@ -184,7 +153,7 @@ def search_recipe(
     *,
     n_trials: int = 20,
     backend: str = "optuna",
-) -> FineTuningRecipe:
+) -> FineTuningHyperparameters:
     """Find the rate, its warm-up, decay and epochs with the least loss on the validation part.
 
     Parameters
@@ -198,7 +167,7 @@ def search_recipe(
 
     Returns
     -------
-    The recipe of `settings` with what was found.
+    The hyperparameters of `settings` with what was found.
     """
     check_searched(settings)
     model = Checkpoint.open(model)
@@ -206,15 +175,15 @@ def search_recipe(
         require_packages(backend, extra="search")
     from rankformer.finetuning.hyperparameter_search import search_with_trainer
 
-    with _opened(sources, model, task, settings) as (material, _):
-        split = next(material.splits(settings.plan))
-        check_trained_classes(material, split)
-        scaled = material.scaled(split.train)
+    with _opened(sources, model, task, settings) as (labelled_data, _):
+        split = next(labelled_data.splits(settings.plan))
+        check_trained_classes(labelled_data, split)
+        scaled = labelled_data.scaled(split.train)
         place = choose_device(settings.device)
         dtype = choose_dtype(settings.dtype, place, model.spec)
         return search_with_trainer(
             scaled, split, model,
-            _settle(settings, model, len(material.cells_of(split.train))).recipe,
+            _settle(settings, model, len(labelled_data.cells_of(split.train))).hyperparameters,
             device=place, dtype=dtype, n_trials=n_trials, backend=backend,
         )  # fmt: skip
 
@@ -230,21 +199,23 @@ def check_searched(settings: FineTuningSettings) -> None:
     if settings.plan.n_folds is not None:
         raise SettingsError(
             "A search and folds were asked for together.",
-            "One of the two: a recipe found on one fold has seen what the other folds test on.",
+            "One of the two: settings found on one fold has seen what the other folds test on.",
             "Search first without folds (--folds), on other cells if figures are to be reported.",
         )
 
 
-def found_recipe(recipe: FineTuningRecipe, output: str | os.PathLike[str]) -> FineTuningRecipe:
-    """A recipe with what `search_recipe` found for a run that was begun.
+def found_hyperparameters(
+    hyperparameters: FineTuningHyperparameters, output: str | os.PathLike[str]
+) -> FineTuningHyperparameters:
+    """Hyperparameters with what `search_hyperparameters` found for a run that was begun.
 
     Raises
     ------
     OutputError
         If none was begun for this output.
     """
-    begun = TrainingRun(Path(output)).settings().get("recipe", {})
-    return replace(recipe, **{name: begun[name] for name in SEARCHED if name in begun})
+    begun = TrainingRun(Path(output)).settings().get("hyperparameters", {})
+    return replace(hyperparameters, **{name: begun[name] for name in SEARCHED if name in begun})
 
 
 @contextmanager
@@ -253,28 +224,28 @@ def _opened(
     model: Checkpoint,
     task: CellTask | GeneTask,
     settings: FineTuningSettings,
-) -> Iterator[tuple[Material, Data]]:
-    """The material, and what describes the data given the numbers of units."""
+) -> Iterator[tuple[LabelledData, Data]]:
+    """Cells and labels, and what describes the data given the numbers of units."""
     require_packages("transformers", "accelerate", "sklearn", extra="train")
-    if settings.recipe.lora_rank is not None:
+    if settings.hyperparameters.lora_rank is not None:
         require_packages("peft", extra="train")
     expect_type(
         task, (CellTask, GeneTask), "What is to be learned", "A CellTask or a GeneTask.",
         'Name the labels, such as CellTask("cell_type").',
     )  # fmt: skip
-    _check_recipe(task, settings.recipe)
+    _check_hyperparameters(task, settings.hyperparameters)
     logger.info("Reading the cells and their labels.")
     with ExitStack() as stack:
         opened = [
             stack.enter_context(closing(source))
             for source in open_sources(sources, model.vocabulary, settings.options)
         ]
-        material = gather_material(gather_training_cells(opened), task)
-        yield material, lambda n_trained, n_held: describe_data(opened, n_trained, n_held)
+        labelled_data = gather_labelled_data(gather_training_cells(opened), task)
+        yield labelled_data, lambda n_trained, n_held: describe_data(opened, n_trained, n_held)
 
 
 def _fold(
-    material: Material,
+    labelled_data: LabelledData,
     split: PartSplit,
     output: Path,
     model: Checkpoint,
@@ -284,16 +255,18 @@ def _fold(
     """As `_finetune_on`; a fold that is done is opened, one that was not begun is begun."""
     run = TrainingRun(output)
     if not (settings.resume and run.folder.exists()):
-        return _finetune_on(material, split, output, model, replace(settings, resume=False), data)
+        return _finetune_on(
+            labelled_data, split, output, model, replace(settings, resume=False), data
+        )
     if not output.exists():
-        return _finetune_on(material, split, output, model, settings, data)
-    own = _settle(settings, model, len(material.cells_of(split.train)))
-    run.expect_same(_describe_run(material.scaled(split.train), split, model, own, data))
+        return _finetune_on(labelled_data, split, output, model, settings, data)
+    own = _settle(settings, model, len(labelled_data.cells_of(split.train)))
+    run.expect_same(_describe_run(labelled_data.scaled(split.train), split, model, own, data))
     return FineTunedModel.open(output)
 
 
 def _finetune_on(
-    material: Material,
+    labelled_data: LabelledData,
     split: PartSplit,
     output: Path,
     model: Checkpoint,
@@ -303,40 +276,52 @@ def _finetune_on(
     from rankformer.finetuning.trainer import draw_objective
     from rankformer.training.packed_trainer import begin_run, training_arguments
 
-    check_trained_classes(material, split)
-    material = material.scaled(split.train)
-    settings = _settle(settings, model, len(material.cells_of(split.train)))
-    recipe = settings.recipe
-    described = _describe_run(material, split, model, settings, data)
+    check_trained_classes(labelled_data, split)
+    labelled_data = labelled_data.scaled(split.train)
+    settings = _settle(settings, model, len(labelled_data.cells_of(split.train)))
+    hyperparameters = settings.hyperparameters
+    described = _describe_run(labelled_data, split, model, settings, data)
     run, place = TrainingRun(output), choose_device(settings.device)
-    objective = draw_objective(model, material.labels, split.train, recipe, material.unit)
+    objective = draw_objective(
+        model, labelled_data.labels, split.train, hyperparameters, labelled_data.unit
+    )
     arguments = training_arguments(
-        recipe, run.folder,
+        hyperparameters, run.folder,
         device=place, dtype=choose_dtype(settings.dtype, place, model.spec),
         n_workers=settings.n_workers, evaluates=True, keeps_best=True,
     )  # fmt: skip
     last = begin_run(run, arguments, described, resume=settings.resume)
-    trainer = _make_trainer(material, split, objective, arguments, recipe)
+    trainer = _make_trainer(labelled_data, split, objective, arguments, hyperparameters)
     with run.told_when_stopped():
         trainer.train_from(last)
     if trainer.is_world_process_zero():
-        finished = finish(material, split, model, objective, recipe, device=str(place))
+        finished = finish(
+            labelled_data, split, model, objective, hyperparameters, device=str(place)
+        )
         record = describe_training(
-            **described["data"], recipe=asdict(recipe), begun_from=model.name,
+            **described["data"], hyperparameters=asdict(hyperparameters), begun_from=model.name,
             log=trainer.state.log_history,
         )  # fmt: skip
-        record = {**record, "plan": asdict(settings.plan), "grouped": material.groups is not None}
-        write_finished(output, finished, material, split, model, recipe, record, settings.words)
+        record = {
+            **record,
+            "plan": asdict(settings.plan),
+            "grouped": labelled_data.groups is not None,
+        }
+        write_finished(
+            output, finished, labelled_data, split, model, hyperparameters, record, settings.words
+        )
         _tell(finished, split)
     wait_for(output)
     return FineTunedModel.open(output)
 
 
 def _settle(settings: FineTuningSettings, model: Checkpoint, n_cells: int) -> FineTuningSettings:
-    """The settings with a recipe that is whole; what was not asked for is told."""
-    recipe = settle_recipe(settings.recipe, model.spec.d_model, n_cells)
-    tell_what_was_settled(settings.recipe, recipe, f"{n_cells:,} cells and {model.name}")
-    return replace(settings, recipe=recipe)
+    """The settings with hyperparameters that are whole; what was not asked for is told."""
+    hyperparameters = settle_finetuning(settings.hyperparameters, model.spec.d_model, n_cells)
+    tell_what_was_settled(
+        settings.hyperparameters, hyperparameters, f"{n_cells:,} cells and {model.name}"
+    )
+    return replace(settings, hyperparameters=hyperparameters)
 
 
 def _check_folds(output: Path) -> None:
@@ -358,44 +343,44 @@ def _tell(finished: FinishedModel, split: PartSplit) -> None:
 
 
 def _describe_run(
-    material: Material,
+    labelled_data: LabelledData,
     split: PartSplit,
     model: Checkpoint,
     settings: FineTuningSettings,
     data: Data,
 ) -> dict[str, Any]:
     """All that must be the same for a run to be gone on with."""
-    n_held_out = 0 if material.unit == "gene" else len(split.validation) + len(split.test)
+    n_held_out = 0 if labelled_data.unit == "gene" else len(split.validation) + len(split.test)
     return {
-        "recipe": asdict(settings.recipe),
+        "hyperparameters": asdict(settings.hyperparameters),
         "begun_from": model.provenance(),
-        "heads": [asdict(each.head) for each in material.labels],
-        "data": data(len(material.cells_of(split.train)), n_held_out),
-        "split_sha256": hash_split(material.labelled_split(split)),
+        "heads": [asdict(each.head) for each in labelled_data.labels],
+        "data": data(len(labelled_data.cells_of(split.train)), n_held_out),
+        "split_sha256": hash_split(labelled_data.labelled_split(split)),
     }
 
 
 def _make_trainer(
-    material: Material,
+    labelled_data: LabelledData,
     split: PartSplit,
     objective: "FineTuningObjective",
     arguments: "TrainingArguments",
-    recipe: FineTuningRecipe,
+    hyperparameters: FineTuningHyperparameters,
 ) -> "PackedTrainer":
     from rankformer.finetuning.trainer import draw_cells, make_trainer, measure_in
 
-    rows = material.cells_of(split.train)
+    rows = labelled_data.cells_of(split.train)
     return make_trainer(
         objective,
         arguments,
-        material.batches(split.train),
-        draw_cells(rows, len(material.cells), material.labels[0], recipe),
+        labelled_data.batches(split.train),
+        draw_cells(rows, len(labelled_data.cells), labelled_data.labels[0], hyperparameters),
         validation=measure_in(
-            material.batches(split.validation),
-            material.cells_of(split.validation, few=True),
-            material.labels,
+            labelled_data.batches(split.validation),
+            labelled_data.cells_of(split.validation, few=True),
+            labelled_data.labels,
         ),
-        patience=recipe.patience,
+        patience=hyperparameters.patience,
     )
 
 
@@ -417,10 +402,12 @@ def _write_fold_scores(output: Path, models: Sequence[FineTunedModel]) -> None:
         part.write_text(text, encoding="utf-8")
 
 
-def _check_recipe(task: CellTask | GeneTask, recipe: FineTuningRecipe) -> None:
+def _check_hyperparameters(
+    task: CellTask | GeneTask, hyperparameters: FineTuningHyperparameters
+) -> None:
     if isinstance(task, CellTask) and not task.labels:
-        _refuse_options_of_classes(recipe)
-    if not recipe.balanced_sampling:
+        _refuse_options_of_classes(hyperparameters)
+    if not hyperparameters.balanced_sampling:
         return
     if isinstance(task, GeneTask) or not task.labels:
         raise SettingsError(
@@ -431,9 +418,12 @@ def _check_recipe(task: CellTask | GeneTask, recipe: FineTuningRecipe) -> None:
         )
 
 
-def _refuse_options_of_classes(recipe: FineTuningRecipe) -> None:
+def _refuse_options_of_classes(hyperparameters: FineTuningHyperparameters) -> None:
     """Refuse what would do nothing, where only numbers are learned."""
-    given = {"class_weights": recipe.class_weights, "label_smoothing": recipe.label_smoothing}
+    given = {
+        "class_weights": hyperparameters.class_weights,
+        "label_smoothing": hyperparameters.label_smoothing,
+    }
     for name, value in given.items():
         if value:
             raise SettingsError(

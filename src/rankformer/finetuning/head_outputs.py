@@ -29,13 +29,13 @@ def cell_outputs(
     embedder: Embedder,
     modules: Sequence[nn.Module],
     blocks: Iterable[Ragged],
-    pooling: Literal["cell", "cls"],
+    mode: Literal["cell", "cls"],
 ) -> list[NDArray[np.float32]]:
     """Outputs of each head for all cells of all blocks: (n_cells, n_outputs), NaN without genes."""
     none = np.empty((0, embedder.d_model), np.float32)
     parts = [[apply_head(module, none) for module in modules]]
     for ragged in blocks:
-        vectors = embedder.cells(ragged, pooling)
+        vectors = embedder.cells(ragged, mode)
         parts.append([apply_head(module, vectors) for module in modules])
     return [np.concatenate(own) for own in zip(*parts, strict=True)]
 

@@ -1,4 +1,4 @@
-"""Search for a recipe with the back ends of `transformers.Trainer`."""
+"""Search for hyperparameters with the back ends of `transformers.Trainer`."""
 
 import logging
 import tempfile
@@ -11,14 +11,14 @@ import torch
 
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.errors import SettingsError
-from rankformer.finetuning.hyperparameters import BACKENDS, FineTuningRecipe
+from rankformer.finetuning.hyperparameters import BACKENDS, FineTuningHyperparameters
+from rankformer.finetuning.labelled_data import LabelledData
 from rankformer.finetuning.trainer import (
     draw_cells,
     draw_objective,
     make_trainer,
     measure_in,
 )
-from rankformer.finetuning.units import Material
 from rankformer.training.cells import tokens_in_memory
 from rankformer.training.distributed import is_distributed
 from rankformer.training.packed_trainer import training_arguments
@@ -29,17 +29,17 @@ _RATES, _DECAYS, _MOST_EPOCHS, _MOST_WARMUP = (1e-5, 3e-3), (1e-4, 1e-1), 10, 50
 
 
 def search_with_trainer(
-    material: Material,
+    labelled_data: LabelledData,
     split: PartSplit,
     model: Checkpoint,
-    recipe: FineTuningRecipe,
+    hyperparameters: FineTuningHyperparameters,
     *,
     device: torch.device,
     dtype: torch.dtype,
     n_trials: int,
     backend: str,
-) -> FineTuningRecipe:
-    """The recipe with the least loss on the validation part; see `search_recipe`."""
+) -> FineTuningHyperparameters:
+    """Those with the least loss on the validation part; see `search_hyperparameters`."""
     if n_trials < 1 or backend not in BACKENDS:
         raise SettingsError(
             f"{n_trials} trials with {backend!r} were asked for.",
@@ -48,39 +48,39 @@ def search_with_trainer(
         )
     if is_distributed():
         raise SettingsError(
-            "A search for a recipe was asked for under torchrun.",
+            "A search for hyperparameters was asked for under torchrun.",
             "One process: each trial is a run of its own.",
             "Search without torchrun, then train with what was found.",
         )
     if backend == "ray":
-        # Its trials are processes, and get the material.
-        material = replace(material, cells=tokens_in_memory(material.cells))
-    rows = material.cells_of(split.train)
+        # Its trials are processes, and get the data.
+        labelled_data = replace(labelled_data, cells=tokens_in_memory(labelled_data.cells))
+    rows = labelled_data.cells_of(split.train)
     with tempfile.TemporaryDirectory() as folder:
         arguments = training_arguments(
-            recipe, Path(folder), device=device, dtype=dtype, evaluates=True, saves=False
+            hyperparameters, Path(folder), device=device, dtype=dtype, evaluates=True, saves=False
         )
         trainer = make_trainer(
-            None, arguments, material.batches(split.train),
-            draw_cells(rows, len(material.cells), material.labels[0], recipe),
+            None, arguments, labelled_data.batches(split.train),
+            draw_cells(rows, len(labelled_data.cells), labelled_data.labels[0], hyperparameters),
             validation=measure_in(
-                material.batches(split.validation),
-                material.cells_of(split.validation, few=True),
-                material.labels,
+                labelled_data.batches(split.validation),
+                labelled_data.cells_of(split.validation, few=True),
+                labelled_data.labels,
             ),
             model_init=lambda: draw_objective(
-                model, material.labels, split.train, recipe, material.unit
+                model, labelled_data.labels, split.train, hyperparameters, labelled_data.unit
             ),
         )  # fmt: skip
         best: Any = trainer.hyperparameter_search(
             hp_space=_space(backend), n_trials=n_trials, backend=backend, direction="minimize",
             compute_objective=lambda figures: figures["eval_loss"],
-            **_arguments(backend, recipe.seed, folder),
+            **_arguments(backend, hyperparameters.seed, folder),
         )  # fmt: skip
     found = dict(best.hyperparameters)
     logger.info("Least loss %.4f with %s.", best.objective, found)
     return replace(
-        recipe,
+        hyperparameters,
         learning_rate=found["learning_rate"],
         weight_decay=found["weight_decay"],
         warmup_steps=int(found["warmup_steps"]),

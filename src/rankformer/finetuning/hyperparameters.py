@@ -1,13 +1,15 @@
 """Hyperparameters of fine-tuning: those of the published package, and what may be changed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from dataclasses import replace
+from typing import ClassVar
 
+from rankformer.embed.settings import CellMode
 from rankformer.errors import SettingsError
+from rankformer.settings import setting, settings
 from rankformer.training.hyperparameters import (
     Rule,
-    TrainingRecipe,
+    TrainingHyperparameters,
     warmup_or_published,
     whole_epochs,
 )
@@ -23,55 +25,70 @@ SEARCHED = ("learning_rate", "weight_decay", "warmup_steps", "epochs")
 BACKENDS = ("optuna", "ray")
 
 
-@dataclass(frozen=True)
-class FineTuningRecipe(TrainingRecipe):
-    """Settings of a fine-tuning run; the defaults are those of the published package.
+@settings("How the model is trained")
+class FineTuningHyperparameters(TrainingHyperparameters):
+    """Hyperparameters of fine-tuning; the defaults are those of the published package."""
 
-    Those of any run are described in `TrainingRecipe`.
-
-    Attributes
-    ----------
-    epochs, learning_rate, warmup_steps
-        None takes what fits the model's size and the number of cells; see `settle_recipe`.
-    pooling
-        How a cell becomes a vector: ``"cell"``, the mean of its genes, or ``"cls"`` (V2 models).
-    freeze_layers
-        The first so many layers, and the embeddings below them, keep their weights; -1 for all of
-        them, so that only heads are trained.
-    lora_rank
-        Train differences of this rank in place of the weights of the layers (LoRA: Hu et al.,
-        ICLR 2022); they are added to the weights when the model is saved. None trains the weights.
-    lora_alpha
-        The differences are scaled by ``lora_alpha / lora_rank``; 16 unless given.
-    dropout
-        Of vectors before the heads.
-    class_weights
-        Weigh each class by the inverse of its frequency in the loss.
-    balanced_sampling
-        Draw cells so that each class of the first label comes equally often.
-    label_smoothing
-        Share of each label that is spread over all classes.
-    patience
-        End after so many evaluations without a better loss on the validation part; None to train to
-        the end. The best model is kept either way.
-    """
-
-    epochs: float | None = None
-    learning_rate: float | None = None
-    save_steps: int | None = None
-    evaluate_steps: int | None = None
-    pooling: Literal["cell", "cls"] = "cell"
-    freeze_layers: int = 0
-    lora_rank: int | None = None
-    lora_alpha: int | None = None
-    dropout: float = 0.02
-    class_weights: bool = False
-    balanced_sampling: bool = False
-    label_smoothing: float = 0.0
-    patience: int | None = None
+    mode: CellMode = setting(
+        default="cell",
+        text="How a cell becomes a vector: the mean of its genes' vectors (cell), or the vector of "
+        "the <cls> token, which V2 models have (cls).",
+    )
+    freeze_layers: int = setting(
+        default=0,
+        text="The number of layers, from the input on, whose weights stay as they are; -1 freezes "
+        "all, so that only the classifier is trained.",
+    )
+    lora_rank: int | None = setting(
+        default=None,
+        text="Train small matrices of this rank that are added to the weights of the layers "
+        "(LoRA), in place of the weights themselves.",
+    )
+    lora_alpha: int | None = setting(
+        default=None,
+        text="With --lora-rank: these matrices are scaled by alpha / rank. 16 unless it is given.",
+    )
+    dropout: float = setting(
+        default=0.02,
+        text="The share of the numbers of a cell's vector that are set to zero before the "
+        "classifier, in training only.",
+    )
+    class_weights: bool = setting(
+        default=False, text="Give rare classes more weight in the loss, by their inverse frequency."
+    )
+    balanced_sampling: bool = setting(
+        default=False, text="Draw cells so that each class of the first label comes equally often."
+    )
+    label_smoothing: float = setting(
+        default=0.0, text="The share of each label that is spread over all classes, from 0 to 1."
+    )
+    patience: int | None = setting(
+        default=None,
+        text="Stop when this many evaluations in a row brought no better loss on the validation "
+        "cells. The best model is kept in any case.",
+    )
+    epochs: float | None = setting(
+        default=None,
+        text="How often the training sees each cell. Unless it is given, three times, and more "
+        "often for small models and few cells.",
+    )
+    learning_rate: float | None = setting(
+        default=None,
+        text="The highest learning rate, which is reached at the end of the warm-up. Unless it is "
+        "given, 5e-5, and 1e-3 for small models.",
+    )
+    save_steps: int | None = setting(
+        default=None, options=None,
+        text="The number of steps between two checkpoints; once in each epoch unless it is given.",
+    )  # fmt: skip
+    evaluate_steps: int | None = setting(
+        default=None,
+        text="The number of steps between two evaluations, and between two checkpoints, from which "
+        "--resume can go on; once in each epoch unless it is given.",
+    )
 
     _rules: ClassVar[Sequence[Rule]] = (
-        *TrainingRecipe._rules,
+        *TrainingHyperparameters._rules,
         (
             "A whole number, at least 1.", lambda value: value >= 1,
             ("lora_rank", "lora_alpha", "patience"),
@@ -85,11 +102,11 @@ class FineTuningRecipe(TrainingRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.pooling not in ("cell", "cls"):
+        if self.mode not in ("cell", "cls"):
             raise SettingsError(
-                f"The pooling is {self.pooling!r}.",
+                f"The mode is {self.mode!r}.",
                 '"cell" or "cls".',
-                "Correct pooling (--pooling).",
+                "Correct mode (--mode).",
             )
         if self.lora_rank is None and self.lora_alpha is not None:
             raise SettingsError(
@@ -105,8 +122,10 @@ class FineTuningRecipe(TrainingRecipe):
             )
 
 
-def settle_recipe(recipe: FineTuningRecipe, d_model: int, n_cells: int) -> FineTuningRecipe:
-    """A recipe with the epochs and the rate that fit, where they were not given.
+def settle_finetuning(
+    hyperparameters: FineTuningHyperparameters, d_model: int, n_cells: int
+) -> FineTuningHyperparameters:
+    """Fill in the epochs and the learning rate that fit, where they were not given.
 
     Models of the published sizes (256 dimensions and more) take the published three epochs at a
     peak rate of 5e-5. Smaller ones learn too little by that: they take a rate of 1e-3, and as many
@@ -115,17 +134,17 @@ def settle_recipe(recipe: FineTuningRecipe, d_model: int, n_cells: int) -> FineT
 
     Parameters
     ----------
-    recipe
+    hyperparameters
         As it was asked for.
     d_model
         Width of the model.
     n_cells
         Cells that are trained on.
     """
-    steps_an_epoch = -(-n_cells // (recipe.batch_size * recipe.accumulation))
+    steps_an_epoch = -(-n_cells // (hyperparameters.batch_size * hyperparameters.accumulation))
     is_small = d_model < _LEAST_PUBLISHED_WIDTH
     fitting = whole_epochs(_STEPS_OF_SMALL_MODELS, steps_an_epoch, 2)
-    epochs = recipe.epochs or (fitting if is_small else float(_PUBLISHED_EPOCHS))
-    rate = recipe.learning_rate or (1e-3 if is_small else 5e-5)
-    warmup = warmup_or_published(recipe, _FINETUNING_WARMUP, epochs, steps_an_epoch)
-    return replace(recipe, epochs=epochs, learning_rate=rate, warmup_steps=warmup)
+    epochs = hyperparameters.epochs or (fitting if is_small else float(_PUBLISHED_EPOCHS))
+    rate = hyperparameters.learning_rate or (1e-3 if is_small else 5e-5)
+    warmup = warmup_or_published(hyperparameters, _FINETUNING_WARMUP, epochs, steps_an_epoch)
+    return replace(hyperparameters, epochs=epochs, learning_rate=rate, warmup_steps=warmup)

@@ -4,8 +4,6 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from rankformer.embed.cells import describe_run, fill_vectors, tell_missing
 from rankformer.embed.embedder import Embedder
 from rankformer.errors import SettingsError, expect_type
 from rankformer.finetuning.head_outputs import NamedOutputs, gene_outputs, scale_numbers
+from rankformer.finetuning.settings import PredictJob
 from rankformer.model.heads import Head
 from rankformer.progress import Progress, show_progress
 from rankformer.read_ahead import read_ahead
@@ -36,7 +35,8 @@ from rankformer.tokens.joined_sources import (
     join_obs,
     name_sources,
 )
-from rankformer.tokens.tokenize import ReadingOptions, TokenSource, open_sources, open_tokens
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.tokenize import TokenSource, open_sources, open_tokens
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -44,31 +44,6 @@ if TYPE_CHECKING:
 GENE_FORMATS = (".csv", ".parquet")
 logger = logging.getLogger(__name__)
 _CELLS_AT_ONCE = 8192
-
-
-@dataclass(frozen=True)
-class PredictJob:
-    """What to predict for, and what to write.
-
-    Attributes
-    ----------
-    sources
-        Files and folders of counts, or of tokens that were saved.
-    output
-        ``.h5ad``, ``.zarr``, ``.csv`` or ``.parquet``; of genes ``.csv`` or ``.parquet``.
-    prefix
-        Before the label's name in the names of columns.
-    threshold
-        A prediction with a lower probability is marked as uncertain.
-    overwrite
-        Replace what is there.
-    """
-
-    sources: tuple[Path, ...]
-    output: Path
-    prefix: str = "predicted_"
-    threshold: float = 0.5
-    overwrite: bool = False
 
 
 def predict_files(
@@ -159,11 +134,9 @@ def predict_in_memory(
         )
     with closing(open_tokens(adata, model.checkpoint.vocabulary, options)) as stream:
         vectors = np.empty((len(stream), embedder.d_model), np.float32)
-        missing = fill_vectors(
-            vectors, [stream], embedder, pooling=model.pooling, progress=progress
-        )
+        missing = fill_vectors(vectors, [stream], embedder, mode=model.mode, progress=progress)
         tell_missing(missing)
-        provenance = describe_run(embedder, model.pooling, [stream])
+        provenance = describe_run(embedder, model.mode, [stream])
         labels = label_vectors(vectors, model, prefix, threshold)
         return LabelledCells(labels, missing, stream.obs, provenance)
 
@@ -213,15 +186,13 @@ def _predict_cells(
     n_cells = sum(map(len, streams))
     with vectors_beside(job.output, (n_cells, embedder.d_model)) as vectors:
         with show_progress(n_cells, "Predicting labels of cells") as progress:
-            missing = fill_vectors(
-                vectors, streams, embedder, pooling=model.pooling, progress=progress
-            )
+            missing = fill_vectors(vectors, streams, embedder, mode=model.mode, progress=progress)
         tell_missing(missing)
         labels = label_vectors(vectors, model, job.prefix, job.threshold)
     sources = name_sources(streams)
     cells = LabelledCells(
         labels, missing, join_obs(streams, sources),
-        describe_run(embedder, model.pooling, streams), sources,
+        describe_run(embedder, model.mode, streams), sources,
     )  # fmt: skip
     copied = file_to_copy(job.output, streams)
     write_cell_labels(job.output, cells, copy_of=copied, overwrite=job.overwrite)

@@ -17,8 +17,8 @@ from rankformer.checkpoints.save import new_checkpoint
 from rankformer.embed.embedder import Embedder
 from rankformer.finetuning.card import write_finetuning_documents
 from rankformer.finetuning.head_outputs import NamedOutputs, scale_numbers
-from rankformer.finetuning.hyperparameters import FineTuningRecipe
-from rankformer.finetuning.units import Material
+from rankformer.finetuning.hyperparameters import FineTuningHyperparameters
+from rankformer.finetuning.labelled_data import LabelledData
 from rankformer.model.encoder import Encoder
 from rankformer.model.heads import FineTuningObjective, Head, Unit
 from rankformer.model.lora import merge_lora
@@ -52,11 +52,11 @@ class FinishedModel:
 
 
 def finish(
-    material: Material,
+    labelled_data: LabelledData,
     split: PartSplit,
     model: Checkpoint,
     objective: FineTuningObjective,
-    recipe: FineTuningRecipe,
+    hyperparameters: FineTuningHyperparameters,
     *,
     device: str,
 ) -> FinishedModel:
@@ -64,26 +64,26 @@ def finish(
 
     Parameters
     ----------
-    material, split
+    labelled_data, split
         What was trained on, and how it was split.
     model
         Where the encoder began.
     objective
         As the trainer left it.
-    recipe, device
+    hyperparameters, device
         How and where.
     """
     encoder = merge_lora(objective.model.encoder)
     modules = [each.cpu() for each in objective.model.heads]
     embedder = Embedder(model, device=device, dtype="float32", encoder=encoder)
     units = np.concatenate([split.validation, split.test])
-    outputs = material.outputs(embedder, modules, recipe.pooling, units)
+    outputs = labelled_data.outputs(embedder, modules, hyperparameters.mode, units)
     is_test = np.arange(len(units)) >= len(split.validation)
-    _tell_without_output(outputs[0], material.unit)
-    table = material.table(units).assign(part=np.where(is_test, "test", "validation"))
+    _tell_without_output(outputs[0], labelled_data.unit)
+    table = labelled_data.table(units).assign(part=np.where(is_test, "test", "validation"))
     heads: list[Head] = []
     scores: dict[str, dict[str, dict[str, float]]] = {"validation": {}, "test": {}}
-    for labels, output in zip(material.labels, outputs, strict=True):
+    for labels, output in zip(labelled_data.labels, outputs, strict=True):
         truth = labels.truth[units]
         known = ~np.isnan(truth) & ~np.isnan(output[:, 0])
         head = _calibrate(labels.head, output, truth, known & ~is_test)
@@ -139,10 +139,10 @@ def _score(head: Head, output: NDArray[Any], truth: NDArray[np.float32]) -> dict
 def write_finished(
     output: Path,
     finished: FinishedModel,
-    material: Material,
+    labelled_data: LabelledData,
     split: PartSplit,
     model: Checkpoint,
-    recipe: FineTuningRecipe,
+    hyperparameters: FineTuningHyperparameters,
     record: Mapping[str, Any],
     words: str,
 ) -> None:
@@ -152,26 +152,26 @@ def write_finished(
     ----------
     output, finished
         Where, and what.
-    material, split, model, recipe
+    labelled_data, split, model, hyperparameters
         As for `finish`.
     record
         From `describe_training`.
     words
         Paragraphs on what the model is for.
     """
-    table = material.split_table(split)
+    table = labelled_data.split_table(split)
     more = {
         "heads": [asdict(head) for head in finished.heads],
         "split": {part: len(getattr(split, part)) for part in PARTS},
         "scores": finished.scores,
     }
     documents = write_finetuning_documents(
-        output.name, model.spec, {**record, **more}, material.unit, words
+        output.name, model.spec, {**record, **more}, labelled_data.unit, words
     )
     with new_checkpoint(output) as folder:
         write_finetuned(
             folder, finished.encoder, finished.heads, finished.modules, model.vocabulary,
-            unit=material.unit, pooling=recipe.pooling, documents=documents,
+            unit=labelled_data.unit, mode=hyperparameters.mode, documents=documents,
         )  # fmt: skip
         table.to_parquet(folder / SPLIT_FILE, index=False)
         finished.predictions.to_parquet(folder / PREDICTIONS_FILE, index=False)

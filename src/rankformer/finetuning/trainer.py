@@ -13,7 +13,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArgumen
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.errors import SettingsError
 from rankformer.finetuning.batches import LabelledBatches
-from rankformer.finetuning.hyperparameters import LORA_ALPHA, FineTuningRecipe
+from rankformer.finetuning.hyperparameters import LORA_ALPHA, FineTuningHyperparameters
 from rankformer.model.encoder import Encoder
 from rankformer.model.heads import (
     FineTuningObjective,
@@ -37,26 +37,29 @@ def make_model(
     encoder: Encoder,
     modules: Sequence[nn.Module],
     vocabulary: Vocabulary,
-    recipe: FineTuningRecipe,
+    hyperparameters: FineTuningHyperparameters,
     unit: Unit,
 ) -> HeadedEncoder:
-    """An encoder with heads, frozen or with differences of low rank as the recipe says.
+    """An encoder with heads, frozen or with differences of low rank as the hyperparameters say.
 
     Raises
     ------
     SettingsError
-        If the recipe does not fit the model.
+        If the hyperparameters do not fit the model.
     """
-    _check_pooling(vocabulary, recipe)
-    encoder.recompute = recipe.recompute
-    _freeze(encoder, recipe.freeze_layers)
+    _check_mode(vocabulary, hyperparameters)
+    encoder.recompute = hyperparameters.recompute
+    _freeze(encoder, hyperparameters.freeze_layers)
     trained: nn.Module = encoder
-    if recipe.lora_rank is not None:
+    if hyperparameters.lora_rank is not None:
         trained = add_lora(
-            encoder, recipe.lora_rank, recipe.lora_alpha or LORA_ALPHA, recipe.dropout
+            encoder,
+            hyperparameters.lora_rank,
+            hyperparameters.lora_alpha or LORA_ALPHA,
+            hyperparameters.dropout,
         )
     return HeadedEncoder(
-        trained, modules, unit=unit, pooling=recipe.pooling, dropout=recipe.dropout,
+        trained, modules, unit=unit, mode=hyperparameters.mode, dropout=hyperparameters.dropout,
         special_tokens=list(vocabulary.special_tokens.values()),
     )  # fmt: skip
 
@@ -65,7 +68,7 @@ def draw_objective(
     checkpoint: Checkpoint,
     labels: Sequence[Labels],
     rows: NDArray[np.int64],
-    recipe: FineTuningRecipe,
+    hyperparameters: FineTuningHyperparameters,
     unit: Unit,
 ) -> FineTuningObjective:
     """A checkpoint's encoder with newly drawn heads, and their losses.
@@ -78,16 +81,16 @@ def draw_objective(
         What each head learns.
     rows
         Positions of the units that are trained on: they decide class weights.
-    recipe, unit
+    hyperparameters, unit
         How, and whether cells or genes are labelled.
     """
-    torch.manual_seed(recipe.seed)
+    torch.manual_seed(hyperparameters.seed)
     spec = checkpoint.spec
     modules = [
         draw_head(spec.d_model, each.head.n_outputs, spec.initializer_range) for each in labels
     ]
-    model = make_model(checkpoint.encoder(), modules, checkpoint.vocabulary, recipe, unit)
-    losses = [_loss(each, rows, recipe) for each in labels]
+    model = make_model(checkpoint.encoder(), modules, checkpoint.vocabulary, hyperparameters, unit)
+    losses = [_loss(each, rows, hyperparameters) for each in labels]
     return FineTuningObjective(model, losses, [each.head.weight for each in labels])
 
 
@@ -126,18 +129,21 @@ def make_trainer(
 
 
 def draw_cells(
-    rows: NDArray[np.int64], n_cells: int, labels: Labels, recipe: FineTuningRecipe
+    rows: NDArray[np.int64],
+    n_cells: int,
+    labels: Labels,
+    hyperparameters: FineTuningHyperparameters,
 ) -> Draws:
-    """The cells to train on in a random order, each class equally often if the recipe says so."""
-    if not recipe.balanced_sampling:
-        return Draws(rows, n_cells, recipe.seed)
+    """The cells to train on in a random order, each class equally often where that is asked."""
+    if not hyperparameters.balanced_sampling:
+        return Draws(rows, n_cells, hyperparameters.seed)
     codes = np.where(labels.known[rows], labels.truth[rows], -1).astype(np.int64)
     names, own, counts = np.unique(codes, return_inverse=True, return_counts=True)
     chances = 1.0 / counts[own]
     # Cells without this label are drawn in proportion: they may have others.
     unlabelled = codes < 0
     chances[unlabelled] = (names >= 0).sum() / max((~unlabelled).sum(), 1)
-    return Draws(rows, n_cells, recipe.seed, chances)
+    return Draws(rows, n_cells, hyperparameters.seed, chances)
 
 
 def measure_in(batches: LabelledBatches, rows: NDArray[np.int64], labels: Sequence[Labels]) -> Any:
@@ -231,24 +237,26 @@ def _score(
     return {f"{before}{name}": value for name, value in kept.items()}
 
 
-def _loss(labels: Labels, rows: NDArray[np.int64], recipe: FineTuningRecipe) -> Loss:
+def _loss(
+    labels: Labels, rows: NDArray[np.int64], hyperparameters: FineTuningHyperparameters
+) -> Loss:
     if not labels.head.classes:
         return squared_error
     weights = None
-    if recipe.class_weights:
+    if hyperparameters.class_weights:
         own = labels.truth[rows][labels.known[rows]].astype(np.int64)
         counts = np.bincount(own, minlength=len(labels.head.classes))
         inverse = len(own) / (np.maximum(counts, 1) * np.count_nonzero(counts))
         weights = torch.from_numpy(np.where(counts > 0, inverse, 1.0).astype(np.float32))
-    return cross_entropy(weights, recipe.label_smoothing)
+    return cross_entropy(weights, hyperparameters.label_smoothing)
 
 
-def _check_pooling(vocabulary: Vocabulary, recipe: FineTuningRecipe) -> None:
-    if recipe.pooling == "cls" and vocabulary.cls_token is None:
+def _check_mode(vocabulary: Vocabulary, hyperparameters: FineTuningHyperparameters) -> None:
+    if hyperparameters.mode == "cls" and vocabulary.cls_token is None:
         raise SettingsError(
-            "Pooling cls was asked for, and the model has no <cls> token.",
+            "Mode cls was asked for, and the model has no <cls> token.",
             "A V2 model: V1 models were trained without special tokens.",
-            'Use pooling "cell" (--pooling cell), or a model named …-i4096.',
+            'Use mode "cell" (--mode cell), or a model named …-i4096.',
         )
 
 

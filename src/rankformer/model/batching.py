@@ -30,9 +30,9 @@ _SHARE_OF_MEMORY = 0.5
 class TokenBudget:
     """The most tokens, and cells, of one packed batch. It shrinks when memory runs out."""
 
-    def __init__(self, n_tokens: int, max_cells: int | None = None) -> None:
+    def __init__(self, n_tokens: int, batch_size: int | None = None) -> None:
         self.n_tokens = n_tokens
-        self.max_cells = max_cells
+        self.batch_size = batch_size
 
     @classmethod
     def for_memory(
@@ -40,7 +40,7 @@ class TokenBudget:
         spec: EncoderSpec,
         device: "torch.device",
         dtype: "torch.dtype",
-        max_cells: int | None = None,
+        batch_size: int | None = None,
         n_at_once: int = 1,
     ) -> "TokenBudget":
         """A budget with which `n_at_once` batches fit half of the memory free on `device`."""
@@ -48,13 +48,13 @@ class TokenBudget:
         floats = max(6 * spec.d_model, 3 * spec.d_model + 2 * spec.d_ff)
         bytes_each = floats * dtype.itemsize * n_at_once
         fitting = int(_free_bytes(device) * _SHARE_OF_MEMORY / bytes_each)
-        return cls(min(_ENOUGH_TOKENS.get(device.type, 16_384), max(fitting, 1)), max_cells)
+        return cls(min(_ENOUGH_TOKENS.get(device.type, 16_384), max(fitting, 1)), batch_size)
 
     def next_stop(self, offsets: NDArray[np.int64], start: int) -> int:
         """Where a batch that begins with cell `start` ends; it has at least one cell."""
         stop = int(np.searchsorted(offsets, offsets[start] + self.n_tokens, side="right")) - 1
-        if self.max_cells is not None:
-            stop = min(stop, start + self.max_cells)
+        if self.batch_size is not None:
+            stop = min(stop, start + self.batch_size)
         return max(stop, start + 1)
 
     def shrink(self, n_tokens: int) -> None:

@@ -60,7 +60,7 @@ class HeadedEncoder(nn.Module):
         The heads' modules, each (N, D) → (N, K).
     unit
         Whether cells or gene tokens are labelled.
-    pooling
+    mode
         How a cell becomes a vector: ``"cell"``, the mean of its genes, or ``"cls"``.
     special_tokens
         Tokens that are no genes.
@@ -74,13 +74,13 @@ class HeadedEncoder(nn.Module):
         modules: Sequence[nn.Module],
         *,
         unit: Unit,
-        pooling: Literal["cell", "cls"],
+        mode: Literal["cell", "cls"],
         special_tokens: Sequence[int],
         dropout: float,
     ) -> None:
         super().__init__()
         self.encoder, self.heads = encoder, nn.ModuleList(modules)
-        self.unit, self.pooling = unit, pooling
+        self.unit, self.mode = unit, mode
         self.dropout = nn.Dropout(dropout)
         self.special: Tensor
         self.register_buffer("special", torch.tensor(list(special_tokens)), persistent=False)
@@ -95,7 +95,7 @@ class HeadedEncoder(nn.Module):
         if self.unit == "gene":
             return hidden_TD[places_N]
         offsets = torch.tensor(batch.offsets, device=hidden_TD.device)
-        if self.pooling == "cls":
+        if self.mode == "cls":
             return hidden_TD[offsets[:-1]]
         return mean_by_cell(hidden_TD, batch.tokens_T, offsets, self.special)
 

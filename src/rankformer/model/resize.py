@@ -7,7 +7,7 @@ import torch
 from rankformer.model.encoder import Encoder, MaskedLanguageModel
 
 
-def grow_model(model: MaskedLanguageModel, size: int) -> MaskedLanguageModel:
+def resize_token_embeddings(model: MaskedLanguageModel, size: int) -> MaskedLanguageModel:
     """A model of `size` tokens whose first ones are those of `model`.
 
     Embeddings of new tokens are drawn as BERT draws them, and their biases in the head are 0: they

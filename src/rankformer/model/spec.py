@@ -50,14 +50,16 @@ class EncoderSpec:
         """Floating-point operations of all layers' attention in a cell of `length` tokens."""
         return self.n_layers * 4 * self.d_model * length**2
 
-    def hidden_state_index(self, layer: int, numbering: LayerNumbering = "hidden_states") -> int:
+    def hidden_state_index(
+        self, layer: int, layer_numbering: LayerNumbering = "hidden_states"
+    ) -> int:
         """Translate a user's layer into the index of a hidden state, 0 … n_layers.
 
         Parameters
         ----------
         layer
             The layer asked for; negative numbers count from the end.
-        numbering
+        layer_numbering
             ``"hidden_states"``: Hugging Face's and Helical's. 0 is the output of the embedding
             layer, i that of layer i, -1 the last. ``"published"``: the published geneformer
             package's ``emb_layer``. 0 is the last layer, -1 the one before it.
@@ -67,27 +69,27 @@ class EncoderSpec:
         SettingsError
             If there is no such layer.
         """
-        if numbering not in ("hidden_states", "published"):
+        if layer_numbering not in ("hidden_states", "published"):
             raise SettingsError(
-                f"The layer numbering is {numbering!r}.",
+                f"The layer numbering is {layer_numbering!r}.",
                 'Either "hidden_states" (as Hugging Face and Helical count) or "published" '
                 "(as the published geneformer package counts).",
                 "Pass one of the two.",
             )
-        if numbering == "published":
+        if layer_numbering == "published":
             index = self.n_layers + layer if layer <= 0 else -1
         else:
             index = layer if layer >= 0 else self.n_layers + 1 + layer
         if not 0 <= index <= self.n_layers:
             low, high = (
                 (-self.n_layers, 0)
-                if numbering == "published"
+                if layer_numbering == "published"
                 else (-self.n_layers - 1, self.n_layers)
             )
             raise SettingsError(
                 f"Layer {layer} was asked for.",
                 f"This model has {self.n_layers} layers: {low} to {high} in the numbering "
-                f'"{numbering}".',
+                f'"{layer_numbering}".',
                 "Choose emb_layer (--emb-layer) in that range; -1 is the usual choice.",
             )
         return index

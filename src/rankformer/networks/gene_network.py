@@ -3,8 +3,8 @@
 import logging
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -24,119 +24,21 @@ from rankformer.networks.known_pairs import (
     measure_recovery,
 )
 from rankformer.networks.pair_effects import (
-    BY,
     AttentionEffects,
-    By,
     PairEffects,
     PerturbationEffects,
     SimilarityEffects,
 )
 from rankformer.networks.pair_sums import BYTES_A_PAIR, PairSums
+from rankformer.networks.settings import NetworkSettings
 from rankformer.perturb.chosen_cells import count_cells_with_genes, draw_cells, read_blocks
-from rankformer.perturb.genes import ALL, AskedGenes
+from rankformer.perturb.genes import AskedGenes
 from rankformer.progress import show_progress
-from rankformer.tokens.edits import SHARE_OF_RANKS, EditType, check_edits
 from rankformer.tokens.tokenize import TokenSource
 from rankformer.vocabulary.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 _SHARE_OF_MEMORY = 0.5
-# Name → option, and the least that it can be.
-_OPTIONS = {"n_cells": ("--n-cells", 1), "top": ("--top", 0), "min_cells": ("--min-cells", 1)}
-# Settings that mean something by one method alone, and their options.
-_OF_METHOD: dict[str, tuple[By, str]] = {
-    "kind": ("perturbation", "--type"),
-    "share": ("perturbation", "--share"),
-    "layers": ("attention", "--attention-layer"),
-    "heads": ("attention", "--head"),
-}
-
-
-@dataclass(frozen=True)
-class NetworkSettings:
-    """What is measured between genes, of which, and in which cells.
-
-    Attributes
-    ----------
-    by
-        ``"perturbation"``: how far deleting A moves the contextual embedding of B.
-        ``"attention"``: how much B attends to A. ``"similarity"``: the cosine of their contextual
-        embeddings.
-    genes
-        The genes that act: ``"all"``, or names. They act on all genes of the network.
-    kind, share
-        By perturbation: what is done to a gene; see `plan_edits`.
-    layers, heads
-        Of attention; see `AttentionEffects`.
-    min_cells
-        A gene, and a pair of genes, takes part if so many cells have it.
-    n_cells
-        The most cells, drawn by `seed`; all unless given.
-    seed
-        Decides which cells are drawn.
-    top
-        So many pairs are kept, the most certain ones; all where it is None or 0.
-    """
-
-    by: By = "perturbation"
-    genes: str | Sequence[str] = ALL
-    kind: EditType = "delete"
-    share: float = SHARE_OF_RANKS
-    layers: int | Sequence[int] = (-1,)
-    heads: int | Sequence[int] = ()
-    min_cells: int = 10
-    n_cells: int | None = None
-    seed: int = 0
-    top: int | None = 1000
-
-    def __post_init__(self) -> None:
-        if self.by not in BY:
-            raise SettingsError(
-                f"The network is to be made by {self.by!r}.",
-                f"One of {', '.join(BY)}.",
-                "Correct by (--by).",
-            )
-        check_edits(self.kind, self.share)
-        for name, (option, least) in _OPTIONS.items():
-            number = getattr(self, name)
-            if number is None and name != "min_cells":
-                continue
-            if not isinstance(number, int | np.integer) or number < least:
-                raise SettingsError(
-                    f"{name} is {number!r}.",
-                    f"A whole number, at least {least}.",
-                    f"Correct {name} ({option}).",
-                )
-        for name in ("layers", "heads"):
-            object.__setattr__(self, name, _whole_numbers(getattr(self, name), name))
-        if self.n_cells is not None and self.n_cells < self.min_cells:
-            raise SettingsError(
-                f"A network of {self.n_cells:,} cells, with genes that {self.min_cells:,} of them "
-                "have, was asked for.",
-                "As many cells as a gene must have, or more.",
-                "Raise n_cells (--n-cells), or lower min_cells (--min-cells).",
-            )
-        for each in fields(self):
-            method, option = _OF_METHOD.get(each.name, (self.by, ""))
-            given = getattr(self, each.name)
-            if method != self.by and given != each.default:
-                raise SettingsError(
-                    f"{each.name} is {given!r}, and the network is made by {self.by}.",
-                    f"{each.name} with a network by {method}.",
-                    f"Leave {each.name} ({option}) out, or make it by {method} (--by {method}).",
-                )
-
-
-def _whole_numbers(given: Any, name: str) -> tuple[int, ...]:
-    """One number, or several."""
-    numbers = given if isinstance(given, list | tuple | range) else [given]
-    if not all(isinstance(each, int | np.integer) for each in numbers):
-        raise SettingsError(
-            f"{name} is {given!r}.",
-            "A whole number, or a list of whole numbers.",
-            f"Correct {name}.",
-        )
-    return tuple(int(each) for each in numbers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,8 +133,11 @@ def _choose_effects(embedder: Embedder, settings: NetworkSettings) -> PairEffect
     if settings.by == "perturbation":
         return PerturbationEffects(embedder, settings.kind, settings.share)
     if settings.by == "attention":
-        layers, heads = (_whole_numbers(each, "") for each in (settings.layers, settings.heads))
-        return AttentionEffects(embedder, layers, heads)
+        return AttentionEffects(
+            embedder,
+            cast("tuple[int, ...]", settings.layers),
+            cast("tuple[int, ...]", settings.heads),
+        )
     return SimilarityEffects(embedder)
 
 

@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rankformer.cells.obs_columns import name_of, read_class_names, require_column
+from rankformer.cells.obs_columns import read_class_names, require_column
 from rankformer.embed.cells import check_fits, describe_run
 from rankformer.embed.embedder import Embedder
 from rankformer.embed.gene_summary import next_places
 from rankformer.errors import SettingsError
+from rankformer.networks.settings import ShiftSettings
 from rankformer.perturb.chosen_cells import count_cells_with_genes, draw_cells, read_blocks
 from rankformer.progress import show_progress
 from rankformer.scratch import release_pages, scratch_array
@@ -29,55 +30,6 @@ logger = logging.getLogger(__name__)
 # Of permuted means that are in memory at once.
 _BYTES_AT_ONCE = 256 * 2**20
 _ROUNDING = 1e-6
-
-
-@dataclass(frozen=True)
-class ShiftSettings:
-    """Between which states genes are compared, and how.
-
-    Attributes
-    ----------
-    state
-        Column of obs with states.
-    start, goal
-        The two states.
-    within
-        A column of obs, such as the donor: states are permuted among its cells of one value alone,
-        so that what differs between donors is not taken for the state.
-    min_cells
-        A gene is compared if so many cells of each state have it.
-    n_permutations
-        How often states are permuted: p values are multiples of 1 / (n_permutations + 1).
-    n_cells
-        The most cells of each state, drawn by `seed`; all unless given.
-    seed
-        Of what is drawn.
-    """
-
-    state: str
-    start: str
-    goal: str
-    within: str | None = None
-    min_cells: int = 10
-    n_permutations: int = 1000
-    n_cells: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("start", "goal"):
-            object.__setattr__(self, name, name_of(getattr(self, name), name))
-        if self.start == self.goal:
-            raise SettingsError(
-                f"Both states are {self.start!r}.", "Two states.", "Correct start or goal."
-            )
-        for name in ("min_cells", "n_permutations", "n_cells"):
-            number = getattr(self, name)
-            if number is None and name == "n_cells":
-                continue
-            if not isinstance(number, int | np.integer) or number < 1:
-                raise SettingsError(
-                    f"{name} is {number!r}.", "A whole number, at least 1.", f"Correct {name}."
-                )
 
 
 def compare_states(

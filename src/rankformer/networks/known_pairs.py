@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rankformer.errors import SettingsError
 from rankformer.genes.rules import GeneResolver
-from rankformer.perturb.genes import read_lines
+from rankformer.perturb.gene_lists import read_lines
 from rankformer.vocabulary.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,6 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,49 +16,19 @@ from rankformer.cells.obs_columns import read_class_names, require_column
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.embed.embedder import Embedder
 from rankformer.errors import SettingsError
-from rankformer.networks.gene_network import GeneNetwork, NetworkSettings, build_network
+from rankformer.networks.gene_network import GeneNetwork, build_network
 from rankformer.networks.known_pairs import read_known_pairs
+from rankformer.networks.settings import NetworkJob
 from rankformer.results.output_checks import check_target
 from rankformer.results.parquet_tables import schema_metadata
 from rankformer.scratch import whole_or_nothing
 from rankformer.tokens.joined_sources import check_inputs_stay
-from rankformer.tokens.tokenize import ReadingOptions, TokenSource, open_sources
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.tokenize import TokenSource, open_sources
 
 logger = logging.getLogger(__name__)
 FORMATS = (".graphml", ".parquet")
 _MOST_TOLD = 10
-
-
-@dataclass(frozen=True)
-class NetworkJob:
-    """Of which cells a network is made, and where it goes.
-
-    Attributes
-    ----------
-    sources
-        Files and folders of counts, or of tokens that were saved.
-    output
-        ``.graphml`` or ``.parquet``.
-    settings
-        See `NetworkSettings`.
-    where
-        Columns of obs → the value that cells have to have.
-    known
-        A text file of known pairs; then ``NAME.known.csv`` beside the output has the curves.
-    overwrite
-        Replace what is there.
-    """
-
-    sources: tuple[Path, ...]
-    output: Path
-    settings: NetworkSettings
-    where: Mapping[str, str] = field(default_factory=dict)
-    known: Path | None = None
-    overwrite: bool = False
-
-    @property
-    def curves_output(self) -> Path:
-        return self.output.with_name(f"{self.output.stem}.known.csv")
 
 
 def network_files(

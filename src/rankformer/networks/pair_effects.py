@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,10 @@ from rankformer.embed.embedder import Embedder
 from rankformer.errors import SettingsError
 from rankformer.perturb.exact import ExactPerturber
 from rankformer.ragged import Ragged, select_rows
-from rankformer.tokens.edits import SHARE_OF_RANKS, Edits, EditType, plan_edits
+from rankformer.tokens.edit_types import SHARE_OF_RANKS, EditType
+from rankformer.tokens.edits import Edits, plan_edits
 
 logger = logging.getLogger(__name__)
-By = Literal["perturbation", "attention", "similarity"]
-BY: tuple[By, ...] = get_args(By)
 # Genes beside those that were asked for, whose effects say what is to be expected at their ranks.
 _N_BACKGROUND = 64
 # What rounding leaves of a movement in float32, and far below any weight of attention that counts.

@@ -5,7 +5,7 @@ Shapes: T packed tokens, C cells, S states, D hidden.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,11 +19,10 @@ from rankformer.model.batching import TokenBudget
 from rankformer.model.device import HostCopy, move_to
 from rankformer.model.encoder import PackedBatch
 from rankformer.model.pooling import GenePlaces, mean_of_genes
+from rankformer.perturb.settings import READ_OUTS, ReadOut
 from rankformer.ragged import Ragged
 from rankformer.tokens.edits import Edits, Frame, Originals, find_originals
 
-ReadOut = Literal["cell", "cls", "gene"]
-READ_OUTS: tuple[ReadOut, ...] = get_args(ReadOut)
 # Cells whose unedited hidden states are kept at once, in tokens: some hundred MB with large models.
 _BLOCK_TOKENS = 65_536
 _NOT_THERE = -1
@@ -110,8 +109,8 @@ class ExactPerturber:
             )
         self.embedder = embedder
         self.read_out = read_out
-        self.pooling: Literal["cell", "cls"] = "cls" if read_out == "cls" else "cell"
-        embedder.check_pooling(self.pooling)
+        self.mode: Literal["cell", "cls"] = "cls" if read_out == "cls" else "cell"
+        embedder.check_mode(self.mode)
         self.states = np.empty((0, embedder.d_model)) if states is None else states
         self.frame = Frame.of(embedder.checkpoint.vocabulary)
 
@@ -199,7 +198,7 @@ class Packer:
     def pool(self, hidden_TD: Tensor, start: int, stop: int) -> Tensor:
         """(C, D) float32: the embeddings of some of them."""
         own = self.own_offsets(start, stop)
-        return self.perturber.embedder.pool(hidden_TD, own, self.perturber.pooling)
+        return self.perturber.embedder.pool(hidden_TD, own, self.perturber.mode)
 
     def own_offsets(self, start: int, stop: int) -> NDArray[np.int64]:
         own: NDArray[np.int64] = self.offsets[start : stop + 1] - self.offsets[start]

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.embed.embedder import Embedder
 from rankformer.errors import SettingsError
 from rankformer.perturb.exact import ExactPerturber, dtype_of_read_out
-from rankformer.perturb.run import Perturbation, PerturbationRun
+from rankformer.perturb.run import PerturbationRun
 from rankformer.perturb.screen import Screen
+from rankformer.perturb.settings import Perturbation, PerturbJob
 from rankformer.perturb.table import TABLE_COLUMNS, ParquetTable, PerturbationTable, gather
 from rankformer.ragged import Ragged
 from rankformer.results.output_checks import check_target
@@ -29,52 +30,13 @@ from rankformer.results.parquet_tables import name_cells
 from rankformer.scratch import whole_or_nothing
 from rankformer.tokens.edits import Edits
 from rankformer.tokens.joined_sources import check_inputs_stay, name_sources
-from rankformer.tokens.tokenize import ReadingOptions, TokenSource, open_sources, open_tokens
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.tokenize import TokenSource, open_sources, open_tokens
 
 logger = logging.getLogger(__name__)
 # Of a table compressed: 30 to 37 in three tables of all genes of 30 to 266 cells.
 _BYTES_A_ROW = 35
 _EDITS_TIMED, _CELLS_TIMED = 64, 4
-
-
-@dataclass(frozen=True)
-class PerturbJob:
-    """What to perturb, and what to write.
-
-    Attributes
-    ----------
-    sources
-        Files and folders of counts, or of tokens that were saved.
-    output
-        ``.parquet``; with the read-out ``"gene"``, ``NAME.affected.parquet`` beside it.
-    perturbation
-        What is done.
-    n_affected
-        With the read-out ``"gene"``, the most genes that are kept for each perturbation; all
-        unless given.
-    attributes
-        Columns to carry over, such as the donor: column of the table → column of obs.
-    overwrite
-        Replace what is there.
-    """
-
-    sources: tuple[Path, ...]
-    output: Path
-    perturbation: Perturbation
-    n_affected: int | None = 100
-    attributes: Mapping[str, str] = field(default_factory=dict)
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        if self.n_affected is not None and self.n_affected < 1:
-            raise SettingsError(
-                f"n_affected is {self.n_affected}.", "At least 1, or none to keep all.",
-                "Correct n_affected (--affected, where 0 keeps all).",
-            )  # fmt: skip
-
-    @property
-    def affected_output(self) -> Path:
-        return self.output.with_name(f"{self.output.stem}.affected.parquet")
 
 
 @dataclass(frozen=True)
@@ -154,7 +116,7 @@ def perturb_files(
         for part in run.perturb():
             writer.add(table.columns(part))
             if affected is not None:
-                affected.add(table.affected(part, job.n_affected))
+                affected.add(table.affected(part, job.n_affected or None))
         if run.screen is not None:
             writer.note({"trust": run.screen.trust.figures()})
     logger.info(
@@ -189,7 +151,7 @@ def perturb_in_memory(
         for part in run.perturb():
             rows.append(table.columns(part))
             if perturbation.read_out == "gene":
-                affected.append(table.affected(part, n_affected))
+                affected.append(table.affected(part, n_affected or None))
         provenance = run.describe()
         if run.screen is not None:
             provenance["trust"] = run.screen.trust.figures()

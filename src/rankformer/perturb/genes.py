@@ -1,23 +1,17 @@
 """Which genes were asked for: names, groups of names and files of these, as tokens."""
 
 import logging
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from rankformer.cells.obs_columns import as_names
-from rankformer.errors import GeneError, MissingFileError, SettingsError
+from rankformer.errors import GeneError, SettingsError
 from rankformer.genes.rules import GeneResolver
-from rankformer.tokens.edits import EditType
-from rankformer.vocabulary.vocabulary import Vocabulary, few_names
+from rankformer.names import as_names, few_names
+from rankformer.perturb.gene_lists import ALL
+from rankformer.tokens.edit_types import EditType
+from rankformer.vocabulary.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
-ALL = "all"
-_FORMAT = (
-    "A text file with one gene a line, or, of genes that are perturbed together, with the genes of "
-    "a group on each line, separated by commas, tabs or blanks."
-)
 
 
 @dataclass(frozen=True)
@@ -88,46 +82,6 @@ def tell_kinds(asked: AskedGenes, kind: EditType) -> None:
     """Say what becomes of cells that lack a gene."""
     if asked.groups is not None and kind != "overexpress":
         logger.info("Cells that do not express a gene, or one of a group, are left out for it.")
-
-
-def read_gene_list(path: Path) -> tuple[str, ...]:
-    """Names in a text file, one a line; what follows a ``#`` is left out.
-
-    Raises
-    ------
-    MissingFileError, SettingsError
-        If there is no such file, or no text in it.
-    """
-    return tuple(name for group in read_gene_groups(path) for name in group)
-
-
-def read_gene_groups(path: Path) -> tuple[tuple[str, ...], ...]:
-    """Groups of names in a text file, one group a line; see `read_gene_list`."""
-    groups = (re.split(r"[,;\s]+", line) for line in read_lines(path, _FORMAT))
-    return tuple(tuple(filter(None, group)) for group in groups)
-
-
-def read_lines(path: Path, expected: str) -> list[str]:
-    """Lines of a text file that hold more than a comment behind a ``#``.
-
-    Raises
-    ------
-    MissingFileError, SettingsError
-        If there is no such file, or no line; `expected` says what it should hold.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise MissingFileError(f"{path} does not exist.", expected, "Check the path.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"{path} could not be read: {error}.", expected, "Save it as plain text."
-        ) from error
-    lines = (line.partition("#")[0].strip() for line in text.splitlines())
-    found = [line for line in lines if line.strip(",;")]
-    if not found:
-        raise SettingsError(f"{path} names no gene.", expected, "Name genes in it.")
-    return found
 
 
 def _look_up(

@@ -7,8 +7,8 @@ import logging
 from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,107 +17,20 @@ from rankformer.embed.cells import check_fits, describe_run
 from rankformer.embed.embedder import Embedder
 from rankformer.errors import SettingsError
 from rankformer.perturb.chosen_cells import draw_cells, read_blocks
-from rankformer.perturb.exact import ExactPerturber, ReadOut, Responses
-from rankformer.perturb.genes import ALL, AskedGenes, tell_kinds
+from rankformer.perturb.exact import ExactPerturber, Responses
+from rankformer.perturb.genes import AskedGenes, tell_kinds
 from rankformer.perturb.published import PublishedPerturber
-from rankformer.perturb.screen import Screen, ScreenSettings
-from rankformer.perturb.states import States, embed_states, read_states
+from rankformer.perturb.screen import Screen
+from rankformer.perturb.settings import Method, Perturbation
+from rankformer.perturb.states import embed_states, read_states
 from rankformer.progress import show_progress
 from rankformer.ragged import Ragged
-from rankformer.tokens.edits import SHARE_OF_RANKS, Edits, EditType, check_edits, plan_edits
+from rankformer.tokens.edits import Edits, plan_edits
 from rankformer.tokens.tokenize import TokenSource
 
 logger = logging.getLogger(__name__)
-Method = Literal["exact", "screen"]
-METHODS: tuple[Method, ...] = get_args(Method)
 # A mean over fewer cells says little of a gene.
 _LEAST_CELLS = 3
-
-
-@dataclass(frozen=True)
-class Perturbation:
-    """What is done to which genes of which cells, and what is read.
-
-    Attributes
-    ----------
-    kind
-        ``"delete"``, ``"overexpress"``, ``"inhibit"`` or ``"activate"``; see `plan_edits`.
-    genes
-        ``"all"``: each gene that a cell expresses, one at a time; or names of genes.
-    groups
-        Genes that are perturbed together, in the place of `genes`.
-    anchor
-        A gene that is perturbed along with each of the others.
-    share
-        Of a cell's ranks, by which ``inhibit`` and ``activate`` move a gene.
-    read_out
-        What is compared with the unperturbed cell; see `ExactPerturber`.
-    states
-        Perturb the cells of one state, and measure shifts towards others.
-    n_cells
-        Perturb at most so many cells, drawn by `seed`.
-    seed
-        Decides which cells are drawn.
-    as_published
-        Crop and compare near the input length as the published package does.
-    method
-        ``"exact"``, or ``"screen"``: estimate what each edit does; see `Screen`.
-    screen
-        How closely a screen estimates.
-    top
-        After a screen, run exactly the genes that shift cells most towards the goal, or without
-        states move them farthest: so many.
-    exact_cells
-        The most cells in which these are run, drawn by `seed`; all unless given.
-    """
-
-    kind: EditType = "delete"
-    genes: str | Sequence[str] = ALL
-    groups: Sequence[Sequence[str]] = ()
-    anchor: str | None = None
-    share: float = SHARE_OF_RANKS
-    read_out: ReadOut = "cell"
-    states: States | None = None
-    n_cells: int | None = None
-    seed: int = 0
-    as_published: bool = False
-    method: Method = "exact"
-    screen: ScreenSettings = field(default_factory=ScreenSettings)
-    top: int | None = None
-    exact_cells: int | None = None
-
-    def __post_init__(self) -> None:
-        check_edits(self.kind, self.share)
-        options = {"n_cells": "--n-cells", "top": "--top", "exact_cells": "--exact-cells"}
-        for name, option in options.items():
-            number = getattr(self, name)
-            if number is not None and number < 1:
-                raise SettingsError(
-                    f"{name} is {number}.", "At least 1.",
-                    f"Correct {name} ({option}), or leave it out.",
-                )  # fmt: skip
-        if self.method not in METHODS:
-            raise SettingsError(
-                f"The method is {self.method!r}.", "exact or screen.", "Correct it (--method)."
-            )
-        if self.method == "exact" and (self.top or self.exact_cells):
-            raise SettingsError(
-                "The best genes of a screen were asked for, without a screen.",
-                'The method "screen" beside top and exact_cells.',
-                "Add --method screen, or leave --top and --exact-cells out.",
-            )
-        if self.method == "exact" and self.screen != ScreenSettings():
-            raise SettingsError(
-                "How closely a screen estimates was given, without a screen.",
-                'The method "screen" beside exact runs and directions.',
-                "Add --method screen, or leave --exact-runs and --directions out.",
-            )
-        if self.method == "screen" and self.as_published:
-            raise SettingsError(
-                "A screen as published was asked for.",
-                "The exact method: the published package has no screen.",
-                "Leave out one of --method screen and --as-published.",
-            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,9 +125,7 @@ class PerturbationRun:
             eligible = [each == states.start for each in names]
             n_cells = sum(int(np.isin(each.astype(str), states.names).sum()) for each in names)
             with show_progress(n_cells, "Embedding the states") as progress:
-                vectors = embed_states(
-                    streams, names, states, embedder, self.exact.pooling, progress
-                )
+                vectors = embed_states(streams, names, states, embedder, self.exact.mode, progress)
             self.exact = make(embedder, perturbation.read_out, vectors)
         self.screen = None
         if perturbation.method == "screen":
@@ -325,7 +236,7 @@ class PerturbationRun:
             settings |= {f"state_{key}": str(value) for key, value in asdict(states).items()}
         if self.screen is not None:
             settings |= {f"screen_{k}": v for k, v in asdict(self.screen.settings).items()}
-        run = describe_run(self.embedder, self.exact.pooling, self.streams)
+        run = describe_run(self.embedder, self.exact.mode, self.streams)
         return {**run, "n_cells": self.n_cells, "perturbation": settings}
 
 

@@ -15,7 +15,6 @@ What is left, smooth along the ranks, is learned from the exact runs of many cel
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,9 +25,11 @@ from rankformer.model.cpu.workers import share_cores, start_workers
 from rankformer.perturb.correction import Correction, KnownErrors
 from rankformer.perturb.exact import ExactPerturber, Responses
 from rankformer.perturb.sensitivity import Riders, Sensitivity, differentiate
+from rankformer.perturb.settings import ScreenSettings
 from rankformer.perturb.trust import Trust
 from rankformer.ragged import Ragged
-from rankformer.tokens.edits import Edits, EditType
+from rankformer.tokens.edit_types import EditType
+from rankformer.tokens.edits import Edits
 
 logger = logging.getLogger(__name__)
 # Cells that are corrected together, and exact runs of cells before them that help.
@@ -41,32 +42,6 @@ _GOLDEN = (5**0.5 - 1) / 2
 _UP, _DOWN = -1, 1
 # A gene that the cell lacks has no rank: it stands far from all that have one.
 _NO_RANK = 10.0
-
-
-@dataclass(frozen=True)
-class ScreenSettings:
-    """How closely a screen estimates.
-
-    Attributes
-    ----------
-    n_exact
-        Edits of each cell that are run exactly, spread over the ranks of all cells: they correct
-        the estimates and measure their trust. At least 1.
-    n_directions
-        Directions beside those of the states, for how far the embedding moves.
-    """
-
-    n_exact: int = 4
-    n_directions: int = 6
-
-    def __post_init__(self) -> None:
-        if self.n_exact < 1 or self.n_directions < 0:
-            raise SettingsError(
-                f"A screen with {self.n_exact} exact runs a cell and {self.n_directions} "
-                "directions was asked for.",
-                "At least 1 exact run, and 0 or more directions.",
-                "Correct n_exact (--exact-runs) and n_directions (--directions).",
-            )
 
 
 class Screen:
@@ -103,7 +78,7 @@ class Screen:
             )
         self.exact, self.kind, self.settings = exact, kind, settings or ScreenSettings()
         self.frame, self.embedder = exact.frame, exact.embedder
-        self.read_out, self.pooling = exact.read_out, exact.pooling
+        self.read_out, self.mode = exact.read_out, exact.mode
         self.trust = Trust(n_states=len(exact.states))
         self._encoder = (
             exact.embedder.checkpoint.encoder(torch.float32).to(exact.embedder.device).eval()
@@ -231,7 +206,7 @@ class Screen:
         directions = self._directions
         assert directions is not None  # noqa: S101  # _run_cells chooses them
         n_before, n_genes = self.frame.n_before, len(tokens) - self.frame.n_tokens
-        genes = slice(n_before, n_before + n_genes) if self.pooling == "cell" else None
+        genes = slice(n_before, n_before + n_genes) if self.mode == "cell" else None
         step = _UP if self.kind in ("delete", "inhibit") else _DOWN
         # As a gene is deleted, the first that moves up is the second.
         first_moved = n_before + (1 if step == _UP else 0)

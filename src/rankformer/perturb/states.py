@@ -2,103 +2,23 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rankformer.cells.obs_columns import as_names, name_of, read_class_names, require_column
-from rankformer.embed.embedder import Embedder, Pooling
+from rankformer.cells.obs_columns import read_class_names, require_column
+from rankformer.embed.embedder import Embedder
+from rankformer.embed.settings import CellMode
 from rankformer.errors import SettingsError
+from rankformer.perturb.settings import States
 from rankformer.progress import Progress
 from rankformer.ragged import select_rows
 from rankformer.read_ahead import read_ahead
 from rankformer.tokens.tokenize import TokenSource
 
 logger = logging.getLogger(__name__)
-StateStatistic = Literal["mean", "median"]
-
-
-@dataclass(frozen=True)
-class States:
-    """Which cells are perturbed, and towards which others shifts are measured.
-
-    Attributes
-    ----------
-    column
-        Column of obs that holds the states.
-    start
-        Cells of this state are perturbed.
-    goal
-        The state they should turn into.
-    alternatives
-        Further states towards which shifts are measured.
-    statistic
-        How a state's embedding is made of its cells': their ``"mean"`` or ``"median"``.
-    """
-
-    column: str
-    start: str
-    goal: str
-    alternatives: tuple[str, ...] = ()
-    statistic: StateStatistic = "mean"
-
-    def __post_init__(self) -> None:
-        for name in ("start", "goal"):
-            object.__setattr__(self, name, name_of(getattr(self, name), name))
-        others = self.alternatives
-        if isinstance(others, Sequence) and not isinstance(others, str):
-            others = tuple(name_of(each, "alternatives") for each in others)
-        object.__setattr__(self, "alternatives", as_names(others, "alternatives"))
-        if self.statistic not in get_args(StateStatistic):
-            raise SettingsError(
-                f"The statistic of states is {self.statistic!r}.",
-                "mean or median.",
-                "Correct it (--state-statistic).",
-            )
-        if len(set(self.names)) < len(self.names):
-            raise SettingsError(
-                f"The states are {', '.join(self.names)}.",
-                "Different states to begin from, to turn into, and beside these.",
-                "Name each state once.",
-            )
-
-    @classmethod
-    def asked_for(
-        cls,
-        column: str | None,
-        start: object,
-        goal: object,
-        alternatives: str | Sequence[object] = (),
-        statistic: StateStatistic = "mean",
-    ) -> "States | None":
-        """The states, or None where none is named.
-
-        Raises
-        ------
-        SettingsError
-            If only some of column, start and goal are given.
-        """
-        given = {"--state": column, "--start": start, "--goal": goal}
-        # A state may be called 0.
-        missing = [name for name, value in given.items() if value is None or value == ""]
-        if len(missing) == len(given) and not alternatives:
-            return None
-        if missing or column is None:
-            raise SettingsError(
-                f"Of the states, {' and '.join(missing)} is missing.",
-                "The column of obs, the state whose cells are perturbed, and the one they should "
-                "turn into.",
-                "Give all of state, start and goal (--state, --start, --goal), or none.",
-            )
-        return cls(column, start, goal, alternatives, statistic)  # type: ignore[arg-type]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Goal, start and alternatives."""
-        return (self.goal, self.start, *self.alternatives)
 
 
 def read_states(streams: Sequence[TokenSource], states: States) -> list[NDArray[np.object_]]:
@@ -133,7 +53,7 @@ def embed_states(
     state_of_cells: Sequence[NDArray[np.object_]],
     states: States,
     embedder: Embedder,
-    pooling: Pooling,
+    mode: CellMode,
     progress: Progress | None = None,
 ) -> NDArray[np.float64]:
     """The embedding of each state: (n_states, d_model), in the order of `States.names`.
@@ -151,7 +71,7 @@ def embed_states(
                 own = np.flatnonzero(wanted[part.rows])
                 ragged = part.cells.ragged(0, len(part.rows))
                 chosen = select_rows(ragged, own)
-                for start, stop, vectors in embedder.cell_batches(chosen, pooling):
+                for start, stop, vectors in embedder.cell_batches(chosen, mode):
                     own_names = names[part.rows[own[start:stop]]]
                     for name in states.names:
                         sums[name].add(vectors[own_names == name])

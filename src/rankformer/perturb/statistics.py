@@ -7,18 +7,15 @@ from 0 to 1, which is uniform where the gene is like its neighbours.
 
 import logging
 import warnings
-from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from rankformer.errors import SettingsError, TableError
+from rankformer.perturb.settings import Comparison
 
 logger = logging.getLogger(__name__)
-Against = Literal["like_rank", "random", "null", "mixture", "aggregate"]
-AGAINST: tuple[Against, ...] = get_args(Against)
 SHIFT = "shift_to_"
 _LEAST_NEIGHBOURS, _SHARE_OF_NEIGHBOURS = 10, 16
 _LEAST_GENES = 30
@@ -28,49 +25,6 @@ _LEAST_TO_DRAW_FROM = 10
 # Between replicates, as a share of that of all cells.
 _NO_VARIANCE = 1e-4
 _NEEDED = ("cell", "ensembl_id", "symbol", "rank")
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """How perturbations are tested.
-
-    Attributes
-    ----------
-    against
-        ``"like_rank"``: genes of like rank in the same cells. ``"random"``: randomly drawn values
-        of other genes, as published (Wilcoxon rank-sum). ``"null"``: the same gene in another
-        table. ``"mixture"``: two normal distributions over the genes' means. ``"aggregate"``: no
-        test.
-    goal
-        The state whose shift is tested; the table's first unless given. Without states, the
-        movement 1 - cosine is, or 1 - gene_cosine where a table has no other.
-    replicate
-        A column of the table whose values are the replicates, such as the donor.
-    min_cells
-        Perturbations in fewer cells are not tested.
-    seed
-        Of bootstraps and random draws.
-    """
-
-    against: Against = "like_rank"
-    goal: str | None = None
-    replicate: str | None = None
-    min_cells: int = 3
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.against not in AGAINST:
-            raise SettingsError(
-                f"The comparison is against {self.against!r}.",
-                f"One of {', '.join(AGAINST)}.",
-                "Correct against (--against).",
-            )
-        if not isinstance(self.min_cells, int | np.integer) or self.min_cells < 1:
-            raise SettingsError(
-                f"min_cells is {self.min_cells!r}.",
-                "A whole number, at least 1.",
-                "Correct min_cells (--min-cells).",
-            )
 
 
 def compare_genes(

@@ -14,15 +14,13 @@ from torch import Tensor
 
 from rankformer.model.encoder import PackedBatch
 from rankformer.ragged import Ragged, join_ragged
-from rankformer.tokens.masking import MASKED_SHARE, mask_genes
+from rankformer.tokens.masking import mask_genes
 from rankformer.training.cells import CountedCells, TokenCells
-
-THINNEST_VIEW = 0.3
 
 
 @dataclass(frozen=True)
 class MaskedBatches:
-    """Makes batches of draws, as inputs of `PretrainingObjective`.
+    """Makes batches of draws, as inputs of `PretrainingLoss`.
 
     Attributes
     ----------
@@ -40,9 +38,9 @@ class MaskedBatches:
 
     cells: CountedCells | TokenCells
     seed: int
+    masked_share: float
     two_views: bool = False
-    thinnest_view: float = THINNEST_VIEW
-    masked_share: float = MASKED_SHARE
+    thinnest_view: float = 0.5
 
     def __call__(self, draws: Sequence[int] | NDArray[np.int64]) -> dict[str, Tensor]:
         epochs, rows = np.divmod(np.asarray(draws, np.int64), len(self.cells))

@@ -1,66 +1,71 @@
 """Hyperparameters of pretraining: those of the published models, and what may be changed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from rankformer.errors import SettingsError
-from rankformer.pretraining.batches import THINNEST_VIEW
-from rankformer.pretraining.loss import CONTRAST_WEIGHT
-from rankformer.tokens.masking import MASKED_SHARE
+from rankformer.settings import setting, settings
 from rankformer.training.hyperparameters import (
     Rule,
-    TrainingRecipe,
+    TrainingHyperparameters,
     warmup_or_published,
     whole_epochs,
 )
-from rankformer.vocabulary.vocabulary import Vocabulary
 
+if TYPE_CHECKING:
+    from rankformer.vocabulary.vocabulary import Vocabulary
+
+WHAT_IS_TRAINED = "What is trained"
 Objective = Literal["mlm", "mlm+contrastive"]
 _STEPS_OF_PRETRAINING = 1000
 _PUBLISHED_EPOCHS = 3
 _V1_WARMUP, _V2_WARMUP = 10_000, 5_000
 
 
-@dataclass(frozen=True)
-class Recipe(TrainingRecipe):
-    """Settings of a pretraining run; the defaults are those of the published V1 models.
+@settings("How the model is trained (as the published models unless given)")
+class PretrainingHyperparameters(TrainingHyperparameters):
+    """Hyperparameters of pretraining; the defaults are those of the published V1 models."""
 
-    Those of any run are described in `TrainingRecipe`.
-
-    Attributes
-    ----------
-    epochs, warmup_steps
-        None takes what fits the number of cells; see `settle_pretraining`.
-    objective
-        ``"mlm"``: masked genes, as published. ``"mlm+contrastive"``: also views of one cell drawn
-        together, meant for embeddings of cells that are used without labels.
-    contrast_weight
-        Weight of the second term.
-    thinnest_view
-        The least share of a cell's molecules that one of its two views gets, at most a half: the
-        share is drawn anew for each cell. Less makes views of more unlike depth.
-    masked_share
-        Chance of each gene to be masked.
-    held_out_share, held_out_by
-        Share of the cells that are not trained on but evaluated; where a column of obs is named,
-        whole groups of it (donors) are held out.
-    coexpression
-        Begin the vectors of genes of a new model from their co-expression in the cells to train on,
-        not at random.
-    """
-
-    epochs: float | None = None
-    objective: Objective = "mlm"
-    contrast_weight: float = CONTRAST_WEIGHT
-    thinnest_view: float = THINNEST_VIEW
-    masked_share: float = MASKED_SHARE
-    held_out_share: float = 0.02
-    held_out_by: str | None = None
-    coexpression: bool = False
+    epochs: float | None = setting(
+        default=None,
+        text="How often the training sees each cell. Unless it is given, three times, or for few "
+        "cells as often as makes 1,000 steps, at most 10 times.",
+    )
+    objective: Objective = setting(
+        default="mlm",
+        text="What the model learns: to name genes that were masked (mlm), as published; or also "
+        "to place two random halves of a cell's molecules close together (mlm+contrastive), which "
+        "makes embeddings of cells that serve better without fine-tuning.",
+    )
+    contrast_weight: float = setting(
+        default=0.3,
+        text="With --objective mlm+contrastive: the weight of the contrastive part of the loss.",
+    )
+    thinnest_view: float = setting(
+        default=0.3,
+        text="With --objective mlm+contrastive: the least share of a cell's molecules, at most "
+        "0.5, that one of its two parts gets. A smaller share makes parts of more unequal depth.",
+    )
+    masked_share: float = setting(
+        default=0.15, text="The share of a cell's genes that are masked, to be named."
+    )
+    held_out_share: float = setting(
+        default=0.02, text="The share of the cells that are not trained on but evaluated."
+    )
+    held_out_by: str | None = setting(
+        default=None,
+        text="A column of obs, such as donor: whole groups of it are held out, as cells of one "
+        "donor resemble each other.",
+    )
+    coexpression: bool = setting(
+        default=False, panel=WHAT_IS_TRAINED,
+        text="With --vocabulary: initialise the vectors of genes from their co-expression in the "
+        "cells, in place of random numbers.",
+    )  # fmt: skip
 
     _rules: ClassVar[Sequence[Rule]] = (
-        *TrainingRecipe._rules,
+        *TrainingHyperparameters._rules,
         ("A number above 0.", lambda value: value > 0, ("contrast_weight", "masked_share")),
         ("A share above 0, at most 0.5.", lambda value: 0 < value <= 0.5, ("thinnest_view",)),
         (
@@ -79,21 +84,24 @@ class Recipe(TrainingRecipe):
         super().__post_init__()
 
 
-def published_recipe(vocabulary: Vocabulary) -> Recipe:
-    """The recipe of the published models that frame cells as `vocabulary` does.
+def published_hyperparameters(vocabulary: "Vocabulary") -> PretrainingHyperparameters:
+    """The hyperparameters of the published models that frame cells as `vocabulary` does.
 
     V1: Theodoris et al., Nature 618, 616 (2023). V2: Chen et al., bioRxiv 2024.08.16.608180. Both
     were trained on 8 to 12 processes, whose batches add up.
     """
     if vocabulary.cls_token is None:
-        return Recipe()
-    return Recipe(batch_size=4, learning_rate=5e-4, schedule="cosine")
+        return PretrainingHyperparameters()
+    return PretrainingHyperparameters(batch_size=4, learning_rate=5e-4, schedule="cosine")
 
 
 def settle_pretraining(
-    recipe: Recipe, vocabulary: Vocabulary, n_cells: int, n_processes: int = 1
-) -> Recipe:
-    """A recipe with the epochs and the warm-up that fit, where they were not given.
+    hyperparameters: PretrainingHyperparameters,
+    vocabulary: "Vocabulary",
+    n_cells: int,
+    n_processes: int = 1,
+) -> PretrainingHyperparameters:
+    """Fill in the epochs and the warm-up that fit, where they were not given.
 
     The published models saw tens of millions of cells three times, after 10,000 (V1) or 5,000 (V2)
     steps of warm-up. Where three epochs are fewer than 1,000 steps, as many are taken as give
@@ -102,7 +110,7 @@ def settle_pretraining(
 
     Parameters
     ----------
-    recipe
+    hyperparameters
         As it was asked for.
     vocabulary
         Of the model: frames cells as V1 or V2 models do.
@@ -111,9 +119,11 @@ def settle_pretraining(
     n_processes
         Among which each step's cells are shared out.
     """
-    steps_an_epoch = n_cells // (recipe.batch_size * recipe.accumulation * n_processes)
+    steps_an_epoch = n_cells // (
+        hyperparameters.batch_size * hyperparameters.accumulation * n_processes
+    )
     fitting = whole_epochs(_STEPS_OF_PRETRAINING, steps_an_epoch, _PUBLISHED_EPOCHS)
-    epochs = recipe.epochs or fitting
+    epochs = hyperparameters.epochs or fitting
     published = _V1_WARMUP if vocabulary.cls_token is None else _V2_WARMUP
-    warmup = warmup_or_published(recipe, published, epochs, steps_an_epoch)
-    return replace(recipe, epochs=epochs, warmup_steps=warmup)
+    warmup = warmup_or_published(hyperparameters, published, epochs, steps_an_epoch)
+    return replace(hyperparameters, epochs=epochs, warmup_steps=warmup)

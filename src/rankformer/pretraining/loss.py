@@ -11,10 +11,9 @@ from rankformer.model.encoder import MaskedLanguageModel, PackedBatch
 from rankformer.model.pooling import mean_by_cell
 
 TEMPERATURE = 0.1
-CONTRAST_WEIGHT = 0.3
 
 
-class PretrainingObjective(nn.Module):
+class PretrainingLoss(nn.Module):
     """A model with its losses, as `transformers.Trainer` trains it.
 
     Parameters
@@ -24,7 +23,7 @@ class PretrainingObjective(nn.Module):
     special_tokens
         Tokens that are no genes: they are left out where a cell is the mean of its genes.
     contrast_weight
-        Weight of the contrastive term; 0 leaves the published recipe as it is. Batches are then
+        Weight of the contrastive term; 0 leaves the published loss as it is. Batches are then
         two views of each cell: the cells, and again in the same order (Chen et al., ICML 2020).
     """
 

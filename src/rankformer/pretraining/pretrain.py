@@ -19,16 +19,21 @@ from rankformer.errors import SettingsError
 from rankformer.model.device import choose_device
 from rankformer.model.encoder import Encoder, MaskedLanguageModel
 from rankformer.model.precision import choose_dtype
-from rankformer.model.resize import grow_model
+from rankformer.model.resize import resize_token_embeddings
 from rankformer.model.spec import EncoderSpec
 from rankformer.pretraining.batches import MaskedBatches
-from rankformer.pretraining.hyperparameters import Recipe, published_recipe, settle_pretraining
-from rankformer.pretraining.initial_embeddings import begin_from_coexpression
-from rankformer.pretraining.loss import PretrainingObjective
+from rankformer.pretraining.hyperparameters import (
+    PretrainingHyperparameters,
+    published_hyperparameters,
+    settle_pretraining,
+)
+from rankformer.pretraining.initialization import initialize_from_coexpression
+from rankformer.pretraining.loss import PretrainingLoss
 from rankformer.requirements import require_packages
-from rankformer.tokens.tokenize import ReadingOptions, Sources, open_sources
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.tokenize import Sources, open_sources
 from rankformer.training.cells import TrainingCells, gather_training_cells
-from rankformer.training.distributed import count_processes
+from rankformer.training.distributed import world_size
 from rankformer.training.held_out import Split, hold_out_cells, hold_out_groups
 from rankformer.training.hyperparameters import tell_what_was_settled
 from rankformer.training.model_card import (
@@ -126,7 +131,7 @@ def continue_model(
     if more_genes is None:
         return model, vocabulary
     vocabulary = vocabulary.grow(open_vocabulary(more_genes))
-    return grow_model(model, vocabulary.size), vocabulary
+    return resize_token_embeddings(model, vocabulary.size), vocabulary
 
 
 def pretrain(
@@ -135,7 +140,7 @@ def pretrain(
     model: MaskedLanguageModel | AnyModel,
     vocabulary: AnyVocabulary | None = None,
     *,
-    recipe: Recipe | None = None,
+    hyperparameters: PretrainingHyperparameters | None = None,
     options: ReadingOptions | None = None,
     device: str = "auto",
     dtype: str = "float32",
@@ -159,8 +164,8 @@ def pretrain(
     model, vocabulary
         From `draw_model` or `continue_model`; the model is trained in place. Or the name or folder
         of a model to go on from, which has its own vocabulary.
-    recipe
-        The published one unless given; see `Recipe` and `settle_pretraining`.
+    hyperparameters
+        The published one unless given; see `PretrainingHyperparameters` and `settle_pretraining`.
     options
         Where counts and genes lie in the sources.
     device, dtype
@@ -180,7 +185,7 @@ def pretrain(
     Raises
     ------
     RankformerError
-        If sources, model, recipe and output do not go together.
+        If sources, model, hyperparameters and output do not go together.
     """
     require_packages("transformers", "accelerate", extra="train")
     if n_workers < 0:
@@ -194,9 +199,9 @@ def pretrain(
 
     model, vocabulary, name = _to_train(model, vocabulary)
     begun_from = begun_from or name
-    output, asked = Path(output), recipe or published_recipe(vocabulary)
+    output, asked = Path(output), hyperparameters or published_hyperparameters(vocabulary)
     # Checkpoints and the log take no part in what is learned.
-    run = TrainingRun(output, free=("recipe.log_steps", "recipe.save_steps"))
+    run = TrainingRun(output, free=("hyperparameters.log_steps", "hyperparameters.save_steps"))
     run.check_output(resume=resume)
     with ExitStack() as stack:
         opened = [
@@ -205,35 +210,44 @@ def pretrain(
         ]
         cells = gather_training_cells(opened)
         rows, held_out = _split(cells, asked)
-        recipe = settle_pretraining(asked, vocabulary, len(rows), count_processes())
-        tell_what_was_settled(asked, recipe, f"{len(rows):,} cells")
+        hyperparameters = settle_pretraining(asked, vocabulary, len(rows), world_size())
+        tell_what_was_settled(asked, hyperparameters, f"{len(rows):,} cells")
         data = describe_data(opened, len(rows), len(held_out))
         settings = {
-            "recipe": asdict(recipe),
+            "hyperparameters": asdict(hyperparameters),
             "model": model.encoder.spec.to_config(),
             "vocabulary_sha256": vocabulary.sha256,
             "data": data,
         }
-        describe = partial(describe_training, **data, recipe=asdict(recipe), begun_from=begun_from)
+        describe = partial(
+            describe_training,
+            **data,
+            hyperparameters=asdict(hyperparameters),
+            begun_from=begun_from,
+        )
         write = _make_writer(output.name, model, vocabulary, describe, words)
         place = choose_device(device)
         precision = choose_dtype(dtype, place, model.encoder.spec)
         arguments = training_arguments(
-            recipe, run.folder, device=place, dtype=precision, n_workers=n_workers,
+            hyperparameters, run.folder, device=place, dtype=precision, n_workers=n_workers,
             evaluates=bool(len(held_out)),
         )  # fmt: skip
         last = begin_run(run, arguments, settings, resume=resume)
-        model.encoder.recompute = recipe.recompute
-        if recipe.coexpression and last is None:
-            begin_from_coexpression(model, cells, rows, recipe.seed)
-        two_views = recipe.objective == "mlm+contrastive"
-        objective = PretrainingObjective(
+        model.encoder.recompute = hyperparameters.recompute
+        if hyperparameters.coexpression and last is None:
+            initialize_from_coexpression(model, cells, rows, hyperparameters.seed)
+        two_views = hyperparameters.objective == "mlm+contrastive"
+        objective = PretrainingLoss(
             model,
             list(vocabulary.special_tokens.values()),
-            recipe.contrast_weight if two_views else 0.0,
+            hyperparameters.contrast_weight if two_views else 0.0,
         )
         batches = MaskedBatches(
-            cells, recipe.seed, two_views, recipe.thinnest_view, recipe.masked_share
+            cells,
+            hyperparameters.seed,
+            hyperparameters.masked_share,
+            two_views=two_views,
+            thinnest_view=hyperparameters.thinnest_view,
         )
         trainer = make_trainer(objective, arguments, batches, rows, held_out, write)
         with run.told_when_stopped():
@@ -284,7 +298,7 @@ def _make_writer(
         documents = write_documents(
             name, model.encoder.spec, record,
             words=words or "A Geneformer encoder, trained with rankformer.",
-            objective=_describe_objective(record["recipe"]),
+            objective=_describe_objective(record["hyperparameters"]),
             sections=[("Masked genes of held-out cells", _evaluation_table(log))],
         )  # fmt: skip
         save_checkpoint(folder, model, vocabulary, documents)
@@ -292,9 +306,9 @@ def _make_writer(
     return write
 
 
-def _describe_objective(recipe: Mapping[str, Any]) -> str:
-    masked = f"{recipe['masked_share']:.0%} of the genes masked"
-    return f"Objective {recipe['objective']}, {masked}."
+def _describe_objective(hyperparameters: Mapping[str, Any]) -> str:
+    masked = f"{hyperparameters['masked_share']:.0%} of the genes masked"
+    return f"Objective {hyperparameters['objective']}, {masked}."
 
 
 def _evaluation_table(log: Sequence[Mapping[str, Any]]) -> str:
@@ -306,21 +320,21 @@ def _evaluation_table(log: Sequence[Mapping[str, Any]]) -> str:
     return markdown_table(("step", "loss, nats", "accuracy"), rows)
 
 
-def _split(cells: TrainingCells[Any], recipe: Recipe) -> Split:
+def _split(cells: TrainingCells[Any], hyperparameters: PretrainingHyperparameters) -> Split:
     rows = np.flatnonzero(cells.kept)
-    if len(rows) < max(recipe.batch_size, 2):
+    if len(rows) < max(hyperparameters.batch_size, 2):
         raise SettingsError(
             f"There are {len(rows):,} cells.",
-            f"At least one batch of {recipe.batch_size} cells.",
+            f"At least one batch of {hyperparameters.batch_size} cells.",
             "Lower batch_size (--batch-size), or give more cells.",
         )
-    if recipe.held_out_by is None:
-        return hold_out_cells(rows, recipe.held_out_share, recipe.seed)
-    if recipe.held_out_by not in cells.obs:
+    if hyperparameters.held_out_by is None:
+        return hold_out_cells(rows, hyperparameters.held_out_share, hyperparameters.seed)
+    if hyperparameters.held_out_by not in cells.obs:
         raise SettingsError(
-            f"obs has no column {recipe.held_out_by!r} in all inputs.",
+            f"obs has no column {hyperparameters.held_out_by!r} in all inputs.",
             f"One of {', '.join(map(str, cells.obs.columns)) or '(none)'}.",
             "Correct held_out_by (--held-out-by).",
         )
-    groups = cells.obs[recipe.held_out_by].iloc[rows]
-    return hold_out_groups(rows, groups, recipe.held_out_share, recipe.seed)
+    groups = cells.obs[hyperparameters.held_out_by].iloc[rows]
+    return hold_out_groups(rows, groups, hyperparameters.held_out_share, hyperparameters.seed)

@@ -11,7 +11,7 @@ from transformers import TrainingArguments
 
 from rankformer.model.encoder import MaskedLanguageModel, PackedBatch
 from rankformer.pretraining.batches import MaskedBatches
-from rankformer.pretraining.loss import PretrainingObjective
+from rankformer.pretraining.loss import PretrainingLoss
 from rankformer.training.packed_trainer import (
     Draws,
     PackedTrainer,
@@ -24,7 +24,7 @@ _CELLS_SCORED_AT_ONCE = 16
 
 
 def make_trainer(
-    objective: PretrainingObjective,
+    objective: PretrainingLoss,
     arguments: TrainingArguments,
     batches: MaskedBatches,
     rows: NDArray[np.int64],
@@ -54,7 +54,7 @@ def make_trainer(
 
 
 def _measure(
-    objective: PretrainingObjective, batches: MaskedBatches, rows: NDArray[np.int64]
+    objective: PretrainingLoss, batches: MaskedBatches, rows: NDArray[np.int64]
 ) -> dict[str, float]:
     """Over the masked genes of all held-out cells; always the same masks."""
     figures = score_masked_genes(objective.model, batches, rows)

@@ -14,7 +14,7 @@ stand that were put in.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,8 @@ from numpy.typing import NDArray
 from rankformer.errors import SettingsError
 from rankformer.kernels import compile_kernel
 from rankformer.ragged import Ragged
+from rankformer.tokens.edit_types import EDIT_TYPES, SHARE_OF_RANKS, EditType, check_edits
 from rankformer.vocabulary.vocabulary import Vocabulary
-
-EditType = Literal["delete", "overexpress", "inhibit", "activate"]
-EDIT_TYPES: tuple[EditType, ...] = get_args(EditType)
-SHARE_OF_RANKS = 0.25
 
 
 class Frame(NamedTuple):
@@ -426,28 +423,6 @@ def _fill_indices(
         for i in range(first, last):
             if ranks[i] >= 0:
                 is_edited[ranks[i]] = False
-
-
-def check_edits(kind: EditType, share: float) -> None:
-    """Refuse what is no type of edit, or no share of ranks.
-
-    Raises
-    ------
-    SettingsError
-        If it is so.
-    """
-    if kind not in EDIT_TYPES:
-        raise SettingsError(
-            f"The type of perturbation is {kind!r}.",
-            f"One of {', '.join(EDIT_TYPES)}.",
-            "Correct the type (--type).",
-        )
-    if not isinstance(share, float | int) or not 0 < share <= 1:
-        raise SettingsError(
-            f"The share of ranks is {share!r}.",
-            "A number above 0 and up to 1: by how much of a cell's ranks a gene moves.",
-            "Correct share (--share).",
-        )
 
 
 def _check_groups(groups: Sequence[Sequence[int]] | None) -> None:

@@ -14,7 +14,8 @@ from rankformer.genes.mapping import GeneMapping
 from rankformer.genes.tables import GeneTable
 from rankformer.ragged import Ragged
 from rankformer.tokens import rank_value
-from rankformer.tokens.tokenize import ReadingOptions, Source, open_counts
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.tokenize import Source, open_counts
 
 
 def map_genes(

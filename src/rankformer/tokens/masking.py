@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from rankformer.vocabulary.vocabulary import Vocabulary
 
-MASKED_SHARE = 0.15
 _BECOME_MASK, _BECOME_MASK_OR_GENE = 0.8, 0.9
 
 
@@ -37,7 +36,7 @@ def mask_genes(
     tokens: NDArray[np.int32],
     vocabulary: Vocabulary,
     rng: np.random.Generator,
-    share: float = MASKED_SHARE,
+    share: float,
 ) -> MaskedTokens:
     """Hide a share of the genes; special tokens are never hidden and never put in.
 

@@ -17,13 +17,12 @@ from scipy.sparse import csr_matrix
 from rankformer.cells.open_sources import list_sources
 from rankformer.cells.source import CellSource, each_once, find_files, open_cells
 from rankformer.checkpoints.model_folder import AnyVocabulary, open_vocabulary
-from rankformer.cores import usable_cores
 from rankformer.errors import SettingsError, TokensError
 from rankformer.genes.map_genes import map_genes
 from rankformer.genes.mapping import GeneMapping
-from rankformer.genes.tables import GeneTable
 from rankformer.read_ahead import read_ahead
 from rankformer.tokens.rank_value import encode_rank_values
+from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.tokenized_cells import (
     INPUT_IDS,
     LENGTH,
@@ -46,63 +45,6 @@ Sources: TypeAlias = Source | Sequence[Source]
 FILTER_COLUMN = "filter_pass"
 NO_GENES = "no counts in genes of the vocabulary"
 FILTERED = f"{FILTER_COLUMN} is 0"
-
-
-@dataclass(frozen=True)
-class ReadingOptions:
-    """Where counts and gene identifiers lie in a source, and what is allowed of them.
-
-    Attributes
-    ----------
-    layer, use_raw
-        The layer with the counts, or True for ``raw.X``. Found by looking unless given; False
-        leaves ``raw.X`` out.
-    undo_log1p
-        Take log1p-transformed values and undo the logarithm. The ranks of scaled counts are those
-        of the counts.
-    check
-        Insist on counts, or counts scaled per cell. Otherwise any non-negative values are taken.
-    gene_ids
-        ``"index"`` or a column of ``var``; found by looking unless given.
-    gene_table
-        Names of genes that go before those of the vocabulary.
-    pyensembl_genome
-        A pyensembl database on this machine, whose names go after those of the vocabulary.
-    min_recognised
-        The least share of variables that must be known as genes of the species.
-    attributes
-        Columns to carry over: dataset column → column of ``obs``.
-    n_threads
-        Threads that read and encode; as many as the cores that the process may use unless given,
-        and at most that.
-    chunk_cells
-        Cells read at once.
-    """
-
-    layer: str | None = None
-    use_raw: bool | None = None
-    undo_log1p: bool = False
-    check: bool = True
-    gene_ids: str | None = None
-    gene_table: GeneTable | None = None
-    pyensembl_genome: Any = None
-    min_recognised: float = 0.5
-    attributes: Mapping[str, str] = field(default_factory=dict)
-    n_threads: int | None = None
-    chunk_cells: int = 2048
-
-    def __post_init__(self) -> None:
-        if self.n_threads is not None and self.n_threads < 1:
-            raise SettingsError(
-                f"n_threads is {self.n_threads}.",
-                "A whole number, at least 1.",
-                "Leave it out for as many as there are cores.",
-            )
-
-    @property
-    def threads(self) -> int:
-        """Threads to use on this machine."""
-        return min(self.n_threads or usable_cores(), usable_cores())
 
 
 @dataclass(frozen=True, eq=False)

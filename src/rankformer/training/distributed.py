@@ -13,15 +13,15 @@ _MOST_SECONDS = 6 * 3600.0
 
 def is_distributed() -> bool:
     """Whether torchrun started this process beside others."""
-    return count_processes() > 1
+    return world_size() > 1
 
 
-def count_processes() -> int:
+def world_size() -> int:
     """How many processes train together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def is_first_process() -> bool:
+def is_main_process() -> bool:
     """Whether it is to write what is written once."""
     return not is_distributed() or int(os.environ.get("RANK", "0")) == 0
 

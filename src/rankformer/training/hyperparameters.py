@@ -2,56 +2,74 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 from rankformer.errors import SettingsError
+from rankformer.settings import setting, settings
 
 logger = logging.getLogger(__name__)
 _MOST_EPOCHS = 10
-SCHEDULES = ("linear", "cosine", "constant_with_warmup")
+Schedule = Literal["linear", "cosine", "constant_with_warmup"]
+SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 Rule = tuple[str, Callable[[float], bool], tuple[str, ...]]
 """What is expected, whether a value is so, and the settings that it holds for."""
 
 
-@dataclass(frozen=True)
-class TrainingRecipe:
-    """Settings of any training run.
+@settings("How the model is trained")
+class TrainingHyperparameters:
+    """Hyperparameters of any training."""
 
-    Attributes
-    ----------
-    epochs, max_steps
-        How long to train; `max_steps`, where given, decides.
-    batch_size, accumulation
-        Cells a step and process, and steps whose gradients are added up.
-    learning_rate, schedule, warmup_steps
-        Peak of the rate, its course after the warm-up (``"linear"``, ``"cosine"``,
-        ``"constant_with_warmup"``), and steps of the warm-up.
-    weight_decay, max_grad_norm
-        Of AdamW, and the norm to which gradients are clipped.
-    save_steps, evaluate_steps, log_steps
-        Steps between checkpoints, evaluations, and lines of the log; None for once an epoch.
-    recompute
-        Compute activations again in the backward pass rather than keep them: less memory, more
-        time.
-    seed
-        Of everything that is drawn.
-    """
-
-    epochs: float | None = 3.0
-    max_steps: int | None = None
-    batch_size: int = 12
-    accumulation: int = 1
-    learning_rate: float | None = 1e-3
-    schedule: str = "linear"
-    warmup_steps: int | None = None
-    weight_decay: float = 0.001
-    max_grad_norm: float = 1.0
-    save_steps: int | None = 1000
-    evaluate_steps: int | None = 1000
-    log_steps: int = 100
-    recompute: bool = False
-    seed: int = 0
+    epochs: float | None = setting(
+        default=3.0,
+        text="How often the training sees each cell. Unless it is given, it follows from the "
+        "number of cells.",
+    )
+    max_steps: int | None = setting(
+        default=None, text="The number of training steps, in place of --epochs."
+    )
+    batch_size: int = setting(
+        default=12, text="The number of cells in a batch. With several GPUs, each has such a batch."
+    )
+    accumulation: int = setting(
+        default=1,
+        text="The number of batches that make one training step (gradient accumulation).",
+    )
+    learning_rate: float | None = setting(
+        default=1e-3, text="The highest learning rate, which is reached at the end of the warm-up."
+    )
+    schedule: Schedule = setting(
+        default="linear", text="How the learning rate falls after the warm-up."
+    )
+    warmup_steps: int | None = setting(
+        default=None,
+        text="The number of steps in which the learning rate rises from zero. At most a tenth of "
+        "all steps unless it is given.",
+    )
+    weight_decay: float = setting(default=0.001, text="The weight decay of the optimizer, AdamW.")
+    max_grad_norm: float = setting(
+        default=1.0, options=None, text="The norm to which gradients are clipped."
+    )
+    save_steps: int | None = setting(
+        default=1000,
+        text="The number of steps between two checkpoints, from which --resume can go on. None "
+        "stands for once in each epoch.",
+    )
+    evaluate_steps: int | None = setting(
+        default=1000,
+        text="The number of steps between two evaluations on held-out cells. None stands for once "
+        "in each epoch.",
+    )
+    log_steps: int = setting(
+        default=100, text="The number of steps between two lines of the training log."
+    )
+    recompute: bool = setting(
+        default=False,
+        text="Take less memory and about a third more time: activations are computed again in the "
+        "backward pass (gradient checkpointing).",
+    )
+    seed: int = setting(
+        default=0, text="The seed of all that is drawn at random; the same seed repeats a run."
+    )
 
     _rules: ClassVar[Sequence[Rule]] = (
         (
@@ -90,7 +108,9 @@ class TrainingRecipe:
                 )
 
 
-def tell_what_was_settled(asked: TrainingRecipe, settled: TrainingRecipe, trained: str) -> None:
+def tell_what_was_settled(
+    asked: TrainingHyperparameters, settled: TrainingHyperparameters, trained: str
+) -> None:
     """Say in the log what was taken for what is trained, where it is not what was asked for."""
     decisive = ("learning_rate", "warmup_steps")
     changed = [
@@ -100,7 +120,7 @@ def tell_what_was_settled(asked: TrainingRecipe, settled: TrainingRecipe, traine
     ]
     if changed:
         told = ", ".join(changed).replace("_", " ")
-        logger.info("For %s, the recipe takes %s.", trained, told)
+        logger.info("Set to fit %s, as not given otherwise: %s.", trained, told)
 
 
 def whole_epochs(n_steps: int, steps_an_epoch: int, fewest: int) -> float:
@@ -109,10 +129,10 @@ def whole_epochs(n_steps: int, steps_an_epoch: int, fewest: int) -> float:
 
 
 def warmup_or_published(
-    recipe: TrainingRecipe, published: int, epochs: float, steps_an_epoch: int
+    hyperparameters: TrainingHyperparameters, published: int, epochs: float, steps_an_epoch: int
 ) -> int:
     """The warm-up that was asked for; else the published, or a tenth of the steps where less."""
-    if recipe.warmup_steps is not None:
-        return recipe.warmup_steps
-    n_steps = recipe.max_steps or int(epochs * steps_an_epoch)
+    if hyperparameters.warmup_steps is not None:
+        return hyperparameters.warmup_steps
+    n_steps = hyperparameters.max_steps or int(epochs * steps_an_epoch)
     return min(published, max(n_steps // 10, 1))

@@ -33,7 +33,7 @@ def describe_training(
     sources: Sequence[Mapping[str, Any]],
     n_trained: int,
     n_held_out: int,
-    recipe: Mapping[str, Any],
+    hyperparameters: Mapping[str, Any],
     begun_from: str,
     log: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def describe_training(
         Provenance of each source.
     n_trained, n_held_out
         Cells trained on, and kept for evaluation.
-    recipe
+    hyperparameters
         Its settings.
     begun_from
         ``random weights``, or the checkpoint that was continued.
@@ -57,7 +57,7 @@ def describe_training(
         "cells_trained_on": n_trained,
         "cells_held_out": n_held_out,
         "sources": list(sources),
-        "recipe": dict(recipe),
+        "hyperparameters": dict(hyperparameters),
         "log": [dict(entry) for entry in log],
         "versions": {name: version(name) for name in _PACKAGES},
     }
@@ -99,7 +99,7 @@ def write_documents(
         _describe_cells(record),
         markdown_table(("source", "cells"), _source_rows(record)),
         "## Training",
-        f"{objective} {_describe_recipe(record)}",
+        f"{objective} {_describe_training(record)}",
         *(text for title, body in sections for text in (f"## {title}", body)),
         _describe_versions(record),
     ]
@@ -135,14 +135,16 @@ def _describe_versions(record: Mapping[str, Any]) -> str:
     return f"Versions: {versions}. The whole record is in `{RECORD_FILE}`.\n"
 
 
-def _describe_recipe(record: Mapping[str, Any]) -> str:
-    recipe = record["recipe"]
+def _describe_training(record: Mapping[str, Any]) -> str:
+    own = record["hyperparameters"]
     steps = max((int(entry["step"]) for entry in record["log"] if "step" in entry), default=0)
+    added = f" of {own['accumulation']} batches" if own["accumulation"] > 1 else ""
     return (
-        f"{steps:,} steps of {recipe['batch_size']} cells a process, gradients of "
-        f"{recipe['accumulation']} batches added up. AdamW, rate {recipe['learning_rate']:g} "
-        f"({recipe['schedule']}, {recipe['warmup_steps']:,} steps of warm-up), weight decay "
-        f"{recipe['weight_decay']:g}. Seed {recipe['seed']}."
+        f"The training took {steps:,} steps{added}, each batch of {own['batch_size']} cells on "
+        f"each device. The optimizer was AdamW with a highest learning rate of "
+        f"{own['learning_rate']:g}, reached after {own['warmup_steps']:,} steps of warm-up and "
+        f"then falling by the schedule {own['schedule']!r}, and a weight decay of "
+        f"{own['weight_decay']:g}. The seed was {own['seed']}."
     )
 
 

@@ -32,7 +32,7 @@ from rankformer.progress import show_progress
 from rankformer.results.metric_names import spoken_name
 from rankformer.tokens.block_shuffle import shuffle_in_blocks
 from rankformer.training.distributed import is_distributed, wait_for
-from rankformer.training.hyperparameters import TrainingRecipe
+from rankformer.training.hyperparameters import TrainingHyperparameters
 from rankformer.training.run_folder import TrainingRun, bind_checkpoint, damaged_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -312,7 +312,7 @@ class LogProgress(TrainerCallback):
 
 
 def training_arguments(
-    recipe: TrainingRecipe,
+    hyperparameters: TrainingHyperparameters,
     folder: Path,
     *,
     device: torch.device,
@@ -322,11 +322,11 @@ def training_arguments(
     saves: bool = True,
     keeps_best: bool = False,
 ) -> TrainingArguments:
-    """A recipe in the Trainer's words.
+    """Hyperparameters in the Trainer's words.
 
     Parameters
     ----------
-    recipe
+    hyperparameters
         How to train. Without steps between evaluations or checkpoints, each epoch ends with one.
     folder
         For checkpoints.
@@ -337,37 +337,41 @@ def training_arguments(
     keeps_best
         End with the checkpoint of least loss on what is held out, not with the last one.
     """
-    if recipe.epochs is None or recipe.learning_rate is None or recipe.warmup_steps is None:
+    if (
+        hyperparameters.epochs is None
+        or hyperparameters.learning_rate is None
+        or hyperparameters.warmup_steps is None
+    ):
         raise SettingsError(
-            "The recipe leaves its epochs, its learning rate or its warm-up open.",
+            "Epochs, learning rate or warm-up are not set.",
             "Numbers for all three, where a trainer is made.",
-            "Give them, or let settle_recipe choose them.",
+            "Give them, or let settle_finetuning or settle_pretraining choose them.",
         )
     arguments = TrainingArguments(
         output_dir=str(folder),
-        num_train_epochs=recipe.epochs,
-        max_steps=-1 if recipe.max_steps is None else recipe.max_steps,
-        per_device_train_batch_size=recipe.batch_size,
-        gradient_accumulation_steps=recipe.accumulation,
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type=recipe.schedule,
-        warmup_steps=recipe.warmup_steps,
-        weight_decay=recipe.weight_decay,
-        max_grad_norm=recipe.max_grad_norm,
+        num_train_epochs=hyperparameters.epochs,
+        max_steps=-1 if hyperparameters.max_steps is None else hyperparameters.max_steps,
+        per_device_train_batch_size=hyperparameters.batch_size,
+        gradient_accumulation_steps=hyperparameters.accumulation,
+        learning_rate=hyperparameters.learning_rate,
+        lr_scheduler_type=hyperparameters.schedule,
+        warmup_steps=hyperparameters.warmup_steps,
+        weight_decay=hyperparameters.weight_decay,
+        max_grad_norm=hyperparameters.max_grad_norm,
         bf16=dtype == torch.bfloat16,
         fp16=dtype == torch.float16,
         use_cpu=device.type == "cpu",
-        seed=recipe.seed,
-        save_strategy=_when(recipe.save_steps) if saves else "no",
-        save_steps=recipe.save_steps or 1,
+        seed=hyperparameters.seed,
+        save_strategy=_when(hyperparameters.save_steps) if saves else "no",
+        save_steps=hyperparameters.save_steps or 1,
         save_total_limit=2,
         load_best_model_at_end=keeps_best,
         metric_for_best_model="loss" if keeps_best else None,
         greater_is_better=False if keeps_best else None,
         restore_callback_states_from_checkpoint=keeps_best,
-        logging_steps=recipe.log_steps,
-        eval_strategy=_when(recipe.evaluate_steps) if evaluates else "no",
-        eval_steps=recipe.evaluate_steps,
+        logging_steps=hyperparameters.log_steps,
+        eval_strategy=_when(hyperparameters.evaluate_steps) if evaluates else "no",
+        eval_steps=hyperparameters.evaluate_steps,
         dataloader_num_workers=n_workers,
         dataloader_pin_memory=device.type == "cuda",
         remove_unused_columns=False,

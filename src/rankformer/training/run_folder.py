@@ -23,6 +23,8 @@ _HASHES_FILE = "sha256.txt"
 # Of processes beside the first, which may still be writing them.
 _OF_OTHER_PROCESSES = "rng_state_*.pth"
 _MOST_TOLD = 3
+# What version 0.1.0 called some settings → what they are called now.
+_OLD_NAMES = {"recipe": "hyperparameters", "pooling": "mode"}
 
 
 class TrainingRun:
@@ -36,7 +38,9 @@ class TrainingRun:
         Settings that change nothing of the result, and may differ when the run is gone on with.
     """
 
-    def __init__(self, output: Path, free: Collection[str] = ("recipe.log_steps",)) -> None:
+    def __init__(
+        self, output: Path, free: Collection[str] = ("hyperparameters.log_steps",)
+    ) -> None:
         self.output = output
         self.free = free
         self.folder = output.with_name(output.name + ".run")
@@ -170,7 +174,15 @@ class TrainingRun:
                 "The folder of a run that was begun with the same output.",
                 "Leave out resume (--resume), or name the output of the run.",
             ) from error
-        return settings
+        return _in_todays_words(settings)
+
+
+def _in_todays_words(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by the names that they have now: version 0.1.0 had others for some."""
+    return {
+        _OLD_NAMES.get(name, name): _in_todays_words(value) if isinstance(value, dict) else value
+        for name, value in settings.items()
+    }
 
 
 def _step(folder: Path) -> int:
@@ -245,7 +257,7 @@ def _as_json(settings: Mapping[str, Any]) -> Any:
 
 
 def _leaves(settings: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings of settings by their whole names, such as ``recipe.seed``."""
+    """Settings of settings by their whole names, such as ``hyperparameters.seed``."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{within}{key}.")

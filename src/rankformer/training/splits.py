@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rankformer.errors import SettingsError
 from rankformer.training.held_out import require_groups
+from rankformer.training.split_plan import SplitPlan
 
 logger = logging.getLogger(__name__)
 # Groups that make a part larger than so many times what was asked for are left to be trained on.
@@ -40,41 +41,6 @@ class PartSplit:
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class SplitPlan:
-    """How units are split.
-
-    Attributes
-    ----------
-    validation_share, test_share
-        Shares of the units; of groups about so much, by whole groups.
-    n_folds
-        Test each unit once: so many splits, each with another test part, in place of `test_share`.
-    seed
-        Decides which units go where.
-    """
-
-    validation_share: float = 0.1
-    test_share: float = 0.1
-    n_folds: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        shares = self.validation_share, self.test_share
-        if not (shares[0] > 0 and shares[1] >= 0 and sum(shares) < 1):
-            raise SettingsError(
-                f"The shares to validate and to test on are {shares[0]} and {shares[1]}.",
-                "A share above 0 for validation, one of 0 and more for the test, together below 1.",
-                "Correct validation_share (--validation-share) or test_share (--test-share).",
-            )
-        if self.n_folds is not None and self.n_folds < 2:
-            raise SettingsError(
-                f"{self.n_folds} fold(s) were asked for.",
-                "At least two, so that each has others to train on.",
-                "Correct n_folds (--folds).",
-            )
 
 
 def split_units(

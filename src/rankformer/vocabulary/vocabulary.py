@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankformer.errors import VocabularyError
+from rankformer.names import few_names
 from rankformer.vocabulary.files import VOCABULARY_FILE, VocabularyTables, read_tables, write_tables
 
 PAD, MASK, CLS, EOS = "<pad>", "<mask>", "<cls>", "<eos>"
@@ -378,8 +379,3 @@ def _no_one_release(found: Sequence[Vocabulary], size: int | None, folder: Path)
         else "One release, or the number of tokens wanted.",
         "Put the dictionaries of the model's own release into the folder.",
     )
-
-
-def few_names(names: Iterable[str], most: int = 3) -> str:
-    listed = list(names)
-    return ", ".join(listed[:most]) + ("…" if len(listed) > most else "")

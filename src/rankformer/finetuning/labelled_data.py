@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,15 +11,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rankformer.cells.obs_columns import as_names, require_column
+from rankformer.cells.obs_columns import require_column
 from rankformer.embed.embedder import Embedder
 from rankformer.errors import SettingsError
 from rankformer.finetuning.batches import LabelledBatches
 from rankformer.finetuning.head_outputs import cell_outputs, gene_outputs, in_blocks
+from rankformer.finetuning.settings import CellTask, GeneTask
 from rankformer.model.heads import Unit
 from rankformer.training.cells import CountedCells, TokenCells
 from rankformer.training.labels import Labels, read_cell_labels, read_gene_labels
-from rankformer.training.splits import PARTS, PartSplit, SplitPlan, split_units
+from rankformer.training.split_plan import SplitPlan
+from rankformer.training.splits import PARTS, PartSplit, split_units
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,55 +31,8 @@ logger = logging.getLogger(__name__)
 _GENES_VALIDATED_IN = 512
 
 
-@dataclass(frozen=True)
-class CellTask:
-    """Labels of cells to learn.
-
-    Attributes
-    ----------
-    labels, numbers
-        Columns of obs, one or several: classes, and numbers. Each gets a head.
-    weights
-        Of the losses, in this order; 1 each unless given.
-    unlabelled
-        Values of classes that are no label, such as ``unassigned``.
-    group
-        A column of obs, such as the donor, whose groups are never torn between training and test.
-    """
-
-    labels: str | Sequence[str] = ()
-    numbers: str | Sequence[str] = ()
-    weights: tuple[float, ...] | None = None
-    unlabelled: str | Sequence[str] = ()
-    group: str | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("labels", "numbers", "unlabelled"):
-            object.__setattr__(self, name, as_names(getattr(self, name), name))
-
-
-@dataclass(frozen=True)
-class GeneTask:
-    """Labels of genes to learn.
-
-    Attributes
-    ----------
-    table
-        A row a gene, or a CSV or TSV file of such.
-    gene, label
-        Its columns of identifiers and of classes.
-    unlabelled
-        Values that are no label.
-    """
-
-    table: "pd.DataFrame | str | os.PathLike[str]"
-    gene: str
-    label: str
-    unlabelled: tuple[str, ...] = ()
-
-
 @dataclass(frozen=True, eq=False)
-class Material:
+class LabelledData:
     """Cells, and the units that have labels.
 
     Attributes
@@ -113,7 +67,7 @@ class Material:
         for positions in split_units(classes, self.groups, plan):
             yield PartSplit(*(self.units[getattr(positions, part)] for part in PARTS))
 
-    def scaled(self, train: NDArray[np.int64]) -> "Material":
+    def scaled(self, train: NDArray[np.int64]) -> "LabelledData":
         """With numbers at mean 0 and standard deviation 1 over the units trained on."""
         return replace(self, labels=tuple(each.scaled(train) for each in self.labels))
 
@@ -140,13 +94,13 @@ class Material:
         self,
         embedder: Embedder,
         modules: "Sequence[nn.Module]",
-        pooling: Any,
+        mode: Any,
         units: NDArray[np.int64],
     ) -> list[NDArray[np.floating]]:
         """Outputs of each head for units: (len(units), n_outputs), NaN without a gene."""
         if self.unit == "cell":
             blocks = in_blocks(self.cells.take, units)
-            return list(cell_outputs(embedder, modules, blocks, pooling))
+            return list(cell_outputs(embedder, modules, blocks, mode))
         (module,), (labels,) = modules, self.labels
         blocks = in_blocks(self.cells.take, self.rows)
         means, _ = gene_outputs(embedder, module, blocks, labels.head.n_outputs)
@@ -177,7 +131,9 @@ class Material:
         return table if self.groups is None else table.assign(group=self.groups.to_numpy(str))
 
 
-def gather_material(cells: CountedCells | TokenCells, task: CellTask | GeneTask) -> Material:
+def gather_labelled_data(
+    cells: CountedCells | TokenCells, task: CellTask | GeneTask
+) -> LabelledData:
     """Find the labels of a task.
 
     Raises
@@ -193,7 +149,7 @@ def gather_material(cells: CountedCells | TokenCells, task: CellTask | GeneTask)
         )  # fmt: skip
         truth = np.full(cells.vocabulary.size, np.nan, np.float32)
         truth[tokens] = labels.truth
-        return Material(cells, rows, (Labels(labels.head, truth),), tokens, "gene")
+        return LabelledData(cells, rows, (Labels(labels.head, truth),), tokens, "gene")
     obs = cells.obs
     labels_of_cells = read_cell_labels(
         obs, task.labels, task.numbers, weights=task.weights, unlabelled=task.unlabelled
@@ -205,10 +161,10 @@ def gather_material(cells: CountedCells | TokenCells, task: CellTask | GeneTask)
             "No group was named, so cells of one donor or batch may be both trained and tested on, "
             "and figures may be better than on new donors. Name its column: group (--group)."
         )
-        return Material(cells, rows, tuple(labels_of_cells), units, "cell")
+        return LabelledData(cells, rows, tuple(labels_of_cells), units, "cell")
     require_column(obs, task.group, "group (--group)")
     groups = obs[task.group].iloc[units]
-    return Material(cells, rows, tuple(labels_of_cells), units, "cell", groups)
+    return LabelledData(cells, rows, tuple(labels_of_cells), units, "cell", groups)
 
 
 def hash_split(table: pd.DataFrame) -> str:
@@ -216,7 +172,7 @@ def hash_split(table: pd.DataFrame) -> str:
     return hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()
 
 
-def check_trained_classes(material: Material, split: PartSplit) -> None:
+def check_trained_classes(labelled_data: LabelledData, split: PartSplit) -> None:
     """Tell classes that are not trained on; refuse where fewer than two are.
 
     Raises
@@ -224,7 +180,7 @@ def check_trained_classes(material: Material, split: PartSplit) -> None:
     SettingsError
         If there is nothing to tell apart.
     """
-    for each in material.labels:
+    for each in labelled_data.labels:
         if not each.head.classes:
             _check_trained_numbers(each.truth[split.train], each.head.name)
             continue
@@ -242,7 +198,7 @@ def check_trained_classes(material: Material, split: PartSplit) -> None:
             logger.warning(
                 "Of %s, no %s of %s is trained on: it cannot be learned.",
                 each.head.name,
-                material.unit,
+                labelled_data.unit,
                 ", ".join(without),
             )
 

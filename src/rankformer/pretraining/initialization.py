@@ -13,7 +13,7 @@ _MOST_CELLS = 20_000
 _CELLS_AT_ONCE = 512
 
 
-def begin_from_coexpression(
+def initialize_from_coexpression(
     model: MaskedLanguageModel,
     cells: CountedCells | TokenCells,
     rows: NDArray[np.int64],

@@ -1,0 +1,111 @@
+"""How neighbours vote, and what is annotated by what."""
+
+from pathlib import Path
+
+from rankformer.embed.settings import CellMode
+from rankformer.errors import SettingsError
+from rankformer.settings import setting, settings
+
+
+@settings("How labels are decided")
+class NeighbourVote:
+    """How neighbours vote, and when a cell comes out unknown.
+
+    The `n_neighbors` nearest reference cells vote, nearer ones with more weight (Dudani 1976, doi
+    10.1109/TSMC.1976.5408784): ``exp(-(d / d_k)²)`` for the cosine distance d, scaled by that of
+    the farthest of them, d_k, as Zelnik-Manor and Perona (2004) scale affinities. The share of
+    the weights that the winner gets is the cell's probability; that an uncertain vote is no label
+    follows the weighted neighbours of scArches (Lotfollahi et al. 2022, doi
+    10.1038/s41587-021-01001-7).
+
+    A cell is far when its mean distance to these neighbours (the outlier score of Angiulli and
+    Pizzuti 2002, doi 10.1007/3-540-45681-3_2) is beyond the `distance_quantile` of the same
+    distance among reference cells of the winning label, each left out in turn: a threshold for
+    each class, as class-conditional conformal prediction has. Cells of another laboratory lie
+    farther off as a whole; with `allow_shift`, the limits move by the median of what the query's
+    cells have more than the middle cell of their label, if that is above zero.
+    """
+
+    n_neighbors: int = setting(
+        default=15, text="The number of nearest cells of the reference that vote on a label."
+    )
+    min_share: float = setting(
+        default=0.5,
+        text="The least share of the votes, from 0 to 1, that a label must get. A cell with less "
+        "is called unknown.",
+    )
+    distance_quantile: float = setting(
+        default=0.95,
+        text="How far from the reference a cell may lie before it is called unknown. 0.95: as far "
+        "as the nearest 95 % of the reference's own cells of that label. 1 calls hardly any cell "
+        "unknown.",
+    )
+    allow_shift: bool = setting(
+        default=True, options=("--shift/--no-shift",),
+        panel="Where all cells lie far from the reference",
+        text="Cells of another laboratory lie farther from the reference as a whole: allow all of "
+        "them the distance by which the middle one lies farther off. It supposes that at least "
+        "half of the cells are of kinds that the reference has.",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if self.n_neighbors < 1:
+            raise SettingsError(
+                f"{self.n_neighbors} neighbours were asked for.",
+                "A whole number, at least 1.",
+                "Leave n_neighbors (--n-neighbors) out for 15.",
+            )
+        for name in ("min_share", "distance_quantile"):
+            if not 0 <= getattr(self, name) <= 1:
+                option = f"--{name.replace('_', '-')}"
+                raise SettingsError(
+                    f"{name} is {getattr(self, name)}.",
+                    "A number from 0 to 1.",
+                    f"Correct {name} ({option}), or leave it out.",
+                )
+
+
+@settings()
+class AnnotateJob:
+    """What to annotate by what, and what to write."""
+
+    queries: tuple[Path, ...] = setting(
+        options=("FILE…",),
+        text="Files with the raw counts of the cells to label: .h5ad, .zarr, 10x .h5, a 10x matrix "
+        "folder, or a folder of such files; or tokens that `rankformer tokenize` saved.",
+    )
+    references: tuple[Path, ...] = setting(
+        options=("--reference", "-r"),
+        text="A file with raw counts of labelled cells, or a folder that --save-reference wrote.",
+    )
+    output: Path = setting(
+        options=("--output", "-o"),
+        text="The file to write. .h5ad and .zarr hold a copy of the input with the labels in obs; "
+        ".csv and .parquet hold a table with a row for each cell.",
+    )
+    labels: tuple[str, ...] = setting(
+        default=(), options=("--label",),
+        text="The column of the reference's obs that holds the labels. Of a saved reference, all "
+        "labels are taken unless one is named.",
+    )  # fmt: skip
+    keys: tuple[str, ...] = setting(
+        default=(), options=("--key",),
+        text="The name of the result in obs, one for each --label; predicted_LABEL unless given.",
+    )  # fmt: skip
+    save_to: Path | None = setting(
+        default=None, options=("--save-reference",),
+        text="A folder to save the embedded reference to, so that it can be used again at once.",
+    )  # fmt: skip
+    mode: CellMode = setting(
+        default="cell",
+        text="How a cell becomes a vector: the mean of its genes' vectors (cell), or the vector of "
+        "the <cls> token, which V2 models have (cls).",
+    )
+    unlabelled: tuple[str, ...] = setting(
+        default=(), panel="How labels are decided",
+        text="A value of the labels that means that a cell has none, such as unassigned.",
+    )  # fmt: skip
+    overwrite: bool = setting(default=False, text="Replace the output if it exists.")
+    vote: NeighbourVote = setting(
+        default_factory=NeighbourVote, text="How labels are decided; see `NeighbourVote`."
+    )

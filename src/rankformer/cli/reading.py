@@ -1,0 +1,104 @@
+"""What commands are told about the counts and the genes of their files."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rankformer.errors import SettingsError
+from rankformer.settings import setting, settings
+from rankformer.tokens.reading_options import WHICH_GENES_THEY_ARE, ReadingOptions
+
+if TYPE_CHECKING:
+    from rankformer.genes.tables import GeneTable
+    from rankformer.tokens.tokenize import TokenSource
+
+
+@settings(WHICH_GENES_THEY_ARE)
+class Reading:
+    """`ReadingOptions`, and the files and databases that name genes."""
+
+    options: ReadingOptions = setting(default_factory=ReadingOptions, text="See `ReadingOptions`.")
+    gene_table: Path | None = setting(
+        default=None,
+        text="A file with more names of genes: the table of HGNC, or a CSV or TSV file with a "
+        "column of names and one of Ensembl ids.",
+    )
+    identifier_column: str | None = setting(
+        default=None, text="With --gene-table: the column of names, where it is not recognised."
+    )
+    ensembl_column: str | None = setting(
+        default=None,
+        text="With --gene-table: the column of Ensembl ids, where it is not recognised.",
+    )
+    ensembl_release: int | None = setting(
+        default=None,
+        text="Take more names of genes from this Ensembl release, which pyensembl has installed.",
+    )
+
+    def open(
+        self,
+        *,
+        threads: int | None = None,
+        attributes: Mapping[str, str] | None = None,
+        any_species: bool = False,
+    ) -> ReadingOptions:
+        """Read the files that name genes.
+
+        Raises
+        ------
+        GeneError, SettingsError
+            If one is missing or holds no names.
+        """
+        return replace(
+            self.options,
+            gene_table=self._open_gene_table(any_species=any_species),
+            pyensembl_genome=self._open_pyensembl(),
+            n_threads=threads,
+            attributes=attributes or {},
+        )
+
+    def _open_gene_table(self, *, any_species: bool) -> "GeneTable | None":
+        if self.gene_table is None:
+            if self.identifier_column or self.ensembl_column:
+                raise SettingsError(
+                    "--identifier-column or --ensembl-column was given without --gene-table.",
+                    "These name columns of the file given with --gene-table.",
+                    "Add --gene-table FILE, or leave them out. A column of var is named with "
+                    "--gene-ids.",
+                )
+            return None
+        from rankformer.genes.tables import read_gene_table
+
+        return read_gene_table(
+            self.gene_table, identifier=self.identifier_column, ensembl_id=self.ensembl_column,
+            any_species=any_species,
+        )  # fmt: skip
+
+    def _open_pyensembl(self) -> Any:
+        if self.ensembl_release is None:
+            return None
+        from rankformer.genes.tables import open_pyensembl
+
+        return open_pyensembl(self.ensembl_release)
+
+
+def check_gene_report(path: Path | None, files: Sequence[Path], *, overwrite: bool = False) -> None:
+    """Refuse, before any work, a gene report that could not be written; None for none."""
+    if path is not None:
+        from rankformer.results.gene_report import check_gene_report
+
+        check_gene_report(path, files, overwrite=overwrite)
+
+
+def write_gene_report(
+    path: Path | None, streams: "Sequence[TokenSource]", *, overwrite: bool = False
+) -> None:
+    """Write what became of each gene of the inputs; None for nowhere."""
+    if path is None:
+        return
+    from rankformer.cli.options import say
+    from rankformer.results.gene_report import write_gene_report
+
+    write_gene_report(path, streams, overwrite=overwrite)
+    say(f"Wrote {path}: what became of each gene of the input.")

@@ -1,0 +1,101 @@
+"""Settings: frozen dataclasses whose fields say their default, meaning and option, once.
+
+The command line makes its options of them (`rankformer.cli.command`), and their docstrings list
+them. A module that defines settings loads neither numpy nor torch, so ``--help`` comes at once.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar, cast, dataclass_transform, get_type_hints
+
+C = TypeVar("C", bound=type)
+_ABOUT = "rankformer"
+
+
+@dataclass(frozen=True)
+class About:
+    """What a field of settings says of itself.
+
+    Attributes
+    ----------
+    text
+        Full sentences on what the setting does.
+    options
+        What the command line calls it, the long name first; made from the name of the field where
+        it is empty, and None where the field is no option. ``"FILE…"`` is an argument.
+    panel
+        The heading under which the help of a command lists it; that of its class unless given.
+    kind
+        The type of the word that the command line takes, where it is not the field's.
+    parse
+        Makes the value of that word.
+    """
+
+    text: str
+    options: tuple[str, ...] | None = ()
+    panel: str | None = None
+    kind: Any = None
+    parse: Callable[[Any], Any] | None = None
+
+
+def setting(
+    *,
+    text: str,
+    default: Any = MISSING,
+    default_factory: Any = MISSING,
+    options: tuple[str, ...] | None = (),
+    panel: str | None = None,
+    kind: Any = None,
+    parse: Callable[[Any], Any] | None = None,
+) -> Any:
+    """A field of settings; see `About`."""
+    metadata = {_ABOUT: About(text, options, panel, kind, parse)}
+    if default_factory is not MISSING:
+        return field(default_factory=default_factory, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(setting, field))
+def settings(panel: str | None = None) -> Callable[[C], C]:
+    """Make a class a frozen dataclass whose docstring lists its fields as they describe themselves.
+
+    Parameters
+    ----------
+    panel
+        The heading under which the help of a command lists its options.
+    """
+
+    def make(cls: C) -> C:
+        made: Any = dataclass(frozen=True)(cls)
+        made.settings_panel = panel
+        made.__doc__ = f"{(cls.__doc__ or '').rstrip()}\n\n{_list_fields(made)}"
+        return cast("C", made)
+
+    return make
+
+
+def is_settings(kind: object) -> bool:
+    """Whether a type was made by `settings`."""
+    return isinstance(kind, type) and is_dataclass(kind) and hasattr(kind, "settings_panel")
+
+
+def described_fields(cls: type) -> "Iterator[tuple[Field[Any], Any, About | None]]":
+    """Fields of settings with their types, and what they say of themselves."""
+    hints = get_type_hints(cls)
+    for each in fields(cls):
+        yield each, hints[each.name], each.metadata.get(_ABOUT)
+
+
+def _list_fields(cls: type) -> str:
+    lines = ["    Attributes", "    ----------"]
+    for each in fields(cls):
+        about = each.metadata.get(_ABOUT)
+        if about is not None:
+            lines += [f"    {each.name}", f"        {about.text}{_default_in_words(each)}"]
+    return "\n".join([*lines, "    "])
+
+
+def _default_in_words(each: "Field[Any]") -> str:
+    if each.default is MISSING or each.default in (None, (), ""):
+        return ""
+    return f" The default is {each.default!r}."

@@ -1,0 +1,87 @@
+"""Where the counts and the genes of a source are found, and what is allowed of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rankformer.cores import usable_cores
+from rankformer.errors import SettingsError
+from rankformer.settings import setting, settings
+
+_COUNTS = "Where the counts are"
+WHICH_GENES_THEY_ARE = "Which genes they are"
+
+
+@settings(_COUNTS)
+class CountOptions:
+    """Where counts lie in a source, and what is allowed of them."""
+
+    layer: str | None = setting(
+        default=None, panel=_COUNTS,
+        text="The layer of AnnData that holds the raw counts. Unless it is given, rankformer looks "
+        "for counts in X, in raw.X and in all layers.",
+    )  # fmt: skip
+    use_raw: bool | None = setting(
+        default=None, panel=_COUNTS, options=("--use-raw/--no-raw",),
+        text="Take the counts from raw.X, or never take them from there.",
+    )  # fmt: skip
+    undo_log1p: bool = setting(
+        default=False, panel=_COUNTS,
+        text="The values are log1p of counts that were scaled for each cell: undo the logarithm. "
+        "The order of the genes is then that of the counts.",
+    )  # fmt: skip
+    check: bool = setting(
+        default=True, panel=_COUNTS, options=("--check/--no-check",),
+        text="Refuse values that are neither counts nor counts scaled for each cell. Without the "
+        "check, any values of zero and above are taken.",
+    )  # fmt: skip
+
+
+@settings(WHICH_GENES_THEY_ARE)
+class ReadingOptions(CountOptions):
+    """Where counts and gene identifiers lie in a source, and what is allowed of them."""
+
+    gene_ids: str | None = setting(
+        default=None, panel=WHICH_GENES_THEY_ARE,
+        text='Where the gene identifiers are: "index", or the name of a column of var. Unless it '
+        "is given, the place from which most genes are recognised is taken.",
+    )  # fmt: skip
+    gene_table: Any = setting(
+        default=None, options=None,
+        text="A `GeneTable` with more names of genes, as from HGNC; see `read_gene_table`. They "
+        "are looked up before the names in the vocabulary.",
+    )  # fmt: skip
+    pyensembl_genome: Any = setting(
+        default=None, options=None,
+        text="A pyensembl database on this machine, whose names are looked up after those in the "
+        "vocabulary.",
+    )  # fmt: skip
+    min_recognised: float = setting(
+        default=0.5, panel=WHICH_GENES_THEY_ARE,
+        text="The least share of the genes of the file, from 0 to 1, that must be recognised as "
+        "genes of the species. With fewer, the file is refused.",
+    )  # fmt: skip
+    attributes: Mapping[str, str] = setting(
+        default_factory=dict, options=None,
+        text="Columns of obs to carry over: name in the dataset → column of obs.",
+    )  # fmt: skip
+    n_threads: int | None = setting(
+        default=None, options=None,
+        text="The number of threads that read and encode; as many as the process may use cores "
+        "unless it is given, and at most that.",
+    )  # fmt: skip
+    chunk_cells: int = setting(
+        default=2048, options=None, text="The number of cells that are read at once."
+    )
+
+    def __post_init__(self) -> None:
+        if self.n_threads is not None and self.n_threads < 1:
+            raise SettingsError(
+                f"n_threads is {self.n_threads}.",
+                "A whole number, at least 1.",
+                "Leave it out for as many as there are cores.",
+            )
+
+    @property
+    def threads(self) -> int:
+        """Threads to use on this machine."""
+        return min(self.n_threads or usable_cores(), usable_cores())
