@@ -42,7 +42,7 @@ from rankformer.pretraining.trainer import score_masked_genes
 from rankformer.ragged import Ragged
 from rankformer.tokens.tokenize import open_tokens
 from rankformer.training.cells import gather_training_cells
-from rankformer.training.held_out import hold_out_cells
+from rankformer.training.splits import hold_out_cells
 
 FILES = ("pbmc3k", "ifnb", "sc_mixology", "pbmc_donor_a", "pbmc_1k_v2", "pbmc_1k_5prime")
 HELD_OUT_SHARE, SEED = 0.1, 0

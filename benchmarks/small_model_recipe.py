@@ -57,7 +57,10 @@ def measure_pretraining(job: str, seed: int, name: str, n_cells: int) -> dict[st
         output = Path(folder) / "model"
         cells = draw_cells(file, seed, n_cells)
         rankformer.pretrain(
-            cells, output, "rankformer-mini", hyperparameters=hyperparameters, device="cpu"
+            cells,
+            output,
+            "rankformer-mini",
+            settings=rankformer.PretrainingSettings(hyperparameters, device="cpu"),
         )
         record = json.loads((output / "training.json").read_text())
     last = [each for each in record["log"] if "eval_loss" in each][-1]

@@ -70,7 +70,7 @@ def test_a_notebook_fine_tunes(config, dataset, caplog):
     assert (outputs.argmax(axis=1) == validation["cell_types"]).mean() > 0.9
     # Embeddings are those of the encoder that was trained.
     assert np.abs(model.get_embeddings(validation) - before).max() > 0.01
-    assert "held out: loss" in caplog.text
+    assert "on held-out cells: loss" in caplog.text
 
 
 def test_numbers(config, dataset):
@@ -193,7 +193,7 @@ def test_a_validation_set_of_one_kind(config, dataset, caplog):
     rows = np.flatnonzero(np.array(dataset["cell_types"]) == 1)[:20]
     with caplog.at_level(logging.INFO, "rankformer"):
         GeneformerFineTuningModel(config, output_size=2).train(dataset, dataset.select(rows))
-    assert "held out: loss" in caplog.text
+    assert "on held-out cells: loss" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,6 @@ def arrived(monkeypatch):
     spy("build_reference", lambda _: _Reference())
     spy("name_keys", lambda given: dict(zip(given[0], given[1] or given[0], strict=True)))
     spy("add_vectors", lambda given: None)
-    spy("NeighbourVote", lambda given: given)
     spy("add_to", lambda given: None)
     spy("store_labels_in", lambda given: None)
 
@@ -114,6 +113,8 @@ def test_keywords_of_tl_reach_the_work(arrived, small_adata, function, keyword):
         return
     if keyword in READING:
         found = [getattr(each, keyword) for each in arrived["options"]]
+    elif keyword in VOTE:
+        found = [getattr(each, keyword) for each in arrived["vote"]]
     else:
         found = arrived[NAMES[function].get(keyword, keyword)]
     # Wherever it arrives, and that may be in two places, it is the value that was given.

@@ -140,7 +140,7 @@ def test_one_source_to_learn_from(checkpoint_folder, small_adata, tmp_path):
     small_adata.write_h5ad(tmp_path / "cells.h5ad")
     trained = rankformer.pretrain(
         str(tmp_path / "cells.h5ad"), tmp_path / "trained", checkpoint_folder,
-        hyperparameters=hyperparameters, device="cpu",
+        settings=rankformer.PretrainingSettings(hyperparameters, device="cpu"),
     )  # fmt: skip
     start = rankformer.Checkpoint.open(checkpoint_folder)
     assert trained.vocabulary.sha256 == start.vocabulary.sha256

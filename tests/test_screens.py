@@ -44,7 +44,7 @@ def test_help_names_each_choice(command, monkeypatch):
         assert re.search(rf"\b{choice}\b", shown), choice
     _, shown, _ = command("annotate", "--help")
     (line,) = (line for line in shown.splitlines() if "--reference" in line)
-    assert "May be repeated." in line
+    assert "It may be given several times." in line
 
 
 def test_what_is_to_be_copied_stays_on_one_line(monkeypatch):

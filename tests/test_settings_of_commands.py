@@ -22,6 +22,7 @@ from rankformer.embed.settings import EmbedJob
 from rankformer.finetuning.settings import GeneTask
 from rankformer.pretraining.hyperparameters import published_hyperparameters
 from rankformer.pretraining.pretrain import published_shape
+from rankformer.pretraining.settings import PretrainingSettings
 from rankformer.tokens.reading_options import ReadingOptions
 from tests.conftest import save_small_checkpoint, small_vocabulary
 
@@ -181,20 +182,20 @@ def test_pretrain_from_scratch(calls, capsys):
     [((vocabulary, drawn, seed), _)] = found["draw_model"]
     assert vocabulary.sha256 == genes.sha256
     assert (drawn, seed) == ({**published_shape("gf-6L-30M-i2048"), **shape}, 11)
-    [((files, output, network, vocabulary), more)] = found["pretrain"]
+    [((files, output, network, vocabulary, settings), _)] = found["pretrain"]
     assert (files, output, network) == (FILES, Path("out"), "a network")
     assert vocabulary.sha256 == genes.sha256
-    assert more == {
-        "hyperparameters": PretrainingHyperparameters(
+    assert settings == PretrainingSettings(
+        hyperparameters=PretrainingHyperparameters(
             objective="mlm+contrastive", contrast_weight=0.7, thinnest_view=0.2, epochs=7.0,
             max_steps=90, batch_size=5, accumulation=2, learning_rate=0.002, schedule="linear",
             warmup_steps=9, weight_decay=0.04, held_out_share=0.3, held_out_by="donor",
             save_steps=8, evaluate_steps=12, log_steps=6, recompute=True, seed=11,
             coexpression=True,
         ),
-        "options": OPTIONS, "device": "cuda:3", "dtype": "bfloat16", "n_workers": 3,
-        "resume": True, "begun_from": "random weights",
-    }  # fmt: skip
+        options=OPTIONS, device="cuda:3", dtype="bfloat16", n_workers=3,
+        resume=True, begun_from="random weights",
+    )  # fmt: skip
     assert found["threads"] == [min(1, usable_cores())]
     assert capsys.readouterr().err.splitlines()[-1] == "Wrote out."
 
@@ -207,9 +208,9 @@ def test_pretrain_with_nothing_but_a_shape(calls):
     found = calls(words, pretrain=None, draw_model="a network")
     shape = {"n_layers": 1, "d_model": 8, "n_heads": 1, "d_ff": 9}
     assert found["draw_model"][0][0][1:] == (shape, 0)
-    [(_, more)] = found["pretrain"]
-    assert more["hyperparameters"] == published_hyperparameters(small_vocabulary())
-    assert (more["options"], more["resume"], more["n_workers"]) == (ReadingOptions(), False, 0)
+    [((*_, settings), _)] = found["pretrain"]
+    assert settings.hyperparameters == published_hyperparameters(small_vocabulary())
+    assert (settings.options, settings.resume, settings.n_workers) == (ReadingOptions(), False, 0)
 
 
 def test_pretrain_from_a_checkpoint(calls):
@@ -222,8 +223,8 @@ def test_pretrain_from_a_checkpoint(calls):
     )
     [((checkpoint, more_genes), _)] = found["continue_model"]
     assert (checkpoint.folder, more_genes.sha256) == (Path("model"), genes.sha256)
-    [((_, _, network, vocabulary), more)] = found["pretrain"]
-    assert (network, vocabulary, more["begun_from"]) == ("a network", genes, "model")
+    [((_, _, network, vocabulary, settings), _)] = found["pretrain"]
+    assert (network, vocabulary, settings.begun_from) == ("a network", genes, "model")
     found = calls(
         "pretrain a.h5ad -o out --model model",
         pretrain=None, continue_model=("a network", genes),

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from rankformer import Vocabulary, build_vocabulary
 from rankformer.pretraining.hyperparameters import PretrainingHyperparameters
 from rankformer.pretraining.pretrain import draw_model, pretrain
+from rankformer.pretraining.settings import PretrainingSettings
 from rankformer.tokens.reading_options import ReadingOptions
 
 NAME = "rankformer-mini"
@@ -57,8 +58,10 @@ def main() -> None:
     if not options.output.exists():
         pretrain(
             sources, options.output, draw_model(vocabulary, SHAPE, RECIPE.seed), vocabulary,
-            hyperparameters=RECIPE, options=ReadingOptions(gene_ids="ensembl_id"), device="cpu",
-            resume=options.output.with_name(options.output.name + ".run").exists(), words=WORDS,
+            PretrainingSettings(
+                RECIPE, ReadingOptions(gene_ids="ensembl_id"), device="cpu", words=WORDS,
+                resume=options.output.with_name(options.output.name + ".run").exists(),
+            ),
         )  # fmt: skip
     if options.install:
         install(options.output)

@@ -42,8 +42,9 @@ import rankformer
 from rankformer import Checkpoint
 from rankformer.pretraining.hyperparameters import PretrainingHyperparameters
 from rankformer.pretraining.pretrain import draw_model, pretrain
+from rankformer.pretraining.settings import PretrainingSettings
 from rankformer.tokens.reading_options import ReadingOptions
-from rankformer.training.held_out import hold_out_cells
+from rankformer.training.splits import hold_out_cells
 
 N_STEPS = 150
 SHORT = {
@@ -109,8 +110,9 @@ def measure(setting: Setting, folder: Path) -> dict[str, float]:
         model = draw_model(vocabulary, {**SHAPE, **setting.shape}, hyperparameters.seed)
         checkpoint = pretrain(
             sources, Path(scratch) / "model", model, vocabulary,
-            hyperparameters=hyperparameters,
-            options=ReadingOptions(gene_ids="ensembl_id"), device="cpu",
+            PretrainingSettings(
+                hyperparameters, ReadingOptions(gene_ids="ensembl_id"), device="cpu"
+            ),
         )  # fmt: skip
         return {**masked_genes(checkpoint), **judge(checkpoint, sources, hyperparameters)}
 

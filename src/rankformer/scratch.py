@@ -85,8 +85,8 @@ def tell_leftovers(path: Path) -> None:
     for each in sorted(path.parent.iterdir()):
         if pattern.fullmatch(each.name):
             logger.warning(
-                "%s is of another run with this output, which is at work or was killed: "
-                "remove it if there is none.", each,
+                "%s was left by another run with this output, which is at work or was killed: "
+                "remove it if no such run is at work.", each,
             )  # fmt: skip
 
 
@@ -211,3 +211,15 @@ def _replace(part: Path, path: Path) -> None:
     except BaseException:
         old.rename(path)
         raise
+
+
+def check_free(path: str | os.PathLike[str]) -> Path:
+    """Refuse a folder to write to that is there already, or has no place to be in."""
+    path = Path(path)
+    if path.exists() or not path.parent.is_dir():
+        raise OutputError(
+            f"{path} exists already." if path.exists() else f"There is no folder {path.parent}.",
+            "A folder that is not there yet, within one that is.",
+            "Choose another name, or move the old one away.",
+        )
+    return path

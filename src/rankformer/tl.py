@@ -1,9 +1,9 @@
 """Tools in scanpy's manner: AnnData in, results in ``obsm``, ``obs`` and ``uns``."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, Unpack
 
 from anndata import AnnData
 from pandas import DataFrame
@@ -15,35 +15,34 @@ from rankformer.annotate.vote import annotate_cells
 from rankformer.checkpoints.finetuned import FineTunedModel
 from rankformer.embed.cells import embed_cells
 from rankformer.embed.embedder import AnyEmbedder, Embedder, open_embedder
-from rankformer.embed.settings import CellMode
+from rankformer.embed.settings import CellMode, OfTrainedLayer, Running
 from rankformer.errors import CountsError, SettingsError, expect_type
 from rankformer.finetuning.predict import check_prefix, predict_in_memory
-from rankformer.genes.tables import GeneTable
-from rankformer.model.spec import LayerNumbering
+from rankformer.keywords import (
+    AnnotateKeywords,
+    EmbedKeywords,
+    NetworkKeywords,
+    PerturbKeywords,
+    PredictKeywords,
+    ShiftKeywords,
+    TestKeywords,
+    show_keywords,
+    take,
+)
 from rankformer.names import as_names
 from rankformer.networks.gene_network import build_network
 from rankformer.networks.gene_shift import compare_states
 from rankformer.networks.known_pairs import KnownPairs
-from rankformer.networks.settings import By, NetworkSettings, ShiftSettings
+from rankformer.networks.settings import NetworkRunning, NetworkSettings, ShiftSettings
 from rankformer.perturb.exact import dtype_of_read_out
 from rankformer.perturb.files import perturb_in_memory
-from rankformer.perturb.settings import (
-    Against,
-    Comparison,
-    Method,
-    Perturbation,
-    ReadOut,
-    ScreenSettings,
-    States,
-    StateStatistic,
-)
+from rankformer.perturb.settings import Comparison, Perturbation, ScreenSettings, States
 from rankformer.perturb.statistics import compare_genes
 from rankformer.progress import show_progress
 from rankformer.results.anndata_files import Addition, add_to
 from rankformer.results.cell_embeddings import add_vectors
 from rankformer.results.cell_labels import store_labels_in
 from rankformer.results.output_checks import check_key
-from rankformer.tokens.edit_types import EditType
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.tokenize import Sources, open_tokens
 
@@ -58,89 +57,74 @@ __all__ = [
 ]
 
 
+@show_keywords(Running, ReadingOptions)
 def embed(
     adata: AnnData,
     *,
     model: AnyEmbedder,
     mode: CellMode = "cell",
     key_added: str = "X_geneformer",
-    emb_layer: int = -1,
-    layer_numbering: LayerNumbering = "hidden_states",
-    device: str = "auto",
-    dtype: str = "auto",
-    batch_size: int | None = None,
     copy: bool = False,
-    layer: str | None = None,
-    use_raw: bool | None = None,
-    undo_log1p: bool = False,
-    check: bool = True,
-    gene_ids: str | None = None,
-    gene_table: GeneTable | None = None,
-    pyensembl_genome: Any = None,
-    min_recognised: float = 0.5,
-    n_threads: int | None = None,
-    chunk_cells: int = 2048,
+    **how: Unpack[EmbedKeywords],
 ) -> AnnData | None:
-    """Embed each cell with a Geneformer model.
+    """Compute the embedding of each cell with a Geneformer model.
 
     Parameters
     ----------
     adata
-        Cells by genes, with raw counts in ``X``, ``raw`` or a layer.
+        Cells by genes, with raw counts in ``X``, in ``raw`` or in a layer.
     model
-        A published name, a folder, a `Checkpoint`, or an `Embedder` (which carries its own layer,
-        device and dtype; the arguments of these names are then not used).
+        The name of a published model, the folder of one, a `Checkpoint`, or an `Embedder`. An
+        embedder has its own layer, device and number format; keywords for these are then not used.
     mode
-        ``"cell"``: mean over the cell's genes. ``"cls"``: the ``<cls>`` token (V2 models).
+        How a cell becomes a vector: ``"cell"``, the mean of its genes' vectors, or ``"cls"``, the
+        vector of the ``<cls>`` token, which V2 models have.
     key_added
-        Name in ``obsm``.
-    emb_layer, layer_numbering
-        The model's layer; see `EncoderSpec.hidden_state_index`.
-    device, dtype, batch_size
-        Where and how to run; see `Embedder`.
+        The name of the embedding in ``obsm``.
     copy
-        Return a copy instead of writing to `adata`.
-    layer, use_raw, undo_log1p, check
-        Where the counts lie, and what is allowed of them; see `ReadingOptions`.
-    gene_ids, gene_table, pyensembl_genome, min_recognised
-        Where gene identifiers lie, and how they are mapped; see `ReadingOptions`. The best of
-        index and columns is taken unless named, and logged; `Geneformer.process_data` takes the
-        index.
-    n_threads, chunk_cells
-        How cells are read; see `ReadingOptions`.
+        Return a copy of `adata` with the embedding, and leave `adata` as it is.
+    **how
+        On what the model runs, and which layer is taken (see `rankformer.embed.settings.Running`);
+        where the counts and the gene identifiers are (see `ReadingOptions`).
 
     Returns
     -------
     None, or the copy. Adds ``obsm[key_added]``, (n_cells, d_model) float32, in the order of the
-    cells; ``uns["rankformer"][key_added]`` with where it came from; and, where cells have no
-    embedding, NaN and the reason in ``obs[key_added + "_missing"]``.
+    cells, and ``uns["rankformer"][key_added]`` with the model and settings it was made with. Cells
+    without an embedding have NaN there, and the reason in ``obs[key_added + "_missing"]``.
+
+    Raises
+    ------
+    RankformerError
+        If there are no counts, the genes are not those of the model, or a setting does not fit.
 
     Examples
     --------
-    >>> rankformer.tl.embed(adata, model="gf-12L-95M-i4096")  # doctest: +SKIP
-    >>> sc.pp.neighbors(adata, use_rep="X_geneformer")  # doctest: +SKIP
+    >>> import anndata
+    >>> import rankformer
+    >>> adata = anndata.read_h5ad("pbmc.h5ad")
+    >>> rankformer.tl.embed(adata, model="gf-12L-95M-i4096")
+    >>> len(adata.obsm["X_geneformer"]) == adata.n_obs
+    True
+
+    scanpy takes the embedding in the place of principal components:
+
+    >>> import scanpy as sc
+    >>> sc.pp.neighbors(adata, use_rep="X_geneformer")
+    >>> sc.tl.umap(adata)
     """
     _check_adata(adata)
     check_key(key_added)
     adata = adata.copy() if copy else adata
-    embedder = open_embedder(
-        model,
-        emb_layer=emb_layer,
-        layer_numbering=layer_numbering,
-        device=device,
-        dtype=dtype,
-        batch_size=batch_size,
-    )
-    options = ReadingOptions(
-        layer, use_raw, undo_log1p, check, gene_ids, gene_table, pyensembl_genome, min_recognised,
-        n_threads=n_threads, chunk_cells=chunk_cells,
-    )  # fmt: skip
+    embedder = open_embedder(model, **take(Running, how))
+    options = ReadingOptions(**take(ReadingOptions, how))
     with show_progress(adata.n_obs, "Embedding cells") as progress:
         embeddings = embed_cells(adata, embedder, mode=mode, options=options, progress=progress)
     add_to(adata, add_vectors(embeddings, key_added))
     return adata if copy else None
 
 
+@show_keywords(NeighbourVote, Running, ReadingOptions)
 def annotate(
     adata: AnnData,
     *,
@@ -149,57 +133,36 @@ def annotate(
     label: str | Sequence[str] | None = None,
     key_added: str | Sequence[str] | None = None,
     mode: CellMode = "cell",
-    n_neighbors: int = 15,
-    min_share: float = 0.5,
-    distance_quantile: float = 0.95,
-    allow_shift: bool = True,
     unlabelled: str | Sequence[str] = (),
-    emb_layer: int = -1,
-    layer_numbering: LayerNumbering = "hidden_states",
-    device: str = "auto",
-    dtype: str = "auto",
-    batch_size: int | None = None,
     copy: bool = False,
-    layer: str | None = None,
-    use_raw: bool | None = None,
-    undo_log1p: bool = False,
-    check: bool = True,
-    gene_ids: str | None = None,
-    gene_table: GeneTable | None = None,
-    pyensembl_genome: Any = None,
-    min_recognised: float = 0.5,
-    n_threads: int | None = None,
-    chunk_cells: int = 2048,
+    **how: Unpack[AnnotateKeywords],
 ) -> AnnData | None:
-    """Give cells the labels of a reference, by nearest neighbours in embedding space.
+    """Give cells the labels of labelled reference cells that lie nearest to them.
 
     Parameters
     ----------
     adata
-        Cells by genes, with raw counts in ``X``, ``raw`` or a layer.
+        Cells by genes, with raw counts in ``X``, in ``raw`` or in a layer.
     reference
-        Labelled cells: AnnData, a file of counts, several of them, a folder that
-        `save_reference` made, or a `Reference`. Build it once for several queries.
+        Labelled cells: AnnData, a file with counts, several of them, a folder that `save_reference`
+        wrote, or a `Reference`. Build one with `build_reference` to use it for several queries.
     model
-        As in `embed`; the one that made the reference, where it is ready.
+        As in `embed`. It must be the model that the reference was embedded with, where that is
+        ready.
     label
-        Columns of the reference's ``obs``; all that a ready reference has unless given.
+        The column, or columns, of the reference's ``obs`` with labels. Of a reference that is ready
+        all labels are taken unless some are named.
     key_added
-        Names in ``obs``, as many as labels; ``predicted_LABEL`` unless given.
+        The names of the results in ``obs``, one for each label; ``predicted_LABEL`` unless given.
     mode
         As in `embed`.
-    n_neighbors, min_share, distance_quantile, allow_shift
-        How labels are decided, and when a cell is unknown; see `NeighbourVote`.
     unlabelled
-        Values of the reference that mean no label, such as ``["unassigned"]``.
-    emb_layer, layer_numbering, device, dtype, batch_size, copy
+        Values of the labels that mean that a cell has none, such as ``["unassigned"]``.
+    copy
         As in `embed`.
-    layer, use_raw, undo_log1p, check
-        Where the counts lie, and what is allowed of them; see `ReadingOptions`.
-    gene_ids, gene_table, pyensembl_genome, min_recognised
-        Where gene identifiers lie, and how they are mapped; see `ReadingOptions`.
-    n_threads, chunk_cells
-        How cells are read; see `ReadingOptions`.
+    **how
+        How neighbours vote, and when a cell is called unknown (see `NeighbourVote`); otherwise as
+        in `embed`.
 
     Returns
     -------
@@ -212,24 +175,27 @@ def annotate(
     Raises
     ------
     RankformerError
-        If query, reference, model and settings do not go together.
+        If cells, reference, model and settings do not go together.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import rankformer
+    >>> adata, reference = anndata.read_h5ad("pbmc.h5ad"), anndata.read_h5ad("pbmc.h5ad")
+    >>> rankformer.tl.annotate(
+    ...     adata, reference=reference, label="cell_type", model="gf-12L-95M-i4096"
+    ... )
+    >>> counts = adata.obs["predicted_cell_type"].value_counts()
     """
     _check_adata(adata)
-    vote = NeighbourVote(n_neighbors, min_share, distance_quantile, allow_shift)
+    vote = NeighbourVote(**take(NeighbourVote, how))
     labels, keys = as_names(label or (), "label"), as_names(key_added or (), "key_added")
     found = find_reference(reference)
-    embedder = open_embedder(
-        model,
-        emb_layer=emb_layer,
-        layer_numbering=layer_numbering,
-        device=device,
-        dtype=found.settle(dtype) if isinstance(found, Reference) else dtype,
-        batch_size=batch_size,
-    )
-    options = ReadingOptions(
-        layer, use_raw, undo_log1p, check, gene_ids, gene_table, pyensembl_genome, min_recognised,
-        n_threads=n_threads, chunk_cells=chunk_cells,
-    )  # fmt: skip
+    running = take(Running, how)
+    if isinstance(found, Reference):
+        running["dtype"] = found.settle(running.get("dtype", Running.dtype))
+    embedder = open_embedder(model, **running)
+    options = ReadingOptions(**take(ReadingOptions, how))
     if not isinstance(found, Reference):
         found = build_reference(
             found, embedder, labels, mode=mode, options=options, unlabelled=unlabelled
@@ -245,68 +211,64 @@ def annotate(
     return adata if copy else None
 
 
+@show_keywords(OfTrainedLayer, ReadingOptions)
 def predict(
     adata: AnnData,
     *,
     model: str | os.PathLike[str] | FineTunedModel,
     threshold: float = 0.5,
     prefix: str = "predicted_",
-    device: str = "auto",
-    dtype: str = "auto",
-    batch_size: int | None = None,
     copy: bool = False,
-    layer: str | None = None,
-    use_raw: bool | None = None,
-    undo_log1p: bool = False,
-    check: bool = True,
-    gene_ids: str | None = None,
-    gene_table: GeneTable | None = None,
-    pyensembl_genome: Any = None,
-    min_recognised: float = 0.5,
-    n_threads: int | None = None,
-    chunk_cells: int = 2048,
+    **how: Unpack[PredictKeywords],
 ) -> AnnData | None:
-    """Predict labels of cells with a model that was fine-tuned on them.
+    """Predict labels of cells with a model that was fine-tuned on such labels.
 
     Parameters
     ----------
     adata
-        Cells by genes, with raw counts in ``X``, ``raw`` or a layer.
+        Cells by genes, with raw counts in ``X``, in ``raw`` or in a layer.
     model
-        The folder that `rankformer.finetune` wrote, or the model.
+        The folder that `rankformer.finetune` wrote, or the `FineTunedModel` itself.
     threshold
-        A label with a lower probability is marked as uncertain.
+        A label whose probability is lower than this is marked as uncertain.
     prefix
-        Before the label's name in ``obs``.
-    device, dtype, batch_size
-        Where and how to run; see `Embedder`.
+        What stands before the name of the label in ``obs``.
     copy
-        Return a copy instead of writing to `adata`.
-    layer, use_raw, undo_log1p, check
-        Where the counts lie, and what is allowed of them; see `ReadingOptions`.
-    gene_ids, gene_table, pyensembl_genome, min_recognised
-        Where gene identifiers lie, and how they are mapped; see `ReadingOptions`.
-    n_threads, chunk_cells
-        How cells are read; see `ReadingOptions`.
+        Return a copy of `adata` with the predictions, and leave `adata` as it is.
+    **how
+        On what the model runs (see `rankformer.embed.settings.OfTrainedLayer`); where the counts
+        and the gene identifiers are (see `ReadingOptions`).
 
     Returns
     -------
     None, or the copy. For each label adds ``obs[prefix + label]``; of classes also
-    ``…_probability``, float32, calibrated on the validation part, ``…_uncertain``, bool, and
+    ``…_probability``, float32, calibrated on the validation cells, ``…_uncertain``, bool, and
     ``obsm["…_probabilities"]``, (n_cells, n_classes) float32; and ``uns["rankformer"]``. A cell
     without an embedding gets none, and the reason in ``…_missing``.
+
+    Raises
+    ------
+    RankformerError
+        If cells, model and settings do not go together.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import rankformer
+    >>> task = rankformer.CellTask("cell_type", group="donor")
+    >>> tuned = rankformer.finetune("pbmc.h5ad", "my-model", "gf-12L-95M-i4096", task)
+    >>> adata = anndata.read_h5ad("pbmc.h5ad")
+    >>> rankformer.tl.predict(adata, model="my-model")
+    >>> counts = adata.obs["predicted_cell_type"].value_counts()
     """
     _check_adata(adata)
-    options = ReadingOptions(
-        layer, use_raw, undo_log1p, check, gene_ids, gene_table, pyensembl_genome, min_recognised,
-        n_threads=n_threads, chunk_cells=chunk_cells,
-    )  # fmt: skip
+    options = ReadingOptions(**take(ReadingOptions, how))
     adata = adata.copy() if copy else adata
     tuned = model if isinstance(model, FineTunedModel) else FineTunedModel.open(model)
     check_prefix(prefix)
     for head in tuned.heads:
         check_key(prefix + head.name, "obs", "predicted_cell_type")
-    embedder = Embedder(tuned.checkpoint, device=device, dtype=dtype, batch_size=batch_size)
+    embedder = Embedder(tuned.checkpoint, **take(OfTrainedLayer, how))
     with show_progress(adata.n_obs, "Predicting labels of cells") as progress:
         cells = predict_in_memory(
             adata, tuned, embedder,
@@ -316,84 +278,41 @@ def predict(
     return adata if copy else None
 
 
+@show_keywords(Perturbation, Running, ReadingOptions)
 def perturb(
     adata: AnnData,
     *,
     model: AnyEmbedder,
-    kind: EditType = "delete",
-    genes: str | Sequence[str] = "all",
-    groups: Sequence[Sequence[str]] = (),
-    anchor: str | None = None,
-    share: float = 0.25,
-    read_out: ReadOut = "cell",
-    state: str | None = None,
-    start: str | None = None,
-    goal: str | None = None,
-    alternatives: str | Sequence[str] = (),
-    state_statistic: StateStatistic = "mean",
-    method: Method = "exact",
-    top: int | None = None,
-    exact_cells: int | None = None,
-    n_exact: int = 4,
-    n_directions: int = 6,
-    n_cells: int | None = None,
-    seed: int = 0,
-    as_published: bool = False,
     attributes: str | Sequence[str] = (),
     n_affected: int | None = 100,
     key_added: str = "perturbation",
-    emb_layer: int = -1,
-    layer_numbering: LayerNumbering = "hidden_states",
-    device: str = "auto",
-    dtype: str = "auto",
-    batch_size: int | None = None,
     copy: bool = False,
-    layer: str | None = None,
-    use_raw: bool | None = None,
-    undo_log1p: bool = False,
-    check: bool = True,
-    gene_ids: str | None = None,
-    gene_table: GeneTable | None = None,
-    pyensembl_genome: Any = None,
-    min_recognised: float = 0.5,
-    n_threads: int | None = None,
-    chunk_cells: int = 2048,
+    **how: Unpack[PerturbKeywords],
 ) -> AnnData | None:
-    """Perturb genes in silico: how far does each cell's embedding move, and where to?
+    """Perturb genes in silico: how far does the embedding of each cell move, and where to?
 
     Parameters
     ----------
     adata
-        Cells by genes, with raw counts in ``X``, ``raw`` or a layer.
+        Cells by genes, with raw counts in ``X``, in ``raw`` or in a layer.
     model
         As in `embed`.
-    kind, genes, groups, anchor, share
-        What is done to which genes; see `rankformer.perturb.run.Perturbation`.
-    read_out
-        ``"cell"``, ``"cls"`` (V2 models) or ``"gene"``.
-    state, start, goal, alternatives, state_statistic
-        The column of ``obs`` with states, the one whose cells are perturbed, the one they should
-        turn into, further ones, and how a state is made of its cells.
-    method, top, exact_cells, n_exact, n_directions
-        Exact runs, or a screen of all genes and then the best ones exactly.
-    n_cells, seed
-        The most cells that are perturbed, and what decides which.
-    as_published
-        Crop and compare near the input length as the published package does.
     attributes
-        Columns of ``obs`` to carry along, such as the donor.
+        Columns of ``obs`` to carry over into the table, such as the donor.
     n_affected
-        With the read-out ``"gene"``, the most genes kept for each perturbation.
+        With ``read_out="gene"``, the most affected genes that are kept for each perturbation; None
+        or 0 keeps all.
     key_added
-        Name in ``uns``.
-    emb_layer, layer_numbering, device, dtype, batch_size, copy
-        As in `embed`; of the read-out ``"cls"``, ``"auto"`` takes float32.
-    layer, use_raw, undo_log1p, check
-        Where the counts lie, and what is allowed of them; see `ReadingOptions`.
-    gene_ids, gene_table, pyensembl_genome, min_recognised
-        Where gene identifiers lie, and how they are mapped; see `ReadingOptions`.
-    n_threads, chunk_cells
-        How cells are read; see `ReadingOptions`.
+        The name of the table in ``uns``.
+    copy
+        As in `embed`.
+    **how
+        What is done to which genes, and what is read (see
+        `rankformer.perturb.settings.Perturbation`); between which states of cells (``state``,
+        ``start``, ``goal``, ``alternatives``, ``state_statistic``; see
+        `rankformer.perturb.settings.States`); how closely a screen estimates (see
+        `rankformer.perturb.settings.ScreenSettings`); otherwise as in `embed`. With
+        ``read_out="cls"``, the number format "auto" is float32.
 
     Returns
     -------
@@ -408,73 +327,79 @@ def perturb(
 
     Examples
     --------
-    >>> rankformer.tl.perturb(adata, model="gf-12L-95M-i4096", genes=["ISG15"])  # doctest: +SKIP
+    >>> import anndata
+    >>> import rankformer
+    >>> adata = anndata.read_h5ad("pbmc.h5ad")
+    >>> rankformer.tl.perturb(adata, model="gf-12L-95M-i4096", genes=["G5", "G9"])
+    >>> rankformer.tl.perturb_test(adata, against="aggregate")
+    >>> adata.uns["perturbation_test"]["symbol"].tolist()
+    ['G...', 'G...']
     """
     _check_adata(adata)
     check_key(key_added, "uns", "perturbation")
     perturbation = Perturbation(
-        kind=kind, genes=genes, groups=groups, anchor=anchor, share=share, read_out=read_out,
-        states=States.asked_for(state, start, goal, alternatives, state_statistic),
-        n_cells=n_cells, seed=seed, as_published=as_published, method=method,
-        screen=ScreenSettings(n_exact, n_directions), top=top, exact_cells=exact_cells,
+        **take(Perturbation, how), screen=ScreenSettings(**take(ScreenSettings, how)),
+        states=States.asked_for(**take(States, how)),
     )  # fmt: skip
-    embedder = open_embedder(
-        model, emb_layer=emb_layer, layer_numbering=layer_numbering, device=device,
-        dtype=dtype_of_read_out(read_out, dtype), batch_size=batch_size,
-    )  # fmt: skip
-    options = ReadingOptions(
-        layer, use_raw, undo_log1p, check, gene_ids, gene_table, pyensembl_genome, min_recognised,
-        n_threads=n_threads, chunk_cells=chunk_cells,
-    )  # fmt: skip
+    running = take(Running, how)
+    running["dtype"] = dtype_of_read_out(perturbation.read_out, running.get("dtype", Running.dtype))
+    embedder = open_embedder(model, **running)
     table, affected, provenance = perturb_in_memory(
-        adata, embedder, perturbation, options,
+        adata, embedder, perturbation, ReadingOptions(**take(ReadingOptions, how)),
         attributes={name: name for name in as_names(attributes, "attributes")},
         n_affected=n_affected,
     )  # fmt: skip
-    adata = adata.copy() if copy else adata
-    adata.uns[key_added] = table
+    tables = {key_added: table}
     if affected is not None:
-        adata.uns[f"{key_added}_affected"] = affected
-    add_to(adata, Addition(provenance={key_added: provenance}))
-    return adata if copy else None
+        tables[f"{key_added}_affected"] = affected
+    return _add_tables(adata, tables, key_added, provenance, copy=copy)
 
 
+@show_keywords(Comparison)
 def perturb_test(
     adata: AnnData | DataFrame,
     *,
     key: str = "perturbation",
-    against: Against = "like_rank",
-    goal: str | None = None,
-    replicate: str | None = None,
     null: DataFrame | None = None,
-    min_cells: int = 3,
-    seed: int = 0,
     key_added: str | None = None,
+    **how: Unpack[TestKeywords],
 ) -> DataFrame | None:
-    """Test perturbations: which genes do more than chance would?
+    """Test which perturbed genes do more than chance would.
 
     Parameters
     ----------
     adata
-        After `perturb`; or a table that ``rankformer perturb`` wrote, as a data frame.
+        Cells after `perturb`; or the table that ``rankformer perturb`` wrote, as a data frame.
     key
-        The table in ``uns``.
-    against, goal, replicate, null, min_cells, seed
-        See `rankformer.perturb.statistics.compare_genes`.
+        The name of the table in ``uns``.
+    null
+        With ``against="null"``: a table of cells in which the genes should do nothing.
     key_added
-        Name in ``uns``; ``key + "_test"`` unless given.
+        The name of the result in ``uns``; ``key + "_test"`` unless given.
+    **how
+        What each gene is compared with; see `rankformer.perturb.settings.Comparison`.
 
     Returns
     -------
     Of AnnData None: adds ``uns[key_added]``, a data frame with a row a perturbation, the most
-    certain first. Of a data frame, that data frame.
+    certain first; see `rankformer.perturb.statistics.compare_genes`. Of a data frame, that data
+    frame.
 
     Raises
     ------
     SettingsError, TableError
         If there is no such table, or it does not hold what is asked for.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import rankformer
+    >>> adata = anndata.read_h5ad("pbmc.h5ad")
+    >>> rankformer.tl.perturb(adata, model="gf-12L-95M-i4096")
+    >>> rankformer.tl.perturb_test(adata)
+    >>> strongest = adata.uns["perturbation_test"].head(10)
     """
-    comparison = Comparison(against, goal, replicate, min_cells, seed)
+    comparison = Comparison(**take(Comparison, how))
     expected = "A data frame of perturbations, such as pandas.read_parquet gives of a table."
     if null is not None:
         expect_type(null, DataFrame, "null", expected, "Read the table first.")
@@ -492,76 +417,35 @@ def perturb_test(
     return None
 
 
+@show_keywords(NetworkSettings, NetworkRunning, ReadingOptions)
 def gene_network(
     adata: AnnData,
     *,
     model: AnyEmbedder,
-    by: By = "perturbation",
-    genes: str | Sequence[str] = "all",
-    kind: EditType = "delete",
-    share: float = 0.25,
-    layers: int | Sequence[int] = (-1,),
-    heads: int | Sequence[int] = (),
-    min_cells: int = 10,
-    n_cells: int | None = None,
-    seed: int = 0,
-    top: int | None = 1000,
     known: KnownPairs = None,
     key_added: str = "gene_network",
-    emb_layer: int = -1,
-    layer_numbering: LayerNumbering = "hidden_states",
-    device: str = "auto",
-    dtype: str = "float32",
-    batch_size: int | None = None,
     copy: bool = False,
-    layer: str | None = None,
-    use_raw: bool | None = None,
-    undo_log1p: bool = False,
-    check: bool = True,
-    gene_ids: str | None = None,
-    gene_table: GeneTable | None = None,
-    pyensembl_genome: Any = None,
-    min_recognised: float = 0.5,
-    n_threads: int | None = None,
-    chunk_cells: int = 2048,
+    **how: Unpack[NetworkKeywords],
 ) -> AnnData | None:
-    """Measure what genes do to each other in a cell state, as the model sees it.
+    """Measure which genes act on which in a state of cells, as the model has it.
 
     Parameters
     ----------
     adata
-        Cells of one state by genes, with raw counts in ``X``, ``raw`` or a layer.
+        Cells of one state by genes, with raw counts in ``X``, in ``raw`` or in a layer.
     model
         As in `embed`.
-    by
-        ``"perturbation"``: how far deleting one gene moves the contextual embedding of another.
-        ``"attention"``: how much one gene is attended to by another. ``"similarity"``: the cosine
-        of their contextual embeddings, which has no direction.
-    genes
-        The genes that act: ``"all"``, or names.
-    kind, share
-        By perturbation: what is done to a gene; see `rankformer.tokens.edits.plan_edits`.
-    layers, heads
-        Of attention: layers from 1, or -1 for the last, and heads from 0. Means are taken.
-    min_cells
-        Genes and pairs in fewer cells are left out.
-    n_cells, seed
-        The most cells, and what decides which.
-    top
-        The most pairs kept, the most certain ones; None or 0 keeps all.
     known
-        Pairs of names, (the gene that acts, the one that it acts upon), of which it is told how
-        well they are found; or a data frame whose first two columns hold them, or a file.
+        Pairs of genes that are known to act on each other, the one that acts first: how well the
+        network finds them is measured. Pairs of names, a data frame whose first two columns hold
+        them, or a file.
     key_added
-        Name in ``uns``.
-    emb_layer, layer_numbering, device, dtype, batch_size, copy
-        As in `embed`; float32 unless asked otherwise, as genes move by little.
-    layer, use_raw, undo_log1p, check
-        Where the counts lie, and what is allowed of them; see `ReadingOptions`.
-    gene_ids, gene_table, pyensembl_genome, min_recognised
-        Where gene identifiers lie, and how they are mapped; see `ReadingOptions`.
-    n_threads, chunk_cells
-        How cells are read; see `ReadingOptions`.
+        The name of the table in ``uns``.
+    copy
+        As in `embed`.
+    **how
+        What is measured between which genes (see `rankformer.networks.settings.NetworkSettings`);
+        otherwise as in `embed`, but with float32 unless asked, as genes move by little.
 
     Returns
     -------
@@ -573,31 +457,30 @@ def gene_network(
     ------
     RankformerError
         If cells, genes, model and settings do not go together.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import rankformer
+    >>> adata = anndata.read_h5ad("pbmc.h5ad")
+    >>> b_cells = adata[adata.obs["cell_type"] == "B"].copy()
+    >>> rankformer.tl.gene_network(b_cells, model="gf-12L-95M-i4096", by="similarity")
+    >>> strongest = b_cells.uns["gene_network"].head(10)
     """
     _check_adata(adata)
     check_key(key_added, "uns", "gene_network")
-    settings = NetworkSettings(
-        by=by, genes=genes, kind=kind, share=share, layers=layers, heads=heads,
-        min_cells=min_cells, n_cells=n_cells, seed=seed, top=top,
-    )  # fmt: skip
-    embedder = open_embedder(
-        model, emb_layer=emb_layer, layer_numbering=layer_numbering, device=device, dtype=dtype,
-        batch_size=batch_size,
-    )  # fmt: skip
-    options = ReadingOptions(
-        layer, use_raw, undo_log1p, check, gene_ids, gene_table, pyensembl_genome, min_recognised,
-        n_threads=n_threads, chunk_cells=chunk_cells,
-    )  # fmt: skip
+    settings = NetworkSettings(**take(NetworkSettings, how))
+    embedder = open_embedder(model, **{"dtype": NetworkRunning.dtype, **take(Running, how)})
+    options = ReadingOptions(**take(ReadingOptions, how))
     with closing(open_tokens(adata, embedder.checkpoint.vocabulary, options)) as stream:
         network = build_network([stream], [stream.kept], embedder, settings, known)
-    adata = adata.copy() if copy else adata
-    adata.uns[key_added] = network.edges
+    tables = {key_added: network.edges}
     if network.recovery is not None:
-        adata.uns[f"{key_added}_known"] = network.recovery
-    add_to(adata, Addition(provenance={key_added: network.provenance}))
-    return adata if copy else None
+        tables[f"{key_added}_known"] = network.recovery
+    return _add_tables(adata, tables, key_added, network.provenance, copy=copy)
 
 
+@show_keywords(ShiftSettings, Running, ReadingOptions)
 def gene_shift(
     adata: AnnData,
     *,
@@ -605,58 +488,27 @@ def gene_shift(
     state: str,
     start: str,
     goal: str,
-    within: str | None = None,
-    min_cells: int = 10,
-    n_permutations: int = 1000,
-    n_cells: int | None = None,
-    seed: int = 0,
     key_added: str = "gene_shift",
-    emb_layer: int = -1,
-    layer_numbering: LayerNumbering = "hidden_states",
-    device: str = "auto",
-    dtype: str = "auto",
-    batch_size: int | None = None,
     copy: bool = False,
-    layer: str | None = None,
-    use_raw: bool | None = None,
-    undo_log1p: bool = False,
-    check: bool = True,
-    gene_ids: str | None = None,
-    gene_table: GeneTable | None = None,
-    pyensembl_genome: Any = None,
-    min_recognised: float = 0.5,
-    n_threads: int | None = None,
-    chunk_cells: int = 2048,
+    **how: Unpack[ShiftKeywords],
 ) -> AnnData | None:
     """Find the genes whose contextual embeddings differ most between two states of cells.
 
     Parameters
     ----------
     adata
-        Cells by genes, with raw counts in ``X``, ``raw`` or a layer.
+        Cells by genes, with raw counts in ``X``, in ``raw`` or in a layer.
     model
         As in `embed`.
     state, start, goal
-        The column of ``obs`` with states, and the two that are compared.
-    within
-        A column of ``obs``, such as the donor: states are permuted only among its cells of one
-        value.
-    min_cells
-        Genes that fewer cells of a state have are left out.
-    n_permutations
-        How often states are permuted.
-    n_cells, seed
-        The most cells of each state, and what decides which.
+        The column of ``obs`` that holds the states, and the two states that are compared.
     key_added
-        Name in ``uns``.
-    emb_layer, layer_numbering, device, dtype, batch_size, copy
+        The name of the table in ``uns``.
+    copy
         As in `embed`.
-    layer, use_raw, undo_log1p, check
-        Where the counts lie, and what is allowed of them; see `ReadingOptions`.
-    gene_ids, gene_table, pyensembl_genome, min_recognised
-        Where gene identifiers lie, and how they are mapped; see `ReadingOptions`.
-    n_threads, chunk_cells
-        How cells are read; see `ReadingOptions`.
+    **how
+        Which cells and genes are compared (see `rankformer.networks.settings.ShiftSettings`);
+        otherwise as in `embed`.
 
     Returns
     -------
@@ -668,23 +520,38 @@ def gene_shift(
     ------
     RankformerError
         If cells, states, model and settings do not go together.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import rankformer
+    >>> adata = anndata.read_h5ad("pbmc.h5ad")
+    >>> rankformer.tl.gene_shift(
+    ...     adata, model="gf-12L-95M-i4096", state="cell_type", start="T", goal="B", min_cells=3
+    ... )
+    >>> most_different = adata.uns["gene_shift"].head(10)
     """
     _check_adata(adata)
     check_key(key_added, "uns", "gene_shift")
-    settings = ShiftSettings(state, start, goal, within, min_cells, n_permutations, n_cells, seed)
-    embedder = open_embedder(
-        model, emb_layer=emb_layer, layer_numbering=layer_numbering, device=device, dtype=dtype,
-        batch_size=batch_size,
-    )  # fmt: skip
-    options = ReadingOptions(
-        layer, use_raw, undo_log1p, check, gene_ids, gene_table, pyensembl_genome, min_recognised,
-        n_threads=n_threads, chunk_cells=chunk_cells,
-    )  # fmt: skip
+    settings = ShiftSettings(state, start, goal, **take(ShiftSettings, how))
+    embedder = open_embedder(model, **take(Running, how))
+    options = ReadingOptions(**take(ReadingOptions, how))
     with closing(open_tokens(adata, embedder.checkpoint.vocabulary, options)) as stream:
         table, provenance = compare_states(stream, embedder, settings)
+    return _add_tables(adata, {key_added: table}, key_added, provenance, copy=copy)
+
+
+def _add_tables(
+    adata: AnnData,
+    tables: Mapping[str, DataFrame],
+    key: str,
+    provenance: dict[str, Any],
+    *,
+    copy: bool,
+) -> AnnData | None:
     adata = adata.copy() if copy else adata
-    adata.uns[key_added] = table
-    add_to(adata, Addition(provenance={key_added: provenance}))
+    adata.uns.update(tables)
+    add_to(adata, Addition(provenance={key: provenance}))
     return adata if copy else None
 
 

@@ -129,8 +129,8 @@ def test_the_log_counts_unknown_cells_by_the_reason(caplog):
     assert min(far, divided, both) > 0
     assert len({far, divided, both}) == 3
     assert caplog.messages[-1] == (
-        f"kind: {far + divided + both} of {len(query)} cells are unknown: {far} far from the "
-        f"reference, {divided} of divided votes, {both} both."
+        f"kind: {far + divided + both} of {len(query)} cells are called unknown: {far} lie far "
+        f"from the reference, {divided} have no clear vote, and {both} both."
     )
     assert found.provenance["label"] == "kind"
     assert found.provenance["vote"] == asdict(NeighbourVote(**vote))
@@ -264,7 +264,7 @@ def test_a_file_is_annotated_and_the_reference_used_again(
     )  # fmt: skip
     assert status == 0, said
     assert "1 of 30 cells of the reference lack cell_type or donor" in said
-    assert "of 10 cells are unknown" in said
+    assert "of 10 cells are called unknown" in said
     found = ad.read_h5ad(tmp_path / "out.h5ad")
     # The query's cells are in the reference: each is its own nearest neighbour.
     nearest = found.obs["predicted_cell_type_distance"]
@@ -434,7 +434,7 @@ def test_a_cell_line_that_the_reference_has_not_comes_out_unknown(caplog):
     unknown = query.obs["predicted_cell_line_uncertain"].to_numpy(bool)
     assert unknown[absent].mean() > 0.8
     assert unknown[~absent].mean() < 0.3
-    assert "cells are unknown" in caplog.text
+    assert "cells are called unknown" in caplog.text
     named = ~absent & ~unknown
     right = query.obs["predicted_cell_line"].astype(str) == query.obs["cell_line"].astype(str)
     assert right[named].mean() > 0.95

@@ -22,6 +22,11 @@ def empty_list(folder: Path) -> None:
     (folder / "genes.txt").write_text("# to be written\n\n")
 
 
+def some_groups(folder: Path) -> None:
+    cells(folder)
+    (folder / "genes.txt").write_text("G3 G5\nG4\n")
+
+
 def other_table(folder: Path) -> None:
     pd.DataFrame({"cell": ["a"], "score": [1.0]}).to_parquet(folder / "table.parquet")
 
@@ -71,7 +76,7 @@ CASES = (
     ),
     BadInput(
         "`perturb` with both `--genes` and `--groups`",
-        cells,
+        some_groups,
         ("Both --genes and --groups", "One of the two", "Leave one out"),
         f"{PERTURB} --genes G3 --groups genes.txt",
     ),

@@ -125,7 +125,12 @@ def test_a_model_is_whole(cells, model, tmp_path):
     assert scores(folder)["test"]["kind"]["macro_f1"] == pytest.approx(expected)
     assert (predictions["predicted_kind_probability"] <= 1).all()
     card = (folder / "README.md").read_text()
-    for fact in ("cells.h5ad | 240 |", "2 classes: B, T", "Begun from small", "60 steps of 16"):
+    for fact in (
+        "cells.h5ad | 240 |",
+        "2 classes: B, T",
+        "Begun from small",
+        "The training took 60 steps",
+    ):
         assert fact in card
 
 
@@ -267,7 +272,7 @@ def test_what_begins_and_what_is_left_is_told(cells, model, tmp_path, caplog):
         finetune([cells], tmp_path / "tuned", model, TASK,
                  replace(SETTINGS, hyperparameters=replace(RECIPE, max_steps=1)))  # fmt: skip
     told = [
-        caplog.text.index(each) for each in ("Reading the cells", "Training begins, until step 1")
+        caplog.text.index(each) for each in ("Reading the cells", "The training begins; it takes 1")
     ]
     assert told == sorted(told)
     # What is said to be needless is: the model opens without it.

@@ -89,11 +89,11 @@ def test_values_are_named_as_labels_are_everywhere(network, folder, values):
     adata.obs["cluster"] = pd.Series(values * 8, index=adata.obs_names)
     adata.write_h5ad(folder / "cells.h5ad")
     _, said = network("--by", "similarity", "--min-cells", "2", "--where", "cluster=1")
-    assert "8 cells;" in said
+    assert "measured in 8 cells" in said
     if values[1] == "nan":
         _, said = network("--by", "similarity", "--min-cells", "2", "--where", "cluster=nan",
                           "--overwrite")  # fmt: skip
-        assert "8 cells;" in said
+        assert "measured in 8 cells" in said
 
 
 def test_saved_tokens_give_the_same_pairs_without_counts(network, folder, command):

@@ -22,8 +22,10 @@ from transformers import BertForMaskedLM
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.errors import OutputError, SettingsError
 from rankformer.model.encoder import PackedBatch
+from rankformer.pretraining import pretrain as pretraining
 from rankformer.pretraining.hyperparameters import PretrainingHyperparameters
-from rankformer.pretraining.pretrain import continue_model, draw_model, pretrain
+from rankformer.pretraining.pretrain import continue_model, draw_model
+from rankformer.pretraining.settings import PretrainingSettings
 from rankformer.tokens.tokenize import tokenize_cells
 
 SHAPE = {"n_layers": 2, "d_model": 32, "n_heads": 2, "d_ff": 64}
@@ -61,6 +63,11 @@ def cells(vocabulary, tmp_path):
     path = tmp_path / "cells.h5ad"
     adata.write_h5ad(path)
     return path
+
+
+def pretrain(sources, output, model, vocabulary=None, **settings):
+    own = PretrainingSettings(**settings)
+    return pretraining.pretrain(sources, output, model, vocabulary, own)
 
 
 def draw(vocabulary, **shape):
@@ -112,7 +119,11 @@ def test_a_model_is_whole_and_opens_in_transformers(cells, vocabulary, tmp_path)
         found = checkpoint.masked_language_model()(batch)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     card = (output / "README.md").read_text()
-    for fact in ("cells.h5ad | 400 |", "360 cells were there to train on, 40 were", "8 steps of 8"):
+    for fact in (
+        "cells.h5ad | 400 |",
+        "360 cells were there to train on, 40 were",
+        "The training took 8 steps",
+    ):
         assert fact in card
     # Each checkpoint of the run is a whole model too.
     saved = sorted((tmp_path / "model.run").glob("checkpoint-*/model"))
@@ -316,7 +327,7 @@ def test_a_training_that_is_stopped_says_how_to_go_on(cells, vocabulary, tmp_pat
                         device="cpu", **more)  # fmt: skip
 
     caplog.set_level("INFO", "rankformer")
-    trainer_logger = logging.getLogger("rankformer.training.packed_trainer")
+    trainer_logger = logging.getLogger("rankformer.training.callbacks")
     trainer_logger.addFilter(stop)
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -413,7 +424,7 @@ def test_two_processes_train_as_one_that_adds_up_two_batches(cells, vocabulary, 
     script.write_text(
         "import sys, torch\n"
         "from rankformer.pretraining.pretrain import draw_model, pretrain\n"
-        "from rankformer.pretraining.hyperparameters import PretrainingHyperparameters\n"
+        "from rankformer import PretrainingHyperparameters, PretrainingSettings\n"
         "from rankformer.vocabulary.vocabulary import Vocabulary\n"
         "torch.set_num_threads(1)\n"
         "cells, file, output, accumulation = sys.argv[1:]\n"
@@ -423,7 +434,7 @@ def test_two_processes_train_as_one_that_adds_up_two_batches(cells, vocabulary, 
         "own = PretrainingHyperparameters(max_steps=6, batch_size=4, warmup_steps=2, log_steps=1,\n"
         "                                 accumulation=int(accumulation), objective='mlm')\n"
         "pretrain([cells], output, draw_model(vocabulary, shape, 0), vocabulary,\n"
-        "         hyperparameters=own, device='cpu')\n"
+        "         PretrainingSettings(own, device='cpu'))\n"
     )
     file = vocabulary.save(tmp_path / "vocabulary.parquet")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",

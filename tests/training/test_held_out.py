@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankformer.errors import SettingsError
-from rankformer.training.held_out import hold_out_cells, hold_out_groups
+from rankformer.training.splits import hold_out_cells, hold_out_groups
 
 
 @given(

@@ -14,15 +14,12 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from rankformer.errors import OutputError, SettingsError
 from rankformer.finetuning.hyperparameters import FineTuningHyperparameters
-from rankformer.training import packed_trainer
+from rankformer.training import callbacks
+from rankformer.training.callbacks import JudgeLastStep, LogProgress, ShowSteps, WriteCheckpoints
 from rankformer.training.hyperparameters import TrainingHyperparameters
 from rankformer.training.packed_trainer import (
     Draws,
-    JudgeLastStep,
-    LogProgress,
     PackedTrainer,
-    ShowSteps,
-    WriteCheckpoints,
     begin_run,
     expect_finite,
     expect_finite_weights,
@@ -201,7 +198,7 @@ def test_figures_of_what_is_held_out_are_kept_and_told(tmp_path, caplog):
     assert measured[-1] == trainer.model.w.item()
     trainer.evaluate_at_the_end()
     assert len(measured) == 2
-    assert "Step 3, held out: loss 0.5000, macro-F1 0.2500" in caplog.text
+    assert "Step 3, on held-out cells: loss 0.5000, macro-F1 0.2500" in caplog.text
     assert "Step 3 of 3: loss" in caplog.text
     figures = trainer.evaluate()
     assert (figures["eval_loss"], figures["eval_macro_f1"]) == (0.5, 0.25)
@@ -228,7 +225,7 @@ def test_steps_are_counted_from_where_a_run_goes_on(monkeypatch):
         shown.append((arguments, settings))
         yield done.append
 
-    monkeypatch.setattr(packed_trainer, "show_progress", record)
+    monkeypatch.setattr(callbacks, "show_progress", record)
     state = TrainerState(global_step=4, max_steps=9, is_world_process_zero=True)
     with ExitStack() as stack:
         steps = ShowSteps(stack)
@@ -241,13 +238,13 @@ def test_steps_are_counted_from_where_a_run_goes_on(monkeypatch):
 def test_rate_and_time_left_are_those_since_this_run_began(monkeypatch, caplog):
     caplog.set_level(logging.INFO, "rankformer")
     now = [50.0]
-    monkeypatch.setattr(packed_trainer.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
     log = LogProgress()
     log.on_train_begin(None, TrainerState(global_step=10, max_steps=1040), None)
     now[0] += 5
     log.on_log(None, TrainerState(global_step=20, max_steps=1040), None, {"loss": 0.25})
     assert caplog.messages == [
-        "Training begins, until step 1,040.",
+        "The training begins; it takes 1,040 steps.",
         "Step 20 of 1,040: loss 0.2500, 2.00 steps/s, 510 s left",
     ]
 

@@ -188,7 +188,7 @@ def test_a_single_group_left_is_told(caplog):
     classes = np.array(["x", "y"] * 10, dtype=object)
     (split,) = split_units(classes, groups, SplitPlan())
     assert set(groups[split.test]).isdisjoint(groups[split.train])
-    assert "One group is left" in caplog.text
+    assert "Only one group is left" in caplog.text
 
 
 @pytest.mark.parametrize(

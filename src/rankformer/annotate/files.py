@@ -22,6 +22,7 @@ from rankformer.results.cell_embeddings import vectors_beside
 from rankformer.results.cell_labels import LabelledCells, write_cell_labels
 from rankformer.results.messages import tell_labels
 from rankformer.results.output_checks import LABEL_FORMATS, check_cell_target, check_key
+from rankformer.scratch import check_free
 from rankformer.tokens.joined_sources import (
     check_inputs_stay,
     file_to_copy,
@@ -30,7 +31,6 @@ from rankformer.tokens.joined_sources import (
 )
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.tokenize import Sources, TokenSource, open_sources
-from rankformer.tokens.tokenized_cells import check_free
 
 
 def annotate_files(

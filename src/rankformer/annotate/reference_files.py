@@ -13,8 +13,7 @@ from rankformer.annotate.neighbours import NeighbourIndex, require_usearch
 from rankformer.annotate.reference import Reference
 from rankformer.errors import SettingsError
 from rankformer.results.cell_embeddings import write_npy
-from rankformer.scratch import whole_or_nothing
-from rankformer.tokens.tokenized_cells import check_free
+from rankformer.scratch import check_free, whole_or_nothing
 
 if TYPE_CHECKING:
     from usearch.index import Index

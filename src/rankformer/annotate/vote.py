@@ -28,9 +28,9 @@ DIVIDED, FAR = "votes are divided", "far from the reference"
 BOTH = f"{FAR}, and {DIVIDED}"
 # Said where the query is farther off than the reference's own kinds are wide.
 _SUPPOSED = (
-    " Another laboratory does that, and so do kinds of cells that the reference has not, which are "
-    "then named all the same. Where they may be more than half of the query, pass "
-    "allow_shift=False (--no-shift)."
+    " Cells of another laboratory do that, but so do kinds of cells that the reference lacks, "
+    "which then get a wrong label. If more than half of your cells may be of such kinds, pass "
+    "allow_shift=False (--no-shift), and cells that lie far from the reference are called unknown."
 )
 _CELLS_OF_A_CLASS = 500
 _CELLS_AT_ONCE = 8192
@@ -265,15 +265,16 @@ def _tell(label: str, decided: _Decision, n_cells: int) -> None:
         is_large = decided.shift > decided.middle_limit
         logger.log(
             logging.WARNING if is_large else logging.INFO,
-            "%s: the query lies farther from the reference than its cells from one another, by "
-            "%.3f of cosine distance; the limits of distance, %.3f in the middle, are moved by "
-            "it.%s",
+            "%s: the cells lie farther from the reference than its own cells lie from one another. "
+            "Each may lie %.3f of cosine distance farther off, beyond the usual limit of %.3f, "
+            "before it is called unknown.%s",
             label, decided.shift, decided.middle_limit, _SUPPOSED if is_large else "",
         )  # fmt: skip
     divided, far = decided.divided, decided.far
     counts = (divided | far, far & ~divided, divided & ~far, divided & far)
     unknown, *why = (f"{int(each.sum()):,}" for each in counts)
     logger.info(
-        "%s: %s of %s cells are unknown: %s far from the reference, %s of divided votes, %s both.",
+        "%s: %s of %s cells are called unknown: %s lie far from the reference, %s have no clear "
+        "vote, and %s both.",
         label, unknown, f"{n_cells:,}", *why,
     )  # fmt: skip

@@ -226,6 +226,7 @@ def _not_here(published: PublishedModel) -> CheckpointError:
     )
     return CheckpointError(
         f"The model {published.name} is not on this machine.",
-        f"Its config.json, weights and dictionaries ({published.release.name}).",
+        f"A folder with its config.json, its weights, and the gene dictionaries of its release, "
+        f"{published.release.name}.",
         f"{where} these files into {by_hand} by hand.",
     )

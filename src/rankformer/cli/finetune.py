@@ -88,7 +88,7 @@ def finetune(
         search_hyperparameters,
     )
     from rankformer.finetuning.finetune import finetune as train
-    from rankformer.tokens.tokenized_cells import check_free
+    from rankformer.scratch import check_free
 
     task = labels.task()
     # Checkpoints are made where the model is evaluated.

@@ -15,6 +15,7 @@ from rankformer.pretraining.hyperparameters import (
     PretrainingHyperparameters,
     published_hyperparameters,
 )
+from rankformer.pretraining.settings import PretrainingSettings
 from rankformer.settings import setting, settings
 from rankformer.training.settings import TrainingSetup
 
@@ -150,10 +151,10 @@ def pretrain(
         seed=changes.get("seed", 0), coexpression=changes.get("coexpression", False)
     )
     limit_threads(threads)
-    train(
-        files, output, network, genes,
+    settings = PretrainingSettings(
         hyperparameters=replace(published_hyperparameters(genes), **changes),
         options=reading.open(threads=threads), begun_from=start.model or "random weights",
         **vars(setup),
     )  # fmt: skip
+    train(files, output, network, genes, settings)
     say(f"Wrote {output}.")

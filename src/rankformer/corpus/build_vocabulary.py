@@ -83,7 +83,7 @@ def build_vocabulary(
     if not kept.any():
         raise _no_gene_left(sketch, min_cells, biotypes)
     logger.info(
-        "%s of %s genes over %s cells get a token.",
+        "%s of the %s genes found in %s cells get a token.",
         f"{kept.sum():,}", f"{len(kept):,}", f"{sketch.n_cells:,}",
     )  # fmt: skip
     names, aliases = choose_names(sketch.symbols, known)

@@ -165,8 +165,8 @@ def _notes(
         _note_folds(folds, group),
         "HVG + PCA was learned from the training cells of each fold.",
         (
-            "Embeddings are taken as they lie: a model pretrained or fine-tuned on these cells has "
-            "seen those that are tested."
+            "The embeddings are evaluated as they are in the file: if their model was pretrained "
+            "or fine-tuned on these cells, it has seen the cells that it is tested on."
         ),
     ]
     if beside:

@@ -3,11 +3,11 @@
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import pandas as pd
 
@@ -20,40 +20,34 @@ from rankformer.finetuning.hyperparameters import (
     BACKENDS,
     SEARCHED,
     FineTuningHyperparameters,
-    settle_finetuning,
 )
 from rankformer.finetuning.labelled_data import (
     LabelledData,
     check_trained_classes,
     gather_labelled_data,
-    hash_split,
 )
-from rankformer.finetuning.result import FinishedModel, finish, write_finished
+from rankformer.finetuning.one_split import (
+    Data,
+    check_hyperparameters,
+    describe_run,
+    finetune_on,
+    settle,
+)
 from rankformer.finetuning.settings import CellTask, FineTuningSettings, GeneTask
 from rankformer.model.device import choose_device
 from rankformer.model.precision import choose_dtype
 from rankformer.model.spec import CONFIG_FILE
 from rankformer.requirements import require_packages
 from rankformer.results.metric_names import spoken_name
-from rankformer.scratch import make_folder, whole_or_nothing
+from rankformer.scratch import check_free, make_folder, whole_or_nothing
 from rankformer.tokens.tokenize import Sources, open_sources
-from rankformer.tokens.tokenized_cells import check_free
 from rankformer.training.cells import gather_training_cells
-from rankformer.training.distributed import is_main_process, wait_for
-from rankformer.training.hyperparameters import tell_what_was_settled
-from rankformer.training.model_card import describe_data, describe_training
+from rankformer.training.distributed import is_main_process
+from rankformer.training.model_card import describe_data
 from rankformer.training.run_folder import TrainingRun
-from rankformer.training.splits import PARTS, PartSplit
-
-if TYPE_CHECKING:
-    from transformers import TrainingArguments
-
-    from rankformer.model.heads import FineTuningObjective
-    from rankformer.training.packed_trainer import PackedTrainer
+from rankformer.training.splits import PartSplit
 
 logger = logging.getLogger(__name__)
-Data: TypeAlias = Callable[[int, int], dict[str, Any]]
-"""Describes the sources, given the cells trained on and held out."""
 
 
 def finetune(
@@ -99,7 +93,7 @@ def finetune(
     TrainingRun(Path(output)).check_output(resume=settings.resume)
     with _opened(sources, model, task, settings) as (labelled_data, data):
         (split,) = labelled_data.splits(settings.plan)
-        tuned = _finetune_on(labelled_data, split, Path(output), model, settings, data)
+        tuned = finetune_on(labelled_data, split, Path(output), model, settings, data)
     if is_main_process():
         TrainingRun(Path(output)).tell_what_is_left()
     return tuned
@@ -183,7 +177,7 @@ def search_hyperparameters(
         dtype = choose_dtype(settings.dtype, place, model.spec)
         return search_with_trainer(
             scaled, split, model,
-            _settle(settings, model, len(labelled_data.cells_of(split.train))).hyperparameters,
+            settle(settings, model, len(labelled_data.cells_of(split.train))).hyperparameters,
             device=place, dtype=dtype, n_trials=n_trials, backend=backend,
         )  # fmt: skip
 
@@ -233,7 +227,7 @@ def _opened(
         task, (CellTask, GeneTask), "What is to be learned", "A CellTask or a GeneTask.",
         'Name the labels, such as CellTask("cell_type").',
     )  # fmt: skip
-    _check_hyperparameters(task, settings.hyperparameters)
+    check_hyperparameters(task, settings.hyperparameters)
     logger.info("Reading the cells and their labels.")
     with ExitStack() as stack:
         opened = [
@@ -252,76 +246,17 @@ def _fold(
     settings: FineTuningSettings,
     data: Data,
 ) -> FineTunedModel:
-    """As `_finetune_on`; a fold that is done is opened, one that was not begun is begun."""
+    """As `finetune_on`; a fold that is done is opened, one that was not begun is begun."""
     run = TrainingRun(output)
     if not (settings.resume and run.folder.exists()):
-        return _finetune_on(
+        return finetune_on(
             labelled_data, split, output, model, replace(settings, resume=False), data
         )
     if not output.exists():
-        return _finetune_on(labelled_data, split, output, model, settings, data)
-    own = _settle(settings, model, len(labelled_data.cells_of(split.train)))
-    run.expect_same(_describe_run(labelled_data.scaled(split.train), split, model, own, data))
+        return finetune_on(labelled_data, split, output, model, settings, data)
+    own = settle(settings, model, len(labelled_data.cells_of(split.train)))
+    run.expect_same(describe_run(labelled_data.scaled(split.train), split, model, own, data))
     return FineTunedModel.open(output)
-
-
-def _finetune_on(
-    labelled_data: LabelledData,
-    split: PartSplit,
-    output: Path,
-    model: Checkpoint,
-    settings: FineTuningSettings,
-    data: Data,
-) -> FineTunedModel:
-    from rankformer.finetuning.trainer import draw_objective
-    from rankformer.training.packed_trainer import begin_run, training_arguments
-
-    check_trained_classes(labelled_data, split)
-    labelled_data = labelled_data.scaled(split.train)
-    settings = _settle(settings, model, len(labelled_data.cells_of(split.train)))
-    hyperparameters = settings.hyperparameters
-    described = _describe_run(labelled_data, split, model, settings, data)
-    run, place = TrainingRun(output), choose_device(settings.device)
-    objective = draw_objective(
-        model, labelled_data.labels, split.train, hyperparameters, labelled_data.unit
-    )
-    arguments = training_arguments(
-        hyperparameters, run.folder,
-        device=place, dtype=choose_dtype(settings.dtype, place, model.spec),
-        n_workers=settings.n_workers, evaluates=True, keeps_best=True,
-    )  # fmt: skip
-    last = begin_run(run, arguments, described, resume=settings.resume)
-    trainer = _make_trainer(labelled_data, split, objective, arguments, hyperparameters)
-    with run.told_when_stopped():
-        trainer.train_from(last)
-    if trainer.is_world_process_zero():
-        finished = finish(
-            labelled_data, split, model, objective, hyperparameters, device=str(place)
-        )
-        record = describe_training(
-            **described["data"], hyperparameters=asdict(hyperparameters), begun_from=model.name,
-            log=trainer.state.log_history,
-        )  # fmt: skip
-        record = {
-            **record,
-            "plan": asdict(settings.plan),
-            "grouped": labelled_data.groups is not None,
-        }
-        write_finished(
-            output, finished, labelled_data, split, model, hyperparameters, record, settings.words
-        )
-        _tell(finished, split)
-    wait_for(output)
-    return FineTunedModel.open(output)
-
-
-def _settle(settings: FineTuningSettings, model: Checkpoint, n_cells: int) -> FineTuningSettings:
-    """The settings with hyperparameters that are whole; what was not asked for is told."""
-    hyperparameters = settle_finetuning(settings.hyperparameters, model.spec.d_model, n_cells)
-    tell_what_was_settled(
-        settings.hyperparameters, hyperparameters, f"{n_cells:,} cells and {model.name}"
-    )
-    return replace(settings, hyperparameters=hyperparameters)
 
 
 def _check_folds(output: Path) -> None:
@@ -331,57 +266,6 @@ def _check_folds(output: Path) -> None:
             "A folder that is not there yet, or one of folds to go on with.",
             "Choose another output.",
         )
-
-
-def _tell(finished: FinishedModel, split: PartSplit) -> None:
-    parts = ", ".join(f"{len(getattr(split, part)):,} {part}" for part in PARTS)
-    logger.info("Split: %s.", parts)
-    for part, heads in finished.scores.items():
-        for name, figures in heads.items():
-            told = ", ".join(f"{spoken_name(key)} {value:.3f}" for key, value in figures.items())
-            logger.info("%s, %s: %s.", part.capitalize(), name, told)
-
-
-def _describe_run(
-    labelled_data: LabelledData,
-    split: PartSplit,
-    model: Checkpoint,
-    settings: FineTuningSettings,
-    data: Data,
-) -> dict[str, Any]:
-    """All that must be the same for a run to be gone on with."""
-    n_held_out = 0 if labelled_data.unit == "gene" else len(split.validation) + len(split.test)
-    return {
-        "hyperparameters": asdict(settings.hyperparameters),
-        "begun_from": model.provenance(),
-        "heads": [asdict(each.head) for each in labelled_data.labels],
-        "data": data(len(labelled_data.cells_of(split.train)), n_held_out),
-        "split_sha256": hash_split(labelled_data.labelled_split(split)),
-    }
-
-
-def _make_trainer(
-    labelled_data: LabelledData,
-    split: PartSplit,
-    objective: "FineTuningObjective",
-    arguments: "TrainingArguments",
-    hyperparameters: FineTuningHyperparameters,
-) -> "PackedTrainer":
-    from rankformer.finetuning.trainer import draw_cells, make_trainer, measure_in
-
-    rows = labelled_data.cells_of(split.train)
-    return make_trainer(
-        objective,
-        arguments,
-        labelled_data.batches(split.train),
-        draw_cells(rows, len(labelled_data.cells), labelled_data.labels[0], hyperparameters),
-        validation=measure_in(
-            labelled_data.batches(split.validation),
-            labelled_data.cells_of(split.validation, few=True),
-            labelled_data.labels,
-        ),
-        patience=hyperparameters.patience,
-    )
 
 
 def _write_fold_scores(output: Path, models: Sequence[FineTunedModel]) -> None:
@@ -400,34 +284,3 @@ def _write_fold_scores(output: Path, models: Sequence[FineTunedModel]) -> None:
     text = json.dumps({"folds": scores, "test": summary}, indent=2) + "\n"
     with whole_or_nothing(output / SCORES_FILE, overwrite=True) as part:
         part.write_text(text, encoding="utf-8")
-
-
-def _check_hyperparameters(
-    task: CellTask | GeneTask, hyperparameters: FineTuningHyperparameters
-) -> None:
-    if isinstance(task, CellTask) and not task.labels:
-        _refuse_options_of_classes(hyperparameters)
-    if not hyperparameters.balanced_sampling:
-        return
-    if isinstance(task, GeneTask) or not task.labels:
-        raise SettingsError(
-            "Balanced sampling was asked for, and no cell has a class.",
-            "Classes of cells, so that each can be drawn equally often.",
-            "Leave balanced_sampling (--balanced-sampling) out; --class-weights weighs classes of "
-            "genes.",
-        )
-
-
-def _refuse_options_of_classes(hyperparameters: FineTuningHyperparameters) -> None:
-    """Refuse what would do nothing, where only numbers are learned."""
-    given = {
-        "class_weights": hyperparameters.class_weights,
-        "label_smoothing": hyperparameters.label_smoothing,
-    }
-    for name, value in given.items():
-        if value:
-            raise SettingsError(
-                f"{name} was given, and only numbers are learned.",
-                "Classes, which it is for.",
-                f"Leave {name} (--{name.replace('_', '-')}) out.",
-            )

@@ -78,7 +78,9 @@ def search_with_trainer(
             **_arguments(backend, hyperparameters.seed, folder),
         )  # fmt: skip
     found = dict(best.hyperparameters)
-    logger.info("Least loss %.4f with %s.", best.objective, found)
+    logger.info(
+        "The lowest loss on the validation cells, %.4f, was reached with %s.", best.objective, found
+    )
     return replace(
         hyperparameters,
         learning_rate=found["learning_rate"],

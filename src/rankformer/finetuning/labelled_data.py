@@ -196,7 +196,8 @@ def check_trained_classes(labelled_data: LabelledData, split: PartSplit) -> None
             )
         if without:
             logger.warning(
-                "Of %s, no %s of %s is trained on: it cannot be learned.",
+                "Of the label %s, the training has no %s of the class %s, which therefore cannot "
+                "be learned.",
                 each.head.name,
                 labelled_data.unit,
                 ", ".join(without),

@@ -101,8 +101,8 @@ def _tell_without_output(output: NDArray[Any], unit: Unit) -> None:
     if n_without:
         why = "in no cell's input" if unit == "gene" else "without a gene of the vocabulary"
         logger.warning(
-            "%s of %s %ss to validate or test on are %s: they have no prediction and no part in "
-            "the scores.", f"{n_without:,}", f"{len(output):,}", unit, why,
+            "%s of %s %ss for validation and test are %s: they have no prediction, and the scores "
+            "leave them out.", f"{n_without:,}", f"{len(output):,}", unit, why,
         )  # fmt: skip
 
 

@@ -25,9 +25,10 @@ from rankformer.model.heads import (
     squared_error,
 )
 from rankformer.model.lora import add_lora
+from rankformer.training.callbacks import JudgeLastStep
 from rankformer.training.labels import Labels
 from rankformer.training.metrics import score_classes, score_numbers, softmax
-from rankformer.training.packed_trainer import Draws, JudgeLastStep, PackedTrainer, expect_finite
+from rankformer.training.packed_trainer import Draws, PackedTrainer, expect_finite
 from rankformer.vocabulary.vocabulary import Vocabulary
 
 _CELLS_AT_ONCE = 32

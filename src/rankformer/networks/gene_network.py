@@ -157,7 +157,7 @@ def _genes_of_network(
             "Take more cells, or lower min_cells (--min-cells).",
         )
     logger.info(
-        "%s cells; %s genes that at least %s of them have.",
+        "The network is measured in %s cells, between %s genes that at least %s of them express.",
         f"{sum(map(len, rows)):,}", f"{len(tokens):,}", f"{min_cells:,}",
     )  # fmt: skip
     return tokens

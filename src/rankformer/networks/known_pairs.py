@@ -117,7 +117,7 @@ def find_known_pairs(pairs: Iterable[Sequence[str]], vocabulary: Vocabulary) -> 
         )
     if len(found) < len(named):
         logger.info(
-            "%s of %s known pairs are of two genes of the vocabulary.",
+            "%s of %s known pairs have both genes in the vocabulary.",
             f"{len(found):,}", f"{len(named):,}",
         )  # fmt: skip
     return np.array(found, np.int64)

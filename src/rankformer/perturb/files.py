@@ -211,8 +211,8 @@ def tell_estimate(estimate: Estimate, output: Path) -> None:
 
     free = shutil.disk_usage(output.parent if str(output.parent) else Path()).free
     logger.info(
-        "%s cells; %s; about %s on this machine, measured on a few of them; a table of about %s, "
-        "with %s free on the disk.",
+        "%s cells are to be perturbed, in %s. On this machine that takes about %s, as measured on "
+        "a few of them; the table will be about %s large, and the disk has %s free.",
         f"{estimate.n_cells:,}",
         f"a screen with {estimate.n_passes:,} exact runs" if estimate.is_screen
         else f"{estimate.n_passes:,} forward passes",

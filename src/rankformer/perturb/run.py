@@ -214,12 +214,12 @@ class PerturbationRun:
     def _tell_trust(self) -> None:
         assert self.screen is not None  # noqa: S101  # it has run
         if not self.screen.trust.n_edits:
-            logger.info("Of so few edits all were run exactly.")
+            logger.info("There were so few perturbations that all were run exactly.")
             return
         figures = self.screen.trust.figures()
         logger.info(
-            "Rank correlation, within cells, of the estimates with %s exact runs that took no part "
-            "in them: %s.",
+            "How far the estimates can be trusted: within cells, their rank correlation with %s "
+            "exact runs that were not used for them is %s.",
             f"{self.screen.trust.n_edits:,}",
             ", ".join(f"{value:.3f} ({name})" for name, value in figures.items()),
         )

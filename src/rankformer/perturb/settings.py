@@ -25,8 +25,7 @@ _WHICH, _HOW = "Which genes are perturbed", "How exactly"
 class States:
     """Which cells are perturbed, and towards which others shifts are measured."""
 
-    column: str = setting(
-        options=("--state",),
+    state: str = setting(
         text="The column of obs that holds the states of the cells, such as disease or cell_type.",
     )
     start: str = setting(text="The state whose cells are perturbed.")
@@ -35,10 +34,9 @@ class States:
         default=(), options=("--alternative",),
         text="A further state towards which the shift of the perturbed cells is measured.",
     )  # fmt: skip
-    statistic: StateStatistic = setting(
-        default="mean", options=("--state-statistic",),
-        text="How the embedding of a state is computed from those of its cells.",
-    )  # fmt: skip
+    state_statistic: StateStatistic = setting(
+        default="mean", text="How the embedding of a state is computed from those of its cells."
+    )
 
     def __post_init__(self) -> None:
         for name in ("start", "goal"):
@@ -47,9 +45,9 @@ class States:
         if isinstance(others, Sequence) and not isinstance(others, str):
             others = tuple(name_of(each, "alternatives") for each in others)
         object.__setattr__(self, "alternatives", as_names(others, "alternatives"))
-        if self.statistic not in get_args(StateStatistic):
+        if self.state_statistic not in get_args(StateStatistic):
             raise SettingsError(
-                f"The statistic of states is {self.statistic!r}.",
+                f"The statistic of states is {self.state_statistic!r}.",
                 "mean or median.",
                 "Correct it (--state-statistic).",
             )
@@ -63,11 +61,11 @@ class States:
     @classmethod
     def asked_for(
         cls,
-        column: str | None,
-        start: object,
-        goal: object,
+        state: str | None = None,
+        start: object = None,
+        goal: object = None,
         alternatives: str | Sequence[object] = (),
-        statistic: StateStatistic = "mean",
+        state_statistic: StateStatistic = "mean",
     ) -> "States | None":
         """The states, or None where none is named.
 
@@ -76,19 +74,19 @@ class States:
         SettingsError
             If only some of column, start and goal are given.
         """
-        given = {"--state": column, "--start": start, "--goal": goal}
+        given = {"--state": state, "--start": start, "--goal": goal}
         # A state may be called 0.
         missing = [name for name, value in given.items() if value is None or value == ""]
         if len(missing) == len(given) and not alternatives:
             return None
-        if missing or column is None:
+        if missing or state is None:
             raise SettingsError(
                 f"Of the states, {' and '.join(missing)} is missing.",
                 "The column of obs, the state whose cells are perturbed, and the one they should "
                 "turn into.",
                 "Give all of state, start and goal (--state, --start, --goal), or none.",
             )
-        return cls(column, start, goal, alternatives, statistic)  # type: ignore[arg-type]
+        return cls(state, start, goal, alternatives, state_statistic)  # type: ignore[arg-type]
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -31,15 +31,15 @@ def read_states(streams: Sequence[TokenSource], states: States) -> list[NDArray[
     """
     found = []
     for stream in streams:
-        require_column(stream.obs, states.column, "--state", f"obs of {stream.name}")
-        names = read_class_names(stream.obs[states.column], f"obs[{states.column!r}]")
+        require_column(stream.obs, states.state, "--state", f"obs of {stream.name}")
+        names = read_class_names(stream.obs[states.state], f"obs[{states.state!r}]")
         names[~stream.kept] = None
         found.append(names)
     counts = pd.Series(np.concatenate(found)).value_counts()
     absent = [name for name in states.names if name not in counts]
     if absent:
         raise SettingsError(
-            f"No cell has the state {' or '.join(absent)} in obs[{states.column!r}].",
+            f"No cell has the state {' or '.join(absent)} in obs[{states.state!r}].",
             f"One of {', '.join(map(str, counts.index[:20]))}.",
             "Correct the state (--start, --goal, --alternative).",
         )
@@ -62,7 +62,7 @@ def embed_states(
     median the embeddings of its cells.
     """
     sums: Mapping[str, _Sum | _Median] = {
-        name: (_Sum if states.statistic == "mean" else _Median)() for name in states.names
+        name: (_Sum if states.state_statistic == "mean" else _Median)() for name in states.names
     }
     for stream, names in zip(streams, state_of_cells, strict=True):
         wanted = pd.Series(names).isin(states.names).to_numpy()

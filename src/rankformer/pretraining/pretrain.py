@@ -3,10 +3,10 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,12 +29,11 @@ from rankformer.pretraining.hyperparameters import (
 )
 from rankformer.pretraining.initialization import initialize_from_coexpression
 from rankformer.pretraining.loss import PretrainingLoss
+from rankformer.pretraining.settings import PretrainingSettings
 from rankformer.requirements import require_packages
-from rankformer.tokens.reading_options import ReadingOptions
-from rankformer.tokens.tokenize import Sources, open_sources
-from rankformer.training.cells import TrainingCells, gather_training_cells
+from rankformer.tokens.tokenize import Sources, TokenSource, open_sources
+from rankformer.training.cells import CountedCells, TokenCells, TrainingCells, gather_training_cells
 from rankformer.training.distributed import world_size
-from rankformer.training.held_out import Split, hold_out_cells, hold_out_groups
 from rankformer.training.hyperparameters import tell_what_was_settled
 from rankformer.training.model_card import (
     describe_data,
@@ -43,6 +42,7 @@ from rankformer.training.model_card import (
     write_documents,
 )
 from rankformer.training.run_folder import TrainingRun
+from rankformer.training.splits import Split, hold_out_cells, hold_out_groups
 from rankformer.vocabulary.vocabulary import Vocabulary
 
 _SIZES = ("n_layers", "d_model", "n_heads", "d_ff")
@@ -139,15 +139,7 @@ def pretrain(
     output: str | os.PathLike[str],
     model: MaskedLanguageModel | AnyModel,
     vocabulary: AnyVocabulary | None = None,
-    *,
-    hyperparameters: PretrainingHyperparameters | None = None,
-    options: ReadingOptions | None = None,
-    device: str = "auto",
-    dtype: str = "float32",
-    n_workers: int = 0,
-    resume: bool = False,
-    begun_from: str | None = None,
-    words: str = "",
+    settings: PretrainingSettings | None = None,
 ) -> Checkpoint:
     """Train a model to name masked genes, on packed batches.
 
@@ -164,19 +156,8 @@ def pretrain(
     model, vocabulary
         From `draw_model` or `continue_model`; the model is trained in place. Or the name or folder
         of a model to go on from, which has its own vocabulary.
-    hyperparameters
-        The published one unless given; see `PretrainingHyperparameters` and `settle_pretraining`.
-    options
-        Where counts and genes lie in the sources.
-    device, dtype
-        Where, and in which precision products are taken; weights are kept in float32.
-    n_workers
-        Processes that make batches, beside the one that trains.
-    resume
-        Go on from the last whole checkpoint of a run that was ended, as it would have gone on.
-    begun_from, words
-        For the model card: what `model` was before (the name of the checkpoint, or random weights),
-        and paragraphs on what it is for.
+    settings
+        How and where; see `PretrainingSettings`.
 
     Returns
     -------
@@ -185,79 +166,109 @@ def pretrain(
     Raises
     ------
     RankformerError
-        If sources, model, hyperparameters and output do not go together.
+        If sources, model, settings and output do not go together.
+
+    Examples
+    --------
+    >>> import rankformer
+    >>> own = rankformer.PretrainingHyperparameters(max_steps=4, warmup_steps=1, batch_size=4)
+    >>> settings = rankformer.PretrainingSettings(own)
+    >>> adapted = rankformer.pretrain(
+    ...     "pbmc.h5ad", "adapted", "gf-12L-95M-i4096", settings=settings
+    ... )
     """
     require_packages("transformers", "accelerate", extra="train")
-    if n_workers < 0:
-        raise SettingsError(
-            f"{n_workers} processes were asked for to make batches.",
-            "A whole number, at least 0.",
-            "Leave n_workers (--workers) out for none beside the one that trains.",
-        )
-    from rankformer.pretraining.trainer import make_trainer
-    from rankformer.training.packed_trainer import begin_run, training_arguments
-
+    settings = settings or PretrainingSettings()
     model, vocabulary, name = _to_train(model, vocabulary)
-    begun_from = begun_from or name
-    output, asked = Path(output), hyperparameters or published_hyperparameters(vocabulary)
+    settings = replace(
+        settings,
+        begun_from=settings.begun_from or name,
+        hyperparameters=settings.hyperparameters or published_hyperparameters(vocabulary),
+    )
     # Checkpoints and the log take no part in what is learned.
-    run = TrainingRun(output, free=("hyperparameters.log_steps", "hyperparameters.save_steps"))
-    run.check_output(resume=resume)
+    run = TrainingRun(
+        Path(output), free=("hyperparameters.log_steps", "hyperparameters.save_steps")
+    )
+    run.check_output(resume=settings.resume)
     with ExitStack() as stack:
         opened = [
             stack.enter_context(closing(source))
-            for source in open_sources(sources, vocabulary, options)
+            for source in open_sources(sources, vocabulary, settings.options)
         ]
-        cells = gather_training_cells(opened)
-        rows, held_out = _split(cells, asked)
-        hyperparameters = settle_pretraining(asked, vocabulary, len(rows), world_size())
-        tell_what_was_settled(asked, hyperparameters, f"{len(rows):,} cells")
-        data = describe_data(opened, len(rows), len(held_out))
-        settings = {
-            "hyperparameters": asdict(hyperparameters),
-            "model": model.encoder.spec.to_config(),
-            "vocabulary_sha256": vocabulary.sha256,
-            "data": data,
-        }
-        describe = partial(
-            describe_training,
-            **data,
-            hyperparameters=asdict(hyperparameters),
-            begun_from=begun_from,
-        )
-        write = _make_writer(output.name, model, vocabulary, describe, words)
-        place = choose_device(device)
-        precision = choose_dtype(dtype, place, model.encoder.spec)
-        arguments = training_arguments(
-            hyperparameters, run.folder, device=place, dtype=precision, n_workers=n_workers,
-            evaluates=bool(len(held_out)),
-        )  # fmt: skip
-        last = begin_run(run, arguments, settings, resume=resume)
-        model.encoder.recompute = hyperparameters.recompute
-        if hyperparameters.coexpression and last is None:
-            initialize_from_coexpression(model, cells, rows, hyperparameters.seed)
-        two_views = hyperparameters.objective == "mlm+contrastive"
-        objective = PretrainingLoss(
-            model,
-            list(vocabulary.special_tokens.values()),
-            hyperparameters.contrast_weight if two_views else 0.0,
-        )
-        batches = MaskedBatches(
-            cells,
-            hyperparameters.seed,
-            hyperparameters.masked_share,
-            two_views=two_views,
-            thinnest_view=hyperparameters.thinnest_view,
-        )
-        trainer = make_trainer(objective, arguments, batches, rows, held_out, write)
-        with run.told_when_stopped():
-            trainer.train_from(last)
-            trainer.evaluate_at_the_end()
-        if trainer.is_world_process_zero():
-            write(output, trainer.state.log_history)
-            run.tell_what_is_left()
-        trainer.accelerator.wait_for_everyone()
+        _train(run, opened, model, vocabulary, settings)
     return Checkpoint.open(output)
+
+
+def _train(
+    run: TrainingRun,
+    sources: Sequence[TokenSource],
+    model: MaskedLanguageModel,
+    vocabulary: Vocabulary,
+    settings: PretrainingSettings,
+) -> None:
+    """Train on sources that are open, and write the model."""
+    from rankformer.training.packed_trainer import begin_run, training_arguments
+
+    cells = gather_training_cells(sources)
+    asked = cast("PretrainingHyperparameters", settings.hyperparameters)
+    rows, held_out = _split(cells, asked)
+    own = settle_pretraining(asked, vocabulary, len(rows), world_size())
+    tell_what_was_settled(asked, own, f"{len(rows):,} cells")
+    data = describe_data(sources, len(rows), len(held_out))
+    describe = partial(
+        describe_training, **data, hyperparameters=asdict(own), begun_from=str(settings.begun_from)
+    )
+    write = _make_writer(run.output.name, model, vocabulary, describe, settings.words)
+    device = choose_device(settings.device)
+    arguments = training_arguments(
+        own, run.folder, device=device,
+        dtype=choose_dtype(settings.dtype, device, model.encoder.spec),
+        n_workers=settings.n_workers, evaluates=bool(len(held_out)),
+    )  # fmt: skip
+    bound = {
+        "hyperparameters": asdict(own),
+        "model": model.encoder.spec.to_config(),
+        "vocabulary_sha256": vocabulary.sha256,
+        "data": data,
+    }
+    last = begin_run(run, arguments, bound, resume=settings.resume)
+    if own.coexpression and last is None:
+        initialize_from_coexpression(model, cells, rows, own.seed)
+    trainer = _make_trainer(model, cells, (rows, held_out), own, arguments, write)
+    with run.told_when_stopped():
+        trainer.train_from(last)
+        trainer.evaluate_at_the_end()
+    if trainer.is_world_process_zero():
+        write(run.output, trainer.state.log_history)
+        run.tell_what_is_left()
+    trainer.accelerator.wait_for_everyone()
+
+
+def _make_trainer(
+    model: MaskedLanguageModel,
+    cells: CountedCells | TokenCells,
+    split: Split,
+    hyperparameters: PretrainingHyperparameters,
+    arguments: Any,
+    write: Callable[[Path, Sequence[Mapping[str, Any]]], None],
+) -> Any:
+    from rankformer.pretraining.trainer import make_trainer
+
+    model.encoder.recompute = hyperparameters.recompute
+    two_views = hyperparameters.objective == "mlm+contrastive"
+    loss = PretrainingLoss(
+        model,
+        list(cells.vocabulary.special_tokens.values()),
+        hyperparameters.contrast_weight if two_views else 0.0,
+    )
+    batches = MaskedBatches(
+        cells,
+        hyperparameters.seed,
+        hyperparameters.masked_share,
+        two_views=two_views,
+        thinnest_view=hyperparameters.thinnest_view,
+    )
+    return make_trainer(loss, arguments, batches, *split, write)
 
 
 def _to_train(

@@ -12,13 +12,8 @@ from transformers import TrainingArguments
 from rankformer.model.encoder import MaskedLanguageModel, PackedBatch
 from rankformer.pretraining.batches import MaskedBatches
 from rankformer.pretraining.loss import PretrainingLoss
-from rankformer.training.packed_trainer import (
-    Draws,
-    PackedTrainer,
-    WriteCheckpoints,
-    WriteModel,
-    expect_finite,
-)
+from rankformer.training.callbacks import WriteCheckpoints, WriteModel
+from rankformer.training.packed_trainer import Draws, PackedTrainer, expect_finite
 
 _CELLS_SCORED_AT_ONCE = 16
 

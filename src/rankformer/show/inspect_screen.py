@@ -114,7 +114,7 @@ def _describe(genes: GenesPerCell, between: str = "\n") -> str:
     if genes.n_empty:
         parts.append(f"{genes.n_empty:,} of {genes.n_cells:,} cells empty")
     if genes.cropped_share:
-        parts.append(f"{genes.cropped_share:.0%} of cells cropped")
+        parts.append(f"{genes.cropped_share:.0%} of cells have more genes than the model reads")
     return between.join(parts)
 
 

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankformer.errors import SettingsError
-from rankformer.kernels import compile_kernel
 from rankformer.ragged import Ragged
+from rankformer.tokens.edit_kernels import aim, fill_indices, find_ranks
 from rankformer.tokens.edit_types import EDIT_TYPES, SHARE_OF_RANKS, EditType, check_edits
 from rankformer.vocabulary.vocabulary import Vocabulary
 
@@ -117,7 +117,7 @@ class Edits:
         lengths = self.lengths[start:stop]
         ends = np.concatenate([[0], np.cumsum(lengths)])
         out = np.empty(ends[-1], np.int32)
-        _fill_indices(
+        fill_indices(
             ragged[1], self.cells[start:stop], self.offsets[start : stop + 1], self.ranks,
             self.targets, len(ragged[0]), frame.n_before, frame.n_behind, ends, out,
         )  # fmt: skip
@@ -187,7 +187,7 @@ def plan_edits(
     n_genes = np.diff(offsets)[cells] - frame.n_tokens
     ends = np.concatenate([[0], np.cumsum(sizes)])
     step = np.rint(share * n_genes).astype(np.int64)
-    tokens, ranks, targets, n_absent = _aim(
+    tokens, ranks, targets, n_absent = aim(
         EDIT_TYPES.index(kind), ends, tokens, ranks, step, n_genes
     )
     n_tokens = np.diff(offsets)[cells]
@@ -284,7 +284,7 @@ def _genes_of_groups(ragged: Ragged, frame: Frame, groups: Sequence[Sequence[int
     n_cells, n_groups = len(ragged[1]) - 1, len(groups)
     tokens = np.array([token for group in groups for token in group], np.int32)
     sizes = np.array([len(group) for group in groups], np.int64)
-    ranks = _find_ranks(*ragged, frame.n_before, frame.n_behind, tokens)
+    ranks = find_ranks(*ragged, frame.n_before, frame.n_behind, tokens)
     return (
         np.repeat(np.arange(n_cells), n_groups),
         np.tile(np.arange(n_groups), n_cells),
@@ -302,7 +302,7 @@ def _join_anchor(listed: _Listed, ragged: Ragged, frame: Frame, anchor: int) -> 
     kept_genes = np.repeat(kept, sizes)
     cells, own, sizes = cells[kept], own[kept], sizes[kept]
     starts = np.cumsum(sizes) - sizes
-    of_anchor = _find_ranks(*ragged, frame.n_before, frame.n_behind, np.array([anchor], np.int32))[
+    of_anchor = find_ranks(*ragged, frame.n_before, frame.n_behind, np.array([anchor], np.int32))[
         :, 0
     ]
     return (
@@ -312,117 +312,6 @@ def _join_anchor(listed: _Listed, ragged: Ragged, frame: Frame, anchor: int) -> 
         np.insert(tokens[kept_genes], starts, anchor),
         np.insert(ranks[kept_genes], starts, of_anchor[cells]),
     )
-
-
-@compile_kernel
-def _find_ranks(
-    values: NDArray[np.int32],
-    offsets: NDArray[np.int64],
-    n_before: int,
-    n_behind: int,
-    tokens: NDArray[np.int32],
-) -> NDArray[np.int32]:
-    """(n_cells, n_tokens): the rank of each token in each cell, or -1."""
-    n_cells = len(offsets) - 1
-    largest = 0
-    for token in tokens:
-        largest = max(largest, token)
-    rank_of = np.full(largest + 1, -1, np.int32)
-    found = np.empty((n_cells, len(tokens)), np.int32)
-    for cell in range(n_cells):
-        first, last = offsets[cell] + n_before, offsets[cell + 1] - n_behind
-        for place in range(first, last):
-            if values[place] <= largest:
-                rank_of[values[place]] = place - first
-        for i in range(len(tokens)):
-            found[cell, i] = rank_of[tokens[i]]
-        for place in range(first, last):
-            if values[place] <= largest:
-                rank_of[values[place]] = -1
-    return found
-
-
-@compile_kernel
-def _aim(
-    kind: int,
-    ends: NDArray[np.int64],
-    tokens: NDArray[np.int32],
-    ranks: NDArray[np.int32],
-    step: NDArray[np.int64],
-    n_genes: NDArray[np.int64],
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
-    """Genes of each edit, their ranks and where they go, in ascending targets; those absent."""
-    delete, overexpress, inhibit = 0, 1, 2
-    out_tokens, out_ranks = tokens.copy(), ranks.copy()
-    targets = np.full(len(tokens), -1, np.int32)
-    n_absent = np.zeros(len(ends) - 1, np.int64)
-    for edit in range(len(ends) - 1):
-        first, last = ends[edit], ends[edit + 1]
-        for i in range(first, last):
-            n_absent[edit] += ranks[i] < 0
-        if kind == overexpress:
-            for i in range(first, last):
-                targets[i] = i - first
-        elif kind != delete:
-            order = np.argsort(ranks[first:last])
-            for j in range(last - first):
-                i = first + j
-                out_tokens[i], out_ranks[i] = tokens[first + order[j]], ranks[first + order[j]]
-                # Genes that meet at an end stay in their order.
-                if kind == inhibit:
-                    lowest = n_genes[edit] - (last - i)
-                    targets[i] = min(out_ranks[i] + step[edit], lowest)
-                else:
-                    targets[i] = max(out_ranks[i] - step[edit], j)
-    return out_tokens, out_ranks, targets, n_absent
-
-
-@compile_kernel
-def _fill_indices(
-    cell_offsets: NDArray[np.int64],
-    cells: NDArray[np.int64],
-    offsets: NDArray[np.int64],
-    ranks: NDArray[np.int32],
-    targets: NDArray[np.int32],
-    n_values: int,
-    n_before: int,
-    n_behind: int,
-    ends: NDArray[np.int64],
-    out: NDArray[np.int32],
-) -> None:
-    longest = 0
-    for cell in cells:
-        longest = max(longest, cell_offsets[cell + 1] - cell_offsets[cell])
-    is_edited = np.zeros(longest + 1, np.bool_)
-    for edit in range(len(cells)):
-        begin, end = cell_offsets[cells[edit]], cell_offsets[cells[edit] + 1]
-        first, last = offsets[edit], offsets[edit + 1]
-        for i in range(first, last):
-            if ranks[i] >= 0:
-                is_edited[ranks[i]] = True
-        at = ends[edit]
-        for place in range(n_before):
-            out[at + place] = begin + place
-        at += n_before
-        n_genes = ends[edit + 1] - at - n_behind
-        source, move = 0, first
-        for rank in range(n_genes):
-            if move < last and targets[move] == rank:
-                if ranks[move] >= 0:
-                    out[at + rank] = begin + n_before + ranks[move]
-                else:
-                    out[at + rank] = n_values + move
-                move += 1
-            else:
-                while is_edited[source]:
-                    source += 1
-                out[at + rank] = begin + n_before + source
-                source += 1
-        for place in range(n_behind):
-            out[at + n_genes + place] = end - n_behind + place
-        for i in range(first, last):
-            if ranks[i] >= 0:
-                is_edited[ranks[i]] = False
 
 
 def _check_groups(groups: Sequence[Sequence[int]] | None) -> None:

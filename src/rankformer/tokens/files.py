@@ -11,10 +11,10 @@ from pathlib import Path
 from rankformer.cells.source import find_files
 from rankformer.checkpoints.model_folder import ModelFolder
 from rankformer.progress import Progress, show_progress
-from rankformer.scratch import tell_leftovers
+from rankformer.scratch import check_free, tell_leftovers
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.tokenize import TokenStream, open_tokens, tell_full_inputs
-from rankformer.tokens.tokenized_cells import TokenizedCells, check_free, save_tokens
+from rankformer.tokens.tokenized_cells import TokenizedCells, save_tokens
 
 logger = logging.getLogger(__name__)
 

@@ -55,7 +55,7 @@ def join_obs(streams: Sequence[TokenSource], sources: NDArray[np.object_] | None
     obs = pd.concat([stream.obs for stream in streams]).apply(_of_one_type)
     names = chain(["source"], (f"source_{i}" for i in count(2)))
     column = next(name for name in names if name not in obs)
-    logger.info('Which input a cell is of is in obs["%s"].', column)
+    logger.info('The input that each cell is from is in obs["%s"].', column)
     return obs.assign(**{column: sources})
 
 

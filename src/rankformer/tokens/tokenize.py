@@ -23,13 +23,8 @@ from rankformer.genes.mapping import GeneMapping
 from rankformer.read_ahead import read_ahead
 from rankformer.tokens.rank_value import encode_rank_values
 from rankformer.tokens.reading_options import ReadingOptions
-from rankformer.tokens.tokenized_cells import (
-    INPUT_IDS,
-    LENGTH,
-    TokenizedCells,
-    as_attribute,
-    is_saved_tokens,
-)
+from rankformer.tokens.token_tables import INPUT_IDS, LENGTH, as_attribute
+from rankformer.tokens.tokenized_cells import TokenizedCells, is_saved_tokens
 from rankformer.vocabulary.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -341,8 +336,8 @@ def tell_full_inputs(n_full: int, n_cells: int, input_length: int) -> None:
     """Say how many cells have as many tokens as the model takes: their lowest ranks are cut off."""
     if n_full:
         logger.info(
-            "%s of %s cells reach the model's input length of %s tokens: of their genes, the "
-            "highest ranked are used and the others cropped.",
+            "%s of %s cells have as many genes as the model reads, %s tokens, or more: their genes "
+            "of the lowest ranks are left out.",
             f"{n_full:,}", f"{n_cells:,}", f"{input_length:,}",
         )  # fmt: skip
 

@@ -14,16 +14,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rankformer.errors import OutputError, TokensError
+from rankformer.errors import TokensError
 from rankformer.ragged import Ragged, join_ragged
-from rankformer.scratch import whole_or_nothing
+from rankformer.scratch import check_free, whole_or_nothing
 from rankformer.tokens.arrow_streams import check_streams
+from rankformer.tokens.token_checks import check_tokens, foreign_tokens
+from rankformer.tokens.token_tables import (
+    INPUT_IDS,
+    LENGTH,
+    as_attribute,
+    cast_table,
+    normalize_table,
+    ragged_of,
+)
 from rankformer.vocabulary.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-INPUT_IDS, LENGTH = "input_ids", "length"
 _CELL_NAMES_FILE = "cell_names.arrows"
 _CELL_NAMES_SCHEMA = pa.schema([("cell_name", pa.string())])
 # A dataset that was saved and loaded keeps its description but not the schema's metadata.
@@ -136,8 +144,8 @@ class TokenizedCells:
         rows = self.table[INPUT_IDS].slice(start, stop - start)
         chunks = [chunk for chunk in rows.chunks if len(chunk)]
         if len(chunks) == 1:
-            return _ragged_of(chunks[0])
-        return join_ragged([_ragged_of(chunk) for chunk in chunks])
+            return ragged_of(chunks[0])
+        return join_ragged([ragged_of(chunk) for chunk in chunks])
 
     def blocks(self, n_cells: int = 2048) -> Iterator[tuple[int, Ragged]]:
         """Consecutive cells, at most `n_cells` at a time: index of the first, and their tokens."""
@@ -146,7 +154,7 @@ class TokenizedCells:
 
     def ragged_chunks(self) -> Iterator[Ragged]:
         """Tokens in the chunks in which they lie, without copying."""
-        return (_ragged_of(chunk) for chunk in self.table[INPUT_IDS].chunks)
+        return (ragged_of(chunk) for chunk in self.table[INPUT_IDS].chunks)
 
     def take(self, indices: NDArray[np.int64]) -> "TokenizedCells":
         """The cells at `indices`, in that order."""
@@ -190,7 +198,7 @@ class TokenizedCells:
         description = str(dataset.info.description or "")
         known = description.startswith(_DESCRIPTION)
         sha256 = description.removeprefix(_DESCRIPTION) if known else None
-        return cls(_normalize(table), None, sha256)
+        return cls(normalize_table(table), None, sha256)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write as a folder that `datasets.load_from_disk` reads; see `save_tokens`."""
@@ -227,19 +235,14 @@ class TokenizedCells:
             known, also if all cells are framed as by special tokens that the vocabulary has not.
         """
         if self.vocabulary_sha256 not in (None, vocabulary.sha256):
-            raise _foreign_tokens(
+            raise foreign_tokens(
                 f"were made with the vocabulary {self.vocabulary_sha256[:8]}",
                 vocabulary,
             )
         for values, offsets in self.ragged_chunks():
-            if not len(values):
-                continue
-            _check_range(values, offsets, vocabulary)
-            if vocabulary.cls_token is not None:
-                _check_frame(values, offsets, vocabulary)
-            elif self.vocabulary_sha256 is None:
-                _check_unframed(values, offsets, vocabulary)
-            _check_genes(values, offsets, vocabulary)
+            if len(values):
+                is_known = self.vocabulary_sha256 is not None
+                check_tokens(values, offsets, vocabulary, is_known=is_known)
 
 
 @contextmanager
@@ -282,18 +285,6 @@ def _read_names(file: Path, n_cells: int) -> pa.ChunkedArray | None:
 def is_saved_tokens(path: str | os.PathLike[str]) -> bool:
     """Whether `path` is a folder that `datasets.Dataset.save_to_disk` made."""
     return all((Path(path) / name).is_file() for name in ("state.json", "dataset_info.json"))
-
-
-def check_free(path: str | os.PathLike[str]) -> Path:
-    """Refuse a folder to write to that is there already, or has no place to be in."""
-    path = Path(path)
-    if path.exists() or not path.parent.is_dir():
-        raise OutputError(
-            f"{path} exists already." if path.exists() else f"There is no folder {path.parent}.",
-            "A folder that is not there yet, within one that is.",
-            "Choose another name, or move the old one away.",
-        )
-    return path
 
 
 def save_tokens(parts: Iterable[TokenizedCells], path: str | os.PathLike[str]) -> Path:
@@ -342,7 +333,7 @@ def _write_parts(parts: Iterator[TokenizedCells], folder: Path) -> None:
             _expect_alike(part, first)
             if (part.cell_names is None) != (first.cell_names is None):
                 raise _names_of_some()
-            rows.write_table(_cast(part.table, schema))
+            rows.write_table(cast_table(part.table, schema))
             if names is not None:
                 names.write_table(pa.table([part.cell_names], schema=_CELL_NAMES_SCHEMA))
 
@@ -407,148 +398,4 @@ def _names_of_some() -> TokensError:
         "Some parts have names of cells, and others have none.",
         "Names in all parts or in none.",
         "Pass cell_names for all parts, or leave them out.",
-    )
-
-
-def as_attribute(name: str, column: Any) -> "pa.Array | pa.ChunkedArray":
-    """Values of an attribute in Arrow.
-
-    Raises
-    ------
-    TokensError
-        If they are of several types, or of one that a dataset cannot hold.
-    """
-    try:
-        values = pa.array(column)
-    except (pa.ArrowException, TypeError, ValueError) as error:
-        raise _mixed_attribute(f"The attribute {name} holds values of several types.") from error
-    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
-    if isinstance(kind, pa.BaseExtensionType):
-        raise _mixed_attribute(f"The attribute {name} holds {kind.extension_name}.")
-    return values
-
-
-def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    try:
-        return table.cast(schema)
-    except pa.ArrowException as error:
-        odd = [each.name for each in table.schema if each.type != schema.field(each.name).type]
-        raise _mixed_attribute(
-            f"The attribute {' or '.join(odd)} has another type than in the cells before."
-        ) from error
-
-
-def _mixed_attribute(found: str) -> TokensError:
-    return TokensError(
-        found,
-        "Values of one type in each attribute, the same in all inputs.",
-        "Make the column of obs text (astype(str)) or numbers everywhere, or leave it out.",
-    )
-
-
-def _ragged_of(chunk: pa.ListArray) -> Ragged:
-    offsets = np.asarray(chunk.offsets).astype(np.int64)
-    values = np.asarray(chunk.values, dtype=np.int32)[offsets[0] : offsets[-1]]
-    return values, offsets - offsets[0]
-
-
-def _normalize(table: pa.Table) -> pa.Table:
-    try:
-        tokens = table[INPUT_IDS].cast(pa.list_(pa.int32()))
-    except pa.ArrowException as error:
-        raise TokensError(
-            f"The column {INPUT_IDS} holds {table[INPUT_IDS].type}: {error}.",
-            "Lists of whole numbers below 2,147,483,648.",
-            "Tokenize the cells again.",
-        ) from error
-    if tokens.null_count or any(chunk.values.null_count for chunk in tokens.chunks):
-        raise TokensError(
-            f"The column {INPUT_IDS} has missing values.",
-            "A list of tokens for each cell.",
-            "Tokenize the cells again.",
-        )
-    lengths = pc.cast(pc.list_value_length(tokens), pa.int32())
-    others = [name for name in table.column_names if name not in (INPUT_IDS, LENGTH)]
-    return pa.table({INPUT_IDS: tokens, LENGTH: lengths, **{name: table[name] for name in others}})
-
-
-def _check_range(
-    values: NDArray[np.int32], offsets: NDArray[np.int64], vocabulary: Vocabulary
-) -> None:
-    if values.min() < 0 or values.max() >= vocabulary.size:
-        raise _foreign_tokens(f"range from {values.min()} to {values.max()}", vocabulary)
-    lengths = np.diff(offsets)
-    if lengths.max() > vocabulary.input_length:
-        raise _foreign_tokens(f"are up to {lengths.max():,} a cell", vocabulary)
-
-
-def _check_frame(
-    values: NDArray[np.int32], offsets: NDArray[np.int64], vocabulary: Vocabulary
-) -> None:
-    first, last = _ends(values, offsets)
-    if (first == vocabulary.cls_token).all() and (last == vocabulary.pad_token).any():
-        raise _padded(int((last == vocabulary.pad_token).sum()), len(last))
-    if (first != vocabulary.cls_token).any() or (last != vocabulary.eos_token).any():
-        raise _foreign_tokens("are not framed by <cls> and <eos> in every cell", vocabulary)
-
-
-def _check_unframed(
-    values: NDArray[np.int32], offsets: NDArray[np.int64], vocabulary: Vocabulary
-) -> None:
-    first, last = _ends(values, offsets)
-    if len(first) > 1 and len(np.unique(first)) == 1 and len(np.unique(last)) == 1:
-        raise _foreign_tokens(
-            f"begin with {first[0]} and end with {last[0]} in every cell, as special tokens do",
-            vocabulary,
-        )
-
-
-def _check_genes(
-    values: NDArray[np.int32], offsets: NDArray[np.int64], vocabulary: Vocabulary
-) -> None:
-    """Refuse special tokens where genes are to be."""
-    is_special = np.zeros(vocabulary.size, bool)
-    is_special[list(vocabulary.special_tokens.values())] = True
-    misplaced = is_special[values]
-    if vocabulary.cls_token is not None:
-        filled = np.diff(offsets) > 0
-        misplaced[offsets[:-1][filled]] = misplaced[offsets[1:][filled] - 1] = False
-    places = np.flatnonzero(misplaced)
-    if not len(places):
-        return
-    n_cells = len(np.unique(np.searchsorted(offsets, places, side="right")))
-    if (values[places] == vocabulary.pad_token).any():
-        raise _padded(n_cells, len(offsets) - 1)
-    names = {token: name for name, token in vocabulary.special_tokens.items()}
-    found = ", ".join(names[token] for token in np.unique(values[places]).tolist())
-    raise TokensError(
-        f"{n_cells:,} of {len(offsets) - 1:,} cells hold {found} among their genes.",
-        "Tokens of genes, which <cls> and <eos> may frame.",
-        "Take the tokens as they were before they were masked or changed.",
-    )
-
-
-def _ends(
-    values: NDArray[np.int32], offsets: NDArray[np.int64]
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """First and last token of each cell that has some."""
-    filled = np.diff(offsets) > 0
-    return values[offsets[:-1][filled]], values[offsets[1:][filled] - 1]
-
-
-def _padded(n_cells: int, n_all: int) -> TokensError:
-    return TokensError(
-        f"{n_cells:,} of {n_all:,} cells are padded with <pad>.",
-        "Cells of their own lengths: no padding is needed, and it would be taken for a gene.",
-        f"Remove the padding from {INPUT_IDS}, or take the dataset as it was before it was padded.",
-    )
-
-
-def _foreign_tokens(found: str, vocabulary: Vocabulary) -> TokensError:
-    return TokensError(
-        f"The tokens {found}.",
-        f"Tokens of {vocabulary.name}: {vocabulary.size:,} ids, at most "
-        f"{vocabulary.input_length:,} a cell, vocabulary {vocabulary.sha256[:8]}.",
-        "Tokenize the cells with the model that is to embed them: process_data of its Geneformer, "
-        "or `rankformer tokenize --model`.",
     )

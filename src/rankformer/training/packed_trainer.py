@@ -6,7 +6,6 @@ is ours to write with each checkpoint is written by a callback.
 
 import logging
 import pickle
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.util import find_spec
@@ -22,18 +21,15 @@ from transformers import (
     PrinterCallback,
     Trainer,
     TrainerCallback,
-    TrainerControl,
-    TrainerState,
     TrainingArguments,
 )
 
 from rankformer.errors import SettingsError
-from rankformer.progress import show_progress
-from rankformer.results.metric_names import spoken_name
 from rankformer.tokens.block_shuffle import shuffle_in_blocks
+from rankformer.training.callbacks import BindCheckpoints, KeepOwnSteps, LogProgress, ShowSteps
 from rankformer.training.distributed import is_distributed, wait_for
 from rankformer.training.hyperparameters import TrainingHyperparameters
-from rankformer.training.run_folder import TrainingRun, bind_checkpoint, damaged_checkpoint
+from rankformer.training.run_folder import TrainingRun, damaged_checkpoint
 
 logger = logging.getLogger(__name__)
 _SECONDS_FOR_A_FOLDER = 60.0  # on disks of a network, a new folder is not seen at once
@@ -199,116 +195,6 @@ class PackedTrainer(Trainer):
         steps = [entry["step"] for entry in self.state.log_history if "eval_loss" in entry]
         if self.state.global_step not in steps:
             self.evaluate()
-
-
-class WriteCheckpoints(TrainerCallback):
-    """Puts a complete model, in the folder ``model``, into each checkpoint of the Trainer."""
-
-    def __init__(self, write: WriteModel) -> None:
-        self._write = write
-
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        if state.is_world_process_zero:
-            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / "model"
-            self._write(folder, state.log_history)
-
-
-class BindCheckpoints(TrainerCallback):
-    """Writes the hashes of a checkpoint's files, when all else is there."""
-
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        if state.is_world_process_zero:
-            bind_checkpoint(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
-
-
-class KeepOwnSteps(TrainerCallback):
-    """Takes the steps between lines, checkpoints and evaluations that were asked for.
-
-    The Trainer would take those of the run that it goes on with.
-    """
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        state.logging_steps = int(args.logging_steps)
-        state.save_steps = int(args.save_steps)
-        state.eval_steps = int(args.eval_steps or args.logging_steps)
-
-
-class JudgeLastStep(TrainerCallback):
-    """Evaluates and keeps the last step too, where it is no multiple of the steps between.
-
-    Where that is done by epochs, the last ends with it.
-    """
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        if state.global_step >= state.max_steps:
-            control.should_evaluate |= args.eval_strategy == "steps"
-            control.should_save |= args.save_strategy == "steps"
-
-
-class ShowSteps(TrainerCallback):
-    """Shows how many steps are done, from the first on, until `shown` is closed."""
-
-    def __init__(self, shown: ExitStack) -> None:
-        self._shown = shown
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        if state.is_world_process_zero:
-            steps = show_progress(
-                state.max_steps, "Training", unit="steps", n_before=state.global_step
-            )
-            self._advance = self._shown.enter_context(steps)
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        if state.is_world_process_zero:
-            self._advance(1)
-
-
-class LogProgress(TrainerCallback):
-    """Says the loss, the rate and the time left, in the log."""
-
-    def __init__(self) -> None:
-        self._began, self._first_step = 0.0, 0
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        self._began, self._first_step = time.monotonic(), state.global_step
-        if state.is_world_process_zero:
-            logger.info("Training begins, until step %s.", f"{state.max_steps:,}")
-
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
-        logs: dict[str, float] | None = None, **_: Any,
-    ) -> None:  # fmt: skip
-        logs = logs or {}
-        if not state.is_world_process_zero or not {"loss", "eval_loss"} & set(logs):
-            return
-        if "eval_loss" in logs:
-            figures = (
-                f"{spoken_name(name.removeprefix('eval_'))} {value:.4f}"
-                for name, value in logs.items()
-                if name.startswith("eval_")
-            )
-            logger.info("Step %s, held out: %s", f"{state.global_step:,}", ", ".join(figures))
-            return
-        rate = (state.global_step - self._first_step) / (time.monotonic() - self._began)
-        logger.info(
-            "Step %s of %s: loss %.4f, %.2f steps/s, %.0f s left",
-            f"{state.global_step:,}", f"{state.max_steps:,}", logs["loss"], rate,
-            (state.max_steps - state.global_step) / rate,
-        )  # fmt: skip
 
 
 def training_arguments(

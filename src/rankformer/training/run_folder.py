@@ -13,8 +13,7 @@ from typing import Any
 
 from rankformer.checkpoints.hashes import hash_of, list_hashes
 from rankformer.errors import OutputError, RankformerError, SettingsError
-from rankformer.scratch import whole_or_nothing
-from rankformer.tokens.tokenized_cells import check_free
+from rankformer.scratch import check_free, whole_or_nothing
 
 logger = logging.getLogger(__name__)
 _SETTINGS_FILE = "settings.json"
