@@ -1,13 +1,17 @@
 """What the docs say runs: every Python block, every command; and every public name is listed."""
 
+import doctest
+import inspect
 import re
 import shlex
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
 import rankformer
+from rankformer import tl
 from rankformer.checkpoints.registry import MODELS
 from rankformer.cli import main
 from tests.conftest import save_small_checkpoint, small_vocabulary
@@ -54,6 +58,25 @@ def test_examples_run(page, desk, monkeypatch):
 @pytest.fixture
 def vocabulary(request):
     return small_vocabulary(special=request.param == "v2-like")
+
+
+FUNCTIONS = {
+    f"{module.__name__}.{name}": getattr(module, name)
+    for module in (rankformer, tl)
+    for name in module.__all__
+    if inspect.isfunction(getattr(module, name))
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("vocabulary", ["v2-like"], indirect=True)
+def test_examples_of_functions_run(name, desk):
+    said = inspect.getdoc(FUNCTIONS[name]).replace(MODEL, str(desk))
+    example = doctest.DocTestParser().get_doctest(said, {}, name, None, 0)
+    assert example.examples, f"{name} has no example"
+    told = StringIO()
+    done = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=told.write)
+    assert not done.failed, told.getvalue()
 
 
 def test_every_public_name_is_on_the_api_page():

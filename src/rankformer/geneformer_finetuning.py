@@ -95,7 +95,8 @@ class GeneformerFineTuningModel(Geneformer):
             )
         return super().embedder
 
-    def train(
+    # Longer than 80 lines: Helical's interface has as many arguments to tell of.
+    def train(  # noqa: PLR0913  # Helical's interface
         self,
         train_dataset: "Dataset",
         validation_dataset: "Dataset | None" = None,
@@ -319,7 +320,7 @@ class GeneformerFineTuningModel(Geneformer):
     ) -> "tuple[LabelledBatches, Labels]":
         from rankformer.cells.obs_columns import require_column
         from rankformer.finetuning.batches import LabelledBatches
-        from rankformer.tokens.tokenize import SavedTokens
+        from rankformer.tokens.token_sources import SavedTokens
         from rankformer.tokens.tokenized_cells import TokenizedCells
         from rankformer.training.cells import TokenCells
         from rankformer.training.dataset_labels import read_dataset_labels

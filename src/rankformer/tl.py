@@ -55,6 +55,7 @@ __all__ = [
     "perturb_test",
     "predict",
 ]
+# Longer than 400 lines: half of them are the docstrings, which are the manual of these functions.
 
 
 @show_keywords(Running, ReadingOptions)
@@ -124,6 +125,7 @@ def embed(
     return adata if copy else None
 
 
+# Longer than 80 lines: its docstring tells each column that it adds.
 @show_keywords(NeighbourVote, Running, ReadingOptions)
 def annotate(
     adata: AnnData,

@@ -8,7 +8,8 @@ from datasets import load_from_disk
 from rankformer.cores import usable_cores
 from rankformer.errors import GeneError, SettingsError
 from rankformer.tokens.reading_options import ReadingOptions
-from rankformer.tokens.tokenize import SavedTokens, open_sources, open_tokens, tokenize_cells
+from rankformer.tokens.token_sources import SavedTokens
+from rankformer.tokens.tokenize import open_sources, open_tokens, tokenize_cells
 from rankformer.tokens.tokenized_cells import save_tokens
 
 

@@ -30,7 +30,8 @@ from rankformer.tokens.joined_sources import (
     name_sources,
 )
 from rankformer.tokens.reading_options import ReadingOptions
-from rankformer.tokens.tokenize import Sources, TokenSource, open_sources
+from rankformer.tokens.token_sources import TokenSource
+from rankformer.tokens.tokenize import Sources, open_sources
 
 
 def annotate_files(

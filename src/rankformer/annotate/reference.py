@@ -18,7 +18,8 @@ from rankformer.errors import CheckpointError, SettingsError
 from rankformer.names import as_names
 from rankformer.progress import Progress
 from rankformer.tokens.reading_options import ReadingOptions
-from rankformer.tokens.tokenize import Sources, TokenSource, open_sources
+from rankformer.tokens.token_sources import TokenSource
+from rankformer.tokens.tokenize import Sources, open_sources
 
 logger = logging.getLogger(__name__)
 
@@ -143,6 +144,13 @@ def build_reference(
     ------
     RankformerError
         If sources, model and settings do not go together, or a label has fewer than two classes.
+
+    Examples
+    --------
+    >>> import rankformer
+    >>> reference = rankformer.build_reference("pbmc.h5ad", "gf-12L-95M-i4096", ["cell_type"])
+    >>> len(reference)
+    30
     """
     embedder = open_embedder(embedder)
     labels, unlabelled = as_names(labels, "labels"), as_names(unlabelled, "unlabelled")

@@ -49,6 +49,12 @@ def save_reference(reference: Reference, folder: str | os.PathLike[str]) -> Path
     ------
     OutputError
         If something is there, or it cannot be written.
+
+    Examples
+    --------
+    >>> import rankformer
+    >>> reference = rankformer.build_reference("pbmc.h5ad", "gf-12L-95M-i4096", ["cell_type"])
+    >>> folder = rankformer.save_reference(reference, "my-reference")
     """
     folder = check_free(folder)
     with whole_or_nothing(folder, overwrite=False) as part:
@@ -76,6 +82,13 @@ def open_reference(folder: str | os.PathLike[str]) -> Reference:
     ------
     SettingsError
         If it is none, or it is damaged.
+
+    Examples
+    --------
+    >>> import rankformer
+    >>> reference = rankformer.build_reference("pbmc.h5ad", "gf-12L-95M-i4096", ["cell_type"])
+    >>> folder = rankformer.save_reference(reference, "my-reference")
+    >>> reference = rankformer.open_reference("my-reference")
     """
     if not isinstance(folder, str | os.PathLike):
         raise SettingsError(

@@ -70,6 +70,16 @@ def annotate_cells(
     ------
     RankformerError
         If source, reference, model and settings do not go together.
+
+    Examples
+    --------
+    >>> import rankformer
+    >>> embedder = rankformer.Embedder("gf-12L-95M-i4096")
+    >>> reference = rankformer.build_reference("pbmc.h5ad", embedder, ["cell_type"])
+    >>> cells = rankformer.annotate_cells(
+    ...     "pbmc.h5ad", reference, embedder, {"cell_type": "predicted"}
+    ... )
+    >>> labels = cells.labels["predicted"].values
     """
     vote = vote or NeighbourVote()
     reference = reference if isinstance(reference, Reference) else open_reference(reference)

@@ -245,6 +245,13 @@ def open_cells(
         If the source cannot be read or holds no counts there.
     SettingsError
         If both `layer` and `use_raw` are given.
+
+    Examples
+    --------
+    >>> import rankformer
+    >>> with rankformer.open_cells("pbmc.h5ad") as cells:
+    ...     sum(chunk.counts.shape[0] for chunk in cells.chunks(10))
+    30
     """
     opened = open_source(source)
     opened.n_threads = n_threads

@@ -43,6 +43,12 @@ def list_models() -> tuple[KnownModel, ...]:
 
     Nothing is downloaded, and no weights are read. ``pandas.DataFrame(rankformer.list_models())``
     is a table of them.
+
+    Examples
+    --------
+    >>> import rankformer
+    >>> [model.name for model in rankformer.list_models()][0]
+    'rankformer-mini'
     """
     return (_packaged(), *map(_published, MODELS))
 

@@ -44,6 +44,13 @@ def save_checkpoint(
         If something is already there, or it cannot be written.
     VocabularyError
         If the vocabulary does not fit the model.
+
+    Examples
+    --------
+    >>> import rankformer
+    >>> checkpoint = rankformer.Checkpoint.open("gf-12L-95M-i4096")
+    >>> model = checkpoint.masked_language_model()
+    >>> folder = rankformer.save_checkpoint("copy", model, checkpoint.vocabulary)
     """
     expect_type(
         model, (MaskedLanguageModel, Encoder), "The model", "A MaskedLanguageModel or an Encoder.",

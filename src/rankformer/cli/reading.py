@@ -11,7 +11,7 @@ from rankformer.tokens.reading_options import WHICH_GENES_THEY_ARE, ReadingOptio
 
 if TYPE_CHECKING:
     from rankformer.genes.tables import GeneTable
-    from rankformer.tokens.tokenize import TokenSource
+    from rankformer.tokens.token_sources import TokenSource
 
 
 @settings(WHICH_GENES_THEY_ARE)

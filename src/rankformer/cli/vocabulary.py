@@ -55,6 +55,33 @@ class Naming:
         return open_vocabulary(self.names_from)
 
 
+@settings()
+class Contents:
+    """Which genes and special tokens a vocabulary has; see `build_vocabulary`."""
+
+    min_cells: int = setting(
+        default=10, panel=WHICH_GENES_ARE_KEPT,
+        text="The least number of cells that must express a gene.",
+    )  # fmt: skip
+    biotypes: tuple[str, ...] = setting(
+        default=(), panel=WHICH_GENES_ARE_KEPT, options=("--biotype",),
+        text="Keep only genes of this biotype, such as protein_coding.",
+    )  # fmt: skip
+    special_tokens: bool = setting(
+        default=True, options=("--special-tokens/--no-special-tokens",),
+        text="Put a <cls> token before the genes of each cell and an <eos> token behind them, as "
+        "the V2 models have them.",
+    )  # fmt: skip
+    input_length: int | None = setting(
+        default=None,
+        text="The most tokens of a cell that the model reads. 4096 with special tokens and 2048 "
+        "without unless it is given.",
+    )
+    name: str | None = setting(
+        default=None, text="A name for the vocabulary; that of the file unless it is given."
+    )
+
+
 @vocabulary_app.command(
     epilog="Example: rankformer vocabulary build cells.h5ad -o vocabulary.parquet"
 )
@@ -66,39 +93,7 @@ def build(
     ],
     reading: Reading,
     naming: Naming,
-    min_cells: Annotated[
-        int,
-        typer.Option(
-            help="The least number of cells that must express a gene.",
-            rich_help_panel=WHICH_GENES_ARE_KEPT,
-        ),
-    ] = 10,
-    biotype: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Keep only genes of this biotype, such as protein_coding.",
-            rich_help_panel=WHICH_GENES_ARE_KEPT,
-        ),
-    ] = None,
-    special_tokens: Annotated[
-        bool,
-        typer.Option(
-            "--special-tokens/--no-special-tokens",
-            help="Put a <cls> token before the genes of each cell and an <eos> token behind them, "
-            "as the V2 models have them.",
-        ),
-    ] = True,
-    input_length: Annotated[
-        int | None,
-        typer.Option(
-            help="The most tokens of a cell that the model reads. 4096 with special tokens and "
-            "2048 without unless it is given.",
-        ),
-    ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option(help="A name for the vocabulary; that of the file unless it is given."),
-    ] = None,
+    contents: Contents,
     overwrite: Overwrite = False,
 ) -> None:
     """Build a vocabulary: which genes a model knows, and the median expression of each."""
@@ -109,9 +104,8 @@ def build(
     check_target(output, (".parquet",), overwrite)
     vocabulary = build_vocabulary(
         files, reading.open(any_species=True),
-        min_cells=min_cells, biotypes=biotype or (), special_tokens=special_tokens,
-        input_length=input_length, name=name or output.stem, symbols=naming.symbols,
-        names_from=naming.vocabulary(),
+        symbols=naming.symbols, names_from=naming.vocabulary(),
+        **{**vars(contents), "name": contents.name or output.stem},
     )  # fmt: skip
     with whole_or_nothing(output, overwrite=overwrite) as part:
         vocabulary.save(part)

@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 MIN_CELLS = 10
 
 
-def build_vocabulary(
+# Longer than 80 lines: its docstring is the manual of a vocabulary.
+def build_vocabulary(  # noqa: PLR0913  # each keyword is a choice of its own
     sources: Corpus | Sequence[Corpus],
     options: ReadingOptions | None = None,
     *,
@@ -73,6 +74,14 @@ def build_vocabulary(
         If no gene passes the filters, or a file of a sketch is damaged.
     SettingsError
         If biotypes are asked for that are not known.
+
+    Examples
+    --------
+    >>> import rankformer
+    >>> vocabulary = rankformer.build_vocabulary(
+    ...     "pbmc.h5ad", min_cells=3, names_from="gf-12L-95M-i4096"
+    ... )
+    >>> file = vocabulary.save("vocabulary.parquet")
     """
     _check_settings(min_cells, input_length, special_tokens)
     options, biotypes = options or ReadingOptions(), as_names(biotypes, "biotypes")

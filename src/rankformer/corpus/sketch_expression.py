@@ -64,6 +64,14 @@ def sketch_expression(
         If a file of a sketch is damaged.
     SettingsError
         If a file is named twice.
+
+    Examples
+    --------
+    >>> import rankformer
+    >>> sketch = rankformer.sketch_expression("pbmc.h5ad", names_from="gf-12L-95M-i4096")
+    >>> sketch.n_cells
+    30
+    >>> file = sketch.save("part-1.sketch")
     """
     options = options or ReadingOptions()
     names = open_vocabulary(names_from) if names_from else names_of_options(options)

@@ -19,14 +19,8 @@ from rankformer.results.cell_embeddings import CellEmbeddings
 from rankformer.results.gene_embeddings import GeneVectors
 from rankformer.scratch import release_pages
 from rankformer.tokens.reading_options import ReadingOptions
-from rankformer.tokens.tokenize import (
-    FILTERED,
-    NO_GENES,
-    Source,
-    TokenSource,
-    open_tokens,
-    tell_full_inputs,
-)
+from rankformer.tokens.token_sources import TokenSource
+from rankformer.tokens.tokenize import FILTERED, NO_GENES, Source, open_tokens, tell_full_inputs
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +56,13 @@ def embed_cells(
     ------
     RankformerError
         If source, model and settings do not go together.
+
+    Examples
+    --------
+    >>> import rankformer
+    >>> embeddings = rankformer.embed_cells("pbmc.h5ad", "gf-12L-95M-i4096")
+    >>> len(embeddings.vectors), embeddings.vectors.dtype.name
+    (30, 'float32')
     """
     embedder = open_embedder(embedder)
     embedder.check_mode(mode)

@@ -28,7 +28,8 @@ from rankformer.tokens.joined_sources import (
     name_sources,
 )
 from rankformer.tokens.reading_options import ReadingOptions
-from rankformer.tokens.tokenize import TokenSource, open_sources
+from rankformer.tokens.token_sources import TokenSource
+from rankformer.tokens.tokenize import open_sources
 
 
 def embed_files(

@@ -16,7 +16,8 @@ from rankformer.errors import OutputError, SettingsError, expect_type
 from rankformer.progress import Progress
 from rankformer.results.gene_embeddings import GeneSummary, GeneVectors
 from rankformer.scratch import release_pages, scratch_array
-from rankformer.tokens.tokenize import SavedTokens, TokenSource, TokenStream
+from rankformer.tokens.token_sources import SavedTokens, TokenSource
+from rankformer.tokens.tokenize import TokenStream
 from rankformer.vocabulary.vocabulary import Vocabulary
 
 _MEDIAN_BLOCK_BYTES = 64 * 2**20
@@ -56,6 +57,14 @@ def summarize_genes(
         If there is no such statistic.
     OutputError
         If the temporary file does not fit on the disk.
+
+    Examples
+    --------
+    >>> import rankformer
+    >>> stream = rankformer.open_tokens("pbmc.h5ad", "gf-12L-95M-i4096")
+    >>> summary = rankformer.summarize_genes(stream, "gf-12L-95M-i4096", statistic="mean")
+    >>> len(summary.ensembl_ids) == len(summary.vectors)
+    True
     """
     if statistic not in get_args(Statistic):
         raise SettingsError(

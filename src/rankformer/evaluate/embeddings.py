@@ -31,7 +31,8 @@ logger = logging.getLogger(__name__)
 HVG_PCA, HARMONISED, VARIATIONAL = "HVG + PCA", "Harmony", "scVI"
 
 
-def evaluate_embeddings(
+# Longer than 80 lines: its docstring is the manual of the evaluation.
+def evaluate_embeddings(  # noqa: PLR0913  # each keyword is a choice of its own
     source: Source,
     keys: str | Sequence[str],
     *,
@@ -96,6 +97,16 @@ def evaluate_embeddings(
         If columns or embeddings are missing, or the cells cannot be cut into such folds.
     CountsError
         If there are no counts for HVG + PCA.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import rankformer
+    >>> adata = anndata.read_h5ad("pbmc.h5ad")
+    >>> rankformer.tl.embed(adata, model="gf-12L-95M-i4096")
+    >>> evaluation = rankformer.evaluate_embeddings(
+    ...     adata, ["X_geneformer"], label="cell_type", group="donor", n_folds=3, n_seeds=1
+    ... )
     """
     require_packages("scanpy", "sklearn", "matplotlib", extra="evaluate")
     keys, ignored = tuple(dict.fromkeys(as_names(keys, "keys"))), as_names(ignored, "ignored")

@@ -117,6 +117,16 @@ def fit_baseline(
     SettingsError
         If the training cells are of one class or of one that is not among `classes`, or the
         numbers of genes differ.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import rankformer
+    >>> adata = anndata.read_h5ad("pbmc.h5ad")
+    >>> train, test = adata[:20], adata[20:]
+    >>> probabilities = rankformer.fit_baseline(train.X, train.obs["cell_type"], test.X)
+    >>> probabilities.shape
+    (10, 2)
     """
     from sklearn.linear_model import LogisticRegression
 

@@ -59,6 +59,13 @@ def evaluate_finetuned(
         If the model has no such label or no test part, or the cells are not those of its split.
     CountsError
         If there are no counts for the baseline.
+
+    Examples
+    --------
+    >>> import rankformer
+    >>> task = rankformer.CellTask("cell_type", group="donor")
+    >>> tuned = rankformer.finetune("pbmc.h5ad", "my-model", "gf-12L-95M-i4096", task)
+    >>> evaluation = rankformer.evaluate_finetuned("pbmc.h5ad", "my-model", label="cell_type")
     """
     require_packages("scanpy", "sklearn", "matplotlib", extra="evaluate")
     tuned = FineTunedModel.open(model)

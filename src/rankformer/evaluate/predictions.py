@@ -31,6 +31,7 @@ from rankformer.tokens.tokenize import Source
 PROBABILITY, UNCERTAIN = "_probability", "_uncertain"
 
 
+# Longer than 80 lines: its docstring is the manual of the evaluation.
 def evaluate_predictions(
     source: Source,
     predicted: str,
@@ -81,6 +82,16 @@ def evaluate_predictions(
         If columns are missing or do not hold what they should.
     CountsError
         If there are no counts for the baseline.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import rankformer
+    >>> adata = anndata.read_h5ad("pbmc.h5ad")
+    >>> adata.obs["called"] = adata.obs["cell_type"]
+    >>> evaluation = rankformer.evaluate_predictions(
+    ...     adata, "called", label="cell_type", group="donor", n_folds=3
+    ... )
     """
     require_packages("scanpy", "sklearn", "matplotlib", extra="evaluate")
     ignored = as_names(ignored, "ignored")

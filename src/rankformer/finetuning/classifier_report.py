@@ -162,6 +162,16 @@ def evaluate_classifier(
     SettingsError
         If the numbers of cells or classes differ, rows are no probabilities, or the cells evaluated
         are of fewer than two classes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import rankformer
+    >>> truth = ["B", "B", "T", "T"]
+    >>> probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.7, 0.3]])
+    >>> evaluation = rankformer.evaluate_classifier(truth, probabilities, ["B", "T"])
+    >>> evaluation.figures.loc["accuracy"].tolist()  # and of always the same class
+    [0.75, 0.5]
     """
     names = tuple(map(str, classes))
     labels = np.asarray(true, dtype=str)

@@ -82,6 +82,14 @@ def finetune(
     ------
     RankformerError
         If sources, labels, model, settings and output do not go together.
+
+    Examples
+    --------
+    >>> import rankformer
+    >>> task = rankformer.CellTask("cell_type", group="donor")
+    >>> tuned = rankformer.finetune("pbmc.h5ad", "my-model", "gf-12L-95M-i4096", task)
+    >>> tuned.heads[0].classes
+    ('B', 'T')
     """
     settings, model = settings or FineTuningSettings(), Checkpoint.open(model)
     if settings.plan.n_folds is not None:
@@ -116,6 +124,16 @@ def cross_validate(
         are done are not done again.
     sources, model, task, settings
         As for `finetune`; ``settings.plan.n_folds`` says how many.
+
+    Examples
+    --------
+    >>> import rankformer
+    >>> own = rankformer.FineTuningHyperparameters(max_steps=4)
+    >>> settings = rankformer.FineTuningSettings(own, plan=rankformer.SplitPlan(n_folds=3))
+    >>> task = rankformer.CellTask("cell_type", group="donor")
+    >>> models = rankformer.cross_validate("pbmc.h5ad", "folds", "gf-12L-95M-i4096", task, settings)
+    >>> len(models)
+    3
     """
     output, model = Path(output), Checkpoint.open(model)
     if settings.plan.n_folds is None:
@@ -143,7 +161,7 @@ def search_hyperparameters(
     sources: Sources,
     model: AnyModel,
     task: CellTask | GeneTask,
-    settings: FineTuningSettings,
+    settings: FineTuningSettings | None = None,
     *,
     n_trials: int = 20,
     backend: str = "optuna",
@@ -162,7 +180,15 @@ def search_hyperparameters(
     Returns
     -------
     The hyperparameters of `settings` with what was found.
+
+    Examples
+    --------
+    >>> import rankformer
+    >>> task = rankformer.CellTask("cell_type", group="donor")
+    >>> best = rankformer.search_hyperparameters("pbmc.h5ad", "gf-12L-95M-i4096", task, n_trials=2)
+    >>> settings = rankformer.FineTuningSettings(best)
     """
+    settings = settings or FineTuningSettings()
     check_searched(settings)
     model = Checkpoint.open(model)
     if backend in BACKENDS:

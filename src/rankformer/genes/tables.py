@@ -129,6 +129,15 @@ def read_gene_table(
     ------
     GeneError
         If the file is not such a table, a column is missing, or no such Ensembl id is in it.
+
+    Examples
+    --------
+    >>> import rankformer
+    >>> import pandas as pd
+    >>> names = pd.DataFrame({"symbol": ["P53"], "ensembl_id": ["ENSG00000141510"]})
+    >>> names.to_csv("names.csv", index=False)
+    >>> table = rankformer.read_gene_table("names.csv")
+    >>> options = rankformer.ReadingOptions(gene_table=table)
     """
     path = Path(path)
     rows = _read_rows(path)

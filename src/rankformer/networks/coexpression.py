@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from rankformer.cells.normalise import scale_cells
-from rankformer.tokens.tokenize import TokenSource, TokenStream, read_kept
+from rankformer.tokens.token_sources import TokenSource
+from rankformer.tokens.tokenize import TokenStream, read_kept
 
 
 def correlate_genes(

@@ -34,7 +34,7 @@ from rankformer.networks.settings import NetworkSettings
 from rankformer.perturb.chosen_cells import count_cells_with_genes, draw_cells, read_blocks
 from rankformer.perturb.genes import AskedGenes
 from rankformer.progress import show_progress
-from rankformer.tokens.tokenize import TokenSource
+from rankformer.tokens.token_sources import TokenSource
 from rankformer.vocabulary.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)

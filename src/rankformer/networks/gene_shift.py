@@ -24,7 +24,7 @@ from rankformer.networks.settings import ShiftSettings
 from rankformer.perturb.chosen_cells import count_cells_with_genes, draw_cells, read_blocks
 from rankformer.progress import show_progress
 from rankformer.scratch import release_pages, scratch_array
-from rankformer.tokens.tokenize import TokenSource
+from rankformer.tokens.token_sources import TokenSource
 
 logger = logging.getLogger(__name__)
 # Of permuted means that are in memory at once.

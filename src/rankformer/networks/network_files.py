@@ -24,7 +24,8 @@ from rankformer.results.parquet_tables import schema_metadata
 from rankformer.scratch import whole_or_nothing
 from rankformer.tokens.joined_sources import check_inputs_stay
 from rankformer.tokens.reading_options import ReadingOptions
-from rankformer.tokens.tokenize import TokenSource, open_sources
+from rankformer.tokens.token_sources import TokenSource
+from rankformer.tokens.tokenize import open_sources
 
 logger = logging.getLogger(__name__)
 FORMATS = (".graphml", ".parquet")

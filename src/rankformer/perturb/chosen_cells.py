@@ -12,7 +12,7 @@ from rankformer.embed.gene_summary import count_cells_of_tokens
 from rankformer.perturb.exact import blocks_of_cells
 from rankformer.ragged import Ragged, select_rows
 from rankformer.read_ahead import read_ahead
-from rankformer.tokens.tokenize import TokenSource
+from rankformer.tokens.token_sources import TokenSource
 
 
 def draw_cells(

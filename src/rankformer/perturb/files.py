@@ -31,7 +31,8 @@ from rankformer.scratch import whole_or_nothing
 from rankformer.tokens.edits import Edits
 from rankformer.tokens.joined_sources import check_inputs_stay, name_sources
 from rankformer.tokens.reading_options import ReadingOptions
-from rankformer.tokens.tokenize import TokenSource, open_sources, open_tokens
+from rankformer.tokens.token_sources import TokenSource
+from rankformer.tokens.tokenize import open_sources, open_tokens
 
 logger = logging.getLogger(__name__)
 # Of a table compressed: 30 to 37 in three tables of all genes of 30 to 266 cells.

@@ -26,7 +26,7 @@ from rankformer.perturb.states import embed_states, read_states
 from rankformer.progress import show_progress
 from rankformer.ragged import Ragged
 from rankformer.tokens.edits import Edits, plan_edits
-from rankformer.tokens.tokenize import TokenSource
+from rankformer.tokens.token_sources import TokenSource
 
 logger = logging.getLogger(__name__)
 # A mean over fewer cells says little of a gene.

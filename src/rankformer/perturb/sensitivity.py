@@ -78,7 +78,7 @@ class Riders:
         return cls(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
-def differentiate(
+def differentiate(  # noqa: PLR0913  # what is differentiated, of what, and where
     encoder: Encoder,
     layer: int,
     tokens: NDArray[np.int32],

@@ -16,7 +16,7 @@ from rankformer.perturb.settings import States
 from rankformer.progress import Progress
 from rankformer.ragged import select_rows
 from rankformer.read_ahead import read_ahead
-from rankformer.tokens.tokenize import TokenSource
+from rankformer.tokens.token_sources import TokenSource
 
 logger = logging.getLogger(__name__)
 

@@ -31,7 +31,8 @@ from rankformer.pretraining.initialization import initialize_from_coexpression
 from rankformer.pretraining.loss import PretrainingLoss
 from rankformer.pretraining.settings import PretrainingSettings
 from rankformer.requirements import require_packages
-from rankformer.tokens.tokenize import Sources, TokenSource, open_sources
+from rankformer.tokens.token_sources import TokenSource
+from rankformer.tokens.tokenize import Sources, open_sources
 from rankformer.training.cells import CountedCells, TokenCells, TrainingCells, gather_training_cells
 from rankformer.training.distributed import world_size
 from rankformer.training.hyperparameters import tell_what_was_settled
@@ -67,6 +68,13 @@ def draw_model(
     ------
     SettingsError
         If a size is below 1, or the heads do not divide the width.
+
+    Examples
+    --------
+    >>> import rankformer
+    >>> vocabulary = rankformer.build_vocabulary("pbmc.h5ad", names_from="gf-12L-95M-i4096")
+    >>> shape = {"n_layers": 2, "d_model": 64, "n_heads": 2, "d_ff": 128}
+    >>> model = rankformer.draw_model(vocabulary, shape, seed=0)
     """
     vocabulary = open_vocabulary(vocabulary)
     _check_names(shape)
@@ -125,6 +133,12 @@ def continue_model(
     -------
     The model, and the vocabulary that it has now. Tokens and medians of the checkpoint's own genes
     stay as they are.
+
+    Examples
+    --------
+    >>> import rankformer
+    >>> more_genes = rankformer.build_vocabulary("pbmc.h5ad", names_from="gf-12L-95M-i4096")
+    >>> model, vocabulary = rankformer.continue_model("gf-12L-95M-i4096", more_genes)
     """
     checkpoint = Checkpoint.open(checkpoint)
     model, vocabulary = checkpoint.masked_language_model(), checkpoint.vocabulary

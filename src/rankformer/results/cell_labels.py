@@ -1,6 +1,7 @@
 """Labels and numbers given to cells, as a result: in memory, and on disk."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +85,11 @@ def store_labels_in(adata: AnnData, cells: LabelledCells) -> None:
 
 
 def write_cell_labels(
-    path: Path, cells: LabelledCells, *, copy_of: Path | None = None, overwrite: bool = False
+    path: str | os.PathLike[str],
+    cells: LabelledCells,
+    *,
+    copy_of: Path | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write labels of cells in the format of the target's ending.
 
@@ -109,7 +114,18 @@ def write_cell_labels(
     ------
     OutputError
         If the disk is full or not writable, or something is there. Nothing is left half-written.
+
+    Examples
+    --------
+    >>> import rankformer
+    >>> embedder = rankformer.Embedder("gf-12L-95M-i4096")
+    >>> reference = rankformer.build_reference("pbmc.h5ad", embedder, ["cell_type"])
+    >>> cells = rankformer.annotate_cells(
+    ...     "pbmc.h5ad", reference, embedder, {"cell_type": "predicted"}
+    ... )
+    >>> rankformer.write_cell_labels("labels.csv", cells)
     """
+    path = Path(path)
     with whole_or_nothing(path, overwrite=overwrite) as part:
         if path.suffix in (".h5ad", ".zarr"):
             write_anndata(part, path.suffix, _addition(cells), cells.obs, copy_of)

@@ -7,7 +7,8 @@ from pathlib import Path
 from rankformer.errors import OutputError
 from rankformer.results.output_checks import check_target
 from rankformer.scratch import whole_or_nothing
-from rankformer.tokens.tokenize import TokenSource, TokenStream
+from rankformer.tokens.token_sources import TokenSource
+from rankformer.tokens.tokenize import TokenStream
 from rankformer.tokens.tokenized_cells import is_saved_tokens
 
 

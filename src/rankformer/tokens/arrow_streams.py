@@ -7,7 +7,8 @@ It is therefore read and validated in full by a process of its own first, whose 
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 _CHECK = """
@@ -47,3 +48,21 @@ def check_streams(paths: Sequence[Path]) -> None:
     crashed = checked.returncode != 1
     reason = "reading it crashes Arrow" if crashed else checked.stderr.strip().splitlines()[-1]
     raise ValueError(f"{name} is damaged: {reason.rstrip('.')}")
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """`datasets` shows one for its file of no rows."""
+    from datasets.utils.logging import (
+        disable_progress_bar,
+        enable_progress_bar,
+        is_progress_bar_enabled,
+    )
+
+    enabled = is_progress_bar_enabled()
+    disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            enable_progress_bar()

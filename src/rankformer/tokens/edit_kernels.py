@@ -70,7 +70,7 @@ def aim(
 
 
 @compile_kernel
-def fill_indices(
+def fill_indices(  # noqa: PLR0913  # a kernel takes arrays, no objects
     cell_offsets: NDArray[np.int64],
     cells: NDArray[np.int64],
     offsets: NDArray[np.int64],

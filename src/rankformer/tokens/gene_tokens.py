@@ -62,6 +62,13 @@ def map_genes(
         If AnnData or a file was given that holds no counts.
     SettingsError
         If `min_recognised` is not between 0 and 1.
+
+    Examples
+    --------
+    >>> import rankformer
+    >>> mapping = rankformer.map_genes("pbmc.h5ad", "gf-12L-95M-i4096")
+    >>> table = mapping.report()
+    >>> lost = table[table["token"] < 0]
     """
     return genes.map_genes(
         cells if isinstance(cells, pd.DataFrame) else _read_var(cells),
@@ -106,6 +113,15 @@ def encode_rank_values(
     TokensError
         If `token_of_var` does not fit the counts or the vocabulary, or there are more tokens or
         entries of a cell than the kernel can count: 2²⁰, and 2²⁴ less the vocabulary's size.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import rankformer
+    >>> adata = anndata.read_h5ad("pbmc.h5ad")
+    >>> mapping = rankformer.map_genes(adata.var, "gf-12L-95M-i4096")
+    >>> values, offsets = rankformer.encode_rank_values(adata.X, mapping.tokens, "gf-12L-95M-i4096")
+    >>> tokens_of_the_first_cell = values[offsets[0] : offsets[1]]
     """
     expect_type(
         counts, (csr_matrix, csr_array), "The matrix of counts", "A CSR matrix of scipy.",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rankformer.cells.source import FileKind, identify
 from rankformer.errors import OutputError
-from rankformer.tokens.tokenize import TokenSource
+from rankformer.tokens.token_sources import TokenSource
 from rankformer.tokens.tokenized_cells import is_saved_tokens
 
 logger = logging.getLogger(__name__)

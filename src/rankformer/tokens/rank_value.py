@@ -157,7 +157,7 @@ def _medians_of_vars(
 
 
 @compile_kernel
-def _encode_cells(  # type: ignore[no-untyped-def]
+def _encode_cells(  # type: ignore[no-untyped-def]  # noqa: PLR0913  # a kernel takes arrays
     data, indices, indptr, token_of_var, medians, shared, median_of_token,
     frame, room, first, last, tokens, lengths
 ):  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -17,12 +17,13 @@ from scipy.sparse import csr_matrix
 from rankformer.cells.open_sources import list_sources
 from rankformer.cells.source import CellSource, each_once, find_files, open_cells
 from rankformer.checkpoints.model_folder import AnyVocabulary, open_vocabulary
-from rankformer.errors import SettingsError, TokensError
+from rankformer.errors import SettingsError
 from rankformer.genes.map_genes import map_genes
 from rankformer.genes.mapping import GeneMapping
 from rankformer.read_ahead import read_ahead
 from rankformer.tokens.rank_value import encode_rank_values
 from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.token_sources import SavedTokens, TokenPart, TokenSource
 from rankformer.tokens.token_tables import INPUT_IDS, LENGTH, as_attribute
 from rankformer.tokens.tokenized_cells import TokenizedCells, is_saved_tokens
 from rankformer.vocabulary.vocabulary import Vocabulary
@@ -40,119 +41,6 @@ Sources: TypeAlias = Source | Sequence[Source]
 FILTER_COLUMN = "filter_pass"
 NO_GENES = "no counts in genes of the vocabulary"
 FILTERED = f"{FILTER_COLUMN} is 0"
-
-
-@dataclass(frozen=True, eq=False)
-class TokenPart:
-    """Some cells of a source, tokenized.
-
-    Attributes
-    ----------
-    rows
-        (n,) int64: where the cells stand in the source; ascending, without those filtered out.
-    cells
-        Their tokens.
-    """
-
-    rows: NDArray[np.int64]
-    cells: TokenizedCells
-
-
-class TokenSource(Protocol):
-    """Cells that come as tokens, a part after the other: counts on their way, or saved tokens."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def path(self) -> Path | None: ...
-
-    @property
-    def obs(self) -> pd.DataFrame: ...
-
-    @property
-    def vocabulary(self) -> Vocabulary: ...
-
-    @property
-    def kept(self) -> NDArray[np.bool_]: ...
-
-    def __len__(self) -> int: ...
-
-    def parts(self) -> Generator[TokenPart, None, None]: ...
-
-    def provenance(self) -> dict[str, Any]: ...
-
-    def close(self) -> None: ...
-
-
-@dataclass(frozen=True, eq=False)
-class SavedTokens:
-    """Cells that were tokenized before, as a `TokenSource`.
-
-    Attributes
-    ----------
-    path
-        Folder of the dataset.
-    cells
-        Its content.
-    vocabulary
-        Of the model that is to read them; it was checked that they fit.
-    """
-
-    path: Path
-    cells: TokenizedCells
-    vocabulary: Vocabulary
-
-    @classmethod
-    def open(cls, path: Path, vocabulary: Vocabulary) -> "SavedTokens":
-        """Open a dataset that `rankformer tokenize` or the published tokenizer saved.
-
-        Raises
-        ------
-        TokensError
-            If it is damaged, or was made for another vocabulary.
-        """
-        cells = TokenizedCells.load(path)
-        if not len(cells):
-            raise TokensError(
-                f"The dataset {path} has 0 cells.",
-                "At least one cell.",
-                "Check how the cells were filtered before they were tokenized.",
-            )
-        cells.check_fits(vocabulary)
-        return cls(path, cells, vocabulary)
-
-    @property
-    def name(self) -> str:
-        return str(self.path)
-
-    @property
-    def obs(self) -> pd.DataFrame:
-        """The custom attributes; the index holds the cells' names, or their numbers."""
-        table = self.cells.table
-        attributes = [name for name in table.column_names if name not in (INPUT_IDS, LENGTH)]
-        obs: pd.DataFrame = table.select(attributes).to_pandas()
-        names = self.cells.cell_names
-        obs.index = obs.index.astype(str) if names is None else names.to_pandas()
-        return obs
-
-    @property
-    def kept(self) -> NDArray[np.bool_]:
-        return np.ones(len(self), bool)
-
-    def __len__(self) -> int:
-        return len(self.cells)
-
-    def parts(self) -> Generator[TokenPart, None, None]:
-        for start, ragged in self.cells.blocks():
-            rows = np.arange(start, start + len(ragged[1]) - 1)
-            yield TokenPart(rows, TokenizedCells.from_ragged(ragged))
-
-    def provenance(self) -> dict[str, Any]:
-        return {"source": self.name, "tokens": "saved"}
-
-    def close(self) -> None:
-        """Nothing: the dataset is mapped from the disk for as long as it is used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,6 +132,14 @@ def open_tokens(
     ------
     CountsError, GeneError, SettingsError
         If there are no counts, the genes do not match, or an attribute's column is missing.
+
+    Examples
+    --------
+    >>> import rankformer
+    >>> stream = rankformer.open_tokens("pbmc.h5ad", "gf-12L-95M-i4096")
+    >>> sum(len(part.cells) for part in stream.parts())
+    30
+    >>> stream.close()
     """
     options, vocabulary = options or ReadingOptions(), open_vocabulary(vocabulary)
     cells = open_counts(source, options)
@@ -324,7 +220,16 @@ def tokenize_cells(
     vocabulary: AnyVocabulary,
     options: ReadingOptions | None = None,
 ) -> TokenizedCells:
-    """Tokenize a source into memory; see `open_tokens`. Needs no torch."""
+    """Tokenize a source into memory; see `open_tokens`. Needs no torch.
+
+    Examples
+    --------
+    >>> import rankformer
+    >>> cells = rankformer.tokenize_cells("pbmc.h5ad", "gf-12L-95M-i4096")
+    >>> dataset = cells.to_dataset()
+    >>> dataset.column_names
+    ['input_ids', 'length']
+    """
     with (
         closing(open_tokens(source, vocabulary, options)) as stream,
         closing(stream.parts()) as parts,

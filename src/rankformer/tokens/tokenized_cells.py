@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rankformer.errors import TokensError
 from rankformer.ragged import Ragged, join_ragged
 from rankformer.scratch import check_free, whole_or_nothing
-from rankformer.tokens.arrow_streams import check_streams
+from rankformer.tokens.arrow_streams import check_streams, without_progress_bars
 from rankformer.tokens.token_checks import check_tokens, foreign_tokens
 from rankformer.tokens.token_tables import (
     INPUT_IDS,
@@ -305,6 +305,12 @@ def save_tokens(parts: Iterable[TokenizedCells], path: str | os.PathLike[str]) -
         If there is no part, or they differ in vocabulary, attributes, or whether cells have names.
     OutputError
         If something is already there, or the disk is full or not writable.
+
+    Examples
+    --------
+    >>> import rankformer
+    >>> stream = rankformer.open_tokens("pbmc.h5ad", "gf-12L-95M-i4096")
+    >>> folder = rankformer.save_tokens((part.cells for part in stream.parts()), "tokens")
     """
     path = check_free(path)
     with whole_or_nothing(path, overwrite=False) as part_folder:
@@ -317,7 +323,7 @@ def _write_parts(parts: Iterator[TokenizedCells], folder: Path) -> None:
     if first is None:
         raise _no_parts()
     # The library writes its own metadata, for no rows; the rows are then streamed into its file.
-    with _without_progress_bars():
+    with without_progress_bars():
         first.take(np.empty(0, np.int64)).to_dataset().save_to_disk(str(folder), num_shards=1)
     (data_file,) = folder.glob("*.arrow")
     with pa.ipc.open_stream(str(data_file)) as empty:
@@ -336,24 +342,6 @@ def _write_parts(parts: Iterator[TokenizedCells], folder: Path) -> None:
             rows.write_table(cast_table(part.table, schema))
             if names is not None:
                 names.write_table(pa.table([part.cell_names], schema=_CELL_NAMES_SCHEMA))
-
-
-@contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    """`datasets` shows one for its file of no rows."""
-    from datasets.utils.logging import (
-        disable_progress_bar,
-        enable_progress_bar,
-        is_progress_bar_enabled,
-    )
-
-    enabled = is_progress_bar_enabled()
-    disable_progress_bar()
-    try:
-        yield
-    finally:
-        if enabled:
-            enable_progress_bar()
 
 
 def _no_parts() -> TokensError:

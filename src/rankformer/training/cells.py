@@ -22,7 +22,8 @@ from rankformer.ragged import Ragged
 from rankformer.tokens.block_shuffle import BLOCK_CELLS, BLOCKS_MIXED
 from rankformer.tokens.rank_value import encode_rank_values
 from rankformer.tokens.thinning import split_counts, split_genes
-from rankformer.tokens.tokenize import SavedTokens, TokenSource, TokenStream
+from rankformer.tokens.token_sources import SavedTokens, TokenSource
+from rankformer.tokens.tokenize import TokenStream
 from rankformer.tokens.tokenized_cells import TokenizedCells
 
 S = TypeVar("S", bound=TokenSource)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rankformer.model.spec import EncoderSpec
-from rankformer.tokens.tokenize import TokenSource
+from rankformer.tokens.token_sources import TokenSource
 
 CARD_FILE, RECORD_FILE = "README.md", "training.json"
 _HEADER = """---
