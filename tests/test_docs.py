@@ -14,6 +14,7 @@ import rankformer
 from rankformer import tl
 from rankformer.checkpoints.registry import MODELS
 from rankformer.cli import main
+from tests import commands_page
 from tests.conftest import save_small_checkpoint, small_vocabulary
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,6 +84,11 @@ def test_every_public_name_is_on_the_api_page():
     listed = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
     assert sorted(listed) == sorted(rankformer.__all__)
     assert all(getattr(rankformer, name).__doc__ for name in listed)
+
+
+def test_the_page_of_commands_is_of_today():
+    told = "docs/commands.md is old: python -m tests.commands_page"
+    assert commands_page.PAGE.read_text() == commands_page.page(), told
 
 
 def test_what_make_is_asked_for_is_there():

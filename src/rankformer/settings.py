@@ -5,11 +5,12 @@ them. A module that defines settings loads neither numpy nor torch, so ``--help`
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeVar, cast, dataclass_transform, get_type_hints
 
 C = TypeVar("C", bound=type)
 _ABOUT = "rankformer"
+_PANELS = "settings_panels"
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class About:
         What the command line calls it, the long name first; made from the name of the field where
         it is empty, and None where the field is no option. ``"FILE…"`` is an argument.
     panel
-        The heading under which the help of a command lists it; that of its class unless given.
+        The heading under which the help of a command lists it; that of the class that has the field
+        unless given.
     kind
         The type of the word that the command line takes, where it is not the field's.
     parse
@@ -67,7 +69,9 @@ def settings(panel: str | None = None) -> Callable[[C], C]:
 
     def make(cls: C) -> C:
         made: Any = dataclass(frozen=True)(cls)
-        made.settings_panel = panel
+        inherited = [getattr(each, _PANELS, {}) for each in reversed(cls.__mro__[1:])]
+        own = dict.fromkeys(cls.__annotations__, panel)
+        setattr(made, _PANELS, {k: v for each in (*inherited, own) for k, v in each.items()})
         made.__doc__ = f"{(cls.__doc__ or '').rstrip()}\n\n{_list_fields(made)}"
         return cast("C", made)
 
@@ -76,14 +80,17 @@ def settings(panel: str | None = None) -> Callable[[C], C]:
 
 def is_settings(kind: object) -> bool:
     """Whether a type was made by `settings`."""
-    return isinstance(kind, type) and is_dataclass(kind) and hasattr(kind, "settings_panel")
+    return isinstance(kind, type) and is_dataclass(kind) and hasattr(kind, _PANELS)
 
 
 def described_fields(cls: type) -> "Iterator[tuple[Field[Any], Any, About | None]]":
     """Fields of settings with their types, and what they say of themselves."""
-    hints = get_type_hints(cls)
+    hints, panels = get_type_hints(cls), getattr(cls, _PANELS)
     for each in fields(cls):
-        yield each, hints[each.name], each.metadata.get(_ABOUT)
+        about = each.metadata.get(_ABOUT)
+        if about is not None:
+            about = replace(about, panel=about.panel or panels[each.name])
+        yield each, hints[each.name], about
 
 
 def _list_fields(cls: type) -> str:

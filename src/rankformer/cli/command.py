@@ -101,9 +101,8 @@ def _options_of_settings(
             is_optional = without_defaults or within is not kind
             yield from _options_of_settings(within, without_defaults=is_optional)
         else:
-            panel = about.panel or cls.settings_panel
             default = None if without_defaults else _default_of(each)
-            yield _option(each.name, kind, about, panel, default)
+            yield _option(each.name, kind, about, default)
 
 
 def _fields_with_options(cls: Any) -> "Iterator[tuple[Field[Any], Any, About]]":
@@ -112,10 +111,8 @@ def _fields_with_options(cls: Any) -> "Iterator[tuple[Field[Any], Any, About]]":
             yield each, kind, about
 
 
-def _option(
-    name: str, kind: Any, about: About, panel: str | None, default: Any
-) -> inspect.Parameter:
-    options = about.options or ()
+def _option(name: str, kind: Any, about: About, default: Any) -> inspect.Parameter:
+    options, panel = about.options or (), about.panel
     kind = about.kind or (list[kind.__args__[0]] if get_origin(kind) is tuple else kind)
     if options and not options[0].startswith("-"):
         info: Any = typer.Argument(

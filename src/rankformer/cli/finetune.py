@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from rankformer.cli.options import Model, Sources, Threads, limit_threads, model_or_default, say
+from rankformer.cli.options import Model, Threads, limit_threads, model_or_default, say
 from rankformer.cli.reading import Reading
 from rankformer.errors import SettingsError
 from rankformer.finetuning.settings import CellTask, FineTuningSettings, GeneTask
 from rankformer.settings import setting, settings
+from rankformer.tokens.reading_options import InputFiles
 
 
 @settings("What is learned")
@@ -57,7 +58,7 @@ class Labels:
 
 
 def finetune(
-    files: Sources,
+    inputs: InputFiles,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The folder of the model that is written.")
     ],
@@ -90,7 +91,7 @@ def finetune(
     from rankformer.finetuning.finetune import finetune as train
     from rankformer.scratch import check_free
 
-    task = labels.task()
+    files, task = list(inputs.sources), labels.task()
     # Checkpoints are made where the model is evaluated.
     own = replace(how.hyperparameters, save_steps=how.hyperparameters.evaluate_steps)
     how = replace(how, hyperparameters=own, options=reading.open(threads=threads))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rankformer.cli.command import Changes
-from rankformer.cli.options import Sources, Threads, limit_threads, say
+from rankformer.cli.options import Threads, limit_threads, say
 from rankformer.cli.reading import Reading
 from rankformer.errors import SettingsError
 from rankformer.pretraining.hyperparameters import (
@@ -17,6 +17,7 @@ from rankformer.pretraining.hyperparameters import (
 )
 from rankformer.pretraining.settings import PretrainingSettings
 from rankformer.settings import setting, settings
+from rankformer.tokens.reading_options import InputFiles
 from rankformer.training.settings import TrainingSetup
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class Start:
 
 
 def pretrain(
-    files: Sources,
+    inputs: InputFiles,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The folder of the model that is written.")
     ],
@@ -156,5 +157,5 @@ def pretrain(
         options=reading.open(threads=threads), begun_from=start.model or "random weights",
         **vars(setup),
     )  # fmt: skip
-    train(files, output, network, genes, settings)
+    train(list(inputs.sources), output, network, genes, settings)
     say(f"Wrote {output}.")

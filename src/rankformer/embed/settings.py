@@ -5,6 +5,7 @@ from typing import Literal
 
 from rankformer.model.spec import LayerNumbering
 from rankformer.settings import setting, settings
+from rankformer.tokens.reading_options import InputFiles
 
 CellMode = Literal["cell", "cls"]
 Mode = Literal["cell", "cls", "gene"]
@@ -61,15 +62,9 @@ class Running(OfTrainedLayer):
 
 
 @settings()
-class EmbedJob:
+class EmbedJob(InputFiles):
     """What to embed, and what to write."""
 
-    sources: tuple[Path, ...] = setting(
-        options=("FILE…",),
-        text="Files with raw counts: .h5ad, .zarr, 10x .h5, a 10x matrix folder, or a folder of "
-        "such files; or tokens that `rankformer tokenize` saved. Several are embedded into one "
-        "output.",
-    )
     output: Path = setting(
         options=("--output", "-o"),
         text="The file to write. .h5ad and .zarr hold a copy of the input with the embedding in "

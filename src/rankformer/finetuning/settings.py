@@ -7,7 +7,7 @@ from typing import Any
 from rankformer.finetuning.hyperparameters import FineTuningHyperparameters
 from rankformer.names import as_names
 from rankformer.settings import setting, settings
-from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.reading_options import InputFiles, ReadingOptions
 from rankformer.training.settings import TrainingSetup
 from rankformer.training.split_plan import SplitPlan
 
@@ -87,14 +87,9 @@ class FineTuningSettings(TrainingSetup, TrainedAndTested):
 
 
 @settings()
-class PredictJob:
+class PredictJob(InputFiles):
     """What to predict for, and what to write."""
 
-    sources: tuple[Path, ...] = setting(
-        options=("FILE…",),
-        text="Files with raw counts: .h5ad, .zarr, 10x .h5, a 10x matrix folder, or a folder of "
-        "such files; or tokens that `rankformer tokenize` saved.",
-    )
     output: Path = setting(
         options=("--output", "-o"),
         text="The file to write. .h5ad and .zarr hold a copy of the input with the predictions in "

@@ -12,6 +12,7 @@ from rankformer.names import name_of, parse_values
 from rankformer.perturb.gene_lists import ALL, names_in
 from rankformer.settings import setting, settings
 from rankformer.tokens.edit_types import SHARE_OF_RANKS, EditType, check_edits
+from rankformer.tokens.reading_options import InputFiles
 
 By = Literal["perturbation", "attention", "similarity"]
 BY: tuple[By, ...] = get_args(By)
@@ -143,14 +144,9 @@ class NetworkRunning(Running):
 
 
 @settings()
-class NetworkJob:
+class NetworkJob(InputFiles):
     """Of which cells a network is made, and where it goes."""
 
-    sources: tuple[Path, ...] = setting(
-        options=("FILE…",),
-        text="Files with raw counts: .h5ad, .zarr, 10x .h5, a 10x matrix folder, or a folder of "
-        "such files; or tokens that `rankformer tokenize` saved.",
-    )
     output: Path = setting(
         options=("--output", "-o"),
         text="The file to write: .graphml, which networkx and Cytoscape open, or a .parquet table "

@@ -10,6 +10,7 @@ from rankformer.names import as_names, name_of, parse_attributes
 from rankformer.perturb.gene_lists import ALL, names_in, read_gene_groups
 from rankformer.settings import setting, settings
 from rankformer.tokens.edit_types import SHARE_OF_RANKS, EditType, check_edits
+from rankformer.tokens.reading_options import InputFiles
 
 ReadOut = Literal["cell", "cls", "gene"]
 READ_OUTS: tuple[ReadOut, ...] = get_args(ReadOut)
@@ -229,14 +230,9 @@ class Perturbation:
 
 
 @settings()
-class PerturbJob:
+class PerturbJob(InputFiles):
     """What to perturb, and what to write."""
 
-    sources: tuple[Path, ...] = setting(
-        options=("FILE…",),
-        text="Files with raw counts: .h5ad, .zarr, 10x .h5, a 10x matrix folder, or a folder of "
-        "such files; or tokens that `rankformer tokenize` saved.",
-    )
     output: Path = setting(
         options=("--output", "-o"),
         text="The table to write, .parquet, with a row for each gene of each cell. With --read-out "

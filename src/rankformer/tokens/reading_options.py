@@ -1,6 +1,7 @@
 """Where the counts and the genes of a source are found, and what is allowed of them."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rankformer.cores import usable_cores
@@ -9,6 +10,18 @@ from rankformer.settings import setting, settings
 
 _COUNTS = "Where the counts are"
 WHICH_GENES_THEY_ARE = "Which genes they are"
+
+
+@settings()
+class InputFiles:
+    """What is read."""
+
+    sources: tuple[Path, ...] = setting(
+        options=("FILE…",),
+        text="Files with raw counts: .h5ad, .zarr, 10x .h5, a 10x matrix folder, or a folder of "
+        "such files; or tokens that `rankformer tokenize` saved. Several are read as one, one "
+        "after the other.",
+    )
 
 
 @settings(_COUNTS)
