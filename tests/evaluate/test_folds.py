@@ -47,7 +47,6 @@ def test_groups_that_are_no_more_than_folds_are_the_folds():
     for n_folds in (3, 5):
         folds = draw_folds(codes, groups, n_folds=n_folds, n_seeds=4)
         assert folds.names == (("d1", "d2", "d3"),)
-        assert folds.grouped
         assert folds.n_folds == 3
         (draw,) = folds.draws
         for name, (train, test) in zip(folds.names[0], draw, strict=True):
@@ -65,7 +64,6 @@ def test_seeds_draw_other_folds_and_the_same_again(by_group):
     assert first != second != third != first
     assert rows_tested(draw_folds(codes, groups, n_folds=3, n_seeds=3)) == [first, second, third]
     assert folds.names == (("1", "2", "3"),) * 3
-    assert folds.grouped == by_group
     assert folds.n_folds == 3
 
 

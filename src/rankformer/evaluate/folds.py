@@ -25,13 +25,10 @@ class Folds:
         One for each seed: its folds, in which each cell is tested once.
     names
         For each draw the names of its folds: of the group, where a fold is one, or a number.
-    grouped
-        Whether groups are never both trained on and tested.
     """
 
     draws: tuple[tuple[Fold, ...], ...]
     names: tuple[tuple[str, ...], ...]
-    grouped: bool
 
     @property
     def n_folds(self) -> int:
@@ -78,13 +75,13 @@ def draw_folds(
         names = tuple(sorted(set(groups)))
         rows = np.arange(len(codes))
         folds = tuple((rows[groups != each], rows[groups == each]) for each in names)
-        return Folds((folds,), (names,), grouped=True)
+        return Folds((folds,), (names,))
     draws = [
         tuple(draw_stratified_folds(codes, groups, n_folds=n_folds, seed=seed))
         for seed in range(n_seeds)
     ]
     names = tuple(_numbers(each) for each in draws)
-    return Folds(tuple(draws), names, grouped=groups is not None)
+    return Folds(tuple(draws), names)
 
 
 def _numbers(folds: tuple[Fold, ...]) -> tuple[str, ...]:
