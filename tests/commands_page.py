@@ -1,7 +1,7 @@
 """The page of all commands: ``python -m tests.commands_page`` writes docs/commands.md."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,24 +33,49 @@ def commands() -> Iterator[tuple[str, Any]]:
 
 def page() -> str:
     """The text of the page."""
-    return "\n".join([HEAD, *(section(name, command) for name, command in commands())])
+    tables = {name: tables_of(command) for name, command in commands()}
+    all_tables = [(each, tuple(rows)) for own in tables.values() for each, rows in own.items()]
+    shared = {each: rows for each, rows in all_tables if all_tables.count((each, rows)) > 2}
+    sections = [section(name, each, tables[name], shared) for name, each in commands()]
+    behind = [f"## {heading}\n\n{table(rows)}" for heading, rows in shared.items()]
+    return "\n".join([HEAD, *sections, *behind])
 
 
-def section(name: str, command: Any) -> str:
-    """What a command does, an example, and its options under their headings."""
-    said = inspect.cleandoc(command.callback.__doc__ or "")
-    lines = [f"## rankformer {name}\n", f"{said}\n"]
-    if command.epilog:
-        lines.append(f"{command.epilog.replace('Example: ', 'Example: `')}`\n")
-    tables: dict[str, list[str]] = {}
-    for parameter in command.params:
+def tables_of(command: Any) -> dict[str, list[str]]:
+    """Headings and the rows below them; as the help has them, arguments come first."""
+    tables: dict[str, list[str]] = {"": []}
+    for parameter in sorted(command.params, key=lambda each: each.param_type_name):
         if parameter.name not in ("quiet", "help"):
             heading = getattr(parameter, "rich_help_panel", None) or ""
             tables.setdefault(heading, []).append(row(parameter))
-    for heading, rows in sorted(tables.items(), key=lambda each: each[0] != ""):
-        lines += [f"**{heading}**\n"] if heading else []
-        lines += ["| option | default | |", "|---|---|---|", *rows, ""]
+    return tables
+
+
+def section(
+    name: str,
+    command: Any,
+    tables: Mapping[str, list[str]],
+    shared: Mapping[str, tuple[str, ...]],
+) -> str:
+    """What a command does, an example, and its options under their headings."""
+    lines = [f"## rankformer {name}\n", f"{inspect.cleandoc(command.callback.__doc__ or '')}\n"]
+    if command.epilog:
+        lines.append(f"{command.epilog.replace('Example: ', 'Example: `')}`\n")
+    elsewhere = []
+    for heading, rows in tables.items():
+        if shared.get(heading) == tuple(rows):
+            elsewhere.append(f"[{heading}](#{heading.lower().replace(' ', '-')})")
+        elif rows:
+            lines += [f"**{heading}**\n"] if heading else []
+            lines.append(table(rows))
+    if elsewhere:
+        lines.append(f"Further options, which other commands have too: {', '.join(elsewhere)}.\n")
     return "\n".join(lines)
+
+
+def table(rows: Iterable[str]) -> str:
+    """A table of options."""
+    return "\n".join(["| option | default | |", "|---|---|---|", *rows, ""])
 
 
 def row(parameter: Any) -> str:
@@ -61,8 +86,10 @@ def row(parameter: Any) -> str:
     names = [flags, *short] if is_option else [parameter.metavar]
     given = parameter.default
     shown = " ".join(map(str, given)) if isinstance(given, list) else given
-    is_told = is_option and parameter.show_default and given not in (None, False, True)
-    default = f"`{shown}`" if is_told else "needed" if parameter.required else ""
+    if isinstance(given, bool):
+        shown = max(parameter.opts, key=len) if given else (parameter.secondary_opts or ("",))[0]
+    is_told = is_option and parameter.show_default and shown not in (None, "")
+    default = f"`{shown}`" if is_told else "required" if parameter.required else ""
     text = (parameter.help or "").replace("|", "\\|").replace("<", "&lt;")
     return f"| {', '.join(f'`{each}`' for each in names)} | {default} | {text} |"
 

@@ -1,7 +1,9 @@
 """The plan of the house: how long files and functions are, and that a reason is given beyond it."""
 
 import ast
+import importlib
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,20 @@ def test_what_is_long_says_why(file):
         length = each.end_lineno - each.lineno + 1
         if length > MOST_LINES["function"]:
             assert REASON.search(line_above(lines, each)), f"{each.name}: {length} lines"
+
+
+def test_faults_that_may_live_are_in_functions_that_there_are():
+    """Of a function that was moved or renamed, they would be forgotten."""
+    named = tomllib.loads((Path(__file__).parent / "mutation" / "survivors.toml").read_text())
+    for place in {place for each in named["survivors"] for place in each["mutants"]}:
+        words = place.split(".")
+        depth = max(
+            i for i in range(1, len(words))
+            if (SOURCE.joinpath(*words[:i])).with_suffix(".py").exists()
+        )  # fmt: skip
+        found = importlib.import_module(f"rankformer.{'.'.join(words[:depth])}")
+        for word in words[depth:]:
+            found = getattr(found, word)
 
 
 def test_a_folder_is_a_word_of_the_field():

@@ -152,7 +152,7 @@ VALUES = {
     "names_from": "model", "identifier_column": "probe", "ensembl_column": "other_id",
     "vocabulary": "more.parquet", "preset": "gf-12L-95M-i4096", "held_out_by": "donor",
     "threads": "1", "device": "cuda:7", "attribute": "new=cell_type", "where": "stage=old",
-    "thinnest_view": "0.25", "objective": "mlm+contrastive", "model": "other",
+    "beside": "harmony", "thinnest_view": "0.25", "objective": "mlm+contrastive", "model": "other",
     "classifier": "tuned", "seconds": "7.5",
     "output": {"embed": "other.npy", "annotate": "other.csv", "predict": "other.csv",
                "perturb": "other.parquet", "network": "other.graphml", "perturb-test": "other.csv",

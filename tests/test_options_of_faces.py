@@ -29,11 +29,10 @@ OPTIONS = {
     "predict": {"model": "a model", "threshold": 0.9, "prefix": "said_", "copy": True}
     | RUNNING | READING,
 }  # fmt: skip
-BOTH = {}
 NAMES = {
-    "embed": BOTH | {"key_added": "key"},
-    "annotate": BOTH | {"key_added": "keys", "label": "labels", "reference": "given"},
-    "predict": BOTH | {"model": "opened"},
+    "embed": {"key_added": "key"},
+    "annotate": {"key_added": "keys", "label": "labels", "reference": "given"},
+    "predict": {"model": "opened"},
 }
 # In other words than those given.
 WORDS = {("annotate", "label"): [("kind",)],

@@ -258,14 +258,17 @@ def test_embed(calls, capsys):
         f"--overwrite {MODEL} {READING}"
     )
     found = calls(words, embed_files=[])
-    job = EmbedJob(tuple(FILES), Path("out.parquet"), "gene", "mean", "X_new", True)
+    job = EmbedJob(
+        sources=tuple(FILES), output=Path("out.parquet"), mode="gene", summary="mean",
+        key="X_new", overwrite=True,
+    )  # fmt: skip
     assert found["embed_files"] == [((job, "model", OPTIONS), EMBEDDER)]
     assert found["threads"] == [min(1, usable_cores())]
     assert capsys.readouterr().err == "Wrote out.parquet: vectors of genes, mean.\n"
     calls("embed a.h5ad -o out.parquet -m model --mode gene", embed_files=[])
     assert capsys.readouterr().err == "Wrote out.parquet: vectors of genes, one a gene and cell.\n"
     found = calls("embed a.h5ad -o out.npy -m model", embed_files=[])
-    assert found["embed_files"][0][0][0] == EmbedJob((FILES[0],), Path("out.npy"))
+    assert found["embed_files"][0][0][0] == EmbedJob(sources=(FILES[0],), output=Path("out.npy"))
     assert capsys.readouterr().err == ""
 
 

@@ -5,7 +5,9 @@ shown by ``help()`` with the defaults of the settings' dataclasses.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import Field
 from difflib import get_close_matches
 from functools import wraps
 from typing import Any, ParamSpec, TypedDict, TypeVar, get_type_hints
@@ -14,7 +16,7 @@ from rankformer.embed.settings import Dtype
 from rankformer.model.spec import LayerNumbering
 from rankformer.networks.settings import By
 from rankformer.perturb.settings import Against, Method, ReadOut, StateStatistic
-from rankformer.settings import described_fields, is_settings
+from rankformer.settings import describe, described_fields, is_settings
 from rankformer.tokens.edit_types import EditType
 
 P = ParamSpec("P")
@@ -136,9 +138,9 @@ def show_keywords(*classes: type) -> Callable[[Callable[P, R]], Callable[P, R]]:
             each.name: each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD
         }
         for cls in classes:
-            for each in _keywords_of(cls):
+            for each, _ in _fields_within(cls):
                 if each.name in known:
-                    shown.setdefault(each.name, each)
+                    shown.setdefault(each.name, _as_keyword(each, known[each.name]))
         signature = own.replace(parameters=list(shown.values()))
 
         @wraps(function)
@@ -149,6 +151,7 @@ def show_keywords(*classes: type) -> Callable[[Callable[P, R]], Callable[P, R]]:
             return function(*arguments, **keywords)
 
         call.__signature__ = signature  # type: ignore[attr-defined]
+        call.__doc__ = _with_keywords(call.__doc__ or "", classes, known)
         call.__annotations__ = {
             **{each.name: each.annotation for each in shown.values()},
             "return": own.return_annotation,
@@ -164,34 +167,49 @@ def take(cls: Any, how: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in how.items() if name in names}
 
 
+def _with_keywords(said: str, classes: Iterable[type], known: Collection[str]) -> str:
+    """A docstring that describes each keyword in the place of ``**how``."""
+    lines: dict[str, list[str]] = {}
+    for each, _ in (field for cls in classes for field in _fields_within(cls)):
+        if each.name in known:
+            lines.setdefault(each.name, [f"    {each.name}", *describe(each, " " * 8)])
+    return re.sub(
+        r"^    \*\*how\n(?:        .*\n)+",
+        lambda _: "".join(f"{line}\n" for each in lines.values() for line in each),
+        said, flags=re.MULTILINE,
+    )  # fmt: skip
+
+
+def _fields_within(cls: Any) -> "Iterator[tuple[Field[Any], Any]]":
+    """Fields that describe themselves, with their types; those of settings in their place."""
+    for each, kind, about in described_fields(cls):
+        within = [one for one in (kind, *getattr(kind, "__args__", ())) if is_settings(one)]
+        if within:
+            yield from _fields_within(within[0])
+        elif about is not None:
+            yield each, kind
+
+
 def _unexpected(function: str, odd: str, known: Iterable[str]) -> str:
     near = get_close_matches(odd, known, n=1)
     hint = f". Did you mean {near[0]!r}?" if near else ""
     return f"{function}() got an unexpected keyword argument {odd!r}{hint}"
 
 
-def _known_keywords(function: Callable[..., Any]) -> set[str]:
+def _known_keywords(function: Callable[..., Any]) -> dict[str, Any]:
+    """Names and types of the keywords that a function takes as ``**how``."""
     how = next(
         each for each in inspect.signature(function).parameters.values()
         if each.kind is each.VAR_KEYWORD
     )  # fmt: skip
     (typed,) = how.annotation.__args__
-    return set(get_type_hints(typed))
+    return get_type_hints(typed)
 
 
-def _keywords_of(cls: Any) -> "list[inspect.Parameter]":
-    shown = []
-    for each, kind, _ in described_fields(cls):
-        within = [one for one in (kind, *getattr(kind, "__args__", ())) if is_settings(one)]
-        if within:
-            shown += _keywords_of(within[0])
-            continue
-        default = each.default
-        if not isinstance(default, str | int | float | tuple | type(None)):
-            default = None
-        shown.append(
-            inspect.Parameter(
-                each.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind
-            )
-        )
-    return shown
+def _as_keyword(each: "Field[Any]", kind: Any) -> inspect.Parameter:
+    default = each.default
+    if not isinstance(default, str | int | float | tuple | type(None)):
+        default = None
+    return inspect.Parameter(
+        each.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind
+    )

@@ -4,13 +4,15 @@ The command line makes its options of them (`rankformer.cli.command`), and their
 them. A module that defines settings loads neither numpy nor torch, so ``--help`` comes at once.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from textwrap import wrap
 from typing import Any, TypeVar, cast, dataclass_transform, get_type_hints
 
 C = TypeVar("C", bound=type)
 _ABOUT = "rankformer"
-_PANELS = "settings_panels"
+_PANELS = "_settings_panels"
 
 
 @dataclass(frozen=True)
@@ -58,17 +60,19 @@ def setting(
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(setting, field))
-def settings(panel: str | None = None) -> Callable[[C], C]:
+def settings(panel: str | None = None, *, kw_only: bool = False) -> Callable[[C], C]:
     """Make a class a frozen dataclass whose docstring lists its fields as they describe themselves.
 
     Parameters
     ----------
     panel
         The heading under which the help of a command lists its options.
+    kw_only
+        Take the fields by name alone, so that their order is that of the help.
     """
 
     def make(cls: C) -> C:
-        made: Any = dataclass(frozen=True)(cls)
+        made: Any = dataclass(frozen=True, kw_only=kw_only)(cls)
         inherited = [getattr(each, _PANELS, {}) for each in reversed(cls.__mro__[1:])]
         own = dict.fromkeys(cls.__annotations__, panel)
         setattr(made, _PANELS, {k: v for each in (*inherited, own) for k, v in each.items()})
@@ -98,8 +102,19 @@ def _list_fields(cls: type) -> str:
     for each in fields(cls):
         about = each.metadata.get(_ABOUT)
         if about is not None:
-            lines += [f"    {each.name}", f"        {about.text}{_default_in_words(each)}"]
+            lines += [f"    {each.name}", *describe(each, " " * 8)]
     return "\n".join([*lines, "    "])
+
+
+def describe(each: "Field[Any]", indent: str) -> list[str]:
+    """What a field does and its default, in lines for a docstring, where it is no option."""
+    text = f"{each.metadata[_ABOUT].text}{_default_in_words(each)}"
+    as_python = re.sub("--([a-z][a-z-]*)", lambda option: _as_keyword(option[1]), text)
+    return wrap(as_python, 100, initial_indent=indent, subsequent_indent=indent)
+
+
+def _as_keyword(option: str) -> str:
+    return f"`{option.replace('-', '_')}`"
 
 
 def _default_in_words(each: "Field[Any]") -> str:

@@ -58,6 +58,10 @@ __all__ = [
 # Longer than 400 lines: half of them are the docstrings, which are the manual of these functions.
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 @show_keywords(Running, ReadingOptions)
 def embed(
     adata: AnnData,

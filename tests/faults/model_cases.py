@@ -112,7 +112,7 @@ CASES = (
     BadInput(
         "a model that is not on this machine",
         sound,
-        ("not on this machine", "config.json, weights and dictionaries",
+        ("not on this machine", "config.json, its weights",
          "`rankformer models fetch gf-12L-95M-i4096`", ".cache/rankformer/models"),
         "embed pbmc.h5ad -o out.h5ad -m gf-12L-38M-i4096",
         in_process=False,

@@ -86,7 +86,7 @@ def test_killed_at_a_random_moment(folder):
     assert again.status == 0, again.stderr
     assert np.isfinite(ad.read_h5ad(folder / "out.h5ad").obsm["X_geneformer"]).all()
     assert parts(folder, "out.h5ad") == left
-    assert all(f"{name} is of another run" in again.stderr for name in left)
+    assert all(f"{name} was left by another run" in again.stderr for name in left)
 
 
 def test_tokenizing_killed(folder):

@@ -31,21 +31,21 @@ class NeighbourVote:
     )
     min_share: float = setting(
         default=0.5,
-        text="The least share of the votes, from 0 to 1, that a label must get. A cell with less "
+        text="The minimum share of the votes, from 0 to 1, that a label must get. A cell with less "
         "is called unknown.",
     )
     distance_quantile: float = setting(
         default=0.95,
-        text="How far from the reference a cell may lie before it is called unknown. 0.95: as far "
-        "as the nearest 95 % of the reference's own cells of that label. 1 calls hardly any cell "
-        "unknown.",
+        text="How far from the reference a cell may lie before it is called unknown, as a quantile "
+        "of the distances among the reference's own cells of the label: with 0.95, as far as the "
+        "nearest 95 % of them.",
     )
     allow_shift: bool = setting(
         default=True, options=("--shift/--no-shift",),
         panel="Where all cells lie far from the reference",
-        text="Cells of another laboratory lie farther from the reference as a whole: allow all of "
-        "them the distance by which the middle one lies farther off. It supposes that at least "
-        "half of the cells are of kinds that the reference has.",
+        text="Allow for a batch effect: all cells may lie farther from the reference, by as much "
+        "as the median cell does. This assumes that at least half of the cells are of kinds that "
+        "the reference has.",
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class NeighbourVote:
                 )
 
 
-@settings()
+@settings(kw_only=True)
 class AnnotateJob:
     """What to annotate by what, and what to write."""
 
@@ -85,12 +85,12 @@ class AnnotateJob:
     )
     labels: tuple[str, ...] = setting(
         default=(), options=("--label",),
-        text="The column of the reference's obs that holds the labels. Of a saved reference, all "
-        "labels are taken unless one is named.",
+        text="The column of the reference's obs that holds the labels; required unless the "
+        "reference was saved, of which all labels are taken by default.",
     )  # fmt: skip
     keys: tuple[str, ...] = setting(
         default=(), options=("--key",),
-        text="The name of the result in obs, one for each --label; predicted_LABEL unless given.",
+        text="The name of the result in obs, one for each --label; by default predicted_LABEL.",
     )  # fmt: skip
     save_to: Path | None = setting(
         default=None, options=("--save-reference",),

@@ -284,5 +284,5 @@ def _test_unit(
     tested = (tolerance <= _MOST_TOLERANCE) & (multiples > smallest * 1.01)
     if not tested.any():
         return 0.0, 0.0
-    miss = np.abs(multiples - np.rint(multiples))[tested]
+    miss = np.abs(multiples[tested] - np.rint(multiples[tested]))
     return float((miss <= tolerance[tested]).mean()), float(-np.log(2 * tolerance[tested]).sum())

@@ -48,7 +48,7 @@ def default_model() -> str:
 
 def packaged_folder() -> Path:
     """Where the model that ships with rankformer lies."""
-    return Path(__file__).resolve().parents[1] / "models" / PACKAGED_MODEL
+    return Path(__file__).resolve().parents[1] / "packaged_models" / PACKAGED_MODEL
 
 
 def models_folder() -> Path:

@@ -1,4 +1,4 @@
-"""The command line: arguments in, a task called, the result shown.
+"""The command line: settings in, a function called, the result shown.
 
 Heavy modules are imported inside the commands, so that ``--help`` comes at once.
 """
@@ -56,7 +56,7 @@ _EXAMPLES: Mapping[Callable[..., None], str] = MappingProxyType(
         finetune: "finetune labelled.h5ad -o my-model --label cell_type --group donor",
         predict: "predict pbmc.h5ad -o predicted.h5ad --model my-model",
         evaluate: "evaluate embedded.h5ad -o evaluation --label cell_type --key X_geneformer",
-        perturb: "perturb pbmc.h5ad -o perturbed.parquet --genes TP53,MYC",
+        perturb: "perturb pbmc.h5ad -o perturbed.parquet --method screen --top 50",
         perturb_test: "perturb-test perturbed.parquet -o tested.csv --plot volcano.png",
         network: "network pbmc.h5ad -o network.graphml --where cell_type=B",
         tokenize: "tokenize pbmc.h5ad -o tokens --model gf-12L-95M-i4096",

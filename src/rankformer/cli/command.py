@@ -98,11 +98,19 @@ def _options_of_settings(
     for each, kind, about in _fields_with_options(cls):
         within = _settings_within(kind)
         if within is not None:
-            is_optional = without_defaults or within is not kind
-            yield from _options_of_settings(within, without_defaults=is_optional)
+            own = _options_of_settings(within, without_defaults=without_defaults)
+            yield from (own if within is kind else map(_not_required, own))
         else:
             default = None if without_defaults else _default_of(each)
             yield _option(each.name, kind, about, default)
+
+
+def _not_required(option: inspect.Parameter) -> inspect.Parameter:
+    """As an option of settings that may be missing as a whole."""
+    if option.default is not inspect.Parameter.empty:
+        return option
+    kind, info = get_args(option.annotation)
+    return option.replace(default=None, annotation=Annotated[kind | None, info])
 
 
 def _fields_with_options(cls: Any) -> "Iterator[tuple[Field[Any], Any, About]]":

@@ -13,6 +13,7 @@ from rankformer.tokens.reading_options import CountOptions, ReadingOptions
 
 if TYPE_CHECKING:
     from rankformer.finetuning.classifier_report import ClassifierEvaluation
+METHODS = ("harmony", "scvi")
 
 
 @settings()
@@ -100,6 +101,15 @@ class How:
         text="How often parts and clusters are drawn, each time with another seed.",
     )  # fmt: skip
 
+    def __post_init__(self) -> None:
+        odd = [each for each in self.beside if each not in METHODS]
+        if odd:
+            raise SettingsError(
+                f"The method {odd[0]!r} was asked for.",
+                f"{' or '.join(METHODS)}.",
+                "Correct --beside.",
+            )
+
 
 def evaluate(
     file: Annotated[
@@ -115,7 +125,10 @@ def evaluate(
     counts: CountOptions,
     overwrite: Overwrite = False,
 ) -> None:
-    """Measure how good embeddings or labels are, beside simple methods on the same cells."""
+    """Measure how good embeddings or labels are, beside simple methods on the same cells.
+
+    Name one of --key, for embeddings, --predicted, for labels, and --classifier, for a model.
+    """
     from rankformer.results.output_checks import check_folder_target
 
     what.expect_one(

@@ -25,7 +25,7 @@ class Labels:
     )
     gene_column: str | None = setting(
         default=None,
-        text="With --genes: its column of gene identifiers; ensembl_id unless it is given.",
+        text="With --genes: its column of gene identifiers; by default ensembl_id.",
     )
 
     def task(self) -> CellTask | GeneTask:

@@ -16,7 +16,7 @@ def inspect(
         list[str] | None,
         typer.Option(
             "--model", "-m",
-            help="A model to compare the genes with; all models on this machine unless given.",
+            help="A model to compare the genes with; by default all models on this machine.",
         ),
     ] = None,
 ) -> None:  # fmt: skip

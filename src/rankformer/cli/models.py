@@ -25,7 +25,7 @@ def models(context: typer.Context) -> None:
 @models_app.command(epilog="Example: rankformer models fetch gf-12L-95M-i4096")
 @command
 def fetch(
-    name: Annotated[str, typer.Argument(help="A name from `rankformer models`.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `rankformer models`.")],
     revision: Annotated[
         str | None,
         typer.Option(help="A commit, tag or branch of the repository on the Hugging Face hub."),

@@ -13,9 +13,9 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="The model: a name that `rankformer models` lists, or the folder of one. Unless it is "
-        "given, the one published model on this machine is taken, or else rankformer-mini, a small "
-        "model that ships with rankformer for trying out.",
+        help="The model: a name that `rankformer models` lists, or the folder of one. By default, "
+        "the one published model on this machine is taken, or else rankformer-mini, a small model "
+        "that ships with rankformer for trying out.",
         show_default=False,
     ),
 ]
@@ -23,7 +23,7 @@ Threads = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="The most CPU threads to use; as many as there are cores unless it is given.",
+        help="The maximum number of CPU threads to use; by default as many as there are cores.",
         rich_help_panel="How the model runs",
     ),
 ]

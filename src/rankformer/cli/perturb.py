@@ -26,8 +26,9 @@ def perturb(
 ) -> None:
     """Perturb genes in silico: how far does the embedding of each cell move, and where to?
 
-    Each gene is deleted from a cell, or moved in its ranks, and the cell is embedded again. Test
-    the effects with `rankformer perturb-test`.
+    A model reads a cell as the list of its genes, ordered by their expression. Genes are deleted
+    from that list, or moved within it, and the cell is embedded again. Test the effects with
+    `rankformer perturb-test`.
     """
     from rankformer.perturb.files import estimate_files, perturb_files, tell_estimate
 

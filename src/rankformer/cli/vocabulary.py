@@ -37,8 +37,8 @@ class Naming:
 
     symbols: str | None = setting(
         default=None,
-        text='Where the gene symbols are: "index", or a column of var. Unless it is given, the '
-        "place is looked for.",
+        text='Where the gene symbols are: "index", or a column of var. By default, the place is '
+        "looked for.",
     )
     names_from: str | None = setting(
         default=None,
@@ -61,7 +61,7 @@ class Contents:
 
     min_cells: int = setting(
         default=10, panel=WHICH_GENES_ARE_KEPT,
-        text="The least number of cells that must express a gene.",
+        text="The minimum number of cells that must express a gene.",
     )  # fmt: skip
     biotypes: tuple[str, ...] = setting(
         default=(), panel=WHICH_GENES_ARE_KEPT, options=("--biotype",),
@@ -74,11 +74,11 @@ class Contents:
     )  # fmt: skip
     input_length: int | None = setting(
         default=None,
-        text="The most tokens of a cell that the model reads. 4096 with special tokens and 2048 "
-        "without unless it is given.",
+        text="The maximum number of tokens of a cell that the model reads. By default, 4096 "
+        "with special tokens and 2048 without.",
     )
     name: str | None = setting(
-        default=None, text="A name for the vocabulary; that of the file unless it is given."
+        default=None, text="A name for the vocabulary; by default that of the file."
     )
 
 

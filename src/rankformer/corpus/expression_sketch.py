@@ -165,13 +165,7 @@ class ExpressionSketch:
             If it is none, or damaged.
         """
         sketch = cls()
-        n_cells, blocks = read_sketch(Path(path), sketch.n_buckets)
-        for genes, buckets, symbols, biotypes in blocks:
-            sketch.add_block(genes, buckets)
-            for known, names in ((sketch.symbols, symbols), (sketch.biotypes, biotypes)):
-                found = zip(genes, names, strict=True)
-                known.update({gene: Counter(dict(each)) for gene, each in found if each})
-        sketch.n_cells = n_cells
+        sketch.n_cells = read_sketch(Path(path), sketch.n_buckets, sketch._add)
         return sketch
 
     def __eq__(self, other: object) -> bool:
@@ -194,6 +188,13 @@ class ExpressionSketch:
             symbols = [sorted(self.symbols.get(gene, {}).items()) for gene in genes]
             biotypes = [sorted(self.biotypes.get(gene, {}).items()) for gene in genes]
             yield genes, buckets, symbols, biotypes
+
+    def _add(self, block: Block) -> None:
+        genes, buckets, symbols, biotypes = block
+        self.add_block(genes, buckets)
+        for known, names in ((self.symbols, symbols), (self.biotypes, biotypes)):
+            found = zip(genes, names, strict=True)
+            known.update({gene: Counter(dict(each)) for gene, each in found if each})
 
     def _order(self) -> list[int]:
         return [self._row_of[gene] for gene in self.ensembl_ids]

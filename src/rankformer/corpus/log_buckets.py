@@ -8,7 +8,7 @@ array: bucket i holds values above ``ends[i - 1]`` up to ``ends[i]``, whose rati
 import numpy as np
 from numpy.typing import NDArray
 
-from rankformer.kernels import compile_kernel
+from rankformer.compilation import compile_kernel
 
 RELATIVE_ERROR = 0.01
 TARGET_SUM = 10_000.0

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,20 @@ def write_sketch(
     return path
 
 
-def read_sketch(path: Path, n_buckets: int) -> tuple[int, list[Block]]:
-    """Read a file that `write_sketch` wrote: its number of cells, and its blocks.
+def read_sketch(path: Path, n_buckets: int, add: Callable[[Block], None]) -> int:
+    """Read a file that `write_sketch` wrote.
+
+    Parameters
+    ----------
+    path, n_buckets
+        The file, and how many buckets a sketch has.
+    add
+        Called with each block as it is read; what it makes of them is not to be used where an error
+        follows.
+
+    Returns
+    -------
+    The number of cells.
 
     Raises
     ------
@@ -74,8 +87,14 @@ def read_sketch(path: Path, n_buckets: int) -> tuple[int, list[Block]]:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             settings = _read_settings(file.schema_arrow, n_buckets)
-            blocks = [_block(batch) for batch in file.iter_batches(GENES_AT_ONCE)]
-        if _hash(settings["n_cells"], blocks) != settings["sha256"]:
+            n_cells, digest, last = settings["n_cells"], _begin_hash(settings["n_cells"]), ""
+            for batch in file.iter_batches(GENES_AT_ONCE):
+                block = _block(batch)
+                _expect_ascending(last, block[0])
+                _add_to_hash(digest, block)
+                add(block)
+                last = block[0][-1] if block[0] else last
+        if digest.hexdigest() != settings["sha256"]:
             raise ValueError("its content has another hash than it was written with")
     # A damaged file can raise nearly anything, depending on the bytes.
     except Exception as error:
@@ -85,14 +104,29 @@ def read_sketch(path: Path, n_buckets: int) -> tuple[int, list[Block]]:
             f"format {_FORMAT}.",
             "Make it again, or copy it again from where it was made.",
         ) from error
-    return settings["n_cells"], blocks
+    return int(n_cells)
+
+
+def _expect_ascending(last: str, genes: Sequence[str]) -> None:
+    """Refuse a gene that comes twice, as its cells would be counted twice."""
+    if any(before >= after for before, after in pairwise((last, *genes))):
+        raise ValueError("its genes are not in ascending order")
+
+
+def _begin_hash(n_cells: int) -> "hashlib._Hash":
+    return hashlib.sha256(str(n_cells).encode())
+
+
+def _add_to_hash(digest: "hashlib._Hash", block: Block) -> None:
+    genes, buckets, symbols, biotypes = block
+    digest.update(json.dumps([genes, symbols, biotypes]).encode())
+    digest.update(buckets.astype("<u4").tobytes())
 
 
 def _hash(n_cells: int, blocks: Iterable[Block]) -> str:
-    digest = hashlib.sha256(str(n_cells).encode())
-    for genes, buckets, symbols, biotypes in blocks:
-        digest.update(json.dumps([genes, symbols, biotypes]).encode())
-        digest.update(buckets.astype("<u4").tobytes())
+    digest = _begin_hash(n_cells)
+    for block in blocks:
+        _add_to_hash(digest, block)
     return digest.hexdigest()
 
 

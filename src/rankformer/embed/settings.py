@@ -27,9 +27,9 @@ class Computing:
     )
     dtype: Dtype = setting(
         default="auto",
-        text="The number format of the computation. float32 is exact, bfloat16 and float16 are "
-        "faster on many machines, int8 is for CPUs. auto takes bfloat16 where it is faster, and "
-        "else float32.",
+        text="The number format of the computation. float32 is the most precise; "
+        "bfloat16 and float16 are faster on many machines, and int8 on some CPUs. auto measures "
+        "whether bfloat16 is faster, and takes float32 if not.",
     )
 
 
@@ -39,8 +39,8 @@ class OfTrainedLayer(Computing):
 
     batch_size: int | None = setting(
         default=None,
-        text="The most cells that are computed at once. Unless it is given, it follows from the "
-        "memory of the device.",
+        text="The maximum number of cells that are computed at once. By default, it follows "
+        "from the memory of the device.",
     )
 
 
@@ -55,13 +55,13 @@ class Running(OfTrainedLayer):
     )
     layer_numbering: LayerNumbering = setting(
         default="hidden_states",
-        text="How --emb-layer counts. hidden_states, as Hugging Face and Helical: 0 is the output "
-        "of the embedding layer, -1 that of the last layer. published, as the geneformer package: "
-        "0 is the last layer, -1 the one before it.",
+        text="How --emb-layer is counted. With hidden_states, as in Hugging Face and Helical, 0 is "
+        "the output of the embedding layer and -1 that of the last layer. With published, as in "
+        "the geneformer package, 0 is the last layer and -1 the one before it.",
     )
 
 
-@settings()
+@settings(kw_only=True)
 class EmbedJob(InputFiles):
     """What to embed, and what to write."""
 
@@ -73,8 +73,8 @@ class EmbedJob(InputFiles):
     mode: Mode = setting(
         default="cell",
         text="What gets an embedding: each cell, as the mean of its genes' vectors (cell) or as "
-        "the vector of the <cls> token, which V2 models have (cls); or each gene of each cell "
-        "(gene, .parquet only).",
+        "the vector of the special token <cls> that V2 models, named …-i4096, put before each cell "
+        "(cls); or each gene of each cell (gene, written as .parquet only).",
     )
     summary: Statistic | None = setting(
         default=None,

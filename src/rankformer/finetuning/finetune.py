@@ -26,7 +26,7 @@ from rankformer.finetuning.labelled_data import (
     check_trained_classes,
     gather_labelled_data,
 )
-from rankformer.finetuning.one_split import (
+from rankformer.finetuning.run import (
     Data,
     check_hyperparameters,
     describe_run,

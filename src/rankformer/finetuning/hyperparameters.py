@@ -46,7 +46,7 @@ class FineTuningHyperparameters(TrainingHyperparameters):
     )
     lora_alpha: int | None = setting(
         default=None,
-        text="With --lora-rank: these matrices are scaled by alpha / rank. 16 unless it is given.",
+        text="With --lora-rank: these matrices are scaled by alpha / rank. By default, 16.",
     )
     dropout: float = setting(
         default=0.02,
@@ -69,22 +69,22 @@ class FineTuningHyperparameters(TrainingHyperparameters):
     )
     epochs: float | None = setting(
         default=None,
-        text="How often the training sees each cell. Unless it is given, three times, and more "
-        "often for small models and few cells.",
+        text="How often the training sees each cell. By default, three times, and more often for "
+        "small models and few cells.",
     )
     learning_rate: float | None = setting(
         default=None,
-        text="The highest learning rate, which is reached at the end of the warm-up. Unless it is "
-        "given, 5e-5, and 1e-3 for small models.",
+        text="The highest learning rate, which is reached at the end of the warm-up. By default, "
+        "5e-5, and 1e-3 for small models.",
     )
     save_steps: int | None = setting(
         default=None, options=None,
-        text="The number of steps between two checkpoints; once in each epoch unless it is given.",
+        text="The number of steps between two checkpoints; by default once in each epoch.",
     )  # fmt: skip
     evaluate_steps: int | None = setting(
         default=None,
         text="The number of steps between two evaluations, and between two checkpoints, from which "
-        "--resume can go on; once in each epoch unless it is given.",
+        "--resume can go on; by default once in each epoch.",
     )
 
     _rules: ClassVar[Sequence[Rule]] = (

@@ -29,8 +29,8 @@ class CellTask:
     )  # fmt: skip
     weights: tuple[float, ...] | None = setting(
         default=None, options=("--label-weight",), kind=list[float],
-        text="The weight of a label in the loss, one for each --label and then for each "
-        "--regress; 1 each unless given.",
+        text="The weight of a label in the loss, one for each --label and then for each --regress; "
+        "by default 1 each.",
     )  # fmt: skip
     unlabelled: str | Sequence[str] = setting(
         default=(), kind=list[str],

@@ -23,7 +23,8 @@ from rankformer.genes.columns import (
     named_column,
 )
 from rankformer.genes.identifiers import SYMBOLS, detect_identifiers, distinct_identifiers, kind_of
-from rankformer.genes.map_genes import check_share, map_genes
+from rankformer.genes.map_genes import map_genes
+from rankformer.genes.recognised_share import check_share
 from rankformer.genes.rules import base_of_made_unique
 from rankformer.genes.species import gene_id_of
 from rankformer.genes.tables import GeneTable

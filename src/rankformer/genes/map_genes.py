@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rankformer.errors import SettingsError
 from rankformer.genes.columns import GeneColumn, candidate_columns, named_column
 from rankformer.genes.complaints import complain_of_few, complain_of_species
 from rankformer.genes.identifiers import (
@@ -21,6 +20,7 @@ from rankformer.genes.identifiers import (
     distinct_identifiers,
 )
 from rankformer.genes.mapping import GeneMapping
+from rankformer.genes.recognised_share import check_share
 from rankformer.genes.rules import GeneFate, GeneMatch, GeneResolver
 from rankformer.genes.tables import GeneTable, gene_table_from_pyensembl
 from rankformer.vocabulary.vocabulary import Vocabulary
@@ -57,17 +57,6 @@ def map_genes(
     complain_of_few(mapping, min_recognised, [resolved.column.name for resolved in tried])
     _note(mapping, len(vocabulary.ensembl_ids))
     return mapping
-
-
-def check_share(min_recognised: float) -> None:
-    """Raise a `SettingsError` unless it is between 0 and 1."""
-    if 0 <= min_recognised <= 1:
-        return
-    raise SettingsError(
-        f"min_recognised is {min_recognised}.",
-        "A share between 0 and 1, 0.5 by default.",
-        "Pass min_recognised=0.5 (--min-recognised 0.5).",
-    )
 
 
 # Its tables and what it has resolved serve the next file too.

@@ -16,7 +16,7 @@ genes stand: so the mean of pairs as far apart, at ranks near theirs, is taken o
 import numpy as np
 from numpy.typing import NDArray
 
-from rankformer.kernels import compile_kernel
+from rankformer.compilation import compile_kernel
 
 LEAST_NEIGHBOURS, SHARE_OF_NEIGHBOURS = 10, 16
 _HALF = 0.5

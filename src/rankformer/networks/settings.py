@@ -28,7 +28,7 @@ _OF_METHOD: dict[str, tuple[By, str]] = {
 }
 
 
-@settings()
+@settings(kw_only=True)
 class NetworkSettings:
     """What is measured between genes, of which, and in which cells."""
 
@@ -49,12 +49,12 @@ class NetworkSettings:
     )  # fmt: skip
     n_cells: int | None = setting(
         default=None, panel=_WHICH,
-        text="The most cells to measure in, drawn at random. All cells are taken unless it is "
-        "given.",
+        text="The maximum number of cells to measure in, drawn at random. By default, all "
+        "cells are taken.",
     )  # fmt: skip
     min_cells: int = setting(
         default=10, panel=_WHICH,
-        text="The least number of cells that must have a gene, and a pair of genes.",
+        text="The minimum number of cells that must have a gene, and a pair of genes.",
     )  # fmt: skip
     seed: int = setting(
         default=0, panel=_WHICH, text="The seed that decides which cells are drawn."
@@ -65,7 +65,8 @@ class NetworkSettings:
     )  # fmt: skip
     share: float = setting(
         default=SHARE_OF_RANKS, panel=_HOW,
-        text="With --type inhibit or activate: the share of a cell's ranks by which a gene moves.",
+        text="With --type inhibit or activate: how far a gene moves, as a share of the number of "
+        "genes in the cell.",
     )  # fmt: skip
     layers: int | Sequence[int] = setting(
         default=(-1,), panel=_HOW, options=("--attention-layer",), kind=list[int],
@@ -138,12 +139,12 @@ class NetworkRunning(Running):
 
     dtype: Dtype = setting(
         default="float32",
-        text="The number format of the computation. float32 is exact; bfloat16 and float16 are "
-        "faster on many machines, and blur small effects.",
+        text="The number format of the computation. float32 is the most precise; bfloat16 and "
+        "float16 are faster on many machines, and blur small effects.",
     )
 
 
-@settings()
+@settings(kw_only=True)
 class NetworkJob(InputFiles):
     """Of which cells a network is made, and where it goes."""
 
@@ -185,14 +186,15 @@ class ShiftSettings:
         "alone, so that what differs between donors is not taken for the state.",
     )
     min_cells: int = setting(
-        default=10, text="The least number of cells of each state that must have a gene."
+        default=10, text="The minimum number of cells of each state that must have a gene."
     )
     n_permutations: int = setting(
         default=1000,
         text="How often states are permuted: p values are multiples of 1 / (n_permutations + 1).",
     )
     n_cells: int | None = setting(
-        default=None, text="The most cells of each state, drawn at random; all unless it is given."
+        default=None,
+        text="The maximum number of cells of each state, drawn at random; by default all.",
     )
     seed: int = setting(default=0, text="The seed of all that is drawn at random.")
 

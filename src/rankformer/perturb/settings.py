@@ -27,7 +27,8 @@ class States:
     """Which cells are perturbed, and towards which others shifts are measured."""
 
     state: str = setting(
-        text="The column of obs that holds the states of the cells, such as disease or cell_type.",
+        text="The column of obs that holds the states of the cells, such as disease or cell_type; "
+        "it needs --start and --goal beside it.",
     )
     start: str = setting(text="The state whose cells are perturbed.")
     goal: str = setting(text="The state towards which perturbed cells should move.")
@@ -82,7 +83,8 @@ class States:
             return None
         if missing or state is None:
             raise SettingsError(
-                f"Of the states, {' and '.join(missing)} is missing.",
+                f"Of the states, {' and '.join(missing)} "
+                f"{'is' if len(missing) == 1 else 'are'} missing.",
                 "The column of obs, the state whose cells are perturbed, and the one they should "
                 "turn into.",
                 "Give all of state, start and goal (--state, --start, --goal), or none.",
@@ -120,7 +122,7 @@ class ScreenSettings:
             )
 
 
-@settings()
+@settings(kw_only=True)
 class Perturbation:
     """What is done to which genes of which cells, and what is read."""
 
@@ -139,12 +141,14 @@ class Perturbation:
     )
     kind: EditType = setting(
         default="delete", panel=_WHICH, options=("--type",),
-        text="What is done to a gene: it is taken out of the cell (delete), put at the top of its "
-        "ranks (overexpress), or moved down or up by a share of them (inhibit, activate).",
+        text="What is done to a gene: it is taken out of the cell (delete), put before all "
+        "others (overexpress), or moved down or up among the genes of the cell, which are ordered "
+        "by their expression (inhibit, activate).",
     )  # fmt: skip
     share: float = setting(
         default=SHARE_OF_RANKS, panel=_WHICH,
-        text="With --type inhibit or activate: the share of a cell's ranks by which a gene moves.",
+        text="With --type inhibit or activate: how far a gene moves, as a share of the number of "
+        "genes in the cell.",
     )  # fmt: skip
     read_out: ReadOut = setting(
         default="cell",
@@ -167,22 +171,21 @@ class Perturbation:
     )  # fmt: skip
     exact_cells: int | None = setting(
         default=None, panel=_HOW,
-        text="With --top: run them in this many cells at most, drawn at random. All cells are "
-        "taken unless it is given.",
+        text="With --top: run them in this many cells at most, drawn at random. By default, all "
+        "cells are taken.",
     )  # fmt: skip
     screen: ScreenSettings = setting(
         default_factory=ScreenSettings, text="How closely a screen estimates."
     )
     n_cells: int | None = setting(
         default=None,
-        text="The most cells to perturb, drawn at random. All cells are perturbed unless it is "
-        "given.",
+        text="The maximum number of cells to perturb, drawn at random. By default, all cells are.",
     )
     seed: int = setting(default=0, text="The seed that decides which cells are drawn.")
     as_published: bool = setting(
         default=False,
-        text="Crop and compare cells as the published geneformer package does, which differs for "
-        "cells that are as long as the input of the model.",
+        text="Treat cells that fill the input of the model as the published geneformer package "
+        "does, to repeat its numbers.",
     )
 
     def __post_init__(self) -> None:
@@ -229,7 +232,7 @@ class Perturbation:
             )
 
 
-@settings()
+@settings(kw_only=True)
 class PerturbJob(InputFiles):
     """What to perturb, and what to write."""
 
@@ -277,7 +280,7 @@ class Comparison:
     )
     goal: str | None = setting(
         default=None,
-        text="The state towards which the shift is tested; the --goal of the run unless given. "
+        text="The state towards which the shift is tested; by default the --goal of the run. "
         "Without states, the movement of the embedding is tested.",
     )
     replicate: str | None = setting(
@@ -286,7 +289,7 @@ class Comparison:
         "are then tested between replicates, not between cells.",
     )
     min_cells: int = setting(
-        default=3, text="The least number of cells in which a gene must have been perturbed."
+        default=3, text="The minimum number of cells in which a gene must have been perturbed."
     )
     seed: int = setting(default=0, text="The seed of all that is drawn at random.")
 

@@ -23,14 +23,14 @@ _PUBLISHED_EPOCHS = 3
 _V1_WARMUP, _V2_WARMUP = 10_000, 5_000
 
 
-@settings("How the model is trained (as the published models unless given)")
+@settings("How the model is trained (by default as the published models)")
 class PretrainingHyperparameters(TrainingHyperparameters):
     """Hyperparameters of pretraining; the defaults are those of the published V1 models."""
 
     epochs: float | None = setting(
         default=None,
-        text="How often the training sees each cell. Unless it is given, three times, or for few "
-        "cells as often as makes 1,000 steps, at most 10 times.",
+        text="How often the training sees each cell. By default, three times, or for few cells as "
+        "often as makes 1,000 steps, at most 10 times.",
     )
     objective: Objective = setting(
         default="mlm",
@@ -44,7 +44,7 @@ class PretrainingHyperparameters(TrainingHyperparameters):
     )
     thinnest_view: float = setting(
         default=0.3,
-        text="With --objective mlm+contrastive: the least share of a cell's molecules, at most "
+        text="With --objective mlm+contrastive: the minimum share of a cell's molecules, at most "
         "0.5, that one of its two parts gets. A smaller share makes parts of more unequal depth.",
     )
     masked_share: float = setting(

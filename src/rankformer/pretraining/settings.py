@@ -1,6 +1,5 @@
 """How and where a model is pretrained."""
 
-from rankformer.errors import SettingsError
 from rankformer.pretraining.hyperparameters import PretrainingHyperparameters
 from rankformer.settings import setting, settings
 from rankformer.tokens.reading_options import ReadingOptions
@@ -32,11 +31,3 @@ class PretrainingSettings(TrainingSetup, Trained):
     words: str = setting(
         default="", options=None, text="Paragraphs for the model card, on what the model is for."
     )
-
-    def __post_init__(self) -> None:
-        if self.n_workers < 0:
-            raise SettingsError(
-                f"{self.n_workers} processes were asked for to make batches.",
-                "A whole number, at least 0.",
-                "Leave n_workers (--workers) out for none beside the one that trains.",
-            )

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from rankformer.kernels import compile_kernel
+from rankformer.compilation import compile_kernel
 
 
 @compile_kernel

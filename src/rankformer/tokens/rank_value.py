@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, csr_matrix
 
+from rankformer.compilation import compile_kernel
 from rankformer.errors import TokensError
-from rankformer.kernels import compile_kernel
 from rankformer.ragged import Ragged
 from rankformer.vocabulary.vocabulary import Vocabulary
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from rankformer.cores import usable_cores
 from rankformer.errors import SettingsError
+from rankformer.genes.recognised_share import check_share
 from rankformer.settings import setting, settings
 
 _COUNTS = "Where the counts are"
@@ -30,17 +31,18 @@ class CountOptions:
 
     layer: str | None = setting(
         default=None, panel=_COUNTS,
-        text="The layer of AnnData that holds the raw counts. Unless it is given, rankformer looks "
-        "for counts in X, in raw.X and in all layers.",
+        text="The layer of AnnData that holds the raw counts. By default, rankformer looks for "
+        "counts in X, in raw.X and in all layers.",
     )  # fmt: skip
     use_raw: bool | None = setting(
         default=None, panel=_COUNTS, options=("--use-raw/--no-raw",),
-        text="Take the counts from raw.X, or never take them from there.",
+        text="Take the counts from raw.X (True), or never take them from there (False). By "
+        "default, raw.X is one of the places that are looked at.",
     )  # fmt: skip
     undo_log1p: bool = setting(
         default=False, panel=_COUNTS,
-        text="The values are log1p of counts that were scaled for each cell: undo the logarithm. "
-        "The order of the genes is then that of the counts.",
+        text="The values are log1p of counts that were scaled for each cell, as scanpy makes them: "
+        "undo the logarithm, so that genes are ranked as by the counts.",
     )  # fmt: skip
     check: bool = setting(
         default=True, panel=_COUNTS, options=("--check/--no-check",),
@@ -55,8 +57,8 @@ class ReadingOptions(CountOptions):
 
     gene_ids: str | None = setting(
         default=None, panel=WHICH_GENES_THEY_ARE,
-        text='Where the gene identifiers are: "index", or the name of a column of var. Unless it '
-        "is given, the place from which most genes are recognised is taken.",
+        text='Where the gene identifiers are: "index", or the name of a column of var. By default, '
+        'the place from which most genes are recognised is taken.',
     )  # fmt: skip
     gene_table: Any = setting(
         default=None, options=None,
@@ -70,23 +72,24 @@ class ReadingOptions(CountOptions):
     )  # fmt: skip
     min_recognised: float = setting(
         default=0.5, panel=WHICH_GENES_THEY_ARE,
-        text="The least share of the genes of the file, from 0 to 1, that must be recognised as "
+        text="The minimum share of the genes of the file, from 0 to 1, that must be recognised as "
         "genes of the species. With fewer, the file is refused.",
     )  # fmt: skip
     attributes: Mapping[str, str] = setting(
         default_factory=dict, options=None,
-        text="Columns of obs to carry over: name in the dataset → column of obs.",
+        text="Columns of obs to carry over into the tokens, as {new name: column of obs}.",
     )  # fmt: skip
     n_threads: int | None = setting(
         default=None, options=None,
-        text="The number of threads that read and encode; as many as the process may use cores "
-        "unless it is given, and at most that.",
+        text="The number of threads that read and encode. By default, and at most, it is the "
+        "number of CPU cores that the process may use.",
     )  # fmt: skip
     chunk_cells: int = setting(
         default=2048, options=None, text="The number of cells that are read at once."
     )
 
     def __post_init__(self) -> None:
+        check_share(self.min_recognised)
         if self.n_threads is not None and self.n_threads < 1:
             raise SettingsError(
                 f"n_threads is {self.n_threads}.",

@@ -21,8 +21,8 @@ class TrainingHyperparameters:
 
     epochs: float | None = setting(
         default=3.0,
-        text="How often the training sees each cell. Unless it is given, it follows from the "
-        "number of cells.",
+        text="How often the training sees each cell. By default, it follows from the number of "
+        "cells.",
     )
     max_steps: int | None = setting(
         default=None, text="The number of training steps, in place of --epochs."
@@ -42,8 +42,8 @@ class TrainingHyperparameters:
     )
     warmup_steps: int | None = setting(
         default=None,
-        text="The number of steps in which the learning rate rises from zero. At most a tenth of "
-        "all steps unless it is given.",
+        text="The number of steps in which the learning rate rises from zero. By default, the "
+        "number of the published models, but at most a tenth of all steps.",
     )
     weight_decay: float = setting(default=0.001, text="The weight decay of the optimizer, AdamW.")
     max_grad_norm: float = setting(

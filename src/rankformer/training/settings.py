@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from rankformer.errors import SettingsError
 from rankformer.settings import setting, settings
 
 TrainingDtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -29,3 +30,11 @@ class TrainingSetup:
         default=False, panel="Options",
         text="Go on with the run that was begun for this output and did not come to its end.",
     )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if self.n_workers < 0:
+            raise SettingsError(
+                f"{self.n_workers} processes were asked for to make batches.",
+                "A whole number, at least 0.",
+                "Leave n_workers (--workers) out for none beside the one that trains.",
+            )

@@ -219,6 +219,8 @@ def _read_settings(schema: Any) -> dict[str, Any]:
     settings: dict[str, Any] = json.loads(described)
     if settings["format"] != _FORMAT:
         raise ValueError(f"it has the format {settings['format']}")
+    if not isinstance(settings["sha256"], str):
+        raise ValueError("its settings name no hash")
     return settings
 
 
@@ -247,5 +249,7 @@ def _read_names(table: "pa.Table", column: str) -> dict[str, str]:
     import pyarrow.compute as pc
 
     names = pc.list_flatten(table[column])
+    if names.null_count:
+        raise ValueError(f"{column} are missing")
     genes = table["ensembl_id"].take(pc.list_parent_indices(table[column]))
     return dict(zip(names.to_pylist(), genes.to_pylist(), strict=True))

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rankformer.compilation import compile_kernel
 from rankformer.errors import SettingsError
-from rankformer.kernels import compile_kernel
 from rankformer.model.cpu.flags import cpu_flags
 from rankformer.model.cpu.tiles import NEEDED, as_float
 from rankformer.model.encoder import Encoder

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rankformer.kernels import compile_fused_kernel
+from rankformer.compilation import compile_fused_kernel
 from rankformer.model.attention import Segments
 from rankformer.model.cpu.tiles import TILE_COLUMNS, as_float, multiply_tiles
 

@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from rankformer.kernels import compile_kernel
+from rankformer.compilation import compile_kernel
 
 TILE_ROWS, _LANES, _VECTORS = 8, 16, 2
 TILE_COLUMNS = _LANES * _VECTORS
