@@ -28,7 +28,7 @@ from pretraining import Side, measure
 from rankformer import Encoder, EncoderSpec, MaskedLanguageModel, ReadingOptions, Vocabulary
 from rankformer.checkpoints.weights import hugging_face_tensors
 from rankformer.finetuning.batches import LabelledBatches
-from rankformer.model.heads import FineTuningObjective, HeadedEncoder, cross_entropy, draw_head
+from rankformer.model.heads import FineTuningLoss, HeadedEncoder, cross_entropy, draw_head
 from rankformer.pretraining.pretrain import published_shape
 from rankformer.tokens.tokenize import open_tokens
 from rankformer.training.cells import gather_training_cells
@@ -67,7 +67,7 @@ def make_side(name: str, arguments: argparse.Namespace) -> Side:
         special = list(vocabulary.special_tokens.values())
         model = HeadedEncoder(encoder, [head], unit="cell", mode="cell",
                               special_tokens=special, dropout=0.0)  # fmt: skip
-        objective = FineTuningObjective(model, [cross_entropy()], [1.0]).train()
+        objective = FineTuningLoss(model, [cross_entropy()], [1.0]).train()
         return Side(objective, batches, n_cells)
     config = BertConfig(**{**spec.to_config(), "architectures": None, "num_labels": n_classes})
     bert = BertForSequenceClassification(config).train()

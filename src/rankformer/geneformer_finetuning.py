@@ -142,7 +142,7 @@ class GeneformerFineTuningModel(Geneformer):
         """
         from rankformer.finetuning.trainer import make_model, make_trainer, measure_in
         from rankformer.model.device import choose_device
-        from rankformer.model.heads import FineTuningObjective
+        from rankformer.model.heads import FineTuningLoss
         from rankformer.training.packed_trainer import Draws, training_arguments
 
         optimizer = optimizer or torch.optim.AdamW
@@ -168,7 +168,7 @@ class GeneformerFineTuningModel(Geneformer):
         device = choose_device("auto" if self.config.accelerator else self.config.device)
         with tempfile.TemporaryDirectory() as folder:
             trainer = make_trainer(
-                FineTuningObjective(model, [loss], [1.0]),
+                FineTuningLoss(model, [loss], [1.0]),
                 training_arguments(
                     hyperparameters, Path(folder), device=device, dtype=torch.float32,
                     evaluates=validation is not None, saves=False,

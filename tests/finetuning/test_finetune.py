@@ -36,8 +36,8 @@ from rankformer.finetuning.finetune import (
 from rankformer.finetuning.hyperparameters import FineTuningHyperparameters
 from rankformer.finetuning.labelled_data import gather_labelled_data
 from rankformer.finetuning.settings import FineTuningSettings
-from rankformer.finetuning.trainer import draw_cells, draw_objective
-from rankformer.tokens.tokenize import open_sources
+from rankformer.finetuning.trainer import draw_cells, draw_loss
+from rankformer.tokens.tokenize import open_tokens
 from rankformer.training.cells import gather_training_cells
 from rankformer.training.labels import read_classes
 from rankformer.training.run_folder import bind_checkpoint
@@ -224,7 +224,7 @@ def test_cells_without_genes_teach_nothing(cells, model):
     adata = ad.read_h5ad(cells)[:8].copy()
     adata.obs["kind"] = ["T", "B"] * 4
     adata.X = csr_matrix(adata.X.toarray() * (np.arange(8) != 3)[:, None])
-    opened = open_sources([adata], model.vocabulary)
+    opened = [open_tokens(adata, model.vocabulary)]
     labelled_data = gather_labelled_data(gather_training_cells(opened), CellTask(("kind",)))
     inputs = labelled_data.batches(labelled_data.units)(np.arange(8))
     assert torch.isnan(inputs["truth"][0]).nonzero().flatten().tolist() == [3]
@@ -304,7 +304,7 @@ def test_probabilities_are_calibrated_on_the_validation_part_alone(cells, model,
     """
     adata, plan = ad.read_h5ad(cells), SplitPlan(validation_share=0.2, test_share=0.4)
     labelled_data = gather_labelled_data(
-        gather_training_cells(open_sources([adata], model.vocabulary)), TASK
+        gather_training_cells([open_tokens(adata, model.vocabulary)]), TASK
     )
     (split,) = labelled_data.splits(plan)
     validated = adata.obs["donor"].iloc[labelled_data.cells_of(split.validation)].unique()
@@ -346,7 +346,7 @@ def test_weights_of_classes_are_those_of_scikit_learn(model):
     column = pd.Series(["a"] * 6 + ["b"] * 3 + ["c"])
     labels = read_classes(column, "kind")
     hyperparameters = replace(RECIPE, class_weights=True)
-    objective = draw_objective(model, [labels], np.arange(10), hyperparameters, "cell")
+    objective = draw_loss(model, [labels], np.arange(10), hyperparameters, "cell")
     weights = compute_class_weight("balanced", classes=np.array(["a", "b", "c"]), y=column)
     outputs = torch.randn(10, 3)
     truth = torch.from_numpy(labels.truth).long()
@@ -544,7 +544,7 @@ def test_genes_to_validate_on_that_no_cell_has(cells, model, tmp_path):
     adata = ad.read_h5ad(cells)
     symbols = list(adata.var_names)
     table = pd.DataFrame({"gene": symbols[:40], "class": ["T", "B"] * 20})
-    opened = open_sources([adata], model.vocabulary)
+    opened = [open_tokens(adata, model.vocabulary)]
     labelled_data = gather_labelled_data(
         gather_training_cells(opened), GeneTask(table, "gene", "class")
     )

@@ -13,7 +13,7 @@ from rankformer.checkpoints.finetuned import FineTunedModel, write_finetuned
 from rankformer.errors import CheckpointError, SettingsError
 from rankformer.model.encoder import PackedBatch
 from rankformer.model.heads import (
-    FineTuningObjective,
+    FineTuningLoss,
     Head,
     HeadedEncoder,
     cross_entropy,
@@ -81,7 +81,7 @@ def test_outputs_of_genes_are_those_of_bert(checkpoint, cells):
 
 def test_losses_are_weighted_and_units_without_a_label_are_left_out(checkpoint, cells):
     model = headed(checkpoint, sizes=(3, 1))
-    objective = FineTuningObjective(model, [cross_entropy(), squared_error], [1.0, 0.25])
+    objective = FineTuningLoss(model, [cross_entropy(), squared_error], [1.0, 0.25])
     batch, nan = pack(cells), float("nan")
     truth = torch.tensor([[2.0, nan, 0.0], [nan, -1.0, 0.5]])
     places = torch.empty(0, dtype=torch.int64)

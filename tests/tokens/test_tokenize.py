@@ -9,7 +9,7 @@ from rankformer.cores import usable_cores
 from rankformer.errors import GeneError, SettingsError
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import SavedTokens
-from rankformer.tokens.tokenize import open_sources, open_tokens, tokenize_cells
+from rankformer.tokens.tokenize import open_tokens, opened_sources, tokenize_cells
 from rankformer.tokens.tokenized_cells import save_tokens
 
 
@@ -151,8 +151,9 @@ def test_sources_are_opened_one_by_one_each_once(small_adata, vocabulary, tmp_pa
     stream = open_tokens(small_adata, vocabulary)
     saved = save_tokens((part.cells for part in stream.parts()), tmp_path / "tokens")
     sources = [folder / "b.h5ad", str(folder), str(saved), small_adata]
-    opened = list(open_sources(sources, vocabulary))
-    assert [each.path for each in opened] == [folder / "b.h5ad", folder / "a.h5ad", saved, None]
+    with opened_sources(sources, vocabulary) as opened:
+        paths = [each.path for each in opened]
+    assert paths == [folder / "b.h5ad", folder / "a.h5ad", saved, None]
     assert [type(each).__name__ for each in opened] == [
         "TokenStream", "TokenStream", "SavedTokens", "TokenStream",
     ]  # fmt: skip

@@ -8,7 +8,8 @@ import pytest
 from tests.conftest import small_counts
 
 from rankformer.errors import SettingsError
-from rankformer.tokens.tokenize import open_sources, tokenize_cells
+from rankformer.tokens.token_sources import SavedTokens
+from rankformer.tokens.tokenize import open_tokens, tokenize_cells
 from rankformer.training.cells import gather_training_cells, tokens_in_memory
 
 N_CELLS = (150, 1, 90)
@@ -47,7 +48,7 @@ def test_any_cells_in_any_order(files, vocabulary, expected, tmp_path, saved):
             tokenize_cells(path, vocabulary).save(tmp_path / f"{path.stem}.tokens")
             for path in files
         ]
-    cells = gather_training_cells(list(open_sources(files, vocabulary)))
+    cells = gather_training_cells([open_tokens(each, vocabulary) for each in files])
     assert len(cells) == sum(N_CELLS)
     rows = np.random.default_rng(0).permutation(len(cells))[:200]
     for row, found in zip(rows, cells_of(cells.take(rows)), strict=True):
@@ -55,7 +56,7 @@ def test_any_cells_in_any_order(files, vocabulary, expected, tmp_path, saved):
 
 
 def test_as_tokens_they_go_to_another_process(files, vocabulary, expected):
-    cells = gather_training_cells(list(open_sources(files, vocabulary)))
+    cells = gather_training_cells([open_tokens(each, vocabulary) for each in files])
     cells.take(np.array([0]))
     sent = pickle.loads(pickle.dumps(tokens_in_memory(cells)))
     found = cells_of(sent.take(np.arange(len(cells))))
@@ -63,7 +64,7 @@ def test_as_tokens_they_go_to_another_process(files, vocabulary, expected):
 
 
 def test_parts_are_cells_of_their_own(files, vocabulary, expected):
-    cells = gather_training_cells(list(open_sources(files, vocabulary)))
+    cells = gather_training_cells([open_tokens(each, vocabulary) for each in files])
     rows = np.array([200, 3, 151])
     parts = cells.split(rows, np.full(3, 0.5), np.random.default_rng(0))
     special = list(vocabulary.special_tokens.values())
@@ -78,7 +79,7 @@ def test_columns_and_filters_of_all_sources(files, vocabulary):
     adata = ad.read_h5ad(files[0])
     adata.obs["filter_pass"] = np.arange(adata.n_obs) % 2
     adata.write_h5ad(files[0])
-    cells = gather_training_cells(list(open_sources(files, vocabulary)))
+    cells = gather_training_cells([open_tokens(each, vocabulary) for each in files])
     assert cells.obs["donor"].tolist() == [
         f"donor{i}" for i, n in enumerate(N_CELLS) for _ in range(n)
     ]
@@ -87,6 +88,6 @@ def test_columns_and_filters_of_all_sources(files, vocabulary):
 
 def test_counts_and_tokens_together_are_refused(files, vocabulary, tmp_path):
     tokens = tokenize_cells(files[0], vocabulary).save(tmp_path / "tokens")
-    sources = list(open_sources([tokens, files[1]], vocabulary))
+    sources = [SavedTokens.open(tokens, vocabulary), open_tokens(files[1], vocabulary)]
     with pytest.raises(SettingsError, match=r"holds counts, and .* tokens"):
         gather_training_cells(sources)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ from rankformer.tokens.joined_sources import (
 )
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import TokenSource
-from rankformer.tokens.tokenize import Sources, open_sources
+from rankformer.tokens.tokenize import Sources, opened_sources
 
 
 def annotate_files(
@@ -134,10 +134,7 @@ def _open(
     checkpoint: Checkpoint,
     options: ReadingOptions | None,
 ) -> list[TokenSource]:
-    return [
-        stack.enter_context(closing(stream))
-        for stream in open_sources(sources, checkpoint.vocabulary, options)
-    ]
+    return stack.enter_context(opened_sources(sources, checkpoint.vocabulary, options))
 
 
 def _index(

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from rankformer.names import as_names
 from rankformer.progress import Progress
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import TokenSource
-from rankformer.tokens.tokenize import Sources, open_sources
+from rankformer.tokens.tokenize import Sources, opened_sources
 
 logger = logging.getLogger(__name__)
 
@@ -155,10 +155,9 @@ def build_reference(
     embedder = open_embedder(embedder)
     labels, unlabelled = as_names(labels, "labels"), as_names(unlabelled, "unlabelled")
     with ExitStack() as stack:
-        streams = [
-            stack.enter_context(closing(stream))
-            for stream in open_sources(sources, embedder.checkpoint.vocabulary, options)
-        ]
+        streams = stack.enter_context(
+            opened_sources(sources, embedder.checkpoint.vocabulary, options)
+        )
         named = read_labels(streams, labels, unlabelled)
         vectors = np.empty((sum(map(len, streams)), embedder.d_model), np.float32)
         return index_cells(streams, embedder, named, vectors, mode=mode, progress=progress)

@@ -29,7 +29,7 @@ from rankformer.tokens.joined_sources import (
 )
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import TokenSource
-from rankformer.tokens.tokenize import open_sources
+from rankformer.tokens.tokenize import opened_sources
 
 
 def embed_files(
@@ -68,10 +68,7 @@ def embed_files(
     output = _check_output(job)
     checkpoint = Checkpoint.open(model)
     with ExitStack() as stack:
-        streams = [
-            stack.enter_context(closing(stream))
-            for stream in open_sources(job.sources, checkpoint.vocabulary, options)
-        ]
+        streams = stack.enter_context(opened_sources(job.sources, checkpoint.vocabulary, options))
         check_inputs_stay(output, streams)
         embedder = Embedder(checkpoint, **settings)
         if job.mode != "gene":

@@ -14,7 +14,7 @@ from rankformer.training.cells import CountedCells, TokenCells
 
 @dataclass(frozen=True, eq=False)
 class LabelledBatches:
-    """Makes batches of draws, as inputs of `FineTuningObjective`.
+    """Makes batches of draws, as inputs of `FineTuningLoss`.
 
     Attributes
     ----------

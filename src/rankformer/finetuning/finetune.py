@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ from rankformer.model.spec import CONFIG_FILE
 from rankformer.requirements import require_packages
 from rankformer.results.metric_names import spoken_name
 from rankformer.scratch import check_free, make_folder, whole_or_nothing
-from rankformer.tokens.tokenize import Sources, open_sources
+from rankformer.tokens.tokenize import Sources, opened_sources
 from rankformer.training.cells import gather_training_cells
 from rankformer.training.distributed import is_main_process
 from rankformer.training.model_card import describe_data
@@ -256,10 +256,7 @@ def _opened(
     check_hyperparameters(task, settings.hyperparameters)
     logger.info("Reading the cells and their labels.")
     with ExitStack() as stack:
-        opened = [
-            stack.enter_context(closing(source))
-            for source in open_sources(sources, model.vocabulary, settings.options)
-        ]
+        opened = stack.enter_context(opened_sources(sources, model.vocabulary, settings.options))
         labelled_data = gather_labelled_data(gather_training_cells(opened), task)
         yield labelled_data, lambda n_trained, n_held: describe_data(opened, n_trained, n_held)
 

@@ -15,7 +15,7 @@ from rankformer.finetuning.hyperparameters import BACKENDS, FineTuningHyperparam
 from rankformer.finetuning.labelled_data import LabelledData
 from rankformer.finetuning.trainer import (
     draw_cells,
-    draw_objective,
+    draw_loss,
     make_trainer,
     measure_in,
 )
@@ -68,7 +68,7 @@ def search_with_trainer(
                 labelled_data.cells_of(split.validation, few=True),
                 labelled_data.labels,
             ),
-            model_init=lambda: draw_objective(
+            model_init=lambda: draw_loss(
                 model, labelled_data.labels, split.train, hyperparameters, labelled_data.unit
             ),
         )  # fmt: skip

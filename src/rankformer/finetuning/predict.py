@@ -37,7 +37,7 @@ from rankformer.tokens.joined_sources import (
 )
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import TokenSource
-from rankformer.tokens.tokenize import open_sources, open_tokens
+from rankformer.tokens.tokenize import open_tokens, opened_sources
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -85,10 +85,9 @@ def predict_files(
     else:
         output = check_cell_target(job.output, job.overwrite, LABEL_FORMATS)
     with ExitStack() as stack:
-        streams = [
-            stack.enter_context(closing(stream))
-            for stream in open_sources(job.sources, tuned.checkpoint.vocabulary, options)
-        ]
+        streams = stack.enter_context(
+            opened_sources(job.sources, tuned.checkpoint.vocabulary, options)
+        )
         check_inputs_stay(output, streams)
         embedder = Embedder(tuned.checkpoint, **settings)
         if tuned.unit == "gene":

@@ -20,7 +20,7 @@ from rankformer.finetuning.head_outputs import NamedOutputs, scale_numbers
 from rankformer.finetuning.hyperparameters import FineTuningHyperparameters
 from rankformer.finetuning.labelled_data import LabelledData
 from rankformer.model.encoder import Encoder
-from rankformer.model.heads import FineTuningObjective, Head, Unit
+from rankformer.model.heads import FineTuningLoss, Head, Unit
 from rankformer.model.lora import merge_lora
 from rankformer.training.metrics import fit_temperature, score_classes, score_numbers, softmax
 from rankformer.training.splits import PARTS, PartSplit
@@ -55,7 +55,7 @@ def finish(
     labelled_data: LabelledData,
     split: PartSplit,
     model: Checkpoint,
-    objective: FineTuningObjective,
+    objective: FineTuningLoss,
     hyperparameters: FineTuningHyperparameters,
     *,
     device: str,

@@ -32,7 +32,7 @@ from rankformer.training.splits import PARTS, PartSplit
 if TYPE_CHECKING:
     from transformers import TrainingArguments
 
-    from rankformer.model.heads import FineTuningObjective
+    from rankformer.model.heads import FineTuningLoss
     from rankformer.training.packed_trainer import PackedTrainer
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def finetune_on(
     settings: FineTuningSettings,
     data: Data,
 ) -> FineTunedModel:
-    from rankformer.finetuning.trainer import draw_objective
+    from rankformer.finetuning.trainer import draw_loss
     from rankformer.training.packed_trainer import begin_run, training_arguments
 
     check_trained_classes(labelled_data, split)
@@ -57,7 +57,7 @@ def finetune_on(
     hyperparameters = settings.hyperparameters
     described = describe_run(labelled_data, split, model, settings, data)
     run, place = TrainingRun(output), choose_device(settings.device)
-    objective = draw_objective(
+    objective = draw_loss(
         model, labelled_data.labels, split.train, hyperparameters, labelled_data.unit
     )
     arguments = training_arguments(
@@ -120,7 +120,7 @@ def describe_run(
 def _make_trainer(
     labelled_data: LabelledData,
     split: PartSplit,
-    objective: "FineTuningObjective",
+    objective: "FineTuningLoss",
     arguments: "TrainingArguments",
     hyperparameters: FineTuningHyperparameters,
 ) -> "PackedTrainer":

@@ -16,7 +16,7 @@ from rankformer.finetuning.batches import LabelledBatches
 from rankformer.finetuning.hyperparameters import LORA_ALPHA, FineTuningHyperparameters
 from rankformer.model.encoder import Encoder
 from rankformer.model.heads import (
-    FineTuningObjective,
+    FineTuningLoss,
     HeadedEncoder,
     Loss,
     Unit,
@@ -65,13 +65,13 @@ def make_model(
     )  # fmt: skip
 
 
-def draw_objective(
+def draw_loss(
     checkpoint: Checkpoint,
     labels: Sequence[Labels],
     rows: NDArray[np.int64],
     hyperparameters: FineTuningHyperparameters,
     unit: Unit,
-) -> FineTuningObjective:
+) -> FineTuningLoss:
     """A checkpoint's encoder with newly drawn heads, and their losses.
 
     Parameters
@@ -92,16 +92,16 @@ def draw_objective(
     ]
     model = make_model(checkpoint.encoder(), modules, checkpoint.vocabulary, hyperparameters, unit)
     losses = [_loss(each, rows, hyperparameters) for each in labels]
-    return FineTuningObjective(model, losses, [each.head.weight for each in labels])
+    return FineTuningLoss(model, losses, [each.head.weight for each in labels])
 
 
 def make_trainer(
-    objective: FineTuningObjective | None,
+    objective: FineTuningLoss | None,
     arguments: TrainingArguments,
     batches: LabelledBatches,
     draws: Draws,
     *,
-    validation: Callable[[FineTuningObjective], dict[str, float]] | None,
+    validation: Callable[[FineTuningLoss], dict[str, float]] | None,
     patience: int | None = None,
     **more: Any,
 ) -> PackedTrainer:
@@ -154,7 +154,7 @@ def measure_in(batches: LabelledBatches, rows: NDArray[np.int64], labels: Sequen
 
 @torch.inference_mode()
 def _measure(
-    objective: FineTuningObjective,
+    objective: FineTuningLoss,
     batches: LabelledBatches,
     rows: NDArray[np.int64],
     labels: Sequence[Labels],
@@ -175,7 +175,7 @@ def _measure(
 
 
 def _in_batches(
-    objective: FineTuningObjective, batches: LabelledBatches, rows: NDArray[np.int64]
+    objective: FineTuningLoss, batches: LabelledBatches, rows: NDArray[np.int64]
 ) -> Iterator[dict[str, torch.Tensor]]:
     """Inputs of the objective, on its device."""
     device = next(objective.parameters()).device
@@ -185,7 +185,7 @@ def _in_batches(
 
 
 def _cell_outputs(
-    objective: FineTuningObjective, batches: LabelledBatches, rows: NDArray[np.int64]
+    objective: FineTuningLoss, batches: LabelledBatches, rows: NDArray[np.int64]
 ) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Outputs of each head for each cell, and its labels."""
     outputs: list[list[torch.Tensor]] = []
@@ -197,7 +197,7 @@ def _cell_outputs(
 
 
 def _gene_outputs(
-    objective: FineTuningObjective,
+    objective: FineTuningLoss,
     batches: LabelledBatches,
     rows: NDArray[np.int64],
     n_outputs: int,

@@ -108,7 +108,7 @@ def draw_head(d_model: int, n_outputs: int, initializer_range: float) -> nn.Line
     return head
 
 
-class FineTuningObjective(nn.Module):
+class FineTuningLoss(nn.Module):
     """A `HeadedEncoder` with its losses, as `transformers.Trainer` trains it.
 
     Parameters

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from rankformer.scratch import whole_or_nothing
 from rankformer.tokens.joined_sources import check_inputs_stay
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import TokenSource
-from rankformer.tokens.tokenize import open_sources
+from rankformer.tokens.tokenize import opened_sources
 
 logger = logging.getLogger(__name__)
 FORMATS = (".graphml", ".parquet")
@@ -64,10 +64,7 @@ def network_files(
         known = read_known_pairs(job.known)
     checkpoint = Checkpoint.open(model)
     with ExitStack() as stack:
-        streams = [
-            stack.enter_context(closing(stream))
-            for stream in open_sources(job.sources, checkpoint.vocabulary, options)
-        ]
+        streams = stack.enter_context(opened_sources(job.sources, checkpoint.vocabulary, options))
         check_inputs_stay(output, streams)
         network = build_network(
             streams, choose_cells(streams, job.where), Embedder(checkpoint, **settings),

@@ -32,7 +32,7 @@ from rankformer.tokens.edits import Edits
 from rankformer.tokens.joined_sources import check_inputs_stay, name_sources
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import TokenSource
-from rankformer.tokens.tokenize import open_sources, open_tokens
+from rankformer.tokens.tokenize import open_tokens, opened_sources
 
 logger = logging.getLogger(__name__)
 # Of a table compressed: 30 to 37 in three tables of all genes of 30 to 266 cells.
@@ -230,10 +230,7 @@ def _open(
     stack: ExitStack,
 ) -> tuple[list[TokenSource], Embedder]:
     checkpoint = Checkpoint.open(model)
-    streams = [
-        stack.enter_context(closing(stream))
-        for stream in open_sources(job.sources, checkpoint.vocabulary, options)
-    ]
+    streams = stack.enter_context(opened_sources(job.sources, checkpoint.vocabulary, options))
     dtype = dtype_of_read_out(job.perturbation.read_out, settings.get("dtype", "auto"))
     return streams, Embedder(checkpoint, **{**settings, "dtype": dtype})
 

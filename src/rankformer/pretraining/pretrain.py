@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from rankformer.pretraining.loss import PretrainingLoss
 from rankformer.pretraining.settings import PretrainingSettings
 from rankformer.requirements import require_packages
 from rankformer.tokens.token_sources import TokenSource
-from rankformer.tokens.tokenize import Sources, open_sources
+from rankformer.tokens.tokenize import Sources, opened_sources
 from rankformer.training.cells import CountedCells, TokenCells, TrainingCells, gather_training_cells
 from rankformer.training.distributed import world_size
 from rankformer.training.hyperparameters import tell_what_was_settled
@@ -205,10 +205,7 @@ def pretrain(
     )
     run.check_output(resume=settings.resume)
     with ExitStack() as stack:
-        opened = [
-            stack.enter_context(closing(source))
-            for source in open_sources(sources, vocabulary, settings.options)
-        ]
+        opened = stack.enter_context(opened_sources(sources, vocabulary, settings.options))
         _train(run, opened, model, vocabulary, settings)
     return Checkpoint.open(output)
 

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -159,17 +159,26 @@ def open_tokens(
     return TokenStream(cells, mapping, vocabulary, options, attributes)
 
 
-def open_sources(
+@contextmanager
+def opened_sources(
     sources: Sources,
     vocabulary: Vocabulary,
     options: ReadingOptions | None = None,
-) -> Iterator[TokenSource]:
-    """Open sources of counts, those of a folder one by one, and tokens that were saved."""
-    for source in each_once(_expand(list_sources(sources))):
-        if isinstance(source, Path) and is_saved_tokens(source):
-            yield SavedTokens.open(source, vocabulary)
-        else:
-            yield open_tokens(source, vocabulary, options)
+) -> Iterator[list[TokenSource]]:
+    """Open sources of counts, those of a folder one by one, and tokens that were saved.
+
+    All are opened and checked before any is read, and closed at the end.
+    """
+    with ExitStack() as stack:
+        opened: list[TokenSource] = []
+        for source in each_once(_expand(list_sources(sources))):
+            stream: TokenSource
+            if isinstance(source, Path) and is_saved_tokens(source):
+                stream = SavedTokens.open(source, vocabulary)
+            else:
+                stream = open_tokens(source, vocabulary, options)
+            opened.append(stack.enter_context(closing(stream)))
+        yield opened
 
 
 def _expand(sources: Sequence[Source]) -> Iterator[AnnData | Path]:
