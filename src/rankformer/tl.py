@@ -55,7 +55,7 @@ __all__ = [
     "perturb_test",
     "predict",
 ]
-# Longer than 400 lines: half of them are the docstrings, which are the manual of these functions.
+# Longer than 400 lines: most are docstrings, the manual of these functions.
 
 
 def __dir__() -> list[str]:

@@ -272,7 +272,8 @@ def test_what_begins_and_what_is_left_is_told(cells, model, tmp_path, caplog):
         finetune([cells], tmp_path / "tuned", model, TASK,
                  replace(SETTINGS, hyperparameters=replace(RECIPE, max_steps=1)))  # fmt: skip
     told = [
-        caplog.text.index(each) for each in ("Reading the cells", "The training begins; it takes 1")
+        caplog.text.index(each)
+        for each in ("Reading the cells", "The training begins, and ends with step 1")
     ]
     assert told == sorted(told)
     # What is said to be needless is: the model opens without it.

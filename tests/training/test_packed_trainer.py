@@ -244,7 +244,7 @@ def test_rate_and_time_left_are_those_since_this_run_began(monkeypatch, caplog):
     now[0] += 5
     log.on_log(None, TrainerState(global_step=20, max_steps=1040), None, {"loss": 0.25})
     assert caplog.messages == [
-        "The training begins; it takes 1,040 steps.",
+        "The training begins, and ends with step 1,040.",
         "Step 20 of 1,040: loss 0.2500, 2.00 steps/s, 510 s left",
     ]
 

@@ -43,7 +43,9 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     parameters: dict[str, inspect.Parameter] = {}
     for each in own.parameters.values():
         for option in _options_of(each):
-            parameters.setdefault(option.name, option)
+            same = parameters.setdefault(option.name, option)
+            if same.default != option.default:
+                raise TypeError(f"Two fields share the option {option.name}, and not its default.")
     parameters = dict(sorted(parameters.items(), key=lambda item: _FIRST.get(item[0], len(_FIRST))))
     quiet = inspect.Parameter(
         "quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_QUIET

@@ -250,6 +250,10 @@ def _opened(
     if settings.hyperparameters.lora_rank is not None:
         require_packages("peft", extra="train")
     expect_type(
+        settings, FineTuningSettings, "settings", "FineTuningSettings.",
+        "Write FineTuningSettings(hyperparameters).",
+    )  # fmt: skip
+    expect_type(
         task, (CellTask, GeneTask), "What is to be learned", "A CellTask or a GeneTask.",
         'Name the labels, such as CellTask("cell_type").',
     )  # fmt: skip

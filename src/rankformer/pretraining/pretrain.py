@@ -15,7 +15,7 @@ from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.checkpoints.model_folder import AnyModel, AnyVocabulary, open_vocabulary
 from rankformer.checkpoints.registry import require_model
 from rankformer.checkpoints.save import save_checkpoint
-from rankformer.errors import SettingsError
+from rankformer.errors import SettingsError, expect_type
 from rankformer.model.device import choose_device
 from rankformer.model.encoder import Encoder, MaskedLanguageModel
 from rankformer.model.precision import choose_dtype
@@ -193,6 +193,10 @@ def pretrain(
     """
     require_packages("transformers", "accelerate", extra="train")
     settings = settings or PretrainingSettings()
+    expect_type(
+        settings, PretrainingSettings, "settings", "PretrainingSettings.",
+        "Write PretrainingSettings(hyperparameters).",
+    )  # fmt: skip
     model, vocabulary, name = _to_train(model, vocabulary)
     settings = replace(
         settings,

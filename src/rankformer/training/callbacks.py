@@ -102,7 +102,7 @@ class LogProgress(TrainerCallback):
     ) -> None:
         self._began, self._first_step = time.monotonic(), state.global_step
         if state.is_world_process_zero:
-            logger.info("The training begins; it takes %s steps.", f"{state.max_steps:,}")
+            logger.info("The training begins, and ends with step %s.", f"{state.max_steps:,}")
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl,

@@ -22,8 +22,6 @@ _HASHES_FILE = "sha256.txt"
 # Of processes beside the first, which may still be writing them.
 _OF_OTHER_PROCESSES = "rng_state_*.pth"
 _MOST_TOLD = 3
-# What version 0.1.0 called some settings → what they are called now.
-_OLD_NAMES = {"recipe": "hyperparameters", "pooling": "mode"}
 
 
 class TrainingRun:
@@ -178,10 +176,12 @@ class TrainingRun:
 
 def _in_todays_words(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by the names that they have now: version 0.1.0 had others for some."""
-    return {
-        _OLD_NAMES.get(name, name): _in_todays_words(value) if isinstance(value, dict) else value
-        for name, value in settings.items()
-    }
+    if "recipe" not in settings:
+        return dict(settings)
+    own = {**settings["recipe"]}
+    if "pooling" in own:
+        own["mode"] = own.pop("pooling")
+    return {"hyperparameters": own, **{k: v for k, v in settings.items() if k != "recipe"}}
 
 
 def _step(folder: Path) -> int:
