@@ -4,9 +4,16 @@ Names are imported on first use, so that ``import rankformer`` loads neither tor
 ``__init__.pyi`` lists them.
 """
 
-from importlib.metadata import version
+from typing import Any
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
-__version__ = version("rankformer")
+_get_public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("rankformer")
+    return _get_public(name)

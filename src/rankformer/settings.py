@@ -5,8 +5,9 @@ them. A module that defines settings loads neither numpy nor torch, so ``--help`
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from functools import cache
 from textwrap import wrap
 from typing import Any, TypeVar, cast, dataclass_transform, get_type_hints
 
@@ -87,14 +88,17 @@ def is_settings(kind: object) -> bool:
     return isinstance(kind, type) and is_dataclass(kind) and hasattr(kind, _PANELS)
 
 
-def described_fields(cls: type) -> "Iterator[tuple[Field[Any], Any, About | None]]":
+@cache
+def described_fields(cls: type) -> "tuple[tuple[Field[Any], Any, About | None], ...]":
     """Fields of settings with their types, and what they say of themselves."""
     hints, panels = get_type_hints(cls), getattr(cls, _PANELS)
+    described = []
     for each in fields(cls):
         about = each.metadata.get(_ABOUT)
         if about is not None:
             about = replace(about, panel=about.panel or panels[each.name])
-        yield each, hints[each.name], about
+        described.append((each, hints[each.name], about))
+    return tuple(described)
 
 
 def _list_fields(cls: type) -> str:

@@ -73,8 +73,8 @@ class EmbedJob(InputFiles):
     mode: Mode = setting(
         default="cell",
         text="What gets an embedding: each cell, as the mean of its genes' vectors (cell) or as "
-        "the vector of the special token <cls> that V2 models, named …-i4096, put before each cell "
-        "(cls); or each gene of each cell (gene, written as .parquet only).",
+        "the vector of the special token <cls> that V2 models, whose names end in i4096, put "
+        "before each cell (cls); or each gene of each cell (gene, written as .parquet only).",
     )
     summary: Statistic | None = setting(
         default=None,
