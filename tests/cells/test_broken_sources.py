@@ -306,7 +306,7 @@ SOURCES = {
     ),
     "row starts as booleans": (
         lambda p: edited(p, replace("X/indptr", lambda x: x.astype(bool))),
-        "the beginnings of its rows are of the type bool, not whole numbers",
+        "the starts of its rows are of the type bool, not whole numbers",
     ),
     "indices as booleans": (
         lambda p: edited(p, replace("X/indices", lambda x: x.astype(bool))),

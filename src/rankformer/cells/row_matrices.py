@@ -250,7 +250,7 @@ def read_indptr(
     ValueError
         If these are no whole numbers, do not begin at 0, fall, or do not end with the values.
     """
-    _check_whole_numbers(np.dtype(indptr.dtype), f"beginnings of its {line}s")
+    _check_whole_numbers(np.dtype(indptr.dtype), f"starts of its {line}s")
     starts = np.asarray(indptr[:]).astype(np.int64, copy=False)
     if len(starts) != n_lines + 1:
         raise ValueError(f"it is cut into {len(starts) - 1:,} {line}s, not {n_lines:,}")

@@ -105,7 +105,7 @@ def score_clusters(
 ) -> dict[str, float]:
     """Agreement of clusters with labels: ``ari`` and ``nmi``.
 
-    The clusters are k-means', as many as labels, the best of 10 beginnings. Leiden would need a
+    The clusters are k-means', as many as labels, the best of 10 random starts. Leiden would need a
     resolution: one chosen by the labels uses the answer, and a fixed one means another number of
     clusters in each embedding, which these figures reward or punish. Its fault is that it likes
     round clusters of like size, in every embedding alike.
