@@ -1,9 +1,11 @@
 """Settings, written once: what they say of themselves, as options, and as keywords of functions."""
 
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 import pytest
@@ -16,39 +18,71 @@ from rankformer.names import parse_attributes, parse_values
 from rankformer.settings import described_fields, is_settings, setting, settings
 
 
-@settings("How it is cooked")
-class Cooking:
-    """How a meal is cooked."""
+@pytest.fixture
+def kitchen():
+    """Settings, and a function of them, made in the test: what makes them is tested."""
 
-    heat: int = setting(default=180, text="Degrees, as of --oven-kind.")
-    oven_kind: Literal["gas", "steam"] = setting(default="gas", text="The oven.")
-    lid: bool = setting(default=True, options=("--lid/--no-lid",), text="Whether there is a lid.")
-    secret: int = setting(default=7, options=None, text="Not for the command line.")
+    @settings("How it is cooked")
+    class Cooking:
+        """How a meal is cooked."""
 
+        heat: int = setting(default=180, text="Degrees, as of --oven-kind.")
+        oven_kind: Literal["gas", "steam"] = setting(default="gas", text="The oven.")
+        lid: bool = setting(
+            default=True, options=("--lid/--no-lid",), text="Whether there is a lid."
+        )
+        slow_cook: bool = setting(default=False, text="For hours.")
+        secret: int = setting(default=7, options=None, text="Not for the command line.")
 
-@settings("Guests")
-class Guests:
-    """Who comes."""
+    @settings("Guests")
+    class Guests:
+        """Who comes."""
 
-    host: str = setting(text="The host.")
-    friends: tuple[str, ...] = setting(default=(), options=("--friend",), text="A friend.")
+        host: str = setting(text="The host.")
+        friends: tuple[str, ...] = setting(default=(), options=("--friend",), text="A friend.")
 
-    @classmethod
-    def asked_for(cls, host=None, friends=()):
-        return cls(host, friends) if host or friends else None
+        @classmethod
+        def asked_for(cls, host=None, friends=()):
+            return cls(host, friends) if host or friends else None
 
+    @settings()
+    class Meal(Cooking):
+        """A meal."""
 
-@settings()
-class Meal(Cooking):
-    """A meal."""
+        name: str = setting(default="soup", text="What it is called.", panel="On the card")
+        guests: Guests | None = setting(default=None, text="Who comes.")
+        extras: Mapping[str, str] = setting(
+            default_factory=dict, options=("--extra",), kind=list[str], parse=parse_attributes,
+            text="What goes with it.",
+        )  # fmt: skip
+        spices: Sequence[str] = setting(default=("salt",), kind=list[str], text="What is added.")
 
-    name: str = setting(default="soup", text="What it is called.", panel="On the card")
-    guests: Guests | None = setting(default=None, text="Who comes.")
-    extras: Mapping[str, str] = setting(
-        default_factory=dict, options=("--extra",), kind=list[str], parse=parse_attributes,
-        text="What goes with it.",
-    )  # fmt: skip
-    spices: Sequence[str] = setting(default=("salt",), kind=list[str], text="What is added.")
+    class Keywords(TypedDict, total=False):
+        """Of `Cooking`, less the secret."""
+
+        heat: int
+        oven_kind: str
+        lid: bool
+
+    @show_keywords(Cooking)
+    def cook(pot, *, heat_up=False, **how: Unpack[Keywords]) -> str:
+        """Cook.
+
+        Parameters
+        ----------
+        pot
+            The pot.
+        **how
+            How it is cooked.
+            In two lines.
+
+        Returns
+        -------
+        A meal.
+        """
+        return f"{pot} {take(Cooking, how)} {heat_up}"
+
+    return SimpleNamespace(Cooking=Cooking, Guests=Guests, Meal=Meal, cook=cook)
 
 
 def run(function, words):
@@ -75,8 +109,8 @@ def given(words, **annotations):
     return got
 
 
-def test_a_docstring_lists_each_field_with_its_default():
-    lines = [line.strip() for line in Meal.__doc__.splitlines()]
+def test_a_docstring_lists_each_field_with_its_default(kitchen):
+    lines = [line.strip() for line in kitchen.Meal.__doc__.splitlines()]
     assert lines[:4] == ["A meal.", "", "Attributes", "----------"]
     assert lines[4:8] == ["heat", "Degrees, as of `oven_kind`. The default is 180.", "oven_kind",
                           "The oven. The default is 'gas'."]  # fmt: skip
@@ -95,11 +129,11 @@ def test_long_texts_are_wrapped():
     assert Long.__doc__.split().count("word") == 40
 
 
-def test_settings_are_frozen_and_known_by_their_class():
+def test_settings_are_frozen_and_known_by_their_class(kitchen):
     with pytest.raises(FrozenInstanceError):
-        Cooking().heat = 3
-    assert is_settings(Cooking)
-    assert not is_settings(Cooking())
+        kitchen.Cooking().heat = 3
+    assert is_settings(kitchen.Cooking)
+    assert not is_settings(kitchen.Cooking())
     assert not is_settings(int)
 
     @settings(kw_only=True)
@@ -113,49 +147,52 @@ def test_settings_are_frozen_and_known_by_their_class():
     assert ByName(field=3).field == 3
 
 
-def test_a_field_stands_under_the_heading_of_the_class_that_has_it():
-    panels = {each.name: about.panel for each, _, about in described_fields(Meal)}
+def test_a_field_stands_under_the_heading_of_the_class_that_has_it(kitchen):
+    panels = {each.name: about.panel for each, _, about in described_fields(kitchen.Meal)}
     assert panels["heat"] == "How it is cooked"
     assert panels["name"] == "On the card"
     assert panels["spices"] is None
-    assert [each.name for each in fields(Meal)][:4] == ["heat", "oven_kind", "lid", "secret"]
+    names = [each.name for each in fields(kitchen.Meal)]
+    assert names[:5] == ["heat", "oven_kind", "lid", "slow_cook", "secret"]
 
 
-def test_a_command_gets_the_settings_of_its_options():
-    assert given("", meal=Meal) == {"meal": Meal(spices=("salt",))}
-    words = ("--heat 90 --oven-kind steam --no-lid --name pie --host me --friend you --friend they "
-             "--extra tea --extra juice=apple --spices mint --spices thyme")  # fmt: skip
-    assert given(words, meal=Meal)["meal"] == Meal(
-        heat=90, oven_kind="steam", lid=False, name="pie", guests=Guests("me", ("you", "they")),
+def test_a_command_gets_the_settings_of_its_options(kitchen):
+    assert given("", meal=kitchen.Meal) == {"meal": kitchen.Meal(spices=("salt",))}
+    words = ("--heat 90 --oven-kind steam --no-lid --slow-cook --name pie --host me --friend you "
+             "--friend they --extra tea --extra juice=apple --spices mint --spices thyme")  # fmt: skip
+    assert given(words, meal=kitchen.Meal)["meal"] == kitchen.Meal(
+        heat=90, oven_kind="steam", lid=False, slow_cook=True, name="pie",
+        guests=kitchen.Guests("me", ("you", "they")),
         extras={"tea": "tea", "juice": "apple"}, spices=("mint", "thyme"),
     )  # fmt: skip
 
 
-def test_settings_that_may_be_missing_need_nothing():
-    assert given("", meal=Meal)["meal"].guests is None
-    assert given("--friend you", meal=Meal)["meal"].guests == Guests(None, ("you",))
+def test_settings_that_may_be_missing_need_nothing(kitchen):
+    assert given("", meal=kitchen.Meal)["meal"].guests is None
+    got = given("--friend you", meal=kitchen.Meal)["meal"]
+    assert got.guests == kitchen.Guests(None, ("you",))
 
 
-def test_what_is_needed_is_asked_for():
+def test_what_is_needed_is_asked_for(kitchen):
     with pytest.raises(AssertionError, match="--host"):
-        given("", guests=Guests)
-    assert given("--host me", guests=Guests)["guests"] == Guests("me")
+        given("", guests=kitchen.Guests)
+    assert given("--host me", guests=kitchen.Guests)["guests"] == kitchen.Guests("me")
 
 
-def test_changes_are_what_was_given():
-    kind = Annotated[dict[str, Any], Changes(Cooking)]
+def test_changes_are_what_was_given(kitchen):
+    kind = Annotated[dict[str, Any], Changes(kitchen.Cooking)]
     assert given("", changes=kind) == {"changes": {}}
     assert given("--heat 180 --no-lid", changes=kind) == {"changes": {"heat": 180, "lid": False}}
 
 
-def test_fields_of_one_option_get_one_value():
+def test_fields_of_one_option_get_one_value(kitchen):
     @settings()
     class Oven:
         """An oven."""
 
         heat: int = setting(default=180, text="Degrees of the oven.")
 
-    got = given("--heat 20", meal=Meal, oven=Oven)
+    got = given("--heat 20", meal=kitchen.Meal, oven=Oven)
     assert (got["meal"].heat, got["oven"]) == (20, Oven(20))
 
     @settings()
@@ -165,7 +202,7 @@ def test_fields_of_one_option_get_one_value():
         heat: int = setting(default=200, text="Degrees of another oven.")
 
     with pytest.raises(TypeError, match="heat"):
-        given("", meal=Meal, oven=Other)
+        given("", meal=kitchen.Meal, oven=Other)
 
 
 def test_an_option_that_is_no_setting_stays_as_it_is():
@@ -173,9 +210,9 @@ def test_an_option_that_is_no_setting_stays_as_it_is():
     assert given("--size 3", size=option)["size"] == 3
 
 
-def test_the_help_has_output_and_model_first_and_tells_choices_and_headings():
+def test_the_help_has_output_and_model_first_and_tells_choices_and_headings(kitchen):
     def cook(
-        meal: Meal,
+        meal: kitchen.Meal,
         model: Annotated[str, typer.Option("--model", help="The cook.")] = "me",
         output: Annotated[Path | None, typer.Option("--output", help="The plate.")] = None,
     ) -> None:
@@ -186,61 +223,60 @@ def test_the_help_has_output_and_model_first_and_tells_choices_and_headings():
     assert order == sorted(order)
     assert "The oven. One of gas, steam." in shown
     assert "A friend. It may be given several times." in shown
-    assert "PATH" in shown
-    assert "NUMBER" in shown
+    assert re.search(r"--output +PATH", shown)
+    assert re.search(r"--heat +NUMBER", shown)
+    assert re.search(r"--oven-kind +WORD", shown)
+    assert re.search(r"--slow-cook +For hours", shown)
     assert "secret" not in shown
     assert "--no-lid" in shown
     assert "[default: 180]" in shown
 
 
-def test_quiet_hides_what_is_not_a_warning(monkeypatch):
+def test_an_argument_is_one_by_its_name():
+    @settings("What is read")
+    class Files:
+        """Files."""
+
+        paths: tuple[Path, ...] = setting(options=("FILE…",), text="What is read in.")
+        extra: int | None = setting(default=None, text="How many more.")
+
+    def read(files: Files) -> None:
+        """Read."""
+        assert files == Files((Path("a"), Path("b")), 3)
+
+    run(read, "a b --extra 3")
+    shown = run(read, "--help")
+    argument = next(line for line in shown.splitlines() if "What is read in." in line)
+    assert "FILE…" in argument
+    assert "default" not in argument
+    assert shown.count("─ What is read ") == 2
+    assert "several times" not in shown
+    hints = command(read).__annotations__
+    assert set(hints) == {"paths", "extra", "quiet"}
+    assert inspect.signature(command(read)).parameters["quiet"].default is False
+
+
+def test_quiet_hides_what_is_not_a_warning(kitchen, monkeypatch):
     import logging
 
     logger = logging.getLogger("rankformer")
     monkeypatch.setattr(logger, "level", logging.INFO)
-    assert given("--quiet", meal=Meal)["meal"] == Meal()
+    assert given("--quiet", meal=kitchen.Meal)["meal"] == kitchen.Meal()
     assert logger.level == logging.WARNING
 
 
-class Keywords(TypedDict, total=False):
-    """Of `Cooking`, less the secret."""
-
-    heat: int
-    oven_kind: str
-    lid: bool
-
-
-@show_keywords(Cooking)
-def cook(pot, *, heat_up=False, **how: Unpack[Keywords]) -> str:
-    """Cook.
-
-    Parameters
-    ----------
-    pot
-        The pot.
-    **how
-        How it is cooked.
-        In two lines.
-
-    Returns
-    -------
-    A meal.
-    """
-    return f"{pot} {take(Cooking, how)} {heat_up}"
-
-
-def test_keywords_are_shown_with_their_defaults():
-    shown = inspect.signature(cook).parameters
+def test_keywords_are_shown_with_their_defaults(kitchen):
+    shown = inspect.signature(kitchen.cook).parameters
     assert list(shown) == ["pot", "heat_up", "heat", "oven_kind", "lid"]
     assert (shown["heat"].default, shown["heat"].annotation) == (180, int)
     assert shown["heat"].kind is inspect.Parameter.KEYWORD_ONLY
     assert shown["oven_kind"].annotation is str
-    assert cook.__annotations__["return"] is str
-    assert cook.__name__ == "cook"
+    assert kitchen.cook.__annotations__["return"] is str
+    assert kitchen.cook.__name__ == "cook"
 
 
-def test_keywords_are_described_in_the_place_of_how():
-    said = inspect.getdoc(cook)
+def test_keywords_are_described_in_the_place_of_how(kitchen):
+    said = inspect.getdoc(kitchen.cook)
     assert "**how" not in said
     assert "two lines" not in said
     assert "heat\n    Degrees, as of `oven_kind`. The default is 180.\n" in said
@@ -248,18 +284,18 @@ def test_keywords_are_described_in_the_place_of_how():
     assert "secret" not in said
 
 
-def test_keywords_are_passed_on():
-    assert cook("pan", heat=3) == "pan {'heat': 3} False"
-    assert cook("pan", heat_up=True) == "pan {} True"
-    assert take(Cooking, {"heat": 3, "name": "x"}) == {"heat": 3}
+def test_keywords_are_passed_on(kitchen):
+    assert kitchen.cook("pan", heat=3) == "pan {'heat': 3} False"
+    assert kitchen.cook("pan", heat_up=True) == "pan {} True"
+    assert take(kitchen.Cooking, {"heat": 3, "name": "x"}) == {"heat": 3}
 
 
-def test_a_keyword_that_there_is_not_is_named():
+def test_a_keyword_that_there_is_not_is_named(kitchen):
     with pytest.raises(TypeError, match=r"cook\(\) got an unexpected keyword argument 'heet'. Did "
                                         r"you mean 'heat'\?"):  # fmt: skip
-        cook("pan", heet=3)
+        kitchen.cook("pan", heet=3)
     with pytest.raises(TypeError, match=r"argument 'secret'$"):
-        cook("pan", secret=3)
+        kitchen.cook("pan", secret=3)
 
 
 def test_values_of_columns():

@@ -169,15 +169,15 @@ def take(cls: Any, how: Mapping[str, Any]) -> dict[str, Any]:
 
 def _with_keywords(said: str, classes: Iterable[type], known: Collection[str]) -> str:
     """A docstring that describes each keyword in the place of ``**how``."""
-    lines: dict[str, list[str]] = {}
+    found = re.search(r"^( *)\*\*how\n(?:\1 +.*\n)+", said, flags=re.MULTILINE)
+    if found is None:
+        return said
+    indent, lines = found[1], dict[str, list[str]]()
     for each, _ in (field for cls in classes for field in _fields_within(cls)):
         if each.name in known:
-            lines.setdefault(each.name, [f"    {each.name}", *describe(each, " " * 8)])
-    return re.sub(
-        r"^    \*\*how\n(?:        .*\n)+",
-        lambda _: "".join(f"{line}\n" for each in lines.values() for line in each),
-        said, flags=re.MULTILINE,
-    )  # fmt: skip
+            lines.setdefault(each.name, [f"{indent}{each.name}", *describe(each, f"{indent}    ")])
+    described = "".join(f"{line}\n" for each in lines.values() for line in each)
+    return said[: found.start()] + described + said[found.end() :]
 
 
 def _fields_within(cls: Any) -> "Iterator[tuple[Field[Any], Any]]":

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rankformer.cells.obs_columns import leave_out, read_class_names
+from rankformer.cells.obs_columns import leave_out, read_class_names, require_column
 from rankformer.errors import SettingsError
 from rankformer.names import as_names
 
@@ -57,3 +57,15 @@ def test_names_are_texts(given):
     assert as_names(["a", "b"], "label") == ("a", "b")
     with pytest.raises(SettingsError, match=r"^label is "):
         as_names(given, "label")
+
+
+def test_a_column_that_is_not_there_is_told_with_those_that_are():
+    table = pd.DataFrame({"kind": ["B"], "donor": ["d"]})
+    require_column(table, "kind", "--label")
+    with pytest.raises(SettingsError) as refused:
+        require_column(table, "sort", "--label")
+    assert refused.value.found == "obs has no column 'sort'."
+    assert refused.value.expected == "One of kind, donor."
+    assert refused.value.fix == "Correct --label."
+    with pytest.raises(SettingsError, match="The table has no column 'a'"):
+        require_column(pd.DataFrame(), "a", "--label", "The table")

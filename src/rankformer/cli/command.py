@@ -130,11 +130,9 @@ def _option(name: str, kind: Any, about: About, default: Any) -> inspect.Paramet
         )
     else:
         if kind is bool and not options:
-            options = (f"--{_dashed(name)}",)
+            options = (f"--{name.replace('_', '-')}",)
         info = typer.Option(*options, help=about.text, rich_help_panel=panel)
-    if default is None and get_origin(kind) is not Literal:
-        kind = kind if type(None) in get_args(kind) else kind | None
-    elif default is None:
+    if default is None:
         kind = kind | None
     return inspect.Parameter(
         _parameter_name(name, about), inspect.Parameter.KEYWORD_ONLY,
@@ -157,10 +155,6 @@ def _parameter_name(name: str, about: About) -> str:
     if about.options and about.options[0].startswith("--"):
         return about.options[0].partition("/")[0].removeprefix("--").replace("-", "_")
     return name
-
-
-def _dashed(name: str) -> str:
-    return name.replace("_", "-")
 
 
 def _make(cls: Any, values: Mapping[str, Any]) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -266,9 +266,9 @@ class Vocabulary:
         # A file of ours is of one model, and has to fit it; of releases the fitting one is chosen.
         if tables[0].sha256 is not None:
             return found[0]
-        if len({each.sha256 for each in fitting}) == 1:
-            return fitting[0]
-        raise _no_one_release(found, size, Path(path))
+        if len({each.sha256 for each in fitting}) != 1:
+            _refuse_releases(found, size, Path(path))
+        return fitting[0]
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write one self-contained Parquet file: a row a gene, settings in the metadata.
@@ -370,12 +370,11 @@ def _verify(vocabulary: Vocabulary) -> None:
         )
 
 
-def _no_one_release(found: Sequence[Vocabulary], size: int | None, folder: Path) -> VocabularyError:
+def _refuse_releases(found: Sequence[Vocabulary], size: int | None, folder: Path) -> NoReturn:
     sizes = ", ".join(f"{each.name}: {each.size:,} tokens" for each in found)
-    return VocabularyError(
+    one = f"One of {size:,} tokens, as the model has." if size else "One, or the size of one."
+    raise VocabularyError(
         f"{folder} holds {len(found)} release(s) of the dictionaries ({sizes}).",
-        f"One of {size:,} tokens, as the model has."
-        if size
-        else "One release, or the number of tokens wanted.",
+        one,
         "Put the dictionaries of the model's own release into the folder.",
     )
