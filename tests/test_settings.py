@@ -159,7 +159,8 @@ def test_a_field_stands_under_the_heading_of_the_class_that_has_it(kitchen):
 def test_a_command_gets_the_settings_of_its_options(kitchen):
     assert given("", meal=kitchen.Meal) == {"meal": kitchen.Meal(spices=("salt",))}
     words = ("--heat 90 --oven-kind steam --no-lid --slow-cook --name pie --host me --friend you "
-             "--friend they --extra tea --extra juice=apple --spices mint --spices thyme")  # fmt: skip
+             "--friend they --extra tea --extra juice=apple --spices mint "
+             "--spices thyme")  # fmt: skip
     assert given(words, meal=kitchen.Meal)["meal"] == kitchen.Meal(
         heat=90, oven_kind="steam", lid=False, slow_cook=True, name="pie",
         guests=kitchen.Guests("me", ("you", "they")),
