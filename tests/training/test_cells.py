@@ -9,7 +9,7 @@ from tests.conftest import small_counts
 
 from rankformer.errors import SettingsError
 from rankformer.tokens.token_sources import SavedTokens
-from rankformer.tokens.tokenize import open_tokens, tokenize_cells
+from rankformer.tokens.tokenize import open_tokens, opened_sources, tokenize_cells
 from rankformer.training.cells import gather_training_cells, tokens_in_memory
 
 N_CELLS = (150, 1, 90)
@@ -48,11 +48,12 @@ def test_any_cells_in_any_order(files, vocabulary, expected, tmp_path, saved):
             tokenize_cells(path, vocabulary).save(tmp_path / f"{path.stem}.tokens")
             for path in files
         ]
-    cells = gather_training_cells([open_tokens(each, vocabulary) for each in files])
-    assert len(cells) == sum(N_CELLS)
-    rows = np.random.default_rng(0).permutation(len(cells))[:200]
-    for row, found in zip(rows, cells_of(cells.take(rows)), strict=True):
-        assert found.tolist() == expected[row].tolist()
+    with opened_sources(files, vocabulary) as opened:
+        cells = gather_training_cells(opened)
+        assert len(cells) == sum(N_CELLS)
+        rows = np.random.default_rng(0).permutation(len(cells))[:200]
+        for row, found in zip(rows, cells_of(cells.take(rows)), strict=True):
+            assert found.tolist() == expected[row].tolist()
 
 
 def test_as_tokens_they_go_to_another_process(files, vocabulary, expected):
