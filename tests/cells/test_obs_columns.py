@@ -44,7 +44,7 @@ def test_names_for_none(caplog):
 def test_a_class_that_says_that_there_is_no_label_is_told(caplog):
     names = read_class_names(pd.Series(["B", "Unassigned", "NK"]), "cluster")
     leave_out(names, [], "cluster")
-    assert "class Unassigned, which is treated as a label like any other" in caplog.text
+    assert "cluster has a class Unassigned, which is treated as a label" in caplog.text
     assert "--unlabelled Unassigned" in caplog.text
     caplog.clear()
     leave_out(names, ["Unassigned"], "cluster")
