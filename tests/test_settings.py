@@ -285,6 +285,37 @@ def test_keywords_are_described_in_the_place_of_how(kitchen):
     assert "secret" not in said
 
 
+def test_keywords_of_settings_within_settings_stand_in_their_place(kitchen):
+    class Keywords(TypedDict, total=False):
+        name: str
+        friends: Sequence[str]
+        spices: Sequence[str]
+
+    @show_keywords(kitchen.Meal)
+    def serve(**how: Unpack[Keywords]) -> None:
+        """Serve.
+
+        Parameters
+        ----------
+        **how
+            How.
+        """
+
+    shown = inspect.signature(serve).parameters
+    assert list(shown) == ["name", "friends", "spices"]
+    assert [each.default for each in shown.values()] == ["soup", (), ("salt",)]
+    assert "friends\n    A friend." in inspect.getdoc(serve)
+
+
+def test_a_default_of_several_values_is_the_option_s(kitchen):
+    def cook(meal: kitchen.Meal) -> None:
+        """Cook."""
+
+    assert given("", meal=kitchen.Meal)["meal"].spices == ("salt",)
+    assert inspect.signature(command(cook)).parameters["spices"].default == ["salt"]
+    assert re.search(r"--spices.*default: salt", run(cook, "--help"))
+
+
 def test_keywords_are_passed_on(kitchen):
     assert kitchen.cook("pan", heat=3) == "pan {'heat': 3} False"
     assert kitchen.cook("pan", heat_up=True) == "pan {} True"
