@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,10 +153,7 @@ def build_reference(
     """
     embedder = open_embedder(embedder)
     labels, unlabelled = as_names(labels, "labels"), as_names(unlabelled, "unlabelled")
-    with ExitStack() as stack:
-        streams = stack.enter_context(
-            opened_sources(sources, embedder.checkpoint.vocabulary, options)
-        )
+    with opened_sources(sources, embedder.checkpoint.vocabulary, options) as streams:
         named = read_labels(streams, labels, unlabelled)
         vectors = np.empty((sum(map(len, streams)), embedder.d_model), np.float32)
         return index_cells(streams, embedder, named, vectors, mode=mode, progress=progress)

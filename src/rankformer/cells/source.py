@@ -4,7 +4,7 @@ import logging
 import os
 from bisect import bisect_left
 from collections.abc import Callable, Generator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -288,12 +288,9 @@ def survey_matrices(source: ad.AnnData | str | os.PathLike[str]) -> list[MatrixS
     CountsError
         If the source itself cannot be read.
     """
-    opened = open_source(source)
-    try:
+    with closing(open_source(source)) as opened:
         search = CountSearch(opened)
         return [search.survey(location) for location in opened.places]
-    finally:
-        opened.close()
 
 
 def read_var(source: ad.AnnData | str | os.PathLike[str]) -> pd.DataFrame | None:
@@ -308,14 +305,11 @@ def read_var(source: ad.AnnData | str | os.PathLike[str]) -> pd.DataFrame | None
     CountsError
         If the source itself cannot be read.
     """
-    opened = open_source(source)
-    try:
+    with closing(open_source(source)) as opened:
         for location in opened.places:
             with suppress(CountsError):
                 return opened.var(location)
-        return None
-    finally:
-        opened.close()
+    return None
 
 
 def _find_damage(reads: Callable[[int, int], bool], start: int, stop: int) -> tuple[int, int]:

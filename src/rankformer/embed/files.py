@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,7 @@ def embed_files(
     check_key(job.key)
     output = _check_output(job)
     checkpoint = Checkpoint.open(model)
-    with ExitStack() as stack:
-        streams = stack.enter_context(opened_sources(job.sources, checkpoint.vocabulary, options))
+    with opened_sources(job.sources, checkpoint.vocabulary, options) as streams:
         check_inputs_stay(output, streams)
         embedder = Embedder(checkpoint, **settings)
         if job.mode != "gene":

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -259,8 +259,7 @@ def _opened(
     )  # fmt: skip
     check_hyperparameters(task, settings.hyperparameters)
     logger.info("Reading the cells and their labels.")
-    with ExitStack() as stack:
-        opened = stack.enter_context(opened_sources(sources, model.vocabulary, settings.options))
+    with opened_sources(sources, model.vocabulary, settings.options) as opened:
         labelled_data = gather_labelled_data(gather_training_cells(opened), task)
         yield labelled_data, lambda n_trained, n_held: describe_data(opened, n_trained, n_held)
 

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,10 +84,7 @@ def predict_files(
         output = check_target(job.output, GENE_FORMATS, job.overwrite)
     else:
         output = check_cell_target(job.output, job.overwrite, LABEL_FORMATS)
-    with ExitStack() as stack:
-        streams = stack.enter_context(
-            opened_sources(job.sources, tuned.checkpoint.vocabulary, options)
-        )
+    with opened_sources(job.sources, tuned.checkpoint.vocabulary, options) as streams:
         check_inputs_stay(output, streams)
         embedder = Embedder(tuned.checkpoint, **settings)
         if tuned.unit == "gene":

@@ -4,7 +4,6 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +62,7 @@ def network_files(
         _check_pairs_stay(job)
         known = read_known_pairs(job.known)
     checkpoint = Checkpoint.open(model)
-    with ExitStack() as stack:
-        streams = stack.enter_context(opened_sources(job.sources, checkpoint.vocabulary, options))
+    with opened_sources(job.sources, checkpoint.vocabulary, options) as streams:
         check_inputs_stay(output, streams)
         network = build_network(
             streams, choose_cells(streams, job.where), Embedder(checkpoint, **settings),

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
@@ -208,8 +207,7 @@ def pretrain(
         Path(output), free=("hyperparameters.log_steps", "hyperparameters.save_steps")
     )
     run.check_output(resume=settings.resume)
-    with ExitStack() as stack:
-        opened = stack.enter_context(opened_sources(sources, vocabulary, settings.options))
+    with opened_sources(sources, vocabulary, settings.options) as opened:
         _train(run, opened, model, vocabulary, settings)
     return Checkpoint.open(output)
 
