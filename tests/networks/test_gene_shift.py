@@ -157,3 +157,15 @@ def test_permuted_states_of_monocytes_show_nothing(monocytes):
         n_permutations=200, key_added="nothing",
     )  # fmt: skip
     assert (monocytes.uns["nothing"]["q_value"] < 0.05).mean() < 0.01
+
+
+def test_a_copy_gets_the_table_and_the_cells_stay(monocytes):
+    how = {"model": "rankformer-mini", "state": "stim", "start": "CTRL", "goal": "STIM",
+           "n_cells": 20, "n_permutations": 20}  # fmt: skip
+    copied = rankformer.tl.gene_shift(monocytes, copy=True, key_added="shift", **how)
+    assert "shift" in copied.uns
+    assert "shift" in copied.uns["rankformer"]
+    assert "shift" not in monocytes.uns
+    assert "shift" not in monocytes.uns.get("rankformer", {})
+    assert rankformer.tl.gene_shift(monocytes, key_added="shift", **how) is None
+    pd.testing.assert_frame_equal(monocytes.uns["shift"], copied.uns["shift"])
