@@ -51,6 +51,8 @@ from .pretraining.pretrain import continue_model as continue_model
 from .pretraining.pretrain import draw_model as draw_model
 from .pretraining.pretrain import pretrain as pretrain
 from .pretraining.settings import PretrainingSettings as PretrainingSettings
+from .report.report import write_report as write_report
+from .report.settings import ReportSettings as ReportSettings
 from .results.cell_embeddings import CellEmbeddings as CellEmbeddings
 from .results.cell_labels import CellLabels as CellLabels
 from .results.cell_labels import LabelledCells as LabelledCells

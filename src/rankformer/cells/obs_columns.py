@@ -64,9 +64,14 @@ def leave_out(names: NDArray[np.object_], none: Iterable[object], where: str) ->
     _tell_doubtful(names, where)
 
 
+def names_of_no_label(names: NDArray[np.object_]) -> list[str]:
+    """Those of some names that say that a cell has no label, such as ``unassigned``."""
+    return sorted({each for each in names.tolist() if _is_doubtful(each)})
+
+
 def _tell_doubtful(names: NDArray[np.object_], where: str) -> None:
     """Warn of a class whose name says that the cells have none."""
-    for name in sorted({each for each in names.tolist() if _is_doubtful(each)}):
+    for name in names_of_no_label(names):
         logger.warning(
             "%s has a class %s, which is treated as a label like any other. If these cells have no "
             "label, say so with unlabelled=[%r] (--unlabelled %s).",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+_WITH_OBSM = (FileKind.H5AD, FileKind.ZARR)
+
 
 def read_obsm(
     source: "AnnData | str | os.PathLike[str]", keys: Sequence[str], n_cells: int
@@ -85,6 +87,21 @@ def read_class_probabilities(
     return (names, values) if len(names) == values.shape[1] else None
 
 
+def list_obsm(source: "AnnData | str | os.PathLike[str]") -> list[str]:
+    """Names in ``obsm``; none where the source is of a kind that has no obsm."""
+    if isinstance(source, str | os.PathLike) and identify(Path(source)) not in _WITH_OBSM:
+        return []
+    with _open_parts(source) as (obsm, _):
+        return sorted(map(str, obsm))
+
+
+def read_provenance(source: "AnnData | str | os.PathLike[str]", key: str) -> dict[str, Any] | None:
+    """What ``uns["rankformer"][key]`` says of an embedding, or None where it says nothing."""
+    with _open_parts(source) as (_, uns), reading(_name(source), 'uns["rankformer"]'):
+        own = uns.get("rankformer", {})
+        return _as_plain(_as_element(own[key])) if key in own else None
+
+
 _Parts = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 
@@ -141,6 +158,13 @@ def _as_element(element: Any) -> Any:
 
         return read_elem(element)
     return element
+
+
+def _as_plain(value: Any) -> Any:
+    """Nested dictionaries with numbers and texts of Python in place of numpy's."""
+    if isinstance(value, Mapping):
+        return {str(key): _as_plain(each) for key, each in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
 def _check_shape(name: str, key: str, vectors: NDArray[np.float32], n_cells: int) -> None:

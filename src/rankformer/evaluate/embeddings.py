@@ -109,6 +109,8 @@ def evaluate_embeddings(  # noqa: PLR0913  # each keyword is a choice of its own
     ... )
     """
     require_packages("scanpy", "sklearn", "matplotlib", extra="evaluate")
+    from threadpoolctl import threadpool_limits
+
     keys, ignored = tuple(dict.fromkeys(as_names(keys, "keys"))), as_names(ignored, "ignored")
     _check_keys(keys)
     beside = tuple(dict.fromkeys(as_names(beside, "beside")))
@@ -118,10 +120,13 @@ def evaluate_embeddings(  # noqa: PLR0913  # each keyword is a choice of its own
     _check_batches(cells, batch)
     folds = draw_folds(cells.codes, cells.groups, n_folds=n_folds, n_seeds=n_seeds, label=label)
     run = EmbeddingScores(cells, folds, n_seeds)
-    for name, space in _spaces(cells, beside):
-        logger.info("Evaluating %s.", name)
-        run.add(name, space)
-    run.add_majority()
+    # The probes are small: several threads take turns waiting for each other, and take minutes
+    # where other programs run beside.
+    with threadpool_limits(limits=1):
+        for name, space in _spaces(cells, beside):
+            logger.info("Evaluating %s.", name)
+            run.add(name, space)
+        run.add_majority()
     settings = {
         "label": label, "batch": batch, "group": group, "keys": list(keys), "beside": list(beside),
         "ignored": list(ignored), "folds": folds.n_folds, "draws_of_folds": len(folds.draws),

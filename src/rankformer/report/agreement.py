@@ -1,0 +1,114 @@
+"""How clusters of the embedding, labels and batches agree; and what the evaluation says."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from rankformer.cells.obs_columns import names_of_no_label, read_class_names
+from rankformer.errors import SettingsError
+from rankformer.evaluate.embedding_report import EmbeddingEvaluation
+from rankformer.evaluate.embeddings import evaluate_embeddings
+from rankformer.report.gather import ReportCells
+from rankformer.report.sample import draw_by_density
+from rankformer.report.settings import ReportSettings
+from rankformer.tokens.reading_options import ReadingOptions
+
+logger = logging.getLogger(__name__)
+# More tell the figures no better, and take minutes.
+_MOST_TO_EVALUATE = 10_000
+_N_SEEDS = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """Labels against clusters of the embedding.
+
+    Attributes
+    ----------
+    label
+        The column of obs.
+    table
+        Labels (rows) by clusters (columns): numbers of cells.
+    ari, nmi
+        Adjusted Rand index and normalised mutual information, over cells with a label.
+    """
+
+    label: str
+    table: pd.DataFrame
+    ari: float
+    nmi: float
+
+
+def compare_clusters(obs: pd.DataFrame, label: str, clusters: NDArray[np.int64]) -> Agreement:
+    """Compare the labels of cells, those that have one, with their clusters."""
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+    names = read_class_names(obs[label], f"obs[{label!r}]")
+    known = pd.notna(names)
+    own, of_label = clusters[known], names[known].astype(str)
+    table = pd.crosstab(of_label, own)
+    table.index.name, table.columns.name = label, "cluster"
+    return Agreement(
+        label, table, float(adjusted_rand_score(of_label, own)),
+        float(normalized_mutual_info_score(of_label, own)),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """What the embedding scores beside baselines, or why it was not evaluated.
+
+    Attributes
+    ----------
+    evaluation
+        None where there is none.
+    why_not
+        A sentence where there is none.
+    n_drawn
+        Cells that were evaluated, of those shown.
+    """
+
+    evaluation: EmbeddingEvaluation | None
+    why_not: str
+    n_drawn: int
+
+
+def evaluate_cells(cells: ReportCells, settings: ReportSettings) -> Evaluated:
+    """Evaluate the embedding on the cells shown, or on some of them, where there are many."""
+    if settings.labels is None:
+        return Evaluated(None, "No column of labels was named (labels, --labels).", 0)
+    rows = draw_by_density(cells.vectors, _MOST_TO_EVALUATE)
+    adata = AnnData(
+        cells.counts[rows], _columns(cells.obs.iloc[rows], (settings.labels, settings.batch)),
+        obsm={settings.key: cells.vectors[rows]},
+    )  # fmt: skip
+    # Counts were checked when they were read.
+    options = ReadingOptions(layer="X", check=False)
+    try:
+        evaluation = evaluate_embeddings(
+            adata, settings.key, label=settings.labels, batch=_usable_batch(adata, settings),
+            ignored=_say_no_label(adata, settings.labels), n_seeds=_N_SEEDS, options=options,
+        )  # fmt: skip
+    except SettingsError as error:
+        return Evaluated(None, str(error), len(rows))
+    return Evaluated(evaluation, "", len(rows))
+
+
+def _say_no_label(adata: AnnData, label: str) -> list[str]:
+    return names_of_no_label(read_class_names(adata.obs[label], f"obs[{label!r}]"))
+
+
+def _columns(obs: pd.DataFrame, names: Sequence[str | None]) -> pd.DataFrame:
+    return obs[list(dict.fromkeys(name for name in names if name is not None))].copy()
+
+
+def _usable_batch(adata: Any, settings: ReportSettings) -> str | None:
+    """The column of batches where there are several."""
+    batch = settings.batch
+    return batch if batch is not None and len(set(adata.obs[batch].dropna())) > 1 else None

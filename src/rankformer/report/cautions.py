@@ -1,0 +1,171 @@
+"""What a reader should be careful of, in sentences."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from rankformer.checkpoints.registry import PACKAGED_MODEL
+from rankformer.evaluate.embedding_report import EmbeddingEvaluation
+from rankformer.evaluate.embeddings import HVG_PCA
+from rankformer.report.agreement import Evaluated
+from rankformer.report.count_figures import CountFigures
+from rankformer.report.gather import ReportCells
+from rankformer.report.settings import ReportSettings
+
+_FEW_RECOGNISED, _FEW_MAPPED = 0.8, 0.3
+_DOMINATING, _WEAK_F1, _BEHIND = 0.8, 0.5, 0.02
+_POORLY_MIXED = 0.3
+_FEW_GENES = 200
+_MOST_NAMED = 6
+
+
+@dataclass(frozen=True)
+class Caution:
+    """A sentence or two, and whether it is about something wrong or only to be known.
+
+    Attributes
+    ----------
+    text
+        What was found and what it means.
+    is_serious
+        Whether results may be wrong because of it.
+    """
+
+    text: str
+    is_serious: bool = True
+
+
+def find_cautions(
+    cells: ReportCells, figures: CountFigures, evaluated: Evaluated, settings: ReportSettings
+) -> list[Caution]:
+    """Find what a reader should be careful of; serious ones first."""
+    found = [
+        *_of_counts(figures),
+        *_of_genes(cells.embedded.provenance),
+        *_of_cells(cells),
+        *_of_batches(cells.obs, settings.batch),
+        *_of_evaluation(evaluated, settings),
+        *_of_model(cells.embedded.provenance),
+    ]
+    return sorted(found, key=lambda each: not each.is_serious)
+
+
+def _of_counts(figures: CountFigures) -> Iterator[Caution]:
+    if figures.largest <= 1:
+        yield Caution(
+            "All counts are 0 or 1. Genes can then not be ranked by their expression, and the "
+            "order of a cell's genes follows from their medians in the corpus alone."
+        )
+    elif figures.share_of_ones > 0.97:
+        yield Caution(
+            f"{figures.share_of_ones:.0%} of the counts above 0 are 1: the cells were sequenced so "
+            "shallowly that the order of most of their genes follows from their medians alone."
+        )
+    if figures.genes_per_cell < _FEW_GENES:
+        yield Caution(
+            f"Half of the cells have {figures.genes_per_cell:,.0f} genes with counts or fewer. "
+            "Embeddings of so few genes are uncertain."
+        )
+
+
+def _of_genes(provenance: Mapping[str, Any] | None) -> Iterator[Caution]:
+    if provenance is None:
+        yield Caution(
+            "The file does not say how this embedding was made: which model, which layer, and how "
+            "many genes were mapped are not known."
+        )
+    for source in _sources(provenance):
+        genes = source.get("genes", {})
+        recognised = float(genes.get("recognised_share", 1))
+        if recognised < _FEW_RECOGNISED:
+            yield Caution(
+                f"Only {recognised:.0%} of the genes were recognised. Look at the gene report "
+                "(--gene-report) for names that are not understood."
+            )
+        elif genes and genes["n_mapped"] < _FEW_MAPPED * genes["n_vars"]:
+            yield Caution(
+                f"{genes['n_mapped']:,} of {genes['n_vars']:,} variables are genes that the model "
+                "knows; the others were not read.",
+                is_serious=False,
+            )
+
+
+def _sources(provenance: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    return list((provenance or {}).get("sources", {}).values())
+
+
+def _of_cells(cells: ReportCells) -> Iterator[Caution]:
+    for reason, n in cells.without_embedding.items():
+        yield Caution(
+            f"{n:,} of {cells.n_cells:,} cells have no embedding ({reason}) and are not shown.",
+            is_serious=n > 0.05 * cells.n_cells,
+        )
+    n_embedded = cells.n_cells - sum(cells.without_embedding.values())
+    if len(cells) < n_embedded:
+        yield Caution(
+            f"The page shows {len(cells):,} of {n_embedded:,} cells. Fewer were drawn where cells "
+            "lie close together, so the shares of cell types on this page are not those of the "
+            "file.",
+            is_serious=False,
+        )
+
+
+def _of_batches(obs: pd.DataFrame, batch: str | None) -> Iterator[Caution]:
+    if batch is None:
+        return
+    shares = obs[batch].astype(str).value_counts(normalize=True)
+    if len(shares) == 1:
+        yield Caution(f"All cells are of one {batch}: how batches mix cannot be said.", False)
+    elif shares.iloc[0] > _DOMINATING:
+        yield Caution(
+            f"{shares.iloc[0]:.0%} of the cells are of one {batch} ({shares.index[0]}): what is "
+            "seen here is mostly what that one looks like."
+        )
+
+
+def _of_evaluation(evaluated: Evaluated, settings: ReportSettings) -> Iterator[Caution]:
+    evaluation = evaluated.evaluation
+    if evaluation is None:
+        if settings.labels is not None:
+            yield Caution(f"The embedding could not be evaluated. {evaluated.why_not}")
+        return
+    weak = _weak_labels(evaluation, settings.key)
+    if weak:
+        named = ", ".join(f"{name} ({f1:.2f})" for name, f1 in weak[:_MOST_NAMED])
+        more = f" and {len(weak) - _MOST_NAMED} more" if len(weak) > _MOST_NAMED else ""
+        yield Caution(
+            f"The embedding does not separate these labels from others: {named}{more}. In "
+            "brackets stands the F1 score of the nearest cells, which is 1 where all are found."
+        )
+    means = evaluation.summary()["mean"]
+    own, plain = means.get((settings.key, "knn_macro_f1")), means.get((HVG_PCA, "knn_macro_f1"))
+    if own is not None and plain is not None and plain - own > _BEHIND:
+        yield Caution(
+            f"Plain expression ({HVG_PCA}) tells the labels apart better than the embedding: "
+            f"macro-F1 {plain:.2f} against {own:.2f} by the nearest cells."
+        )
+    mixing = means.get((settings.key, "batch_mixing"))
+    if mixing is not None and mixing < _POORLY_MIXED:
+        yield Caution(
+            f"Cells of one label lie apart by {settings.batch}: their mixing is {mixing:.2f}, "
+            "where 1 is that of cells drawn at random. Do not take distances between batches for "
+            "biology."
+        )
+
+
+def _weak_labels(evaluation: EmbeddingEvaluation, key: str) -> list[tuple[str, float]]:
+    table = evaluation.per_class
+    own = table[(table["method"] == key) & (table["probe"] == "knn") & (table["f1"] < _WEAK_F1)]
+    ordered = own.sort_values(["f1", "class"])
+    return list(zip(ordered["class"].astype(str), ordered["f1"].astype(float), strict=True))
+
+
+def _of_model(provenance: Mapping[str, Any] | None) -> Iterator[Caution]:
+    if (provenance or {}).get("model") == PACKAGED_MODEL:
+        yield Caution(
+            f"The embedding is of {PACKAGED_MODEL}, which is for trying out, tests and teaching. "
+            "For research take a published model; `rankformer models` lists them.",
+            is_serious=False,
+        )

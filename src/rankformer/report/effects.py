@@ -1,0 +1,165 @@
+"""Effects of perturbations for the page: a volcano, and the table of the first genes."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rankformer.errors import TableError
+from rankformer.perturb.result_files import read_results
+from rankformer.perturb.statistics import compare_genes
+
+LEVEL = 0.05
+_MOST_DOTS, _N_NAMED, _MOST_ROWS = 4_000, 8, 30
+_TABLES = (".csv", ".parquet")
+# Where dots lie, in the picture's units.
+WIDTH, HEIGHT, MARGIN = 560, 380, 44
+_LINE = 12
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A perturbed gene in the picture."""
+
+    x: float
+    y: float
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Name:
+    """The name of a gene in the picture, beside its dot."""
+
+    x: float
+    y: float
+    anchor: str
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Effects:
+    """Tested perturbations.
+
+    Attributes
+    ----------
+    tested
+        A row a gene, the most certain first; see `compare_genes`.
+    column
+        The column that the picture's x shows: ``excess`` or ``effect``.
+    n_called
+        Genes at a false discovery rate of 0.05.
+    dots, names
+        Of the picture.
+    zero
+        Where x = 0 lies.
+    threshold
+        Where the false discovery rate of 0.05 lies.
+    """
+
+    tested: pd.DataFrame
+    column: str
+    n_called: int
+    dots: tuple[Dot, ...]
+    names: tuple[Name, ...]
+    zero: float
+    threshold: float
+
+    @property
+    def first(self) -> pd.DataFrame:
+        """The first rows, with the columns that a reader needs."""
+        names = ("symbol", "n_cells", "mean_rank", "effect", "excess", "p_value", "q_value")
+        return self.tested[[name for name in names if name in self.tested]].head(_MOST_ROWS)
+
+
+def read_effects(path: Path) -> Effects:
+    """Read a table of `rankformer perturb`, which is then tested, or of `perturb-test`.
+
+    Raises
+    ------
+    TableError
+        If it is neither, or its test gave no q values.
+    """
+    tested = _read_tested(path)
+    if "q_value" not in tested:
+        raise TableError(
+            f"{path} has no column q_value.",
+            "A table of `rankformer perturb`, or of `rankformer perturb-test` with a comparison "
+            "that has p values.",
+            "Test it again, with --against like_rank.",
+        )
+    return draw_effects(tested)
+
+
+def _read_tested(path: Path) -> pd.DataFrame:
+    if path.suffix == ".csv" and path.is_file():
+        return pd.read_csv(path)
+    if path.suffix == ".parquet" and path.is_file():
+        import pyarrow.parquet as pq
+
+        if "cell" not in pq.read_schema(path).names:
+            return pd.read_parquet(path)
+    return compare_genes(read_results([path]))
+
+
+def draw_effects(tested: pd.DataFrame) -> Effects:
+    """Place the dots of a volcano: effect against certainty."""
+    shown = tested.dropna(subset=["q_value"]).reset_index(drop=True)
+    column = "excess" if "excess" in shown else "effect"
+    shown = shown.head(_MOST_DOTS)
+    x, q = shown[column].to_numpy(float), shown["q_value"].to_numpy(float)
+    y = -np.log10(np.maximum(q, q[q > 0].min(initial=1.0)))
+    widest = float(np.abs(x).max(initial=0)) or 1.0
+    highest = max(float(y.max(initial=0)), -math.log10(LEVEL)) * 1.05
+    across = MARGIN + (x / widest + 1) / 2 * (WIDTH - 2 * MARGIN)
+    down = HEIGHT - MARGIN - y / highest * (HEIGHT - 2 * MARGIN)
+    dots = tuple(
+        Dot(
+            round(float(across[i]), 1), round(float(down[i]), 1), _kind_of(x[i], q[i]),
+            f"{symbol}: {column} {x[i]:.3g}, q {q[i]:.2g}",
+        )
+        for i, symbol in enumerate(shown["symbol"].astype(str))
+    )  # fmt: skip
+    names = tuple(
+        name
+        for side in (1, -1)
+        for name in _place_names(dots, _choose_named(x, y, q, side), shown["symbol"], side)
+    )
+    threshold = HEIGHT - MARGIN + math.log10(LEVEL) / highest * (HEIGHT - 2 * MARGIN)
+    n_called = int((tested["q_value"] <= LEVEL).sum())
+    return Effects(tested, column, n_called, dots, names, WIDTH / 2, round(threshold, 1))
+
+
+def _kind_of(effect: float, q_value: float) -> str:
+    if q_value > LEVEL:
+        return "uncertain"
+    return "up" if effect > 0 else "down"
+
+
+def _choose_named(
+    x: NDArray[np.float64], y: NDArray[np.float64], q: NDArray[np.float64], side: int
+) -> list[int]:
+    """Of one side, those that are certain, and whose effect and certainty are largest."""
+    own = np.flatnonzero((q <= LEVEL) & (np.sign(x) == side))
+    best = own[np.argsort(-np.abs(x[own]) * y[own], kind="stable")][:_N_NAMED]
+    return [int(each) for each in best]
+
+
+def _place_names(
+    dots: Sequence[Dot], named: Sequence[int], symbols: "pd.Series[Any]", side: int
+) -> Iterator[Name]:
+    """Names beside their dots, from above, each below the one before where they would meet."""
+    last = -math.inf
+    for i in sorted(named, key=lambda i: (dots[i].y, i)):
+        last = max(dots[i].y + 4, last + _LINE)
+        outward = dots[i].x + side * 6
+        # Names at the edge are written inwards.
+        is_near_edge = abs(outward - WIDTH / 2) > WIDTH / 2 - 70
+        x = dots[i].x - side * 6 if is_near_edge else outward
+        anchor = "start" if (side > 0) != is_near_edge else "end"
+        yield Name(round(x, 1), round(last, 1), anchor, str(symbols.iloc[i]))

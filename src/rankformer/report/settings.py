@@ -1,0 +1,70 @@
+"""What a report shows."""
+
+from pathlib import Path
+
+from rankformer.errors import SettingsError
+from rankformer.settings import setting, settings
+
+MOST_CELLS = 50_000
+
+
+@settings("What the report shows")
+class ReportSettings:
+    """What a report shows; see `write_report`."""
+
+    key: str = setting(
+        default="X_geneformer",
+        text="The name in obsm of the embedding to show. Where the file has none of this name, the "
+        "cells are embedded with --model, and the file stays as it is.",
+    )
+    labels: str | None = setting(
+        default=None,
+        text="The column of obs with the labels of the cells, such as their cell types. The report "
+        "then says how well the embedding tells them apart, beside plain expression.",
+    )
+    batch: str | None = setting(
+        default=None,
+        text="The column of obs with batches, such as donors or laboratories. The report then says "
+        "how well the embedding mixes them.",
+    )
+    genes: tuple[str, ...] = setting(
+        default=(), options=("--gene",),
+        text="A gene that the page can colour the cells by in any case, by its name in the file. "
+        "Other genes are taken from those that vary most, as many as there is room for.",
+    )  # fmt: skip
+    perturbed: Path | None = setting(
+        default=None,
+        text="A table that `rankformer perturb` or `rankformer perturb-test` wrote, to show its "
+        "effects.",
+    )
+    title: str | None = setting(
+        default=None, text="The title of the page; the name of the file unless given."
+    )
+    max_cells: int = setting(
+        default=MOST_CELLS,
+        text="The maximum number of cells on the page. Of more cells some are drawn, fewer where "
+        "they lie close together, so that rare ones stay.",
+    )
+
+    def __post_init__(self) -> None:
+        if self.max_cells < 10:
+            raise SettingsError(
+                f"max_cells is {self.max_cells}.",
+                "At least 10 cells.",
+                f"Leave it out (--max-cells) for {MOST_CELLS:,}.",
+            )
+
+
+@settings(kw_only=True)
+class ReportJob:
+    """What to report on, and where to."""
+
+    file: Path = setting(
+        options=("FILE",),
+        text="A file with raw counts, with an embedding in obsm or without: .h5ad, .zarr, 10x .h5 "
+        "or a 10x matrix folder.",
+    )
+    output: Path = setting(
+        options=("--output", "-o"), text="The page to write, .html, which any browser opens."
+    )
+    overwrite: bool = setting(default=False, text="Replace the output if it exists.")

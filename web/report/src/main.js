@@ -1,0 +1,181 @@
+// The explorer of a report: pictures of the same cells, coloured and selected together.
+
+import { createRenderer } from 'regl-scatterplot';
+import { Cells } from './cells.js';
+import { colourByColumn, colourByGene } from './colouring.js';
+import { element } from './elements.js';
+import { Genes } from './genes.js';
+import { releaseLegend, showLegend } from './legend.js';
+import { Payload } from './payload.js';
+import { drawStill, Scatter } from './scatter.js';
+import { GeneSearch } from './search.js';
+import { Selection } from './selection.js';
+import { setUpTheme } from './theme.js';
+import { Tip } from './tip.js';
+
+const $ = (id) => document.getElementById(id);
+
+class Explorer {
+  constructor(payload) {
+    this.cells = new Cells(payload);
+    this.genes = new Genes(payload);
+    this.titles = payload.description.views;
+    this.pictures = [];
+    this.selected = [];
+    this.tip = new Tip($('tip'), this.cells);
+    this.selection = new Selection($('selection'), this.cells, this.genes, {
+      clear: () => this.select([]),
+      chooseGene: (gene) => this.colourByGene(gene),
+    });
+  }
+
+  async open(firstColumn) {
+    $('explorer').hidden = false;
+    this.#listColumns(firstColumn);
+    const places = await Promise.all(this.titles.map((_, view) => this.cells.places(view)));
+    this.colouring = await colourByColumn(this.cells, Number($('colour-by').value));
+    const figures = this.titles.map(makeFigure);
+    $('views').append(...figures);
+    this.pictures = openPictures(figures, places, this.#handlers());
+    await this.#paint();
+    this.#listen();
+    this.search = new GeneSearch($('gene'), $('gene-list'), await this.genes.names(), (gene) => this.colourByGene(gene));
+  }
+
+  async colourBy(place) {
+    $('gene').value = '';
+    this.colouring = await colourByColumn(this.cells, place);
+    await this.#paint();
+  }
+
+  async colourByGene(gene) {
+    const name = (await this.genes.names())[gene];
+    $('gene').value = name;
+    $('colour-by').value = '';
+    this.colouring = await colourByGene(this.genes, gene, name);
+    await this.#paint();
+  }
+
+  select(cells) {
+    this.selected = cells;
+    releaseLegend($('legend'));
+    for (const picture of this.pictures) picture.select(cells);
+    if (cells.length) this.selection.show(cells, this.colouring);
+    else this.selection.showNothing();
+  }
+
+  repaint() {
+    for (const picture of this.pictures) picture.repaint();
+    if (this.colouring) this.#showLegend();
+  }
+
+  #listColumns(firstColumn) {
+    const choices = [...this.cells.columns.entries()].filter(([, column]) => column.kind !== 'text');
+    $('colour-by').append(element('option', { value: '', disabled: '', hidden: '' }, 'a gene'));
+    $('colour-by').append(...choices.map(([place, column]) => element('option', { value: place }, column.name)));
+    const first = choices.find(([, column]) => column.name === firstColumn) ?? choices[0];
+    $('colour-by').value = String(first[0]);
+  }
+
+  #handlers() {
+    return {
+      select: (cells) => this.select(cells),
+      deselect: () => this.select([]),
+      over: (cell) => this.tip.show(cell, this.colouring),
+      out: () => this.tip.hide(),
+    };
+  }
+
+  async #paint() {
+    this.#showLegend();
+    await Promise.all(this.pictures.map((picture) => picture.show(this.colouring)));
+    if (this.selected.length) this.select(this.selected);
+  }
+
+  #showLegend() {
+    showLegend($('legend'), this.colouring, (category, button) => {
+      const isOn = button.getAttribute('aria-pressed') === 'true';
+      const own = [];
+      if (!isOn) this.colouring.codes.forEach((code, cell) => code === category && own.push(cell));
+      this.select(own);
+      button.setAttribute('aria-pressed', String(!isOn));
+    });
+  }
+
+  #listen() {
+    $('colour-by').addEventListener('change', (event) => this.colourBy(Number(event.target.value)));
+    const setMode = (mode) => {
+      for (const picture of this.pictures) picture.setMode(mode);
+      $('mode-move').setAttribute('aria-pressed', String(mode === 'panZoom'));
+      $('mode-lasso').setAttribute('aria-pressed', String(mode === 'lasso'));
+    };
+    $('mode-move').addEventListener('click', () => setMode('panZoom'));
+    $('mode-lasso').addEventListener('click', () => setMode('lasso'));
+    $('zoom-in').addEventListener('click', () => this.#each((picture) => picture.zoom(1.5)));
+    $('zoom-out').addEventListener('click', () => this.#each((picture) => picture.zoom(1 / 1.5)));
+    $('zoom-all').addEventListener('click', () => this.#each((picture) => picture.showAll()));
+    addEventListener('keydown', (event) => event.key === 'Escape' && this.selected.length && this.select([]));
+    addEventListener('beforeprint', () => this.#each((picture) => picture.freeze()));
+  }
+
+  #each(act) {
+    this.pictures.forEach(act);
+  }
+}
+
+const makeFigure = (title) =>
+  element(
+    'figure',
+    { class: 'view' },
+    element('figcaption', {}, title),
+    element('div', { class: 'canvas' }, element('canvas', { 'aria-label': `Cells: ${title}`, role: 'img' }), element('img', { alt: `Cells: ${title}` }), element('div', { class: 'names' })),
+  );
+
+const openPictures = (figures, places, handlers) => {
+  try {
+    const renderer = createRenderer();
+    return figures.map((figure, view) => new Scatter(figure, places[view], renderer, handlers));
+  } catch (error) {
+    console.warn(error);
+    $('hint').textContent = 'This browser has no WebGL: the pictures are still, and cells are selected in the legend.';
+    return figures.map((figure, view) => new StillPicture(figure, places[view]));
+  }
+};
+
+// In the place of a Scatter where there is no WebGL.
+class StillPicture {
+  constructor(figure, places) {
+    this.places = places;
+    this.image = figure.querySelector('img');
+    figure.querySelector('canvas').remove();
+    this.image.style.display = 'block';
+  }
+
+  async show(colouring) {
+    this.colouring = colouring;
+    this.repaint();
+  }
+
+  repaint() {
+    if (this.colouring) this.image.src = drawStill(this.places, this.colouring, 900);
+  }
+
+  select() {}
+  setMode() {}
+  zoom() {}
+  showAll() {}
+  freeze() {}
+}
+
+const start = async () => {
+  const payload = new Payload(document);
+  const explorer = new Explorer(payload);
+  setUpTheme($('theme'), () => explorer.repaint());
+  await explorer.open(payload.description.first_column);
+  document.documentElement.dataset.ready = 'true';
+};
+
+start().catch((error) => {
+  console.error(error);
+  $('hint').textContent = `The pictures could not be drawn: ${error.message}`;
+});

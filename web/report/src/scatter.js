@@ -1,0 +1,157 @@
+// One picture of the cells.
+
+import createScatterplot from 'regl-scatterplot';
+import { currentTheme, grey } from './colours.js';
+
+const GROUNDS = { light: '#ffffff', dark: '#1c2229' };
+const MOST_NAMES = 30;
+
+// Dots that neither vanish nor cover each other, whatever their number.
+const pointSize = (n) => Math.max(1.6, Math.min(7, 260 / Math.sqrt(n)));
+const opacity = (n) => Math.max(0.45, Math.min(0.9, 60 / Math.sqrt(n)));
+
+export class Scatter {
+  // handlers: select(cells), deselect(), over(cell, box), out().
+  constructor(figure, places, renderer, handlers) {
+    this.figure = figure;
+    this.places = places;
+    this.canvas = figure.querySelector('canvas');
+    this.names = figure.querySelector('.names');
+    this.still = figure.querySelector('img');
+    this.n = places.x.length;
+    this.plot = createScatterplot({
+      renderer,
+      canvas: this.canvas,
+      width: 'auto',
+      height: 'auto',
+      pointSize: pointSize(this.n),
+      pointSizeSelected: 1,
+      pointOutlineWidth: 1.5,
+      opacity: opacity(this.n),
+      opacityInactiveMax: 0.25,
+      lassoMinDelay: 8,
+      lassoMinDist: 2,
+      deselectOnDblClick: true,
+      pointScaleMode: 'asinh',
+      colorBy: 'valueA',
+    });
+    this.plot.subscribe('select', ({ points }) => handlers.select(points));
+    this.plot.subscribe('deselect', () => handlers.deselect());
+    this.plot.subscribe('pointOver', (cell) => handlers.over(cell, this));
+    this.plot.subscribe('pointOut', () => handlers.out());
+    this.plot.subscribe('view', () => this.#placeNames());
+  }
+
+  // Draw with the colours of a colouring.
+  async show(colouring) {
+    this.colouring = colouring;
+    this.#setColours();
+    const index = this.plot.get('spatialIndex');
+    await this.plot.draw(
+      { x: this.places.x, y: this.places.y, valueA: colouring.codes },
+      { zDataType: 'categorical', preventFilterReset: true, ...(index && { spatialIndex: index }) },
+    );
+    this.#nameCategories();
+  }
+
+  // After the theme has changed.
+  repaint() {
+    this.#setColours();
+    this.#nameCategories();
+  }
+
+  select(cells) {
+    if (cells.length) this.plot.select(cells, { preventEvent: true });
+    else this.plot.deselect({ preventEvent: true });
+  }
+
+  setMode(mode) {
+    this.plot.set({ mouseMode: mode });
+  }
+
+  zoom(factor) {
+    const [x, y] = this.plot.get('cameraTarget');
+    const distance = this.plot.get('cameraDistance');
+    this.plot.zoomToLocation([x, y], Array.isArray(distance) ? distance[0] / factor : distance / factor);
+  }
+
+  showAll() {
+    this.plot.zoomToOrigin();
+  }
+
+  // A picture that can be printed.
+  freeze() {
+    this.still.src = drawStill(this.places, this.colouring, 900);
+  }
+
+  #setColours() {
+    const colours = this.colouring.colours();
+    this.plot.set({
+      backgroundColor: GROUNDS[currentTheme()],
+      pointColor: colours,
+      pointColorActive: colours,
+      pointColorHover: currentTheme() === 'dark' ? '#ffffff' : '#000000',
+      lassoColor: currentTheme() === 'dark' ? '#ffffff' : '#333333',
+      pointOrder: this.colouring.order,
+    });
+  }
+
+  #nameCategories() {
+    this.names.replaceChildren();
+    const { kind, labels, counts, codes } = this.colouring;
+    if (kind !== 'category' || labels.length > MOST_NAMES) return;
+    for (const [place, label] of labels.entries()) {
+      if (!counts[place] || place === labels.length - 1) continue;
+      const span = document.createElement('span');
+      span.textContent = label;
+      span.dataset.cell = middleCell(this.places, codes, place);
+      this.names.append(span);
+    }
+    this.#placeNames();
+  }
+
+  #placeNames() {
+    for (const span of this.names.children) {
+      const place = this.plot.getScreenPosition(Number(span.dataset.cell));
+      span.hidden = !place;
+      if (place) {
+        span.style.left = `${place[0]}px`;
+        span.style.top = `${place[1]}px`;
+      }
+    }
+  }
+}
+
+const median = (values) => values.sort()[values.length >> 1];
+
+// The cell of a category that lies nearest to the medians of its places.
+const middleCell = ({ x, y }, codes, category) => {
+  const own = [];
+  for (let cell = 0; cell < codes.length; cell++) if (codes[cell] === category) own.push(cell);
+  const mx = median(Float32Array.from(own, (cell) => x[cell]));
+  const my = median(Float32Array.from(own, (cell) => y[cell]));
+  let best = own[0];
+  let least = Infinity;
+  for (const cell of own) {
+    const distance = (x[cell] - mx) ** 2 + (y[cell] - my) ** 2;
+    if (distance < least) [best, least] = [cell, distance];
+  }
+  return best;
+};
+
+// All cells on a plain canvas, for paper and for browsers without WebGL.
+export const drawStill = ({ x, y }, colouring, side) => {
+  const canvas = document.createElement('canvas');
+  canvas.width = canvas.height = side;
+  const context = canvas.getContext('2d');
+  const colours = colouring.colours();
+  const radius = Math.max(1, Math.min(4, (130 / Math.sqrt(x.length)) * (side / 900)));
+  context.globalAlpha = opacity(x.length);
+  for (const cell of colouring.order ?? x.keys()) {
+    context.fillStyle = colours[colouring.codes[cell]] ?? grey();
+    context.beginPath();
+    context.arc(((x[cell] + 1) / 2) * side, ((1 - y[cell]) / 2) * side, radius, 0, 2 * Math.PI);
+    context.fill();
+  }
+  return canvas.toDataURL('image/png');
+};
