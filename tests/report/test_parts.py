@@ -105,7 +105,7 @@ def test_genes_that_are_wanted_come_first_and_constant_ones_last():
     genes = choose_genes(csr_matrix(values), names, ["CALM"])
     assert genes.names == ("CALM", "WILD", "MID", "FLAT")
     assert genes.n_left_out == 0
-    with pytest.raises(SettingsError, match="CALMA.*such as CALM"):
+    with pytest.raises(SettingsError, match=r"CALMA.*such as CALM"):
         choose_genes(csr_matrix(values), names, ["CALMA"])
 
 

@@ -76,6 +76,11 @@ class Effects:
         names = ("symbol", "n_cells", "mean_rank", "effect", "excess", "p_value", "q_value")
         return self.tested[[name for name in names if name in self.tested]].head(_MOST_ROWS)
 
+    @property
+    def rows(self) -> list[tuple[Any, ...]]:
+        """The values of `first`."""
+        return list(self.first.itertuples(index=False, name=None))
+
 
 def read_effects(path: Path) -> Effects:
     """Read a table of `rankformer perturb`, which is then tested, or of `perturb-test`.

@@ -111,7 +111,7 @@ def _as_prose(text: str) -> "Markup":
     """A sentence of ours, in which commands stand between backticks."""
     from markupsafe import escape
 
-    return _as_markup(re.sub("`([^`]+)`", r"<code>\1</code>", escape(text)))
+    return _as_markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _sources(provenance: Mapping[str, Any] | None) -> list[dict[str, Any]]:
