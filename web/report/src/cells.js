@@ -49,5 +49,6 @@ export const formatNumber = (value) => {
   if (!Number.isFinite(value)) return String(value);
   const size = Math.abs(value);
   if (size !== 0 && (size < 0.001 || size >= 1e7)) return value.toExponential(2);
-  return value.toLocaleString('en', { maximumFractionDigits: size < 10 ? 3 : 1 });
+  const digits = size < 100 ? { maximumSignificantDigits: 4 } : { maximumFractionDigits: 1 };
+  return value.toLocaleString('en', digits);
 };
