@@ -1,9 +1,9 @@
 """Make the example cells that ship with rankformer from the ones that ship with scanpy.
 
 scanpy's ``pbmc68k_reduced`` holds, in ``raw``, log(1 + counts x 10,000 / n_counts) to three
-decimals, and in ``obs["n_counts"]`` the total of each cell over all of its genes. So the counts come
-back as whole numbers: ``python training/blood_cells.py`` writes them, and tests/test_datasets.py
-compares.
+decimals, and in ``obs["n_counts"]`` the total of each cell over all of its genes. So the counts
+come back as whole numbers: ``python training/blood_cells.py`` writes them, and
+tests/test_datasets.py compares.
 """
 
 from pathlib import Path
