@@ -55,9 +55,7 @@ def draw_tokens(axes: Axes, genes: list[str]) -> None:
     rows = [("<cls>", PALE_SAND), *((gene, PALE_BLUE) for gene in genes[:5]), ("…", "white")]
     rows += [(genes[-1], PALE_BLUE), ("<eos>", PALE_SAND)]
     for i, (text, colour) in enumerate(rows):
-        place = {1: "first", 2: "second", 7: "last: what is beyond\n512 inputs is cut off"}.get(
-            i, ""
-        )
+        place = PLACES.get(i, "")
         box(axes, 7.0, TOP - i * ROW - 0.14, (1.15, 0.28), text, colour=colour)
         write(axes, 8.22, TOP - i * ROW, place, fontsize=7.5, color=GREY)
     arrow(axes, (2.72, 2.55), (3.3, 2.55))
