@@ -48,12 +48,13 @@ myst_heading_anchors = 4
 
 autosummary_generate = False
 autodoc_member_order = "bysource"
-# Backticks in docstrings: a link where it is a name of ours.
-default_role = "autolink"
+# Backticks in docstrings: a link where it is a public name (extensions/api_pages.py).
+default_role = "public"
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 python_maximum_signature_line_length = 70
+toc_object_entries_show_parents = "hide"
 always_use_bars_union = True
 
 html_theme = "sphinx_book_theme"

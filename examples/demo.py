@@ -48,7 +48,7 @@ def main() -> None:
     sc.pp.neighbors(adata, use_rep="X_geneformer", random_state=SEED)
     sc.tl.umap(adata, random_state=SEED)
     draw_umap(adata, options.output / "umap.png")
-    embedded = options.output / "pbmc68k_embedded.h5ad"
+    embedded = options.output / "blood.h5ad"
     adata.write_h5ad(embedded)
     _report(adata)
     _tell_what_was_written(options.output, embedded)

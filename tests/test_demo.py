@@ -41,7 +41,7 @@ def test_it_compares_the_model_with_pca(printed):
 
 
 def test_cells_are_embedded_in_their_order(printed, output):
-    embedded = ad.read_h5ad(output / "pbmc68k_embedded.h5ad")
+    embedded = ad.read_h5ad(output / "blood.h5ad")
     cells = rankformer.datasets.blood_cells()
     assert embedded.obs_names.equals(cells.obs_names)
     assert np.isfinite(embedded.obsm["X_geneformer"]).all()
@@ -63,5 +63,5 @@ def test_the_command_it_prints_gives_the_same_embeddings(printed, output):
     assert command[0] == "rankformer"
     run(sys.executable, "-m", *command)
     again = ad.read_h5ad(output / "again.h5ad").obsm["X_geneformer"]
-    expected = ad.read_h5ad(output / "pbmc68k_embedded.h5ad").obsm["X_geneformer"]
+    expected = ad.read_h5ad(output / "blood.h5ad").obsm["X_geneformer"]
     np.testing.assert_allclose(again, expected, atol=1e-5)

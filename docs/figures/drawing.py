@@ -14,9 +14,13 @@ PALE_BLUE, PALE_GREEN, PALE_RED, PALE_SAND = "#DCE9F7", "#D8F0EA", "#F7DEE2", "#
 INK, GREY, PALE = "#222222", "#777777", "#EEEEEE"
 
 
+# Letters are larger beside the rest than by inches, as pages show pictures smaller than they are.
+SCALE = 0.88
+
+
 def canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of some inches whose axes are its inches, with nothing drawn around them."""
-    figure = Figure(figsize=(width, height), facecolor="white")
+    """A figure with axes of this width and height, and nothing drawn around them."""
+    figure = Figure(figsize=(SCALE * width, SCALE * height), facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(0, height))
     axes.axis("off")

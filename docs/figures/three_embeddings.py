@@ -55,7 +55,7 @@ def draw_embeddings(axes: Axes, n_rows: int, mean_y: float) -> None:
     right, x = LEFT + 0.12 * N_NUMBERS + 0.08, 6.0
     first, last = TOP - ROW, TOP - (n_rows - 2) * ROW
     arrow(axes, (right, TOP), (x - 0.08, TOP))
-    write(axes, x, TOP, "cls: the vector of <cls>. V2 models have one.")
+    write(axes, x, TOP, "cls: the vector of <cls>, which V2\nmodels have.")
     axes.plot([right, right + 0.12, right + 0.12, right], [first + 0.1] * 2 + [last - 0.1] * 2,
               color=GREY, linewidth=1.2)  # fmt: skip
     middle = (first + last) / 2

@@ -38,9 +38,9 @@ def draw() -> Figure:
     for row, name in enumerate(METHODS.values()):
         write(axes, 0.15, 2.2 - 0.42 * row, name)
     write(
-        axes, 0.15, 0.25,
+        axes, 0.15, 0.22,
         "Accuracy: labels of pbmc3k go over to ifnb. Small dots: five runs with 80 % of the "
-        "reference; large dots: their medians (benchmarks/annotation.py).",
+        "reference;\nlarge dots: their medians (benchmarks/annotation.py).",
         fontsize=8.5, color=GREY,
     )  # fmt: skip
     return figure
