@@ -1,6 +1,6 @@
 """The docs as a site: every page is in the menu, and every link and anchor leads somewhere.
 
-``make docs`` builds it, and takes each warning for an error; what is here is what that does not see.
+``make docs`` builds it and takes each warning for an error. Here is what it does not see.
 """
 
 import importlib.util
