@@ -15,7 +15,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --constraint constraints.txt \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 PYTEST_ARGS ?=
 
-.PHONY: demo test test-all docs-check lint mutants clean
+.PHONY: demo test test-all docs figures docs-check lint mutants clean
 
 demo: $(DEMO_ENVIRONMENT)
 	@echo "Embedding 700 blood cells with rankformer-mini, and drawing them."
@@ -27,6 +27,15 @@ test: $(READY)
 # Also the larger published shapes: needs 8 GB of memory and about 15 minutes on 4 cores.
 test-all: $(READY)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# The docs as a site, in docs/_build/html; a warning is an error.
+docs: $(READY)
+	$(BIN)/python -m sphinx -b html --fail-on-warning --keep-going --quiet docs docs/_build/html
+	@echo "The docs are in docs/_build/html/index.html."
+
+# Draws the pictures of the docs anew, into docs/figures.
+figures: $(READY)
+	$(BIN)/python docs/figures/draw.py
 
 # Each block of the README and the docs runs, each public name and each link is there.
 docs-check: $(READY)
@@ -65,4 +74,4 @@ $(READY): pyproject.toml constraints.txt | $(BIN)/python
 	touch $(READY) $(DEMO_READY)
 
 clean:
-	rm -rf $(VENV) demo-output .mutants .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) demo-output docs/_build docs/api .mutants .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

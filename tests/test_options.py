@@ -31,6 +31,7 @@ SHARED = {
     "torch.set_num_threads": None,
 }
 TASKS = {
+    "example": {"rankformer.datasets.write_blood_cells": None},
     "embed": {"rankformer.embed.files.embed_files": []},
     "annotate": {"rankformer.annotate.files.annotate_files": []},
     "tokenize": {"rankformer.tokens.files.tokenize_files": []},
@@ -97,6 +98,7 @@ TASKS = {
     "vocabulary show": {"rankformer.show.vocabulary_screen.render_vocabulary": None},
 }
 BASE = {
+    "example": "-o out.h5ad",
     "embed": "cells.h5ad -o out.h5ad -m model",
     "annotate": "cells.h5ad -o out.h5ad -m model -r reference.h5ad --label cell_type",
     "tokenize": "cells.h5ad -o out -m model",
@@ -155,6 +157,7 @@ VALUES = {
     "beside": "harmony", "thinnest_view": "0.25", "objective": "mlm+contrastive", "model": "other",
     "classifier": "tuned", "seconds": "7.5",
     "output": {"embed": "other.npy", "annotate": "other.csv", "predict": "other.csv",
+               "example": "other.h5ad",
                "perturb": "other.parquet", "network": "other.graphml", "perturb-test": "other.csv",
                "vocabulary build": "other.parquet", "vocabulary sketch": "other.sketch"},
     "groups": "genes.csv", "share": "0.23",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import rankformer
-from rankformer import tl
+from rankformer import datasets, tl
 from rankformer.errors import CheckpointError, RankformerError
 
 FUNCTIONS = [name for name in rankformer.__all__ if inspect.isfunction(getattr(rankformer, name))]
@@ -27,18 +27,22 @@ def test_type_hints_of_public_names_can_be_read(name):
     get_type_hints(public)
 
 
-@pytest.mark.parametrize("name", tl.__all__)
-def test_type_hints_of_tl(name):
-    function = getattr(tl, name)
+IN_MODULES = [(module, name) for module in (datasets, tl) for name in module.__all__]
+
+
+@pytest.mark.parametrize(("module", "name"), IN_MODULES)
+def test_type_hints_of_modules(module, name):
+    function = getattr(module, name)
     assert set(inspect.signature(function).parameters) <= set(get_type_hints(function))
 
 
-def test_tl_lists_its_functions():
+@pytest.mark.parametrize("module", [datasets, tl])
+def test_a_module_lists_its_functions(module):
     own = [
-        name for name, each in vars(tl).items()
-        if inspect.isfunction(each) and each.__module__ == tl.__name__ and name[0] != "_"
+        name for name, each in vars(module).items()
+        if inspect.isfunction(each) and each.__module__ == module.__name__ and name[0] != "_"
     ]  # fmt: skip
-    assert sorted(tl.__all__) == sorted(own)
+    assert sorted(module.__all__) == sorted(own)
 
 
 @pytest.mark.parametrize("public", [*FUNCTIONS, *(f"tl.{name}" for name in tl.__all__)])

@@ -17,6 +17,7 @@ from rankformer.cli.bench import bench
 from rankformer.cli.command import command
 from rankformer.cli.embed import embed
 from rankformer.cli.evaluate import evaluate
+from rankformer.cli.example import example
 from rankformer.cli.finetune import finetune
 from rankformer.cli.inspect import inspect
 from rankformer.cli.models import models_app
@@ -50,6 +51,7 @@ app = typer.Typer(
 # An example for each command, shown below its help.
 _EXAMPLES: Mapping[Callable[..., None], str] = MappingProxyType(
     {
+        example: "example -o blood.h5ad",
         inspect: "inspect pbmc.h5ad",
         embed: "embed pbmc.h5ad -o embedded.h5ad --model gf-12L-95M-i4096",
         annotate: "annotate pbmc.h5ad -r reference.h5ad --label cell_type -o labelled.h5ad",

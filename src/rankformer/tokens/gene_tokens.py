@@ -53,6 +53,10 @@ def map_genes(
     min_recognised
         The least share of variables, 0 to 1, that must be known as genes of the species.
 
+    Returns
+    -------
+    Which gene of the vocabulary each variable is, with the rule that told so.
+
     Raises
     ------
     GeneError
