@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rankformer.cells.file_kinds import reading
 from rankformer.checkpoints.registry import PACKAGED_MODEL, find_model
 from rankformer.errors import MissingFileError, SettingsError
 
@@ -148,6 +147,8 @@ class AllowedFolders:
 def _refuse_hdf5_of_several_files(path: Path) -> None:
     """HDF5 may take groups and numbers from any file that it names."""
     import h5py
+
+    from rankformer.cells.file_kinds import reading
 
     with reading(str(path)):
         if not h5py.is_hdf5(path):

@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from rankformer.mcp.plain_data import first, name_shown, printable
 from rankformer.mcp.results import Result
-from rankformer.tokens.inspection import Inspection, ModelMatch
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rankformer.tokens.inspection import Inspection, ModelMatch
 
 _MOST_VALUES = 10
 _FLAGS = ("--use-raw", "--undo-log1p")
@@ -117,8 +119,10 @@ class Inspected(Result):
         return f"{file} has {self.n_cells:,} cells and {self.n_variables:,} variables."
 
 
-def describe_inspection(found: Inspection) -> Inspected:
+def describe_inspection(found: "Inspection") -> Inspected:
     """The figures of an inspection."""
+    import pandas as pd
+
     cells = found.cells
     obs = pd.DataFrame() if cells is None else cells.obs
     return Inspected(
@@ -149,6 +153,8 @@ def describe_inspection(found: Inspection) -> Inspected:
 
 
 def _column(name: str, column: "pd.Series[Any]") -> ObsColumn:
+    import pandas as pd
+
     is_text = not pd.api.types.is_numeric_dtype(column.dtype)
     counts = column.value_counts()
     counts = counts[counts > 0]
@@ -159,7 +165,7 @@ def _column(name: str, column: "pd.Series[Any]") -> ObsColumn:
     )  # fmt: skip
 
 
-def _genes(match: ModelMatch) -> GenesOfModels:
+def _genes(match: "ModelMatch") -> GenesOfModels:
     mapping, genes = match.mapping, match.genes_per_cell
     return GenesOfModels(
         models=match.models,

@@ -23,7 +23,7 @@ def as_data(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return {each.name: as_data(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, Mapping):
-        return {name_shown(name): as_data(each) for name, each in first(value.items())}
+        return {shown(str(name)): as_data(each) for name, each in first(value.items())}
     if isinstance(value, list | tuple):
         return [as_data(each) for each in value]
     if isinstance(value, Path):

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rankformer.mcp.plain_data import first, printable
-from rankformer.tokens.token_sources import TokenSource
-from rankformer.tokens.tokenize import TokenStream
+
+if TYPE_CHECKING:
+    from rankformer.tokens.token_sources import TokenSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +53,14 @@ class GenesFound:
     n_genes: int | None = None
 
 
-def genes_found(streams: Sequence[TokenSource]) -> tuple[GenesFound, ...]:
+def genes_found(streams: "Sequence[TokenSource]") -> tuple[GenesFound, ...]:
     """What became of the genes of inputs that were opened."""
     return tuple(map(_genes_found, first(streams)))
 
 
-def _genes_found(stream: TokenSource) -> GenesFound:
+def _genes_found(stream: "TokenSource") -> GenesFound:
+    from rankformer.tokens.tokenize import TokenStream
+
     if not isinstance(stream, TokenStream):
         return GenesFound(file=Path(stream.name), n_cells=len(stream))
     mapping = stream.mapping
