@@ -16,6 +16,7 @@ import scanpy as sc
 from anyio.from_thread import start_blocking_portal
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from scipy.sparse import csr_matrix
+from tests import mcp_page
 from tests.commands_page import commands
 
 import rankformer
@@ -432,3 +433,8 @@ def test_a_folder_that_is_not_there_is_refused_before_anything_is_served(command
     status, told, error = command("mcp", "--folder", tmp_path / "nowhere")
     assert (status, told) == (2, "")
     assert "nowhere is not a folder" in error
+
+
+def test_the_page_lists_the_tools_of_today():
+    told = "docs/mcp.md is old: python -m tests.mcp_page"
+    assert mcp_page.PAGE.read_text() == mcp_page.page(), told

@@ -33,6 +33,8 @@ class AllowedFolders:
         MissingFileError
             If one is not there.
         """
+        # Clients start the server without a shell, which would know what ~ is.
+        folders = [each.expanduser() for each in folders]
         for each in folders:
             if not each.is_dir():
                 raise MissingFileError(

@@ -71,7 +71,7 @@ def _genes_found(stream: "TokenSource") -> GenesFound:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileWritten(Result):
+class OfCells(Result):
     """A file that was written, from which inputs, by which model."""
 
     output: Path
@@ -82,12 +82,9 @@ class FileWritten(Result):
     def n_cells(self) -> int:
         return sum(each.n_cells for each in self.inputs)
 
-    def sentence(self) -> str:
-        return f"Wrote {printable(str(self.output))}."
-
 
 @dataclass(frozen=True, kw_only=True)
-class Embedded(FileWritten):
+class Embedded(OfCells):
     """Embeddings that were written.
 
     Attributes
@@ -111,7 +108,7 @@ class Embedded(FileWritten):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labelled(FileWritten):
+class Labelled(OfCells):
     """Labels that were written.
 
     Attributes
