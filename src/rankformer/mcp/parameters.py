@@ -199,13 +199,13 @@ def _field_value(value: Any, about: About) -> Any:
 
 def schema_of(parameters: list[Parameter], name: str) -> Any:
     """A class of pydantic that takes the parameters by name, and no other."""
-    from pydantic import ConfigDict, Field, create_model
+    from pydantic import Field, create_model
 
     fields = {
         each.name: (each.kind, Field(description=each.text, **_default(each)))
         for each in parameters
     }
-    make = partial(create_model, name, __config__=ConfigDict(extra="forbid"))
+    make = partial(create_model, name, __config__={"extra": "forbid"})
     return make(**fields)
 
 
