@@ -108,6 +108,6 @@ def test_a_folder_is_a_word_of_the_field():
     folders = {each.name for each in SOURCE.iterdir() if (each / "__init__.py").exists()}
     assert folders == {
         "annotate", "cells", "checkpoints", "cli", "corpus", "embed", "evaluate", "finetuning",
-        "genes", "model", "networks", "perturb", "pretraining", "results", "show", "tokens",
+        "genes", "mcp", "model", "networks", "perturb", "pretraining", "results", "show", "tokens",
         "training", "vocabulary",
     }  # fmt: skip

@@ -81,6 +81,7 @@ TASKS = {
         "rankformer.embed.bench.run_bench": None,
         "rankformer.show.bench_screen.render_bench": None,
     },
+    "mcp": {"rankformer.mcp.server.serve": None},
     "models": {"rankformer.show.models_screen.render_models": None},
     "models fetch": {"rankformer.checkpoints.hub.fetch": "a folder"},
     "vocabulary build": {
@@ -109,6 +110,7 @@ BASE = {
     "evaluate": "cells.h5ad -o out --label cell_type --key X_a --batch sample",
     "perturb": "cells.h5ad -o out.parquet -m model",
     "perturb-test": "perturbed.parquet -o out.csv",
+    "mcp": "--folder .",
     "network": "cells.h5ad -o out.parquet -m model",
     "bench": "-m model",
     "models": "",

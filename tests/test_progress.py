@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from rankformer import progress as module
-from rankformer.progress import show_progress
+from rankformer.progress import show_progress, watched
 
 
 @pytest.fixture
@@ -58,3 +58,33 @@ def test_nothing_done_yet_has_no_rate(clock, caplog):
         assert told(caplog) == []
         advance(5)
     assert told(caplog) == ["Tokenizing cells: 5 of 10 cells, 0.1 cells/s, 100 s left"]
+
+
+def test_a_watcher_hears_of_the_work_within_and_can_end_it(clock, caplog):
+    caplog.set_level(logging.INFO, "rankformer")
+    heard = []
+    with (
+        watched(lambda *told: heard.append(told)),
+        show_progress(30, "Embedding cells", n_before=10) as advance,
+    ):
+        clock[0] += 60
+        advance(5)
+        advance(15)
+    assert heard == [
+        ("Embedding cells", 10, 30), ("Embedding cells", 15, 30), ("Embedding cells", 30, 30),
+    ]  # fmt: skip
+    assert told(caplog) == []
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with (
+        pytest.raises(KeyboardInterrupt),
+        watched(stop),
+        show_progress(1, "Embedding cells"),
+    ):
+        pass
+    with show_progress(9, "Embedding cells") as advance:
+        clock[0] += 60
+        advance(5)
+    assert told(caplog) == ["Embedding cells: 5 of 9 cells, 0.1 cells/s, 48 s left"]

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 10.0
@@ -12,6 +13,23 @@ _SHARE_BETWEEN_LINES = 0.1
 
 
 Progress = Callable[[int], None]
+Watcher = Callable[[str, int, int], None]
+"""Takes what is done, such as "Embedding cells", the items that are done, and all of them."""
+# A context variable, as only the work that is watched is told to its watcher.
+_watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+
+
+@contextmanager
+def watched(watcher: Watcher) -> Iterator[None]:
+    """Tell the progress of the work within to a function, in the place of bars and lines.
+
+    The function may raise, which ends the work as any error does.
+    """
+    before = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(before)
 
 
 @contextmanager
@@ -33,13 +51,28 @@ def show_progress(
     n_before
         Items that were done before, by a run that this one goes on with.
     """
-    if logging.getLogger("rankformer").level > logging.INFO:
+    watcher = _watcher.get()
+    if watcher is not None:
+        yield _Watched(watcher, n_items, what, n_before)
+    elif logging.getLogger("rankformer").level > logging.INFO:
         yield _show_nothing
     elif sys.stderr.isatty():
         with _bar(n_items, what, unit, n_before) as advance:
             yield advance
     else:
         yield _Lines(n_items, what, unit, n_before)
+
+
+class _Watched:
+    """Counts what is done for a watcher, who hears of the beginning too."""
+
+    def __init__(self, watcher: Watcher, n_items: int, what: str, n_before: int) -> None:
+        self.watcher, self.n_items, self.what, self.n_done = watcher, n_items, what, n_before
+        self(0)
+
+    def __call__(self, n_done: int) -> None:
+        self.n_done += n_done
+        self.watcher(self.what, self.n_done, self.n_items)
 
 
 def _show_nothing(_: int) -> None:

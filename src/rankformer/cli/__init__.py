@@ -20,6 +20,7 @@ from rankformer.cli.evaluate import evaluate
 from rankformer.cli.example import example
 from rankformer.cli.finetune import finetune
 from rankformer.cli.inspect import inspect
+from rankformer.cli.mcp import mcp
 from rankformer.cli.models import models_app
 from rankformer.cli.network import network
 from rankformer.cli.perturb import perturb
@@ -64,6 +65,7 @@ _EXAMPLES: Mapping[Callable[..., None], str] = MappingProxyType(
         tokenize: "tokenize pbmc.h5ad -o tokens --model gf-12L-95M-i4096",
         pretrain: "pretrain cells.h5ad -o my-model --model gf-12L-95M-i4096",
         bench: "bench --model rankformer-mini",
+        mcp: "mcp --folder ~/cells",
     }
 )
 for _function, _example in _EXAMPLES.items():

@@ -1,0 +1,258 @@
+"""The tools: each calls the function that its command calls, and says in figures what was done.
+
+A parameter is a class of settings, whose fields the tool then takes, or says in its annotation what
+it means. Paths come as they lie in the allowed folders: `parameters.arguments_of` sees to that.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, get_type_hints
+
+from rankformer.annotate.settings import AnnotateJob
+from rankformer.embed.settings import EmbedJob, Running
+from rankformer.mcp.inspected import Inspected
+from rankformer.mcp.parameters import Meaning, Model
+from rankformer.mcp.results import (
+    Embedded,
+    Fetched,
+    Labelled,
+    ModelHere,
+    Models,
+    Perturbed,
+    Result,
+    Tested,
+    genes_found,
+)
+from rankformer.perturb.settings import Comparison, PerturbJob
+from rankformer.tokens.reading_options import ReadingOptions
+
+_MOST_ROWS = 20
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool of the server.
+
+    Attributes
+    ----------
+    run
+        The function; its docstring describes the tool, and its hint of what comes back the result.
+    title
+        For people.
+    is_reading
+        Whether it writes nothing.
+    needs_network
+        Whether it is offered only where downloads are allowed.
+    """
+
+    run: Callable[..., Result]
+    title: str
+    is_reading: bool = False
+    needs_network: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.run.__name__
+
+    @property
+    def result(self) -> type[Result]:
+        return get_type_hints(self.run)["return"]  # type: ignore[no-any-return]
+
+
+def inspect(
+    file: Annotated[Path, Meaning("A file or folder with counts.", "input")],
+    model: Annotated[
+        list[str] | None,
+        Meaning(
+            "Models to compare the genes with; by default all models on this machine.", "model"
+        ),
+    ] = None,
+) -> Inspected:
+    """Say what a file of single cells holds, and which parameters of `embed` suit it.
+
+    Nothing is written. Use it first: it tells the columns of obs, where the counts are, how genes
+    are named, and how many of them models know.
+    """
+    from rankformer.mcp.inspected import describe_inspection
+    from rankformer.tokens.inspection import inspect_file
+
+    return describe_inspection(inspect_file(file, models=model))
+
+
+def embed(
+    job: EmbedJob, options: ReadingOptions, running: Running, model: Model = None
+) -> Embedded:
+    """Compute the embedding of each cell, or of each gene of each cell, and write it to a file.
+
+    An embedding is a vector by which similar cells lie close together; scanpy takes it in the place
+    of principal components.
+    """
+    from rankformer.checkpoints.model_folder import ModelFolder
+    from rankformer.embed.files import embed_files
+
+    name = _model_or_default(model)
+    taken = ModelFolder.open(name)
+    streams = embed_files(job, name, options, **vars(running))
+    return Embedded(
+        output=job.output, model=taken.name, inputs=genes_found(streams), mode=job.mode,
+        d_model=taken.spec.d_model,
+        key=job.key if job.output.suffix in (".h5ad", ".zarr") and job.mode != "gene" else None,
+    )  # fmt: skip
+
+
+def annotate(
+    job: AnnotateJob, options: ReadingOptions, running: Running, model: Model = None
+) -> Labelled:
+    """Give cells the labels of labelled reference cells that lie nearest to them.
+
+    The cells of the input and those of the reference are embedded by the same model. The nearest
+    cells of the reference vote; a cell without a clear vote, or far from all of them, is called
+    unknown.
+    """
+    from rankformer.annotate.files import annotate_files
+    from rankformer.checkpoints.model_folder import ModelFolder
+    from rankformer.mcp.written_files import count_labels
+
+    name = _model_or_default(model)
+    taken = ModelFolder.open(name)
+    streams = annotate_files(job, name, options, **vars(running))
+    return Labelled(
+        output=job.output, model=taken.name, inputs=genes_found(streams),
+        labels=count_labels(job),
+    )  # fmt: skip
+
+
+def perturb(
+    job: PerturbJob,
+    options: ReadingOptions,
+    running: Running,
+    model: Model = None,
+    dry_run: Annotated[
+        bool,
+        Meaning("Only say how many runs of the model, how long and how much disk it takes."),
+    ] = False,
+) -> Perturbed:
+    """Perturb genes in silico: how far does the embedding of each cell move, and where to?
+
+    A model reads a cell as the list of its genes, ordered by their expression. Genes are deleted
+    from that list, or moved within it, and the cell is embedded again. It may take hours: ask with
+    `dry_run` first. Test the effects with `perturb_test`.
+    """
+    from rankformer.checkpoints.model_folder import ModelFolder
+    from rankformer.mcp.written_files import count_rows
+    from rankformer.perturb.files import estimate_files, perturb_files
+
+    name = _model_or_default(model)
+    taken = ModelFolder.open(name)
+    if dry_run:
+        found = estimate_files(job, name, options, **vars(running))
+        return Perturbed(
+            model=taken.name, n_cells=found.n_cells, n_forward_passes=found.n_passes,
+            seconds=found.seconds, n_bytes=found.n_bytes,
+        )  # fmt: skip
+    streams = perturb_files(job, name, options, **vars(running))
+    return Perturbed(
+        model=taken.name, inputs=genes_found(streams), output=job.output,
+        n_rows=count_rows(job.output),
+    )  # fmt: skip
+
+
+def perturb_test(
+    tables: Annotated[
+        list[Path],
+        Meaning("Tables that `perturb` wrote (.parquet); several are tested as one.", "input"),
+    ],
+    output: Annotated[
+        Path,
+        Meaning(
+            "The table to write, .csv or .parquet, with a row for each perturbation.", "output"
+        ),
+    ],
+    comparison: Comparison,
+    null: Annotated[
+        Path | None,
+        Meaning(
+            "With `against` null: a table of cells in which the genes should do nothing.", "input"
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        Meaning(
+            "Also draw the effects against how certain they are (.png, .svg or .pdf).", "output"
+        ),
+    ] = None,
+    overwrite: Annotated[bool, Meaning("Replace the output if it exists.")] = False,
+) -> Tested:
+    """Test which perturbed genes do more than chance would, with q values for each."""
+    from rankformer.perturb.result_files import read_results
+    from rankformer.perturb.statistics import compare_genes
+    from rankformer.perturb.tested_files import check_outputs, write_tested
+    from rankformer.requirements import require_packages
+
+    needed = {
+        "sklearn": comparison.against == "mixture",
+        "statsmodels": comparison.against == "like_rank" and comparison.replicate is not None,
+        "matplotlib": plot is not None,
+    }
+    require_packages(*(name for name, is_needed in needed.items() if is_needed), extra="perturb")
+    check_outputs(output, plot, comparison.against, overwrite=overwrite)
+    tested = compare_genes(
+        read_results(tables), comparison, None if null is None else read_results([null])
+    )
+    write_tested(tested, output, overwrite=overwrite)
+    if plot is not None:
+        from rankformer.show.perturbation_plots import write_volcano
+
+        write_volcano(tested, plot, overwrite=overwrite)
+    return Tested(
+        output=output, plot=plot, n_perturbations=len(tested),
+        n_significant=int((tested["q_value"] < 0.05).sum()) if "q_value" in tested else None,
+        top=[
+            {str(name): value for name, value in row.items()}
+            for row in tested.head(_MOST_ROWS).to_dict("records")
+        ],
+    )  # fmt: skip
+
+
+def list_models() -> Models:
+    """List the models that have a name: sizes, and which are on this machine."""
+    from rankformer.checkpoints.known_models import list_models as known_models
+
+    return Models(
+        models=[
+            ModelHere(
+                name=each.name, other_names=each.other_names, n_layers=each.n_layers,
+                d_model=each.d_model, input_length=each.input_length, n_bytes=each.n_bytes,
+                is_here=each.folder is not None, is_on_hub=each.on_hub,
+            )
+            for each in known_models()
+        ]
+    )  # fmt: skip
+
+
+def fetch_model(
+    name: Annotated[str, Meaning("A name that `list_models` lists as on the hub.")],
+) -> Fetched:
+    """Download a published model and its gene dictionaries from the Hugging Face hub."""
+    from rankformer.checkpoints.hub import fetch
+    from rankformer.checkpoints.registry import require_model
+
+    return Fetched(model=name, folder=fetch(require_model(name)))
+
+
+TOOLS: Sequence[Tool] = (
+    Tool(inspect, "Inspect a file of cells", is_reading=True),
+    Tool(embed, "Embed cells"),
+    Tool(annotate, "Name cells by a reference"),
+    Tool(perturb, "Perturb genes in silico"),
+    Tool(perturb_test, "Test perturbations"),
+    Tool(list_models, "List models", is_reading=True),
+    Tool(fetch_model, "Fetch a model", needs_network=True),
+)
+
+
+def _model_or_default(model: str | None) -> str:
+    from rankformer.checkpoints.find import default_model
+
+    return model or default_model()
