@@ -15,6 +15,7 @@ from scipy.sparse import csr_matrix
 import rankformer
 from rankformer import ReportSettings, write_report
 from rankformer.errors import OutputError, SettingsError
+from rankformer.tokens.reading_options import ReadingOptions
 
 KEY = "X_geneformer"
 
@@ -85,7 +86,9 @@ def test_it_says_which_labels_the_embedding_does_not_separate(cells, tmp_path):
 def test_it_says_what_is_wrong_with_the_counts_and_the_batches(cells, tmp_path):
     cells.X.data[:] = 1
     cells.obsm[KEY][:5] = np.nan
-    page = write(cells, tmp_path, batch="lane")
+    settings, anything = ReportSettings(batch="lane"), ReadingOptions(check=False)
+    write_report(cells, tmp_path / "report.html", settings, options=anything)
+    page = (tmp_path / "report.html").read_text("utf-8")
     assert "All counts are 0 or 1" in page
     assert "of the cells are of one lane (1)" in page
     assert "5 of 120 cells have no embedding (reason not told)" in page

@@ -183,6 +183,16 @@ class Tested(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reported(Result):
+    """A page that was written."""
+
+    output: Path
+
+    def sentence(self) -> str:
+        return f"Wrote {printable(str(self.output))}: open it in a browser."
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelHere:
     """A model that has a name; see `KnownModel`."""
 

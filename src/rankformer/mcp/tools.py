@@ -20,11 +20,13 @@ from rankformer.mcp.results import (
     ModelHere,
     Models,
     Perturbed,
+    Reported,
     Result,
     Tested,
     genes_found,
 )
 from rankformer.perturb.settings import Comparison, PerturbJob
+from rankformer.report.settings import ReportJob, ReportSettings
 from rankformer.tokens.reading_options import ReadingOptions
 
 _MOST_ROWS = 20
@@ -215,6 +217,25 @@ def perturb_test(
     )  # fmt: skip
 
 
+def report(
+    job: ReportJob,
+    what: ReportSettings,
+    options: ReadingOptions,
+    running: Running,
+    model: Model = None,
+) -> Reported:
+    """Write one page that shows cells by their embedding and says how good it is, for a browser.
+
+    The page tells what to be careful of, how clusters and labels agree, and how well labels are
+    told from the embedding, beside plain expression. Cells are embedded first where the file has no
+    such embedding.
+    """
+    from rankformer.report.files import report_file
+
+    report_file(job, what, model, options, **vars(running))
+    return Reported(output=job.output)
+
+
 def list_models() -> Models:
     """List the models that have a name: sizes, and which are on this machine."""
     from rankformer.checkpoints.known_models import list_models as known_models
@@ -247,6 +268,7 @@ TOOLS: Sequence[Tool] = (
     Tool(annotate, "Name cells by a reference"),
     Tool(perturb, "Perturb genes in silico"),
     Tool(perturb_test, "Test perturbations"),
+    Tool(report, "Report on an embedding"),
     Tool(list_models, "List models", is_reading=True),
     Tool(fetch_model, "Fetch a model", needs_network=True),
 )

@@ -118,7 +118,8 @@ def gather_cells(
 
 
 def _check_columns(cells: CellSource, settings: ReportSettings) -> None:
-    for option, column in (("labels", settings.labels), ("batch", settings.batch)):
+    named = {"labels": settings.labels, "batch": settings.batch, "color": settings.color}
+    for option, column in named.items():
         if column is not None and column not in cells.obs:
             raise SettingsError(
                 f"{cells.name} has no column {column!r} in obs.",

@@ -104,7 +104,7 @@ def _gather_page(
     watch.lap("Evaluation")
     columns, left_out = _columns(cells.obs, layouts)
     figures = measure_counts(cells.counts)
-    first = settings.labels or CLUSTERS
+    first = settings.color or settings.labels or CLUSTERS
     return Page(
         title=settings.title or cells.name,
         cells=cells,

@@ -27,6 +27,11 @@ class ReportSettings:
         text="The column of obs with batches, such as donors or laboratories. The report then says "
         "how well the embedding mixes them.",
     )
+    color: str | None = setting(
+        default=None,
+        text="The column of obs by which the cells are coloured when the page is opened: that of "
+        "the labels, or the clusters, unless given.",
+    )
     genes: tuple[str, ...] = setting(
         default=(), options=("--gene",),
         text="A gene that the page can colour the cells by in any case, by its name in the file. "
