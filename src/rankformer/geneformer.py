@@ -97,7 +97,10 @@ class GeneformerConfig:
                 "A whole number, at least 1.",
                 "Leave it out for one, or pass None for as many as there are cores.",
             )
-        name = str(self.model_name)
+        if isinstance(self.model_name, str | os.PathLike):
+            self._check_name(str(self.model_name))
+
+    def _check_name(self, name: str) -> None:
         if name != PACKAGED_MODEL and not Path(name).is_dir():
             published = require_model(name)
             _check_cls(self.emb_mode, published.name, has_cls=published.release.has_cls)
@@ -207,8 +210,11 @@ class Geneformer:
             attributes=self.config.custom_attr_name_dict or {},
             n_threads=self.config.nproc,
         )
-        with closing(open_tokens(adata, self.vocabulary, options)) as stream:
-            cells = TokenizedCells.concatenate(part.cells for part in stream.parts())
+        with (
+            closing(open_tokens(adata, self.vocabulary, options)) as stream,
+            closing(stream.parts()) as parts,
+        ):
+            cells = TokenizedCells.concatenate(part.cells for part in parts)
             _write_ensembl_ids(adata, stream)
         if output_path is not None:
             cells.save(output_path)
