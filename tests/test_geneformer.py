@@ -127,13 +127,48 @@ def test_filter_pass_leaves_cells_out(checkpoint_folder, small_adata):
     )
 
 
-def test_the_input_is_not_changed(checkpoint_folder, small_adata):
+def test_ensembl_ids_are_written_and_nothing_else_is_changed(
+    checkpoint_folder, small_adata, tmp_path
+):
+    """As notebooks rely on: symbols in the index, and ``var["ensembl_id"]`` after it."""
     before = small_adata.copy()
     geneformer = model(checkpoint_folder)
     geneformer.get_embeddings(geneformer.process_data(small_adata))
+    names = before.var_names
+    known = names.str.startswith("G")
+    ids = small_adata.var.pop("ensembl_id")
+    assert ids[known].tolist() == [f"ENSG{int(name[1:]):011}" for name in names[known]]
+    assert ids[~known].isna().all()
+    assert (~known).any()
     assert small_adata.var.equals(before.var)
     assert small_adata.obs.equals(before.obs)
     assert (small_adata.X != before.X).nnz == 0
+    small_adata.var["ensembl_id"] = ids
+    small_adata.write_h5ad(tmp_path / "cells.h5ad")
+    assert ad.read_h5ad(tmp_path / "cells.h5ad").var["ensembl_id"].isna().sum() == (~known).sum()
+
+
+def test_a_column_of_ensembl_ids_stays_as_it_is(checkpoint_folder, small_adata):
+    small_adata.var["ensembl_id"] = "mine"
+    model(checkpoint_folder).process_data(small_adata)
+    assert (small_adata.var["ensembl_id"] == "mine").all()
+
+
+def test_a_view_stays_a_view(checkpoint_folder, small_adata):
+    """To write into it would copy its cells."""
+    view = small_adata[:10]
+    assert model(checkpoint_folder).process_data(view).num_rows == 10
+    assert view.is_view
+    assert "ensembl_id" not in small_adata.var
+
+
+def test_ids_of_the_variables_of_raw_are_not_written(checkpoint_folder, small_adata):
+    """Where the counts lie in raw, they are of other variables than var has."""
+    few = small_adata[:, :50].copy()
+    few.raw = small_adata
+    few.X = few.X.log1p()
+    model(checkpoint_folder).process_data(few)
+    assert "ensembl_id" not in few.var
 
 
 def test_use_raw_counts(checkpoint_folder, small_adata):
@@ -202,6 +237,26 @@ def test_a_dataset_of_another_model_is_refused(checkpoint_folder, small_adata, t
 def test_a_missing_model_names_the_command_that_fetches_it():
     with pytest.raises(CheckpointError, match="rankformer models fetch gf-12L-30M-i2048"):
         Geneformer(GeneformerConfig())
+
+
+@pytest.mark.parametrize("name", ["gf-12L-35M-i2048", "no/such/folder"])
+def test_an_unknown_model_is_told_where_it_is_named(name):
+    with pytest.raises(CheckpointError, match="neither a folder nor a known model"):
+        GeneformerConfig(model_name=name)
+
+
+def test_a_published_model_without_cls_is_told_where_it_is_named():
+    """Whether it is on this machine or not."""
+    with pytest.raises(SettingsError, match="gf-6L-30M-i2048 has no <cls> token"):
+        GeneformerConfig(model_name="Geneformer-V1-10M", emb_mode="cls")
+    assert GeneformerConfig(model_name="Geneformer-V2-104M", emb_mode="cls").emb_mode == "cls"
+
+
+@pytest.mark.parametrize("layer", [4, -5, "last"])
+def test_a_layer_that_there_is_not_is_told_before_cells_are_read(checkpoint_folder, layer):
+    assert model(checkpoint_folder).checkpoint.spec.n_layers == 3
+    with pytest.raises(SettingsError, match="emb_layer"):
+        model(checkpoint_folder, emb_layer=layer)
 
 
 @pytest.mark.parametrize(

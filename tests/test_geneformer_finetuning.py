@@ -107,7 +107,7 @@ def test_it_trains_in_train_mode_and_shuffles(config, dataset, monkeypatch):
     """What Helical's does not do."""
     model = GeneformerFineTuningModel(config, output_size=2)
     seen = []
-    hook = model._head.register_forward_pre_hook(
+    hook = model.fine_tuning_head.register_forward_pre_hook(
         lambda module, _: seen.append(module.training) if torch.is_grad_enabled() else None
     )
     orders = []
@@ -143,7 +143,7 @@ def test_saved_and_opened_it_says_the_same_bits(config, dataset, tmp_path):
     ("arguments", "sentence"),
     [
         ({"fine_tuning_head": "ranking"}, "fine_tuning_head is 'ranking'"),
-        ({"output_size": 1}, "output_size is 1 for a head of classification"),
+        ({"output_size": None}, "output_size is None for a head of classification"),
         ({"fine_tuning_head": "regression", "output_size": 3}, "output_size is 3"),
     ],
 )
@@ -182,10 +182,46 @@ def test_another_layer_than_the_head_is_trained_on(config):
         GeneformerFineTuningModel(other, output_size=2)
 
 
-def test_genes_have_no_cell_head(config):
-    genes = GeneformerConfig(model_name=config.model_name, emb_mode="gene")
-    with pytest.raises(SettingsError, match="emb_mode is 'gene'"):
-        GeneformerFineTuningModel(genes, output_size=2)
+def test_in_mode_gene_a_head_of_cells_is_trained_as_in_mode_cell(config, dataset, tmp_path):
+    train, validation = parts(dataset)
+    genes = GeneformerConfig(
+        model_name=config.model_name, batch_size=16, dtype="float32", emb_mode="gene"
+    )
+    of_genes, of_cells = (
+        GeneformerFineTuningModel(each, output_size=2) for each in (genes, config)
+    )
+    for each in (of_genes, of_cells):
+        each.train(train, epochs=1, freeze_layers=0, optimizer_params={"lr": 3e-3})
+    outputs = of_genes.get_outputs(validation)
+    np.testing.assert_array_equal(outputs, of_cells.get_outputs(validation))
+    # Embeddings are of genes: a cell's are as many as it has tokens, without <cls> and <eos>.
+    vectors = of_genes.get_embeddings(validation)
+    assert [len(each) for each in vectors] == [each - 2 for each in validation["length"]]
+    of_genes.save_model(tmp_path / "tuned")
+    of_cells.load_model(tmp_path / "tuned")
+    np.testing.assert_array_equal(of_cells.get_outputs(validation), outputs)
+
+
+def test_one_class_is_trained_and_told_to_teach_nothing(config, dataset, caplog):
+    """As in a notebook that is tried out with ten cells of one kind."""
+    few = dataset.select(range(10)).remove_columns("cell_types")
+    few = few.add_column("cell_types", ["T cell"] * 10)
+    model = GeneformerFineTuningModel(config, "classification", output_size=1)
+    assert "A head of one class has nothing to learn" in caplog.text
+    model.train(few, few)
+    assert model.get_outputs(few).shape == (10, 1)
+
+
+def test_the_head_can_be_looked_at(config, dataset, tmp_path):
+    model = GeneformerFineTuningModel(config, output_size=2)
+    before = model.fine_tuning_head.weight.detach().clone()
+    model.train(dataset, optimizer_params={"lr": 3e-3})
+    model.save_model(tmp_path / "tuned")
+    after = model.fine_tuning_head.weight
+    assert not torch.equal(after, before)
+    loaded = GeneformerFineTuningModel(config, output_size=2)
+    loaded.load_model(tmp_path / "tuned")
+    assert torch.equal(loaded.fine_tuning_head.weight, after)
 
 
 def test_a_validation_set_of_one_kind(config, dataset, caplog):

@@ -6,14 +6,17 @@ notebook runs with its import changed.
 
 import os
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rankformer.checkpoints.checkpoint import Checkpoint
+from rankformer.checkpoints.registry import PACKAGED_MODEL, require_model
 from rankformer.errors import SettingsError, expect_type
 from rankformer.vocabulary.vocabulary import Vocabulary
 
@@ -24,9 +27,12 @@ if TYPE_CHECKING:
 
     from rankformer.embed.embedder import Embedder
     from rankformer.embed.settings import CellMode
+    from rankformer.model.encoder import Encoder
     from rankformer.progress import Progress
+    from rankformer.tokens.tokenize import TokenStream
     from rankformer.tokens.tokenized_cells import TokenizedCells
 
+_ENSEMBL_IDS = "ensembl_id"
 _MODES = ("cell", "gene", "cls")
 
 
@@ -58,6 +64,13 @@ class GeneformerConfig:
     dtype
         ``"auto"``: bfloat16 where the hardware multiplies it natively, else float32; or a name as
         of `Embedder`.
+
+    Raises
+    ------
+    CheckpointError
+        If the model is neither a folder nor known by name.
+    SettingsError
+        If a setting is impossible, or the mode needs a ``<cls>`` token and the model has none.
     """
 
     model_name: str | os.PathLike[str] = "gf-12L-30M-i2048"
@@ -84,6 +97,13 @@ class GeneformerConfig:
                 "A whole number, at least 1.",
                 "Leave it out for one, or pass None for as many as there are cores.",
             )
+        if isinstance(self.model_name, str | os.PathLike):
+            self._check_name(str(self.model_name))
+
+    def _check_name(self, name: str) -> None:
+        if name != PACKAGED_MODEL and not Path(name).is_dir():
+            published = require_model(name)
+            _check_cls(self.emb_mode, published.name, has_cls=published.release.has_cls)
 
 
 @dataclass
@@ -101,9 +121,9 @@ class Geneformer:
     Raises
     ------
     CheckpointError, VocabularyError
-        If the model is unknown, not on this machine, or inconsistent.
+        If the model is not on this machine, or inconsistent.
     SettingsError
-        If the mode needs a ``<cls>`` token and the model has none.
+        If the model has no such layer, or the mode needs a ``<cls>`` token and the model has none.
     """
 
     configurer: GeneformerConfig = field(default_factory=GeneformerConfig)
@@ -116,12 +136,10 @@ class Geneformer:
         self.config = self.configurer
         self.checkpoint = Checkpoint.open(self.config.model_name)
         self._embedder: Embedder | None = None
-        if self.config.emb_mode == "cls" and self.vocabulary.cls_token is None:
-            raise SettingsError(
-                f"emb_mode is 'cls', and {self.checkpoint.name} has no <cls> token.",
-                "A V2 model: V1 models were trained without special tokens.",
-                "Use emb_mode='cell' with this model, or a model named …-i4096.",
-            )
+        self._trained: Encoder | None = None
+        self.checkpoint.spec.hidden_state_index(self.config.emb_layer)
+        has_cls = self.vocabulary.cls_token is not None
+        _check_cls(self.config.emb_mode, self.checkpoint.name, has_cls=has_cls)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -139,6 +157,7 @@ class Geneformer:
                 device="auto" if self.config.accelerator else self.config.device,
                 dtype=self.config.dtype,
                 batch_size=self.config.batch_size,
+                encoder=self._trained,
             )
         return self._embedder
 
@@ -154,7 +173,9 @@ class Geneformer:
         Parameters
         ----------
         adata
-            Cells by genes.
+            Cells by genes. What each variable was mapped to is written into ``var["ensembl_id"]``,
+            as Helical does, missing where it is no gene that is known; a column of that name stays
+            as it is, and a view gets none, as it would be copied.
         gene_names
             Where the identifiers are: ``"index"``, or a column of ``var``. Ensembl ids, symbols
             and aliases are recognised, mixed too. As in Helical, the index is taken unless another
@@ -179,7 +200,8 @@ class Geneformer:
             If the input does not fit; the message says what to do.
         """
         from rankformer.tokens.reading_options import ReadingOptions
-        from rankformer.tokens.tokenize import tokenize_cells
+        from rankformer.tokens.tokenize import open_tokens
+        from rankformer.tokens.tokenized_cells import TokenizedCells
 
         options = ReadingOptions(
             layer=None if use_raw_counts else "X",
@@ -188,7 +210,12 @@ class Geneformer:
             attributes=self.config.custom_attr_name_dict or {},
             n_threads=self.config.nproc,
         )
-        cells = tokenize_cells(adata, self.vocabulary, options)
+        with (
+            closing(open_tokens(adata, self.vocabulary, options)) as stream,
+            closing(stream.parts()) as parts,
+        ):
+            cells = TokenizedCells.concatenate(part.cells for part in parts)
+            _write_ensembl_ids(adata, stream)
         if output_path is not None:
             cells.save(output_path)
         return cells.to_dataset()
@@ -227,20 +254,22 @@ class Geneformer:
 
         cells = TokenizedCells.from_dataset(dataset)
         cells.check_fits(self.vocabulary)
-        results: list[Any] = [self._embed(cells)]
+        results: list[Any] = [self._embed(cells, self.config.emb_mode)]
         if self.config.output_attentions if output_attentions is None else output_attentions:
             results.append(self._attentions(cells))
         if output_genes:
             results.append(self._genes(cells))
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _embed(self, cells: "TokenizedCells") -> "NDArray[np.float32] | list[pd.Series[Any]]":
+    def _embed(
+        self, cells: "TokenizedCells", mode: Literal["cell", "gene", "cls"]
+    ) -> "NDArray[np.float32] | list[pd.Series[Any]]":
         from rankformer.progress import show_progress
 
         with show_progress(len(cells), "Embedding cells") as progress:
-            if self.config.emb_mode == "gene":
+            if mode == "gene":
                 return self._gene_series(cells, progress)
-            return self._cell_vectors(cells, self.config.emb_mode, progress)
+            return self._cell_vectors(cells, mode, progress)
 
     def _cell_vectors(
         self, cells: "TokenizedCells", mode: "CellMode", progress: "Progress"
@@ -274,6 +303,28 @@ class Geneformer:
         special = list(self.vocabulary.special_tokens.values())
         tokens = (cells.cell(index) for index in range(len(cells)))
         return [self.vocabulary.ensembl_id_of[each[~np.isin(each, special)]] for each in tokens]
+
+
+def _check_cls(mode: str, model: str, *, has_cls: bool) -> None:
+    if mode == "cls" and not has_cls:
+        raise SettingsError(
+            f"emb_mode is 'cls', and {model} has no <cls> token.",
+            "A V2 model: V1 models were trained without special tokens.",
+            "Use emb_mode='cell' with this model, or a model named …-i4096.",
+        )
+
+
+def _write_ensembl_ids(adata: "AnnData", stream: "TokenStream") -> None:
+    from anndata import AnnData
+
+    # Counts may lie in raw, whose variables are others.
+    if (
+        isinstance(adata, AnnData)
+        and not adata.is_view
+        and _ENSEMBL_IDS not in adata.var
+        and stream.source.var.index.equals(adata.var.index)
+    ):
+        adata.var[_ENSEMBL_IDS] = stream.mapping.ensembl_ids
 
 
 def _tell_without_genes(without: "NDArray[np.bool_] | list[bool]") -> None:

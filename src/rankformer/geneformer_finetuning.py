@@ -1,6 +1,7 @@
 """Fine-tuning behind the interface that users of Helical's Geneformer know. It only delegates."""
 
 import inspect
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -21,14 +22,13 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from rankformer.checkpoints.finetuned import FineTunedModel
-    from rankformer.embed.embedder import Embedder
     from rankformer.finetuning.batches import LabelledBatches
     from rankformer.finetuning.hyperparameters import FineTuningHyperparameters
-    from rankformer.model.encoder import Encoder
     from rankformer.model.heads import Head, Loss
     from rankformer.model.spec import EncoderSpec
     from rankformer.training.labels import Labels
 
+logger = logging.getLogger(__name__)
 _BUILT_IN = ("classification", "regression")
 _SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup")
 
@@ -41,12 +41,18 @@ class GeneformerFineTuningModel(Geneformer):
     Parameters
     ----------
     geneformer_config
-        See `GeneformerConfig`; ``emb_mode`` ``"cell"`` or ``"cls"`` says how a cell becomes a
-        vector, ``batch_size`` is that of training too.
+        See `GeneformerConfig`; ``batch_size`` is that of training too. With ``emb_mode="cls"`` the
+        head reads the ``<cls>`` token of a cell, and else the mean over its genes: with
+        ``"gene"``, too, which says what `get_embeddings` gives.
     fine_tuning_head
         ``"classification"``, ``"regression"``, or a module: (n, d_model) → (n, outputs).
     output_size
         Number of classes; 1 for regression. A module knows its own.
+
+    Attributes
+    ----------
+    fine_tuning_head
+        The head as it was trained or loaded last; the built-in ones are a `torch.nn.Linear`.
 
     Raises
     ------
@@ -61,13 +67,6 @@ class GeneformerFineTuningModel(Geneformer):
         output_size: int | None = None,
     ) -> None:
         super().__init__(geneformer_config or GeneformerConfig())
-        if self.config.emb_mode == "gene":
-            raise SettingsError(
-                "emb_mode is 'gene', and a head of cells is to be trained.",
-                "'cell' or 'cls': one vector a cell.",
-                "Correct GeneformerConfig(emb_mode=…). Classes of genes: `rankformer finetune "
-                "--genes`.",
-            )
         n_layers = self.checkpoint.spec.n_layers
         if self.config.emb_layer not in (-1, n_layers):
             raise SettingsError(
@@ -75,25 +74,10 @@ class GeneformerFineTuningModel(Geneformer):
                 f"-1, or {n_layers}.",
                 "Leave out GeneformerConfig(emb_layer=…).",
             )
-        self._head = self._make_head(fine_tuning_head, output_size)
+        self.fine_tuning_head = self._make_head(fine_tuning_head, output_size)
         self._described: Head | None = None
-        self._trained: Encoder | None = None
-
-    @property
-    def embedder(self) -> "Embedder":
-        """The model with the weights as they were trained last."""
-        if self._embedder is None and self._trained is not None:
-            from rankformer.embed.embedder import Embedder
-
-            self._embedder = Embedder(
-                self.checkpoint,
-                emb_layer=self.config.emb_layer,
-                device="auto" if self.config.accelerator else self.config.device,
-                dtype=self.config.dtype,
-                batch_size=self.config.batch_size,
-                encoder=self._trained,
-            )
-        return super().embedder
+        self._mode: Literal["cell", "cls"] = "cls" if self.config.emb_mode == "cls" else "cell"
+        self._has_classes = fine_tuning_head == "classification"
 
     # Longer than 80 lines: Helical's interface has as many arguments to tell of.
     def train(  # noqa: PLR0913  # Helical's interface
@@ -163,7 +147,9 @@ class GeneformerFineTuningModel(Geneformer):
             validation = measure_in(held, np.arange(len(held.cells)), [held_labels])
         encoder = self._trained or self.checkpoint.encoder()
         encoder.requires_grad_(True)
-        model = make_model(encoder, [self._head], self.vocabulary, hyperparameters, "cell")
+        model = make_model(
+            encoder, [self.fine_tuning_head], self.vocabulary, hyperparameters, "cell"
+        )
         loss = self._loss(loss_function, is_regression=not labels.head.classes)
         device = choose_device("auto" if self.config.accelerator else self.config.device)
         with tempfile.TemporaryDirectory() as folder:
@@ -189,8 +175,12 @@ class GeneformerFineTuningModel(Geneformer):
         (n_cells, outputs) float32, in the dataset's order, NaN for a cell without genes.
         """
         from rankformer.checkpoints.finetuned import apply_head
+        from rankformer.tokens.tokenized_cells import TokenizedCells
 
-        return apply_head(self._head, cast("NDArray[np.float32]", self.get_embeddings(dataset)))
+        cells = TokenizedCells.from_dataset(dataset)
+        cells.check_fits(self.vocabulary)
+        vectors = cast("NDArray[np.float32]", self._embed(cells, self._mode))
+        return apply_head(self.fine_tuning_head, vectors)
 
     def save_model(self, path: str | os.PathLike[str]) -> None:
         """Save as a folder that `load_model` and ``rankformer predict`` read.
@@ -208,8 +198,8 @@ class GeneformerFineTuningModel(Geneformer):
         encoder = self._trained or self.checkpoint.encoder()
         with new_checkpoint(path) as folder:
             write_finetuned(
-                folder, encoder, [self._describe_head()], [self._head], self.vocabulary,
-                unit="cell", mode=self.config.emb_mode,
+                folder, encoder, [self._describe_head()], [self.fine_tuning_head], self.vocabulary,
+                unit="cell", mode=self._mode,
             )  # fmt: skip
 
     def load_model(self, path: str | os.PathLike[str]) -> None:
@@ -229,13 +219,13 @@ class GeneformerFineTuningModel(Geneformer):
             # Outputs are numbers in their own units.
             module.weight.mul_(head.scale)
             module.bias.mul_(head.scale).add_(head.mean)
-        self._head, self._described = module, replace(head, mean=0.0, scale=1.0)
+        self.fine_tuning_head, self._described = module, replace(head, mean=0.0, scale=1.0)
         self._trained, self._embedder = saved.checkpoint.encoder(), None
 
     def _check_fits(self, saved: "FineTunedModel") -> None:
-        if not isinstance(self._head, torch.nn.Linear):
+        if not isinstance(self.fine_tuning_head, torch.nn.Linear):
             raise CheckpointError(
-                f"The head of this model is a {type(self._head).__name__}, that of "
+                f"The head of this model is a {type(self.fine_tuning_head).__name__}, that of "
                 f"{saved.checkpoint.folder} a torch.nn.Linear.",
                 "A built-in head, or a torch.nn.Linear, in whose place the saved one comes.",
                 'Make GeneformerFineTuningModel with fine_tuning_head="classification" or '
@@ -253,7 +243,7 @@ class GeneformerFineTuningModel(Geneformer):
             [head.n_outputs for head in saved.heads],
         )  # fmt: skip
         ours = describe(
-            self.checkpoint.spec, self.vocabulary.sha256, "cell", self.config.emb_mode,
+            self.checkpoint.spec, self.vocabulary.sha256, "cell", self._mode,
             [self._describe_head().n_outputs],
         )  # fmt: skip
         if theirs != ours:
@@ -275,13 +265,15 @@ class GeneformerFineTuningModel(Geneformer):
                 f"One of {', '.join(map(repr, _BUILT_IN))}, or a torch.nn.Module.",
                 "Correct fine_tuning_head.",
             )
-        n_outputs = output_size or 1
-        if (n_outputs < 2) if head == "classification" else (n_outputs != 1):
+        n_outputs = output_size or int(head == "regression")
+        if (n_outputs < 1) if head == "classification" else (n_outputs != 1):
             raise SettingsError(
                 f"output_size is {output_size} for a head of {head}.",
-                "The number of classes, at least 2; 1 for regression.",
+                "The number of classes; 1 for regression.",
                 "Correct output_size.",
             )
+        if head == "classification" and n_outputs == 1:
+            logger.warning("A head of one class has nothing to learn: every cell is of that class.")
         spec = self.checkpoint.spec
         torch.manual_seed(0)
         return draw_head(spec.d_model, n_outputs, spec.initializer_range)
@@ -311,7 +303,7 @@ class GeneformerFineTuningModel(Geneformer):
             weight_decay=params.get("weight_decay", default),
             schedule=schedule["name"],
             warmup_steps=schedule.get("num_warmup_steps", 0),
-            mode=cast('Literal["cell", "cls"]', self.config.emb_mode),
+            mode=self._mode,
             log_steps=10,
         )
 
@@ -339,11 +331,13 @@ class GeneformerFineTuningModel(Geneformer):
             return replace(self._described, name=label or self._described.name)
         from rankformer.model.heads import Head
 
-        device = next((each.device for each in self._head.parameters()), torch.device("cpu"))
+        device = next(
+            (each.device for each in self.fine_tuning_head.parameters()), torch.device("cpu")
+        )
         vectors = torch.zeros(2, self.checkpoint.spec.d_model, device=device)
         with torch.no_grad():
-            n_outputs = int(deepcopy(self._head).eval()(vectors).shape[1])
-        if n_outputs == 1:
+            n_outputs = int(deepcopy(self.fine_tuning_head).eval()(vectors).shape[1])
+        if n_outputs == 1 and not self._has_classes:
             return Head(label or "label")
         return Head(label or "label", tuple(map(str, range(n_outputs))))
 

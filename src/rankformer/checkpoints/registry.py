@@ -15,6 +15,8 @@ class VocabularyRelease:
 
     Attributes
     ----------
+    has_cls
+        Whether ``<cls>`` and ``<eos>`` are among its tokens.
     sha256
         `Vocabulary.sha256` of the published tables.
     hub_files
@@ -24,6 +26,7 @@ class VocabularyRelease:
     name: str
     size: int
     input_length: int
+    has_cls: bool
     sha256: str
     hub_files: tuple[str, ...]
 
@@ -82,6 +85,7 @@ V1 = VocabularyRelease(
     name="V1 (gc30M)",
     size=25_426,
     input_length=2048,
+    has_cls=False,
     sha256="8a44e0bb7daace5688b26334b2bf9c862d5077de8d8ce3fe79a387a78ff95aa7",
     hub_files=_tables("geneformer/gene_dictionaries_30m", "gc30M"),
 )
@@ -89,6 +93,7 @@ V2 = VocabularyRelease(
     name="V2 (gc95M, gc104M)",
     size=20_275,
     input_length=4096,
+    has_cls=True,
     sha256="4f263d49264363c06173c4a3eed6cd7e74d9ed9465ea461fe0a517e140fbf027",
     hub_files=_tables("geneformer", "gc104M"),
 )

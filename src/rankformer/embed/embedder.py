@@ -15,7 +15,7 @@ from torch import Tensor
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.checkpoints.model_folder import AnyModel
 from rankformer.embed.settings import CellMode
-from rankformer.errors import CheckpointError, SettingsError, expect_type
+from rankformer.errors import CheckpointError, SettingsError
 from rankformer.model.batching import TokenBudget, run_batches
 from rankformer.model.cpu.int8 import check_int8, put_int8_products
 from rankformer.model.cpu.workers import share_cores, start_workers
@@ -69,10 +69,6 @@ class Embedder:
         batch_size: int | None = None,
         encoder: Encoder | None = None,
     ) -> None:
-        expect_type(
-            emb_layer, (int, np.integer), "emb_layer", "A whole number, such as -1 for the last.",
-            "Correct emb_layer (--emb-layer).",
-        )  # fmt: skip
         if batch_size is not None and (
             not isinstance(batch_size, int | np.integer) or batch_size < 1
         ):

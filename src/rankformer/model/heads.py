@@ -183,7 +183,7 @@ def cross_entropy(class_weights: Tensor | None = None, smoothing: float = 0.0) -
     def loss(outputs_NK: Tensor, truth_N: Tensor) -> Tensor:
         weights = None if class_weights is None else class_weights.to(outputs_NK.device)
         return functional.cross_entropy(
-            outputs_NK, truth_N, weight=weights, label_smoothing=smoothing
+            outputs_NK, truth_N.long(), weight=weights, label_smoothing=smoothing
         )
 
     return loss

@@ -2,10 +2,11 @@
 
 import json
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
-from rankformer.errors import CheckpointError, SettingsError
+from rankformer.errors import CheckpointError, SettingsError, expect_type
 
 LayerNumbering = Literal["hidden_states", "published"]
 CONFIG_FILE = "config.json"
@@ -69,6 +70,10 @@ class EncoderSpec:
         SettingsError
             If there is no such layer.
         """
+        expect_type(
+            layer, Integral, "emb_layer", "A whole number, such as -1 for the last.",
+            "Correct emb_layer (--emb-layer).",
+        )  # fmt: skip
         if layer_numbering not in ("hidden_states", "published"):
             raise SettingsError(
                 f"The layer numbering is {layer_numbering!r}.",

@@ -63,7 +63,10 @@ def score_classes(
     scores = {
         "accuracy": float((found == truth).mean()),
         "macro_f1": float(f1_score(truth, found, labels=np.unique(truth), average="macro")),
-        "log_loss": float(log_loss(truth, probabilities, labels=labels)),
+        # scikit-learn's knows no single class, of which each cell is for sure.
+        "log_loss": float(log_loss(truth, probabilities, labels=labels))
+        if len(labels) > 1
+        else 0.0,
     }
     if len(classes) == 2 and len(np.unique(truth)) == 2:
         scores["auc"] = float(roc_auc_score(truth, probabilities[:, 1]))
