@@ -6,25 +6,11 @@ Heavy modules are imported inside the commands, so that ``--help`` comes at once
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Annotated
 
 import typer
 
-from rankformer.cli.annotate import annotate
-from rankformer.cli.bench import bench
-from rankformer.cli.command import command
-from rankformer.cli.embed import embed
-from rankformer.cli.evaluate import evaluate
-from rankformer.cli.finetune import finetune
-from rankformer.cli.inspect import inspect
-from rankformer.cli.models import models_app
-from rankformer.cli.network import network
-from rankformer.cli.perturb import perturb
-from rankformer.cli.perturb_test import perturb_test
-from rankformer.cli.predict import predict
-from rankformer.cli.pretrain import pretrain
+from rankformer.cli.catalogue import LazyGroup
 from rankformer.cli.process import (
     Stopped,
     ended_in_time,
@@ -32,8 +18,6 @@ from rankformer.cli.process import (
     stopped_by_signals,
     wait_idly,
 )
-from rankformer.cli.tokenize import tokenize
-from rankformer.cli.vocabulary import vocabulary_app
 from rankformer.cli.wrapping import wrap
 from rankformer.errors import RankformerError
 
@@ -42,32 +26,13 @@ STOPPED = 128  # plus the number of the signal, as shells count
 
 app = typer.Typer(
     name="rankformer",
+    cls=LazyGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Geneformer models for single cells: embed, annotate, fine-tune and perturb cells, from "
     "raw counts.",
+    epilog="A first look, after `make demo`: rankformer inspect demo-output/blood.h5ad",
 )
-# An example for each command, shown below its help.
-_EXAMPLES: Mapping[Callable[..., None], str] = MappingProxyType(
-    {
-        inspect: "inspect pbmc.h5ad",
-        embed: "embed pbmc.h5ad -o embedded.h5ad --model gf-12L-95M-i4096",
-        annotate: "annotate pbmc.h5ad -r reference.h5ad --label cell_type -o labelled.h5ad",
-        finetune: "finetune labelled.h5ad -o my-model --label cell_type --group donor",
-        predict: "predict pbmc.h5ad -o predicted.h5ad --model my-model",
-        evaluate: "evaluate embedded.h5ad -o evaluation --label cell_type --key X_geneformer",
-        perturb: "perturb pbmc.h5ad -o perturbed.parquet --method screen --top 50",
-        perturb_test: "perturb-test perturbed.parquet -o tested.csv --plot volcano.png",
-        network: "network pbmc.h5ad -o network.graphml --where cell_type=B",
-        tokenize: "tokenize pbmc.h5ad -o tokens --model gf-12L-95M-i4096",
-        pretrain: "pretrain cells.h5ad -o my-model --model gf-12L-95M-i4096",
-        bench: "bench --model rankformer-mini",
-    }
-)
-for _function, _example in _EXAMPLES.items():
-    app.command(epilog=f"Example: rankformer {_example}")(command(_function))
-app.add_typer(models_app, name="models")
-app.add_typer(vocabulary_app, name="vocabulary")
 
 
 def run() -> None:
@@ -81,7 +46,7 @@ def main() -> None:
     wait_idly()
     try:
         with stopped_by_signals():
-            app()
+            app(prog_name="rankformer")
     except RankformerError as error:
         sys.stderr.write(wrap(f"{type(error).__name__}: {error}\n", sys.stderr))
         sys.exit(BAD_INPUT)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from rankformer.cli.command import Common
 from rankformer.cli.options import Model, Threads, limit_threads, model_or_default
 from rankformer.embed.settings import Computing
 
@@ -15,6 +16,7 @@ def bench(
     seconds: Annotated[
         float,
         typer.Option(min=0.1, help="How many seconds each of the three measurements takes, about."),
+        Common,
     ] = 2.0,
 ) -> None:
     """Measure how many cells a model embeds in a second on this machine."""

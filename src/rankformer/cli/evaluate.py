@@ -22,14 +22,19 @@ class Evaluated:
 
     label: str = setting(text="The column of obs with the true labels of the cells.")
     keys: tuple[str, ...] = setting(
-        default=(), options=("--key",), text="The name of an embedding in obsm to evaluate."
+        common=True,
+        default=(),
+        options=("--key",),
+        text="The name of an embedding in obsm to evaluate.",
     )
     predicted: str | None = setting(
+        common=True,
         default=None,
         text="Evaluate labels that were predicted, in place of embeddings: the column of obs that "
         "holds them. Their probabilities are taken from NAME_probability where it is there.",
     )
     classifier: Path | None = setting(
+        common=True,
         default=None,
         text="Evaluate a model that `rankformer finetune` made of this file, on the cells that it "
         "was not trained on.",
@@ -69,11 +74,13 @@ class How:
     """How embeddings or labels are evaluated."""
 
     batch: str | None = setting(
+        common=True,
         default=None,
         text="The column of obs with batches, such as the laboratory: how well an embedding mixes "
         "them is measured.",
     )
     group: str | None = setting(
+        common=True,
         default=None,
         text="A column of obs, such as donor: cells of one group are never both trained and tested "
         "on.",
@@ -92,7 +99,7 @@ class How:
         text="With --predicted: compare with a logistic regression on the log counts.",
     )  # fmt: skip
     n_folds: int = setting(
-        default=5, options=("--folds",),
+        common=True, default=5, options=("--folds",),
         text="The number of parts that cells are split into; each is tested once by what is "
         "trained on the others.",
     )  # fmt: skip

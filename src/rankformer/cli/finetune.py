@@ -20,6 +20,7 @@ class Labels:
 
     cells: CellTask = setting(default_factory=CellTask, text="See `CellTask`.")
     genes: Path | None = setting(
+        common=True,
         default=None,
         text="Learn classes of genes, not of cells: a CSV or TSV file with a row for each gene.",
     )

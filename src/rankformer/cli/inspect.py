@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from rankformer.cli.command import Common
+
 
 def inspect(
     file: Annotated[
@@ -18,6 +20,7 @@ def inspect(
             "--model", "-m",
             help="A model to compare the genes with; by default all models on this machine.",
         ),
+        Common,
     ] = None,
 ) -> None:  # fmt: skip
     """Say what a file holds, whether a model can read it, and how to embed it."""

@@ -4,12 +4,16 @@ from typing import Annotated
 
 import typer
 
-from rankformer.cli.command import command
+from rankformer.cli.catalogue import example
+from rankformer.cli.command import Common, command
+from rankformer.cli.help_screen import HelpfulCommand, HelpfulGroup
 from rankformer.cli.options import say
 
 models_app = typer.Typer(
-    invoke_without_command=True, help="List the models that rankformer knows, or download one."
-)
+    cls=HelpfulGroup, add_completion=False, invoke_without_command=True,
+    help="List the models that rankformer knows, or download one.",
+    epilog=example("models"),
+)  # fmt: skip
 
 
 @models_app.callback()
@@ -22,13 +26,14 @@ def models(context: typer.Context) -> None:
         render_models()
 
 
-@models_app.command(epilog="Example: rankformer models fetch gf-12L-95M-i4096")
+@models_app.command(cls=HelpfulCommand, epilog=example("models fetch gf-12L-95M-i4096"))
 @command
 def fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `rankformer models`.")],
     revision: Annotated[
         str | None,
         typer.Option(help="A commit, tag or branch of the repository on the Hugging Face hub."),
+        Common,
     ] = None,
 ) -> None:
     """Download a model and its gene dictionaries from the Hugging Face hub."""

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from rankformer.cli.command import Common
 from rankformer.cli.options import Model, Threads, limit_threads, model_or_default
 from rankformer.cli.reading import Reading
 from rankformer.embed.settings import Running
@@ -19,16 +20,16 @@ def perturb(
         bool,
         typer.Option(
             "--dry-run",
-            help="Only say how many runs of the model, how many hours and how much disk it takes.",
+            help="Only say how long it would take, and how much disk.",
         ),
+        Common,
     ] = False,
     threads: Threads = None,
 ) -> None:
     """Perturb genes in silico: how far does the embedding of each cell move, and where to?
 
     A model reads a cell as the list of its genes, ordered by their expression. Genes are deleted
-    from that list, or moved within it, and the cell is embedded again. Test the effects with
-    `rankformer perturb-test`.
+    from it, or moved within it, and the cell is embedded again.
     """
     from rankformer.perturb.files import estimate_files, perturb_files, tell_estimate
 

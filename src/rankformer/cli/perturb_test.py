@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from rankformer.cli.command import Common
 from rankformer.cli.options import Overwrite
 from rankformer.perturb.settings import Comparison
 
@@ -44,6 +45,7 @@ def perturb_test(
         typer.Option(
             help="Also draw the effects against how certain they are (.png, .svg or .pdf)."
         ),
+        Common,
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:  # fmt: skip

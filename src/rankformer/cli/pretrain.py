@@ -30,11 +30,13 @@ class Start:
     """Where the training begins: with a new model, or with a checkpoint."""
 
     vocabulary: Path | None = setting(
+        common=True,
         default=None,
         text="Train a new model on the genes of this file, which `rankformer vocabulary build` "
         "made.",
     )
     preset: str | None = setting(
+        common=True,
         default=None,
         text="With --vocabulary: give the model the shape of this published one, such as "
         "gf-6L-30M-i2048.",
@@ -50,7 +52,7 @@ class Start:
         default=None, text="With --vocabulary: the width of the feed-forward part of a layer."
     )
     model: str | None = setting(
-        default=None, text="Go on with the training of this model: a name or a folder."
+        common=True, default=None, text="Go on with the training of this model: a name or a folder."
     )
     more_genes: Path | None = setting(
         default=None,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from rankformer.cli.command import Common
 from rankformer.cli.options import GeneReport, Model, Sources, Threads, model_or_default
 from rankformer.cli.reading import Reading, check_gene_report, write_gene_report
 from rankformer.names import parse_attributes
@@ -20,6 +21,7 @@ def tokenize(
     attribute: Annotated[
         list[str] | None,
         typer.Option(help="A column of obs to carry over into the dataset; NEW=NAME renames it."),
+        Common,
     ] = None,
     gene_report: GeneReport = None,
     threads: Threads = None,

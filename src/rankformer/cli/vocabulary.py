@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rankformer.cli.catalogue import example
 from rankformer.cli.command import command
+from rankformer.cli.help_screen import HelpfulCommand, HelpfulGroup
 from rankformer.cli.options import CORPUS, Overwrite, say
 from rankformer.cli.reading import Reading
 from rankformer.settings import setting, settings
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 WHICH_GENES_ARE_KEPT = "Which genes are kept"
 
 vocabulary_app = typer.Typer(
+    cls=HelpfulGroup,
+    add_completion=False,
     no_args_is_help=True,
     help="Build the vocabulary of a new model from cells, or show one.",
 )
@@ -41,6 +45,7 @@ class Naming:
         "looked for.",
     )
     names_from: str | None = setting(
+        common=True,
         default=None,
         text="A model or a vocabulary file whose names of genes are taken, before those of the "
         "files.",
@@ -60,11 +65,11 @@ class Contents:
     """Which genes and special tokens a vocabulary has; see `build_vocabulary`."""
 
     min_cells: int = setting(
-        default=10, panel=WHICH_GENES_ARE_KEPT,
+        common=True, default=10, panel=WHICH_GENES_ARE_KEPT,
         text="The minimum number of cells that must express a gene.",
     )  # fmt: skip
     biotypes: tuple[str, ...] = setting(
-        default=(), panel=WHICH_GENES_ARE_KEPT, options=("--biotype",),
+        common=True, default=(), panel=WHICH_GENES_ARE_KEPT, options=("--biotype",),
         text="Keep only genes of this biotype, such as protein_coding.",
     )  # fmt: skip
     special_tokens: bool = setting(
@@ -78,12 +83,13 @@ class Contents:
         "with special tokens and 2048 without.",
     )
     name: str | None = setting(
-        default=None, text="A name for the vocabulary; by default that of the file."
+        common=True, default=None, text="A name for the vocabulary; by default that of the file."
     )
 
 
 @vocabulary_app.command(
-    epilog="Example: rankformer vocabulary build cells.h5ad -o vocabulary.parquet"
+    cls=HelpfulCommand,
+    epilog=example("vocabulary build demo-output/blood.h5ad -o vocabulary.parquet"),
 )
 @command
 def build(
@@ -112,7 +118,10 @@ def build(
     say(f"Wrote {output}: {len(vocabulary.ensembl_ids):,} genes, {vocabulary.sha256[:8]}.")
 
 
-@vocabulary_app.command(epilog="Example: rankformer vocabulary sketch part-1.h5ad -o part-1.sketch")
+@vocabulary_app.command(
+    cls=HelpfulCommand,
+    epilog=example("vocabulary sketch demo-output/blood.h5ad -o part-1.sketch"),
+)
 @command
 def sketch(
     files: Corpus,
@@ -142,7 +151,7 @@ def sketch(
     say(f"Wrote {output}: {len(corpus.ensembl_ids):,} genes over {corpus.n_cells:,} cells.")
 
 
-@vocabulary_app.command(epilog="Example: rankformer vocabulary show rankformer-mini")
+@vocabulary_app.command(cls=HelpfulCommand, epilog=example("vocabulary show rankformer-mini"))
 @command
 def show(
     source: Annotated[
