@@ -20,6 +20,8 @@ import torch
 import typer
 
 from rankformer.cli import app, main
+from rankformer.perturb.files import Estimate
+from rankformer.summary import Summary
 from tests.conftest import save_small_checkpoint, small_vocabulary
 
 TP53 = "ENSG00000000001"
@@ -29,14 +31,17 @@ SHARED = {
     "rankformer.results.gene_report.check_gene_report": None,
     "rankformer.results.gene_report.write_gene_report": None,
     "torch.set_num_threads": None,
+    # Of files that recorders do not write.
+    "rankformer.show.summary_screen.summary_text": "",
 }
 TASKS = {
-    "embed": {"rankformer.embed.files.embed_files": []},
-    "annotate": {"rankformer.annotate.files.annotate_files": []},
-    "tokenize": {"rankformer.tokens.files.tokenize_files": []},
+    "embed": {"rankformer.embed.files.embed_files": Summary()},
+    "annotate": {"rankformer.annotate.files.annotate_files": Summary()},
+    "tokenize": {"rankformer.tokens.files.tokenize_files": Summary()},
     "inspect": {
-        "rankformer.tokens.inspection.inspect_file": None,
+        "rankformer.tokens.inspection.inspect_file": SimpleNamespace(arguments=None),
         "rankformer.show.inspect_screen.render_inspection": None,
+        "rankformer.show.inspect_screen.inspection_tables": ({}, {}),
     },
     "pretrain": {
         "rankformer.pretraining.pretrain.pretrain": None,
@@ -50,7 +55,7 @@ TASKS = {
         "rankformer.finetuning.finetune.found_hyperparameters": "hyperparameters",
         "rankformer.finetuning.finetune.check_searched": None,
     },
-    "predict": {"rankformer.finetuning.predict.predict_files": []},
+    "predict": {"rankformer.finetuning.predict.predict_files": Summary()},
     "evaluate": {
         "rankformer.evaluate.embeddings.evaluate_embeddings": None,
         "rankformer.evaluate.predictions.evaluate_predictions": None,
@@ -60,25 +65,27 @@ TASKS = {
         "rankformer.show.evaluation_folder.write_classifier": None,
         "rankformer.show.evaluation_screen.render_embeddings": None,
         "rankformer.show.evaluation_screen.render_classifier": None,
+        "rankformer.show.evaluation_screen.embedding_tables": ({}, {}),
+        "rankformer.show.evaluation_screen.classifier_tables": ({}, {}),
     },
     "perturb": {
-        "rankformer.perturb.files.perturb_files": [],
-        "rankformer.perturb.files.estimate_files": "an estimate",
-        "rankformer.perturb.files.tell_estimate": None,
+        "rankformer.perturb.files.perturb_files": Summary(),
+        "rankformer.perturb.files.estimate_files": Estimate(1, 1, 1.0, 1),
     },
     "perturb-test": {
         "rankformer.perturb.tested_files.check_outputs": None,
         "rankformer.perturb.result_files.read_results": "a table",
         "rankformer.perturb.statistics.compare_genes": [],
         "rankformer.perturb.tested_files.write_tested": None,
-        "rankformer.perturb.tested_files.tell_tested": None,
+        "rankformer.perturb.tested_files.summarize_tested": Summary(),
         "rankformer.show.perturbation_plots.write_volcano": None,
     },
-    "network": {"rankformer.networks.network_files.network_files": None},
+    "network": {"rankformer.networks.network_files.network_files": Summary()},
     "bench": {
         "rankformer.embed.embedder.open_embedder": None,
         "rankformer.embed.bench.run_bench": None,
         "rankformer.show.bench_screen.render_bench": None,
+        "rankformer.show.bench_screen.bench_figures": {},
     },
     "models": {"rankformer.show.models_screen.render_models": None},
     "models fetch": {"rankformer.checkpoints.hub.fetch": "a folder"},
@@ -94,7 +101,10 @@ TASKS = {
         ),
         "rankformer.scratch.whole_or_nothing": "as it is",
     },
-    "vocabulary show": {"rankformer.show.vocabulary_screen.render_vocabulary": None},
+    "vocabulary show": {
+        "rankformer.show.vocabulary_screen.render_vocabulary": None,
+        "rankformer.show.vocabulary_screen.vocabulary_figures": {},
+    },
 }
 BASE = {
     "embed": "cells.h5ad -o out.h5ad -m model",

@@ -23,6 +23,8 @@ from rankformer.errors import RankformerError
 
 BAD_INPUT = 2
 STOPPED = 128  # plus the number of the signal, as shells count
+# Its place differs between versions of typer.
+USAGE_ERROR: type[BaseException] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="rankformer",
@@ -44,15 +46,42 @@ def run() -> None:
 def main() -> None:
     """Run the command line; bad input ends with exit status 2 and a sentence, not a traceback."""
     wait_idly()
+    as_json = "--json" in sys.argv[1:]
     try:
         with stopped_by_signals():
-            app(prog_name="rankformer")
+            _run_as_json() if as_json else app(prog_name="rankformer")
     except RankformerError as error:
+        if as_json:
+            _print_error(type(error).__name__, str(error))
         sys.stderr.write(wrap(f"{type(error).__name__}: {error}\n", sys.stderr))
         sys.exit(BAD_INPUT)
     except Stopped as stop:
+        if as_json:
+            _print_error("Interrupted", "Interrupted; nothing half-written was left.")
         sys.stderr.write("Interrupted; nothing half-written was left.\n")
         sys.exit(STOPPED + stop.signal)
+
+
+def _run_as_json() -> None:
+    """Run a command whose errors, of usage and unforeseen ones too, are JSON on stdout."""
+    try:
+        sys.exit(app(prog_name="rankformer", standalone_mode=False) or 0)
+    except USAGE_ERROR as error:
+        message = error.format_message()  # type: ignore[attr-defined]
+        _print_error("UsageError", message)
+        sys.stderr.write(wrap(f"{message}\n", sys.stderr))
+        sys.exit(BAD_INPUT)
+    except RankformerError:
+        raise
+    except Exception as error:
+        _print_error(type(error).__name__, str(error))
+        raise
+
+
+def _print_error(kind: str, message: str) -> None:
+    from rankformer.show.summary_screen import error_document
+
+    typer.echo(error_document(kind, message))
 
 
 def _show_version(asked: bool) -> None:

@@ -1,5 +1,6 @@
 """``rankformer models``."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -7,7 +8,8 @@ import typer
 from rankformer.cli.catalogue import example
 from rankformer.cli.command import Common, command
 from rankformer.cli.help_screen import HelpfulCommand, HelpfulGroup
-from rankformer.cli.options import say
+from rankformer.cli.next_steps import step
+from rankformer.summary import Summary, Written
 
 models_app = typer.Typer(
     cls=HelpfulGroup, add_completion=False, invoke_without_command=True,
@@ -18,12 +20,15 @@ models_app = typer.Typer(
 
 @models_app.callback()
 @command
-def models(context: typer.Context) -> None:
+def models(context: typer.Context) -> Summary | None:
     """List the models that rankformer knows: names, sizes, and which are on this machine."""
-    if context.invoked_subcommand is None:
-        from rankformer.show.models_screen import render_models
+    if context.invoked_subcommand is not None:
+        return None
+    from rankformer.checkpoints.known_models import list_models
+    from rankformer.show.models_screen import render_models
 
-        render_models()
+    rows = [asdict(each) for each in list_models()]
+    return Summary(tables={"models": rows}, screen=render_models)
 
 
 @models_app.command(cls=HelpfulCommand, epilog=example("models fetch gf-12L-95M-i4096"))
@@ -35,10 +40,11 @@ def fetch(
         typer.Option(help="A commit, tag or branch of the repository on the Hugging Face hub."),
         Common,
     ] = None,
-) -> None:
+) -> Summary:
     """Download a model and its gene dictionaries from the Hugging Face hub."""
     from rankformer.checkpoints.hub import fetch as fetch_model
     from rankformer.checkpoints.registry import require_model
 
     folder = fetch_model(require_model(name), revision=revision)
-    say(f"{name} is in {folder}.")
+    steps = (step("Measure how fast it is on this machine", "bench", "--model", name),)
+    return Summary((Written(folder, f"the model {name}"),), {"model": name}, next_steps=steps)

@@ -1,6 +1,5 @@
 """Options that several commands share, and what becomes of them."""
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -62,8 +61,3 @@ def limit_threads(threads: int | None) -> None:
         from rankformer.cores import usable_cores
 
         torch.set_num_threads(min(threads, usable_cores()))
-
-
-def say(text: str) -> None:
-    """Tell the user, unless ``--quiet`` was given."""
-    logging.getLogger("rankformer").info(text)

@@ -1,14 +1,18 @@
 """``rankformer perturb``."""
 
+import sys
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
 
 from rankformer.cli.command import Common
+from rankformer.cli.next_steps import step
 from rankformer.cli.options import Model, Threads, limit_threads, model_or_default
 from rankformer.cli.reading import Reading
 from rankformer.embed.settings import Running
 from rankformer.perturb.settings import PerturbJob
+from rankformer.summary import NextStep, Summary
 
 
 def perturb(
@@ -25,18 +29,24 @@ def perturb(
         Common,
     ] = False,
     threads: Threads = None,
-) -> None:
+) -> Summary:
     """Perturb genes in silico: how far does the embedding of each cell move, and where to?
 
     A model reads a cell as the list of its genes, ordered by their expression. Genes are deleted
     from it, or moved within it, and the cell is embedded again.
     """
-    from rankformer.perturb.files import estimate_files, perturb_files, tell_estimate
+    from rankformer.perturb.files import describe_estimate, estimate_files, perturb_files
 
     options = reading.open(threads=threads)
     limit_threads(threads)
     if dry_run:
         estimate = estimate_files(job, model_or_default(model), options, **vars(running))
-        tell_estimate(estimate, job.output)
-    else:
-        perturb_files(job, model_or_default(model), options, **vars(running))
+        again = ("rankformer", *(each for each in sys.argv[1:] if each != "--dry-run"))
+        return Summary(
+            figures=asdict(estimate), told=(describe_estimate(estimate, job.output),),
+            next_steps=(NextStep("Run it", again),),
+        )  # fmt: skip
+    summary = perturb_files(job, model_or_default(model), options, **vars(running))
+    tested = job.output.with_name(f"{job.output.stem}-tested.csv")
+    words = ("perturb-test", job.output, "-o", tested)
+    return replace(summary, next_steps=(step("Test the effects", *words),))

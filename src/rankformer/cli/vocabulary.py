@@ -1,5 +1,6 @@
 """``rankformer vocabulary``."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,9 +9,11 @@ import typer
 from rankformer.cli.catalogue import example
 from rankformer.cli.command import command
 from rankformer.cli.help_screen import HelpfulCommand, HelpfulGroup
-from rankformer.cli.options import CORPUS, Overwrite, say
+from rankformer.cli.next_steps import step
+from rankformer.cli.options import CORPUS, Overwrite
 from rankformer.cli.reading import Reading
 from rankformer.settings import setting, settings
+from rankformer.summary import Summary, Written
 from rankformer.tokens.reading_options import WHICH_GENES_THEY_ARE
 
 if TYPE_CHECKING:
@@ -101,7 +104,7 @@ def build(
     naming: Naming,
     contents: Contents,
     overwrite: Overwrite = False,
-) -> None:
+) -> Summary:
     """Build a vocabulary: which genes a model knows, and the median expression of each."""
     from rankformer.corpus.build_vocabulary import build_vocabulary
     from rankformer.results.output_checks import check_target
@@ -115,7 +118,12 @@ def build(
     )  # fmt: skip
     with whole_or_nothing(output, overwrite=overwrite) as part:
         vocabulary.save(part)
-    say(f"Wrote {output}: {len(vocabulary.ensembl_ids):,} genes, {vocabulary.sha256[:8]}.")
+    n_genes = len(vocabulary.ensembl_ids)
+    written = Written(output, f"{n_genes:,} genes, {vocabulary.sha256[:8]}")
+    return Summary(
+        (written,), {"n_genes": n_genes, "sha256": vocabulary.sha256},
+        next_steps=(step("Show what it holds", "vocabulary", "show", output),),
+    )  # fmt: skip
 
 
 @vocabulary_app.command(
@@ -131,7 +139,7 @@ def sketch(
     reading: Reading,
     naming: Naming,
     overwrite: Overwrite = False,
-) -> None:
+) -> Summary:
     """Measure the expression of genes in a part of the cells, for a vocabulary of all parts.
 
     Sketches of parts can be made on several machines; `rankformer vocabulary build` puts them
@@ -148,7 +156,14 @@ def sketch(
     )  # fmt: skip
     with whole_or_nothing(output, overwrite=overwrite) as part:
         corpus.save(part)
-    say(f"Wrote {output}: {len(corpus.ensembl_ids):,} genes over {corpus.n_cells:,} cells.")
+    n_genes = len(corpus.ensembl_ids)
+    built = output.with_suffix(".parquet")
+    words = ("vocabulary", "build", output, "-o", built)
+    return Summary(
+        (Written(output, f"{n_genes:,} genes over {corpus.n_cells:,} cells"),),
+        {"n_genes": n_genes, "n_cells": corpus.n_cells},
+        next_steps=(step("Build a vocabulary of it, and of other sketches", *words),),
+    )
 
 
 @vocabulary_app.command(cls=HelpfulCommand, epilog=example("vocabulary show rankformer-mini"))
@@ -157,9 +172,12 @@ def show(
     source: Annotated[
         str, typer.Argument(metavar="FILE", help="A vocabulary file, or the name of a model.")
     ],
-) -> None:
+) -> Summary:
     """Print what a vocabulary holds: its genes, special tokens and input length."""
     from rankformer.checkpoints.model_folder import open_vocabulary
-    from rankformer.show.vocabulary_screen import render_vocabulary
+    from rankformer.show.vocabulary_screen import render_vocabulary, vocabulary_figures
 
-    render_vocabulary(open_vocabulary(source))
+    vocabulary = open_vocabulary(source)
+    return Summary(
+        figures=vocabulary_figures(vocabulary), screen=partial(render_vocabulary, vocabulary)
+    )
