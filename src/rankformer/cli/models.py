@@ -9,7 +9,7 @@ from rankformer.cli.catalogue import example
 from rankformer.cli.command import Common, command
 from rankformer.cli.help_screen import HelpfulCommand, HelpfulGroup
 from rankformer.cli.next_steps import step
-from rankformer.summary import Summary, Written
+from rankformer.summary import Summary
 
 models_app = typer.Typer(
     cls=HelpfulGroup, add_completion=False, invoke_without_command=True,
@@ -47,4 +47,5 @@ def fetch(
 
     folder = fetch_model(require_model(name), revision=revision)
     steps = (step("Measure how fast it is on this machine", "bench", "--model", name),)
-    return Summary((Written(folder, f"the model {name}"),), {"model": name}, next_steps=steps)
+    figures = {"model": name, "folder": str(folder)}
+    return Summary(figures=figures, told=(f"{name} is in {folder}.",), next_steps=steps)
