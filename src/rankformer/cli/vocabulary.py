@@ -92,7 +92,9 @@ class Contents:
 
 @vocabulary_app.command(
     cls=HelpfulCommand,
-    epilog=example("vocabulary build demo-output/blood.h5ad -o vocabulary.parquet"),
+    epilog=example(
+        "vocabulary build demo-output/blood.h5ad -o vocabulary.parquet --names-from rankformer-mini"
+    ),
 )
 @command
 def build(
@@ -128,7 +130,9 @@ def build(
 
 @vocabulary_app.command(
     cls=HelpfulCommand,
-    epilog=example("vocabulary sketch demo-output/blood.h5ad -o part-1.sketch"),
+    epilog=example(
+        "vocabulary sketch demo-output/blood.h5ad -o part-1.sketch --names-from rankformer-mini"
+    ),
 )
 @command
 def sketch(
