@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -10,7 +10,6 @@ from typer.core import TyperCommand, TyperGroup
 NEEDED, COMMON = "What it needs", "What is often chosen"
 REST, EVERYWHERE = "Further options", "For every command"
 _EVERYWHERE = ("quiet", "json", "help", "help_all")
-_COMPLETION = ("install_completion", "show_completion")
 _WIDEST_NAMES = 30
 # Looks like a space, and no line breaks there.
 _BLANK = "\u2800"
@@ -50,14 +49,15 @@ def _show(console: Any, command: Any, ctx: Any, everything: bool) -> None:
         console.print(f"{_escape(' '.join(paragraph.split()))}\n")
     common = common_options(command)
     groups = _group(shown, common, is_group=isinstance(command, TyperGroup))
-    n_more = 0
-    for heading, params in groups.items():
-        if everything or heading in (NEEDED, COMMON, EVERYWHERE):
-            _print_panel(console, heading, _rows(params, everything))
-        else:
-            n_more += len(params)
     if isinstance(command, TyperGroup):
-        _print_commands(console, command, ctx)
+        _print_panels(console, _commands(command, ctx))
+    panels = {
+        heading: _rows(params, everything)
+        for heading, params in groups.items()
+        if everything or heading in (NEEDED, COMMON, EVERYWHERE)
+    }
+    _print_panels(console, panels)
+    n_more = sum(len(params) for heading, params in groups.items() if heading not in panels)
     if n_more:
         options = "One option more" if n_more == 1 else f"{n_more} options more"
         console.print(f"{options}: [bold]{path} --help-all[/bold]")
@@ -82,8 +82,7 @@ def _group(
     last: list[Any] = []
     for each in params:
         if is_group or each.name in _EVERYWHERE:
-            if each.name not in _COMPLETION:
-                last.append(each)
+            last.append(each)
         elif each.required:
             groups[NEEDED].append(each)
         elif each.name in common:
@@ -151,27 +150,32 @@ def _default(param: Any) -> str:
     return f" [dim]{told}[/dim]" if default else ""
 
 
-def _print_panel(console: Any, heading: str, rows: Sequence[tuple[str, str]]) -> None:
+def _print_panels(console: Any, panels: Mapping[str, Sequence[tuple[str, str]]]) -> None:
+    """Panels whose texts begin in one column."""
     from rich.panel import Panel
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0), expand=True)
-    table.add_column(max_width=_WIDEST_NAMES, no_wrap=True)
-    table.add_column(ratio=1)
-    for row in rows:
-        table.add_row(*row)
-    console.print(Panel(table, title=heading, title_align="left", border_style="dim"))
+    names = [Text.from_markup(name) for rows in panels.values() for name, _ in rows]
+    widths = [len(line) for name in names for line in name.plain.split("\n")]
+    width = min(max(widths, default=0), _WIDEST_NAMES)
+    for heading, rows in panels.items():
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column(min_width=width, no_wrap=True)
+        table.add_column()
+        for row in rows:
+            table.add_row(*row)
+        console.print(Panel(table, title=heading, title_align="left", border_style="dim"))
 
 
-def _print_commands(console: Any, group: Any, ctx: Any) -> None:
+def _commands(group: Any, ctx: Any) -> dict[str, list[tuple[str, str]]]:
     panels: dict[str, list[tuple[str, str]]] = {}
     for name in group.list_commands(ctx):
         command = group.get_command(ctx, name)
         first = " ".join((command.help or "").split("\n\n")[0].split())
         heading = getattr(command, "rich_help_panel", None) or "Commands"
         panels.setdefault(heading, []).append((f"[bold cyan]{name}[/]", _escape(first)))
-    for heading, rows in panels.items():
-        _print_panel(console, heading, rows)
+    return panels
 
 
 def _print_example(console: Any, epilog: str) -> None:
