@@ -35,7 +35,7 @@ def conclude(task: Callable[[], Summary | None], *, as_json: bool) -> None:
         summary.screen()
     text = summary_text(summary, seconds, warnings)
     if text:
-        logging.getLogger("rankformer").info(text)
+        logging.getLogger("rankformer").info("\n%s", text)
 
 
 def _is_main_process() -> bool:
