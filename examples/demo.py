@@ -6,6 +6,7 @@ changes.
 """
 
 import argparse
+import itertools
 import logging
 import os
 import shlex
@@ -50,8 +51,22 @@ def main() -> None:
     draw_umap(adata, options.output / "umap.png")
     embedded = options.output / "blood.h5ad"
     adata.write_h5ad(embedded)
+    recover_counts(adata).write_h5ad(options.output / "blood.h5ad")
     _report(adata)
     _tell_what_was_written(options.output, embedded)
+
+
+def recover_counts(adata: AnnData) -> AnnData:
+    """The same cells with the counts of `raw`: the smallest value of a cell is a count of one."""
+    scaled = adata.raw.X.copy()
+    np.expm1(scaled.data, out=scaled.data)
+    for start, end in itertools.pairwise(scaled.indptr):
+        scaled.data[start:end] /= scaled.data[start:end].min()
+    scaled.data.round(out=scaled.data)
+    counts = AnnData(scaled, obs=adata.obs[[LABEL]], var=adata.raw.var[[]])
+    for key in ("X_geneformer", "X_umap"):
+        counts.obsm[key] = adata.obsm[key]
+    return counts
 
 
 def macro_f1(vectors: NDArray[np.floating], labels: NDArray[np.str_]) -> float:
@@ -98,7 +113,8 @@ def _tell_what_was_written(output: Path, embedded: Path) -> None:
         "rankformer", "embed", str(embedded), "-o", str(output / "again.h5ad"), "--model", MODEL,
     )  # fmt: skip
     print(f"""
-Written to {output}: umap.png and {embedded.name}
+Written to {output}: umap.png and {embedded.name}, and blood.h5ad, which
+holds the counts of the same cells: the examples of `rankformer COMMAND --help` read it.
 The same embeddings from the command line:
   {shlex.join(command)}""")
 

@@ -8,13 +8,17 @@ from typing import Any
 import typer
 
 from rankformer.cli import app
+from rankformer.cli.help_screen import default_of
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "commands.md"
+EVERYWHERE = ("quiet", "json", "help", "help_all")
 HEAD = """# Commands
 
-Every command with its options, as `rankformer COMMAND --help` shows them. `--quiet` and `--help`
-belong to each; `rankformer --offline COMMAND` never uses the network. The page is written by
-`python -m tests.commands_page`.
+Every command with its options, as `rankformer COMMAND --help-all` shows them. `--help` shows those
+that are needed or often chosen, which stand in bold here. Each command also has `--quiet`, which
+leaves warnings and errors alone, and `--json`, which prints [one document](json.md) for pipelines;
+`rankformer --offline COMMAND` never uses the network. The examples run where `make demo` was run.
+The page is written by `python -m tests.commands_page`.
 """
 
 
@@ -44,10 +48,12 @@ def page() -> str:
 def tables_of(command: Any) -> dict[str, list[str]]:
     """Headings and the rows below them; as the help has them, arguments come first."""
     tables: dict[str, list[str]] = {"": []}
+    common = command.callback.common_options
     for parameter in sorted(command.params, key=lambda each: each.param_type_name):
-        if parameter.name not in ("quiet", "help"):
+        if parameter.name not in EVERYWHERE:
             heading = getattr(parameter, "rich_help_panel", None) or ""
-            tables.setdefault(heading, []).append(row(parameter))
+            is_common = parameter.required or parameter.name in common
+            tables.setdefault(heading, []).append(row(parameter, is_common=is_common))
     return tables
 
 
@@ -60,7 +66,8 @@ def section(
     """What a command does, an example, and its options under their headings."""
     lines = [f"## rankformer {name}\n", f"{inspect.cleandoc(command.callback.__doc__ or '')}\n"]
     if command.epilog:
-        lines.append(f"{command.epilog.replace('Example: ', 'Example: `')}`\n")
+        when, _, words = command.epilog.partition(": ")
+        lines.append(f"{when}: `{words}`\n")
     elsewhere = []
     for heading, rows in tables.items():
         if shared.get(heading) == tuple(rows):
@@ -78,20 +85,17 @@ def table(rows: Iterable[str]) -> str:
     return "\n".join(["| option | default | |", "|---|---|---|", *rows, ""])
 
 
-def row(parameter: Any) -> str:
+def row(parameter: Any, *, is_common: bool) -> str:
     """A row of a table."""
     is_option = parameter.param_type_name == "option"
     flags = "/".join([max(parameter.opts, key=len), *parameter.secondary_opts])
     short = [each for each in parameter.opts if not each.startswith("--")]
     names = [flags, *short] if is_option else [parameter.metavar]
-    given = parameter.default
-    shown = " ".join(map(str, given)) if isinstance(given, list) else given
-    if isinstance(given, bool):
-        shown = max(parameter.opts, key=len) if given else (parameter.secondary_opts or ("",))[0]
-    is_told = is_option and parameter.show_default and shown not in (None, "")
-    default = f"`{shown}`" if is_told else "required" if parameter.required else ""
+    shown = default_of(parameter)
+    default = f"`{shown}`" if shown else "required" if parameter.required else ""
     text = (parameter.help or "").replace("|", "\\|").replace("<", "&lt;")
-    return f"| {', '.join(f'`{each}`' for each in names)} | {default} | {text} |"
+    told = ", ".join(f"`{each}`" for each in names)
+    return f"| {f'**{told}**' if is_common else told} | {default} | {text} |"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import scanpy as sc
 from datasets import load_from_disk
+from rich.filesize import decimal
 
 import rankformer
 from rankformer.checkpoints import find
@@ -354,7 +355,9 @@ def find_unbound(folder):
     return lambda model: next((folder / n for n in model.names if (folder / n).is_dir()), None)
 
 
-def test_the_end_says_what_lies_where_and_how_to_go_on(command, small_adata, tmp_path, vocabulary):
+def test_the_end_says_what_lies_where_and_how_to_go_on(
+    command, small_adata, tmp_path, vocabulary, monkeypatch
+):
     """Ten of the cells have more genes than the model takes."""
     counts = small_adata.X.toarray()
     counts[:] = 0
@@ -369,22 +372,27 @@ def test_the_end_says_what_lies_where_and_how_to_go_on(command, small_adata, tmp
     status, _, said = command("embed", cells, "-o", tmp_path / "out.h5ad", "-m", folder)
     assert status == 0, said
     assert full in said
-    assert (
-        f'Wrote {tmp_path / "out.h5ad"}: obsm["X_geneformer"], 30 x 32, model, mode cell.' in said
-    )
-    (advice,) = (line for line in said.splitlines() if line.startswith("  adata = "))
-    names = {"anndata": ad, "sc": sc}
-    exec(advice.strip(), names)  # noqa: S102
-    assert "neighbors" in names["adata"].uns
+    out = tmp_path / "out.h5ad"
+    wrote = re.search(r"^Wrote (\S+) \((.+)\): (.+)$", said, re.MULTILINE)
+    assert wrote.groups() == (
+        str(out), decimal(out.stat().st_size), 'obsm["X_geneformer"], 30 x 32, model, mode cell.'
+    )  # fmt: skip
+    assert "Read cells.h5ad: 30 cells; 150 of 170 variables are 150 genes of the model." in said
+    _, _, advice = said.partition("Go on with scanpy:\n")
+    names = {}
+    monkeypatch.setattr(sc.pl, "umap", lambda *_: None)
+    for line in advice.splitlines()[:3]:
+        exec(line.strip(), names)  # noqa: S102
+    assert names["adata"].obsm["X_umap"].shape == (30, 2)
+    assert names["adata"].uns["neighbors"]["params"]["use_rep"] == "X_geneformer"
 
     status, _, said = command("tokenize", cells, "-o", tmp_path / "tokens", "-m", folder)
     assert status == 0, said
     assert full in said
     (advice,) = (line for line in said.splitlines() if line.startswith("  rankformer embed "))
-    monkey = advice.removeprefix("  rankformer ").replace("embedded", str(tmp_path / "e"))
-    assert command(*monkey.split())[0] == 0
+    assert command(*shlex.split(advice)[1:])[0] == 0
     np.testing.assert_allclose(
-        ad.read_h5ad(tmp_path / "e.h5ad").obsm["X_geneformer"],
+        ad.read_h5ad(tmp_path / "tokens-embedded.h5ad").obsm["X_geneformer"],
         ad.read_h5ad(tmp_path / "out.h5ad").obsm["X_geneformer"], atol=1e-6,
     )  # fmt: skip
 
@@ -412,7 +420,7 @@ def test_the_command_that_goes_on_can_be_copied(cells, checkpoint_folder, tmp_pa
     assert words[0] == "rankformer"
     again = run(*words[1:], cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert (tmp_path / "embedded.h5ad").exists()
+    assert (tmp_path / "my cells-embedded.h5ad").exists()
 
 
 @pytest.mark.parametrize("place", ["before", "behind"])

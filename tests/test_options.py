@@ -20,6 +20,8 @@ import torch
 import typer
 
 from rankformer.cli import app, main
+from rankformer.perturb.files import Estimate
+from rankformer.summary import Summary
 from tests.conftest import save_small_checkpoint, small_vocabulary
 
 TP53 = "ENSG00000000001"
@@ -29,15 +31,18 @@ SHARED = {
     "rankformer.results.gene_report.check_gene_report": None,
     "rankformer.results.gene_report.write_gene_report": None,
     "torch.set_num_threads": None,
+    # Of files that recorders do not write.
+    "rankformer.show.summary_screen.summary_text": "",
 }
 TASKS = {
     "example": {"rankformer.datasets.write_blood_cells": None},
-    "embed": {"rankformer.embed.files.embed_files": []},
-    "annotate": {"rankformer.annotate.files.annotate_files": []},
-    "tokenize": {"rankformer.tokens.files.tokenize_files": []},
+    "embed": {"rankformer.embed.files.embed_files": Summary()},
+    "annotate": {"rankformer.annotate.files.annotate_files": Summary()},
+    "tokenize": {"rankformer.tokens.files.tokenize_files": Summary()},
     "inspect": {
-        "rankformer.tokens.inspection.inspect_file": None,
+        "rankformer.tokens.inspection.inspect_file": SimpleNamespace(arguments=None),
         "rankformer.show.inspect_screen.render_inspection": None,
+        "rankformer.show.inspect_screen.inspection_tables": ({}, {}),
     },
     "pretrain": {
         "rankformer.pretraining.pretrain.pretrain": None,
@@ -51,7 +56,7 @@ TASKS = {
         "rankformer.finetuning.finetune.found_hyperparameters": "hyperparameters",
         "rankformer.finetuning.finetune.check_searched": None,
     },
-    "predict": {"rankformer.finetuning.predict.predict_files": []},
+    "predict": {"rankformer.finetuning.predict.predict_files": Summary()},
     "evaluate": {
         "rankformer.evaluate.embeddings.evaluate_embeddings": None,
         "rankformer.evaluate.predictions.evaluate_predictions": None,
@@ -61,25 +66,27 @@ TASKS = {
         "rankformer.show.evaluation_folder.write_classifier": None,
         "rankformer.show.evaluation_screen.render_embeddings": None,
         "rankformer.show.evaluation_screen.render_classifier": None,
+        "rankformer.show.evaluation_screen.embedding_tables": ({}, {}),
+        "rankformer.show.evaluation_screen.classifier_tables": ({}, {}),
     },
     "perturb": {
-        "rankformer.perturb.files.perturb_files": [],
-        "rankformer.perturb.files.estimate_files": "an estimate",
-        "rankformer.perturb.files.tell_estimate": None,
+        "rankformer.perturb.files.perturb_files": Summary(),
+        "rankformer.perturb.files.estimate_files": Estimate(1, 1, 1.0, 1),
     },
     "perturb-test": {
         "rankformer.perturb.tested_files.check_outputs": None,
         "rankformer.perturb.result_files.read_results": "a table",
         "rankformer.perturb.statistics.compare_genes": [],
         "rankformer.perturb.tested_files.write_tested": None,
-        "rankformer.perturb.tested_files.tell_tested": None,
+        "rankformer.perturb.tested_files.summarize_tested": Summary(),
         "rankformer.show.perturbation_plots.write_volcano": None,
     },
-    "network": {"rankformer.networks.network_files.network_files": None},
+    "network": {"rankformer.networks.network_files.network_files": Summary()},
     "bench": {
         "rankformer.embed.embedder.open_embedder": None,
         "rankformer.embed.bench.run_bench": None,
         "rankformer.show.bench_screen.render_bench": None,
+        "rankformer.show.bench_screen.bench_figures": {},
     },
     "mcp": {"rankformer.mcp.server.serve": None},
     "models": {"rankformer.show.models_screen.render_models": None},
@@ -96,7 +103,10 @@ TASKS = {
         ),
         "rankformer.scratch.whole_or_nothing": "as it is",
     },
-    "vocabulary show": {"rankformer.show.vocabulary_screen.render_vocabulary": None},
+    "vocabulary show": {
+        "rankformer.show.vocabulary_screen.render_vocabulary": None,
+        "rankformer.show.vocabulary_screen.vocabulary_figures": {},
+    },
 }
 BASE = {
     "example": "-o out.h5ad",
@@ -178,6 +188,8 @@ ARRIVES_AS = {
 ELSEWHERE = {
     "help": "test_every_command_explains_each_of_its_options",
     "quiet": "tests/test_cli.py::test_quiet_is_quiet",
+    "json": "tests/test_json.py",
+    "help_all": "tests/test_help.py",
     "ensembl_release": "tests/genes/test_tables.py: needs a database of pyensembl",
 }
 
@@ -335,7 +347,7 @@ def test_every_command_is_here():
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_each_of_its_options(name, command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    status, shown, _ = command(*name.split(), "--help")
+    status, shown, _ = command(*name.split(), "--help-all")
     assert status == 0
     for parameter in COMMANDS[name].params:
         assert getattr(parameter, "help", None), parameter.name

@@ -23,6 +23,8 @@ from rankformer.finetuning.settings import GeneTask
 from rankformer.pretraining.hyperparameters import published_hyperparameters
 from rankformer.pretraining.pretrain import published_shape
 from rankformer.pretraining.settings import PretrainingSettings
+from rankformer.show import summary_screen
+from rankformer.summary import Summary
 from rankformer.tokens.reading_options import ReadingOptions
 from tests.conftest import save_small_checkpoint, small_vocabulary
 
@@ -79,8 +81,14 @@ def calls(monkeypatch, tmp_path):
     save_small_checkpoint(tmp_path / "model", small_vocabulary())
     small_vocabulary(n_genes=60).save(tmp_path / "genes.parquet")
     monkeypatch.chdir(tmp_path)
-    found = {"threads": []}
+    found = {"threads": [], "summaries": []}
     monkeypatch.setattr(torch, "set_num_threads", found["threads"].append)
+
+    def text(summary, *_):
+        found["summaries"].append(summary)
+        return ""
+
+    monkeypatch.setattr(summary_screen, "summary_text", text)
 
     def run(words, **answers):
         for name, answer in answers.items():
@@ -104,14 +112,14 @@ def recorder(calls, answer):
     return record
 
 
-def test_finetune(calls, capsys):
+def test_finetune(calls):
     found = calls(FINETUNING, finetune=None, cross_validate=None)
     [((files, output, checkpoint, task, settings), more)] = found["finetune"]
     assert (files, output, checkpoint.folder, more) == (FILES, Path("out"), Path("model"), {})
     assert (task, settings) == (TASK, SETTINGS)
     assert found["cross_validate"] == []
     assert found["threads"] == [min(1, usable_cores())]
-    assert capsys.readouterr().err.splitlines()[-1] == "Wrote out."
+    assert [each.path for each in found["summaries"][-1].written] == [Path("out")]
 
 
 def test_finetune_by_folds(calls):
@@ -166,7 +174,7 @@ def test_genes_have_one_label_and_nothing_of_cells(command, more):
     assert "Beside --genes, other than one --label was given" in said
 
 
-def test_pretrain_from_scratch(calls, capsys):
+def test_pretrain_from_scratch(calls):
     words = (
         "pretrain a.h5ad b.h5ad -o out --vocabulary genes.parquet --preset gf-6L-30M-i2048 "
         "--layers 3 --width 64 --heads 2 --feed-forward 96 --coexpression "
@@ -197,7 +205,7 @@ def test_pretrain_from_scratch(calls, capsys):
         resume=True, begun_from="random weights",
     )  # fmt: skip
     assert found["threads"] == [min(1, usable_cores())]
-    assert capsys.readouterr().err.splitlines()[-1] == "Wrote out."
+    assert [each.path for each in found["summaries"][-1].written] == [Path("out")]
 
 
 def test_pretrain_with_nothing_but_a_shape(calls):
@@ -252,24 +260,20 @@ EMBEDDER = {
 }  # fmt: skip
 
 
-def test_embed(calls, capsys):
+def test_embed(calls):
     words = (
         "embed a.h5ad b.h5ad -o out.parquet -m model --mode gene --summary mean --key X_new "
         f"--overwrite {MODEL} {READING}"
     )
-    found = calls(words, embed_files=[])
+    found = calls(words, embed_files=Summary())
     job = EmbedJob(
         sources=tuple(FILES), output=Path("out.parquet"), mode="gene", summary="mean",
         key="X_new", overwrite=True,
     )  # fmt: skip
     assert found["embed_files"] == [((job, "model", OPTIONS), EMBEDDER)]
     assert found["threads"] == [min(1, usable_cores())]
-    assert capsys.readouterr().err == "Wrote out.parquet: vectors of genes, mean.\n"
-    calls("embed a.h5ad -o out.parquet -m model --mode gene", embed_files=[])
-    assert capsys.readouterr().err == "Wrote out.parquet: vectors of genes, one a gene and cell.\n"
-    found = calls("embed a.h5ad -o out.npy -m model", embed_files=[])
+    found = calls("embed a.h5ad -o out.npy -m model", embed_files=Summary())
     assert found["embed_files"][0][0][0] == EmbedJob(sources=(FILES[0],), output=Path("out.npy"))
-    assert capsys.readouterr().err == ""
 
 
 def test_annotate(calls):
@@ -278,7 +282,7 @@ def test_annotate(calls):
         "--key k --key s --mode cls --n-neighbors 9 --min-share 0.3 --distance-quantile 0.8 "
         f"--no-shift --unlabelled none --save-reference saved --overwrite {MODEL} {READING}"
     )
-    found = calls(words, annotate_files=[])
+    found = calls(words, annotate_files=Summary())
     job = AnnotateJob(
         queries=tuple(FILES), references=(Path("r.h5ad"), Path("s.h5ad")), output=Path("out.csv"),
         labels=("kind", "stage"), keys=("k", "s"), mode="cls",
@@ -291,7 +295,7 @@ def test_annotate(calls):
 
 def test_tokenize(calls):
     words = f"tokenize a.h5ad b.h5ad -o out -m model --attribute kind=cell_type {READING}"
-    found = calls(words, tokenize_files=[])
+    found = calls(words, tokenize_files=Summary())
     options = replace(OPTIONS, attributes={"kind": "cell_type"})
     assert found["tokenize_files"] == [((tuple(FILES), Path("out"), "model", options), {})]
 
@@ -302,10 +306,12 @@ def test_the_report_on_genes_is_checked_before_the_work_and_written_after(calls,
     words = f"{command} a.h5ad b.h5ad -o out.npy -m model --gene-report genes.tsv"
     overwrites = {"overwrite": command != "tokenize"}
     more += ["--overwrite"] if overwrites["overwrite"] else []
+    summary = Summary(figures={"n_cells": 3}, sources=["a stream"])
     found = calls(
-        " ".join([words, *more]), **{f"{command}_files": ["a stream"]},
+        " ".join([words, *more]), **{f"{command}_files": summary},
         check_gene_report=None, write_gene_report=None,
     )  # fmt: skip
+    assert [each.path for each in found["summaries"][-1].written] == [Path("genes.tsv")]
     [((path, files), settings)] = found["check_gene_report"]
     assert (path, list(files), settings) == (Path("genes.tsv"), FILES, overwrites)
     assert found["write_gene_report"] == [((Path("genes.tsv"), ["a stream"]), overwrites)]

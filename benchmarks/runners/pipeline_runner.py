@@ -97,9 +97,9 @@ def measure_job(arguments: argparse.Namespace) -> dict[str, Any]:
         mode = "gene" if target.stem == "genes" else "cell"
         job = EmbedJob((arguments.cells,), target, mode)
         settings = {"dtype": arguments.dtype, "emb_layer": arguments.layer}
-        streams: Any = embed_files(job, arguments.checkpoint, **settings)
+        streams: Any = embed_files(job, arguments.checkpoint, **settings).sources
     else:
-        streams = tokenize_files([arguments.cells], target, arguments.checkpoint)
+        streams = tokenize_files([arguments.cells], target, arguments.checkpoint).sources
     stages.end("job")
     obs = streams[0].obs
     return {

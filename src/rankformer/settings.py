@@ -34,6 +34,9 @@ class About:
         The type of the word that the command line takes, where it is not the field's.
     parse
         Makes the value of that word.
+    common
+        Whether ``--help`` shows the option, by the first sentence of its text; ``--help-all`` shows
+        all options.
     """
 
     text: str
@@ -41,6 +44,7 @@ class About:
     panel: str | None = None
     kind: Any = None
     parse: Callable[[Any], Any] | None = None
+    common: bool = False
 
 
 def setting(
@@ -52,9 +56,10 @@ def setting(
     panel: str | None = None,
     kind: Any = None,
     parse: Callable[[Any], Any] | None = None,
+    common: bool = False,
 ) -> Any:
     """A field of settings; see `About`."""
-    metadata = {_ABOUT: About(text, options, panel, kind, parse)}
+    metadata = {_ABOUT: About(text, options, panel, kind, parse, common)}
     if default_factory is not MISSING:
         return field(default_factory=default_factory, metadata=metadata)
     return field(default=default, metadata=metadata)

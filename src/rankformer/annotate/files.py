@@ -20,9 +20,10 @@ from rankformer.errors import SettingsError
 from rankformer.progress import show_progress
 from rankformer.results.cell_embeddings import vectors_beside
 from rankformer.results.cell_labels import LabelledCells, write_cell_labels
-from rankformer.results.messages import tell_labels
+from rankformer.results.messages import label_figures, label_lines, written_labels
 from rankformer.results.output_checks import LABEL_FORMATS, check_cell_target, check_key
 from rankformer.scratch import check_free
+from rankformer.summary import Summary, Written
 from rankformer.tokens.joined_sources import (
     check_inputs_stay,
     file_to_copy,
@@ -39,7 +40,7 @@ def annotate_files(
     model: str | os.PathLike[str],
     options: ReadingOptions | None = None,
     **settings: Any,
-) -> list[TokenSource]:
+) -> Summary:
     """Annotate files into one output, which appears whole or not at all.
 
     All inputs are opened and checked before anything is embedded. Vectors lie on the disk: memory
@@ -58,7 +59,7 @@ def annotate_files(
 
     Returns
     -------
-    The queries as they were opened, with their gene mappings.
+    What was written, with the inputs as they were opened.
 
     Raises
     ------
@@ -87,8 +88,7 @@ def annotate_files(
         check_annotation(reference, embedder, keys, job.mode, job.vote)
         if job.save_to is not None:
             save_reference(reference, job.save_to)
-        _annotate(job, queries, embedder, reference, keys)
-    return queries
+        return _annotate(job, queries, embedder, reference, keys)
 
 
 def find_reference(
@@ -157,7 +157,7 @@ def _annotate(
     embedder: Embedder,
     reference: Reference,
     keys: Mapping[str, str],
-) -> None:
+) -> Summary:
     n_cells = sum(map(len, queries))
     with vectors_beside(job.output, (n_cells, embedder.d_model)) as vectors:
         with show_progress(n_cells, "Embedding cells") as progress:
@@ -170,4 +170,8 @@ def _annotate(
     write_cell_labels(
         job.output, cells, copy_of=file_to_copy(job.output, queries), overwrite=job.overwrite
     )
-    tell_labels(job.output, labels)
+    written = [written_labels(job.output, labels)]
+    if job.save_to is not None:
+        written.append(Written(job.save_to, "the embedded reference, to be used again"))
+    figures = {"n_cells": n_cells, "model": embedder.checkpoint.name, **label_figures(labels)}
+    return Summary(tuple(written), figures, told=label_lines(labels), sources=queries)

@@ -72,7 +72,7 @@ class AnnotateJob:
     queries: tuple[Path, ...] = setting(
         options=("FILE…",),
         text="Files with the raw counts of the cells to label: .h5ad, .zarr, 10x .h5, a 10x matrix "
-        "folder, or a folder of such files; or tokens that `rankformer tokenize` saved.",
+        "folder, or a folder of such files. Tokens that `rankformer tokenize` saved are read too.",
     )
     references: tuple[Path, ...] = setting(
         options=("--reference", "-r"),
@@ -84,8 +84,8 @@ class AnnotateJob:
         ".csv and .parquet hold a table with a row for each cell.",
     )
     labels: tuple[str, ...] = setting(
-        default=(), options=("--label",),
-        text="The column of the reference's obs that holds the labels; required unless the "
+        common=True, default=(), options=("--label",),
+        text="The column of the reference's obs that holds the labels. It is required unless the "
         "reference was saved, of which all labels are taken by default.",
     )  # fmt: skip
     keys: tuple[str, ...] = setting(
@@ -97,15 +97,16 @@ class AnnotateJob:
         text="A folder to save the embedded reference to, so that it can be used again at once.",
     )  # fmt: skip
     mode: CellMode = setting(
+        common=True,
         default="cell",
         text="How a cell becomes a vector: the mean of its genes' vectors (cell), or the vector of "
         "the <cls> token, which V2 models have (cls).",
     )
     unlabelled: tuple[str, ...] = setting(
-        default=(), panel="How labels are decided",
+        common=True, default=(), panel="How labels are decided",
         text="A value of the labels that means that a cell has none, such as unassigned.",
     )  # fmt: skip
-    overwrite: bool = setting(default=False, text="Replace the output if it exists.")
+    overwrite: bool = setting(common=True, default=False, text="Replace the output if it exists.")
     vote: NeighbourVote = setting(
         default_factory=NeighbourVote, text="How labels are decided; see `NeighbourVote`."
     )

@@ -6,27 +6,11 @@ Heavy modules are imported inside the commands, so that ``--help`` comes at once
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Annotated
 
 import typer
 
-from rankformer.cli.annotate import annotate
-from rankformer.cli.bench import bench
-from rankformer.cli.command import command
-from rankformer.cli.embed import embed
-from rankformer.cli.evaluate import evaluate
-from rankformer.cli.example import example
-from rankformer.cli.finetune import finetune
-from rankformer.cli.inspect import inspect
-from rankformer.cli.mcp import mcp
-from rankformer.cli.models import models_app
-from rankformer.cli.network import network
-from rankformer.cli.perturb import perturb
-from rankformer.cli.perturb_test import perturb_test
-from rankformer.cli.predict import predict
-from rankformer.cli.pretrain import pretrain
+from rankformer.cli.catalogue import LazyGroup
 from rankformer.cli.process import (
     Stopped,
     ended_in_time,
@@ -34,44 +18,23 @@ from rankformer.cli.process import (
     stopped_by_signals,
     wait_idly,
 )
-from rankformer.cli.tokenize import tokenize
-from rankformer.cli.vocabulary import vocabulary_app
 from rankformer.cli.wrapping import wrap
 from rankformer.errors import RankformerError
 
 BAD_INPUT = 2
 STOPPED = 128  # plus the number of the signal, as shells count
+# Its place differs between versions of typer.
+USAGE_ERROR: type[BaseException] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="rankformer",
+    cls=LazyGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Geneformer models for single cells: embed, annotate, fine-tune and perturb cells, from "
     "raw counts.",
+    epilog="A first look, after `make demo`: rankformer inspect demo-output/blood.h5ad",
 )
-# An example for each command, shown below its help.
-_EXAMPLES: Mapping[Callable[..., None], str] = MappingProxyType(
-    {
-        example: "example -o blood.h5ad",
-        inspect: "inspect pbmc.h5ad",
-        embed: "embed pbmc.h5ad -o embedded.h5ad --model gf-12L-95M-i4096",
-        annotate: "annotate pbmc.h5ad -r reference.h5ad --label cell_type -o labelled.h5ad",
-        finetune: "finetune labelled.h5ad -o my-model --label cell_type --group donor",
-        predict: "predict pbmc.h5ad -o predicted.h5ad --model my-model",
-        evaluate: "evaluate embedded.h5ad -o evaluation --label cell_type --key X_geneformer",
-        perturb: "perturb pbmc.h5ad -o perturbed.parquet --method screen --top 50",
-        perturb_test: "perturb-test perturbed.parquet -o tested.csv --plot volcano.png",
-        network: "network pbmc.h5ad -o network.graphml --where cell_type=B",
-        tokenize: "tokenize pbmc.h5ad -o tokens --model gf-12L-95M-i4096",
-        pretrain: "pretrain cells.h5ad -o my-model --model gf-12L-95M-i4096",
-        bench: "bench --model rankformer-mini",
-        mcp: "mcp --folder ~/cells",
-    }
-)
-for _function, _example in _EXAMPLES.items():
-    app.command(epilog=f"Example: rankformer {_example}")(command(_function))
-app.add_typer(models_app, name="models")
-app.add_typer(vocabulary_app, name="vocabulary")
 
 
 def run() -> None:
@@ -83,15 +46,42 @@ def run() -> None:
 def main() -> None:
     """Run the command line; bad input ends with exit status 2 and a sentence, not a traceback."""
     wait_idly()
+    as_json = "--json" in sys.argv[1:]
     try:
         with stopped_by_signals():
-            app()
+            _run_as_json() if as_json else app(prog_name="rankformer")
     except RankformerError as error:
+        if as_json:
+            _print_error(type(error).__name__, str(error))
         sys.stderr.write(wrap(f"{type(error).__name__}: {error}\n", sys.stderr))
         sys.exit(BAD_INPUT)
     except Stopped as stop:
+        if as_json:
+            _print_error("Interrupted", "Interrupted; nothing half-written was left.")
         sys.stderr.write("Interrupted; nothing half-written was left.\n")
         sys.exit(STOPPED + stop.signal)
+
+
+def _run_as_json() -> None:
+    """Run a command whose errors, of usage and unforeseen ones too, are JSON on stdout."""
+    try:
+        sys.exit(app(prog_name="rankformer", standalone_mode=False) or 0)
+    except USAGE_ERROR as error:
+        message = error.format_message()  # type: ignore[attr-defined]
+        _print_error("UsageError", message)
+        sys.stderr.write(wrap(f"{message}\n", sys.stderr))
+        sys.exit(BAD_INPUT)
+    except RankformerError:
+        raise
+    except Exception as error:
+        _print_error(type(error).__name__, str(error))
+        raise
+
+
+def _print_error(kind: str, message: str) -> None:
+    from rankformer.show.summary_screen import error_document
+
+    typer.echo(error_document(kind, message))
 
 
 def _show_version(asked: bool) -> None:

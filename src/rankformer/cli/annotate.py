@@ -1,9 +1,15 @@
 """``rankformer annotate``."""
 
+from dataclasses import replace
+
 from rankformer.annotate.settings import AnnotateJob
+from rankformer.cli.next_steps import after_labelling, labels_in
 from rankformer.cli.options import GeneReport, Model, Threads, limit_threads, model_or_default
 from rankformer.cli.reading import Reading, check_gene_report, write_gene_report
+from rankformer.cli.reporting import ReportPage, add_report, check_report, report_job
 from rankformer.embed.settings import Running
+from rankformer.report.settings import ReportSettings
+from rankformer.summary import Summary
 
 
 def annotate(
@@ -12,8 +18,9 @@ def annotate(
     running: Running,
     model: Model = None,
     gene_report: GeneReport = None,
+    report: ReportPage = None,
     threads: Threads = None,
-) -> None:
+) -> Summary:
     """Give cells the labels of labelled reference cells that lie nearest to them.
 
     The cells of the input and those of the reference are embedded by the same model. The nearest
@@ -25,5 +32,11 @@ def annotate(
     options = reading.open(threads=threads)
     limit_threads(threads)
     check_gene_report(gene_report, job.queries, overwrite=job.overwrite)
-    streams = annotate_files(job, model_or_default(model), options, **vars(running))
-    write_gene_report(gene_report, streams, overwrite=job.overwrite)
+    check_report(report, job.queries, job.output, overwrite=job.overwrite)
+    model = model_or_default(model)
+    summary = annotate_files(job, model, options, **vars(running))
+    summary = write_gene_report(gene_report, summary, overwrite=job.overwrite)
+    page = report_job(report, job.output, overwrite=job.overwrite)
+    what = ReportSettings(color=labels_in(summary))
+    summary = add_report(summary, page, what, model, options, **vars(running))
+    return replace(summary, next_steps=after_labelling(job.output, summary))

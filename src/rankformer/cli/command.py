@@ -4,13 +4,15 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from typer.models import ArgumentInfo, OptionInfo
 
+from rankformer.cli.conclude import conclude
+from rankformer.cli.help_screen import show_help
 from rankformer.settings import About, described_fields, is_settings
 
 _WORDS = {Path: "PATH", str: "TEXT", int: "NUMBER", float: "NUMBER", bool: ""}
@@ -19,6 +21,17 @@ _QUIET = Annotated[
     bool,
     typer.Option("--quiet", "-q", help="Show only warnings and errors, and no progress bar."),
 ]
+_JSON = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print what was made as one JSON document on stdout. The log stays on stderr.",
+    ),
+]
+
+
+class Common:
+    """In an annotation: an option that ``--help`` shows, and not only ``--help-all``."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +44,14 @@ class Changes:
     settings: type
 
 
-def command(function: Callable[..., None]) -> Callable[..., None]:
+def command(function: Callable[..., Any]) -> Callable[..., None]:
     """Make a function a command.
 
     A parameter of a class of settings stands for an option for each of its fields, and gets the
     settings; one annotated with `Changes` gets those that were given. Two fields of one option
     get the same value. What each command has, output and model, stands first in its help, and
-    there is an option ``--quiet`` besides.
+    there are ``--quiet``, ``--json`` and ``--help-all`` besides. The function returns a `Summary`
+    of what it made, which is shown at the end.
     """
     own = inspect.signature(function)
     parameters: dict[str, inspect.Parameter] = {}
@@ -47,16 +61,19 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             if same.default != option.default:
                 raise TypeError(f"Two fields share the option {option.name}, and not its default.")
     parameters = dict(sorted(parameters.items(), key=lambda item: _FIRST.get(item[0], len(_FIRST))))
-    quiet = inspect.Parameter(
-        "quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_QUIET
-    )
-    parameters["quiet"] = quiet
+    for name, annotation in (("quiet", _QUIET), ("json", _JSON), ("help_all", _help_all())):
+        parameters[name] = inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation
+        )
 
     @wraps(function)
-    def run(*, quiet: bool = False, **values: Any) -> None:
+    def run(
+        *, quiet: bool = False, json: bool = False, **values: Any
+    ) -> None:  # fmt: skip
         if quiet:
             logging.getLogger("rankformer").setLevel(logging.WARNING)
-        function(**{each.name: _value_of(each, values) for each in own.parameters.values()})
+        given = {each.name: _value_of(each, values) for each in own.parameters.values()}
+        conclude(partial(function, **given), as_json=json)
 
     explained = [
         each.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=_explained(each.annotation))
@@ -64,7 +81,22 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     ]
     run.__signature__ = own.replace(parameters=explained)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in explained}
+    run.common_options = frozenset(  # type: ignore[attr-defined]
+        name for name, each in parameters.items() if Common in get_args(each.annotation)
+    )
     return run
+
+
+def _help_all() -> Any:
+    def show(context: typer.Context, asked: bool) -> None:
+        if asked and not context.resilient_parsing:
+            show_help(context.command, context, everything=True)
+            raise typer.Exit
+
+    return Annotated[
+        bool,
+        typer.Option("--help-all", is_eager=True, callback=show, help="Show all options."),
+    ]
 
 
 def _options_of(parameter: inspect.Parameter) -> Iterator[inspect.Parameter]:
@@ -111,8 +143,8 @@ def _not_required(option: inspect.Parameter) -> inspect.Parameter:
     """As an option of settings that may be missing as a whole."""
     if option.default is not inspect.Parameter.empty:
         return option
-    kind, info = get_args(option.annotation)
-    return option.replace(default=None, annotation=Annotated[kind | None, info])
+    kind, *info = get_args(option.annotation)
+    return option.replace(default=None, annotation=Annotated[kind | None, *info])
 
 
 def _fields_with_options(cls: Any) -> "Iterator[tuple[Field[Any], Any, About]]":
@@ -137,7 +169,7 @@ def _option(name: str, kind: Any, about: About, default: Any) -> inspect.Paramet
     return inspect.Parameter(
         _parameter_name(name, about), inspect.Parameter.KEYWORD_ONLY,
         default=inspect.Parameter.empty if default is MISSING else default,
-        annotation=Annotated[kind, info],
+        annotation=Annotated[kind, info, Common] if about.common else Annotated[kind, info],
     )  # fmt: skip
 
 
@@ -201,9 +233,11 @@ def _explained(annotation: Any) -> Any:
     """
     if get_origin(annotation) is not Annotated:
         return annotation
-    kind, info = get_args(annotation)
-    if not isinstance(info, OptionInfo | ArgumentInfo):
+    kind, *about = get_args(annotation)
+    infos = [each for each in about if isinstance(each, OptionInfo | ArgumentInfo)]
+    if not infos:
         return annotation
+    info = infos[0]
     choices = _choices_of(kind)
     if isinstance(info, OptionInfo):
         info.metavar = info.metavar or ("WORD" if choices else _WORDS[_kind_of_one_value(kind)])

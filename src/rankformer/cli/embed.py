@@ -1,8 +1,14 @@
 """``rankformer embed``."""
 
-from rankformer.cli.options import GeneReport, Model, Threads, limit_threads, model_or_default, say
+from dataclasses import replace
+
+from rankformer.cli.next_steps import after_embedding, label_column, read_table
+from rankformer.cli.options import GeneReport, Model, Threads, limit_threads, model_or_default
 from rankformer.cli.reading import Reading, check_gene_report, write_gene_report
+from rankformer.cli.reporting import ReportPage, add_report, check_report, report_job
 from rankformer.embed.settings import EmbedJob, Running
+from rankformer.report.settings import ReportSettings
+from rankformer.summary import NextStep, Summary
 
 
 def embed(
@@ -11,8 +17,9 @@ def embed(
     running: Running,
     model: Model = None,
     gene_report: GeneReport = None,
+    report: ReportPage = None,
     threads: Threads = None,
-) -> None:
+) -> Summary:
     """Compute the embedding of each cell, or of each gene of each cell.
 
     An embedding is a vector by which similar cells lie close together; scanpy takes it in the place
@@ -23,7 +30,15 @@ def embed(
     options = reading.open(threads=threads)
     limit_threads(threads)
     check_gene_report(gene_report, job.sources, overwrite=job.overwrite)
-    streams = embed_files(job, model_or_default(model), options, **vars(running))
-    write_gene_report(gene_report, streams, overwrite=job.overwrite)
+    check_report(report, job.sources, job.output, overwrite=job.overwrite)
+    model = model_or_default(model)
+    summary = embed_files(job, model, options, **vars(running))
+    summary = write_gene_report(gene_report, summary, overwrite=job.overwrite)
     if job.mode == "gene":
-        say(f"Wrote {job.output}: vectors of genes, {job.summary or 'one a gene and cell'}.")
+        steps: tuple[NextStep, ...] = (read_table(job.output, "Read the vectors in Python"),)
+    else:
+        steps = after_embedding(job.output, job.key, summary, options)
+    what = ReportSettings(key=job.key, labels=label_column(summary.sources))
+    page = report_job(report, job.output, overwrite=job.overwrite)
+    summary = add_report(summary, page, what, model, options)
+    return replace(summary, next_steps=steps)

@@ -1,14 +1,16 @@
 """``rankformer evaluate``."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rankformer.cli.options import Overwrite, say
+from rankformer.cli.options import Overwrite
 from rankformer.errors import SettingsError
 from rankformer.settings import setting, settings
+from rankformer.summary import Summary, Written
 from rankformer.tokens.reading_options import CountOptions, ReadingOptions
 
 if TYPE_CHECKING:
@@ -22,14 +24,19 @@ class Evaluated:
 
     label: str = setting(text="The column of obs with the true labels of the cells.")
     keys: tuple[str, ...] = setting(
-        default=(), options=("--key",), text="The name of an embedding in obsm to evaluate."
+        common=True,
+        default=(),
+        options=("--key",),
+        text="The name of an embedding in obsm to evaluate.",
     )
     predicted: str | None = setting(
+        common=True,
         default=None,
         text="Evaluate labels that were predicted, in place of embeddings: the column of obs that "
         "holds them. Their probabilities are taken from NAME_probability where it is there.",
     )
     classifier: Path | None = setting(
+        common=True,
         default=None,
         text="Evaluate a model that `rankformer finetune` made of this file, on the cells that it "
         "was not trained on.",
@@ -69,11 +76,13 @@ class How:
     """How embeddings or labels are evaluated."""
 
     batch: str | None = setting(
+        common=True,
         default=None,
         text="The column of obs with batches, such as the laboratory: how well an embedding mixes "
         "them is measured.",
     )
     group: str | None = setting(
+        common=True,
         default=None,
         text="A column of obs, such as donor: cells of one group are never both trained and tested "
         "on.",
@@ -92,7 +101,7 @@ class How:
         text="With --predicted: compare with a logistic regression on the log counts.",
     )  # fmt: skip
     n_folds: int = setting(
-        default=5, options=("--folds",),
+        common=True, default=5, options=("--folds",),
         text="The number of parts that cells are split into; each is tested once by what is "
         "trained on the others.",
     )  # fmt: skip
@@ -124,7 +133,7 @@ def evaluate(
     how: How,
     counts: CountOptions,
     overwrite: Overwrite = False,
-) -> None:
+) -> Summary:
     """Measure how good embeddings or labels are, beside simple methods on the same cells.
 
     Name one of --key, for embeddings, --predicted, for labels, and --classifier, for a model.
@@ -140,47 +149,55 @@ def evaluate(
     }  # fmt: skip
     same = {**common, "group": how.group, "n_folds": how.n_folds}
     if what.classifier is not None:
-        _evaluate_classifier(file, what.classifier, output, overwrite, **common)
-    elif what.keys:
+        return _evaluate_classifier(file, what.classifier, output, overwrite, **common)
+    if what.keys:
         more = {"batch": how.batch, "beside": how.beside, "n_seeds": how.n_seeds}
-        _evaluate_embeddings(file, what.keys, output, overwrite, **same, **more)
-    else:
-        predicted = str(what.predicted)
-        _evaluate_predictions(file, predicted, output, overwrite, baseline=how.baseline, **same)
-    say(f"Wrote {output}.")
+        return _evaluate_embeddings(file, what.keys, output, overwrite, **same, **more)
+    predicted = str(what.predicted)
+    return _evaluate_predictions(file, predicted, output, overwrite, baseline=how.baseline, **same)
 
 
 def _evaluate_embeddings(
     file: Path, keys: tuple[str, ...], output: Path, overwrite: bool, **settings: Any
-) -> None:
+) -> Summary:
     from rankformer.evaluate.embeddings import evaluate_embeddings
     from rankformer.show.evaluation_folder import write_embeddings
-    from rankformer.show.evaluation_screen import render_embeddings
+    from rankformer.show.evaluation_screen import embedding_tables, render_embeddings
 
     evaluation = evaluate_embeddings(file, keys, **settings)
     write_embeddings(output, evaluation, overwrite=overwrite)
-    render_embeddings(evaluation)
+    figures, tables = embedding_tables(evaluation)
+    return Summary(
+        (_written(output),), figures, tables, screen=partial(render_embeddings, evaluation)
+    )
 
 
 def _evaluate_predictions(
     file: Path, predicted: str, output: Path, overwrite: bool, **settings: Any
-) -> None:
+) -> Summary:
     from rankformer.evaluate.predictions import evaluate_predictions
 
-    _show_classifier(evaluate_predictions(file, predicted, **settings), output, overwrite)
+    return _show_classifier(evaluate_predictions(file, predicted, **settings), output, overwrite)
 
 
 def _evaluate_classifier(
     file: Path, model: Path, output: Path, overwrite: bool, **settings: Any
-) -> None:
+) -> Summary:
     from rankformer.evaluate.finetuned import evaluate_finetuned
 
-    _show_classifier(evaluate_finetuned(file, model, **settings), output, overwrite)
+    return _show_classifier(evaluate_finetuned(file, model, **settings), output, overwrite)
 
 
-def _show_classifier(evaluation: "ClassifierEvaluation", output: Path, overwrite: bool) -> None:
+def _show_classifier(evaluation: "ClassifierEvaluation", output: Path, overwrite: bool) -> Summary:
     from rankformer.show.evaluation_folder import write_classifier
-    from rankformer.show.evaluation_screen import render_classifier
+    from rankformer.show.evaluation_screen import classifier_tables, render_classifier
 
     write_classifier(output, evaluation, overwrite=overwrite)
-    render_classifier(evaluation)
+    figures, tables = classifier_tables(evaluation)
+    return Summary(
+        (_written(output),), figures, tables, screen=partial(render_classifier, evaluation)
+    )
+
+
+def _written(output: Path) -> Written:
+    return Written(output, "figures as JSON and CSV, and pictures")

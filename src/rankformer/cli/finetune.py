@@ -1,16 +1,20 @@
 """``rankformer finetune``."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rankformer.cli.options import Model, Threads, limit_threads, model_or_default, say
+from rankformer.cli.next_steps import step
+from rankformer.cli.options import Model, Threads, limit_threads, model_or_default
 from rankformer.cli.reading import Reading
 from rankformer.errors import SettingsError
 from rankformer.finetuning.settings import CellTask, FineTuningSettings, GeneTask
 from rankformer.settings import setting, settings
+from rankformer.summary import Summary, Written
 from rankformer.tokens.reading_options import InputFiles
 
 
@@ -20,6 +24,7 @@ class Labels:
 
     cells: CellTask = setting(default_factory=CellTask, text="See `CellTask`.")
     genes: Path | None = setting(
+        common=True,
         default=None,
         text="Learn classes of genes, not of cells: a CSV or TSV file with a row for each gene.",
     )
@@ -75,7 +80,7 @@ def finetune(
         ),
     ] = None,
     threads: Threads = None,
-) -> None:
+) -> Summary:
     """Teach a model labels of cells, or of genes, and test it on cells that it has not seen.
 
     The folder that is written holds the model, its predictions for the cells it was not trained
@@ -109,4 +114,29 @@ def finetune(
         train(files, output, checkpoint, task, how)
     else:
         cross_validate(files, output, checkpoint, task, how)
-    say(f"Wrote {output}.")
+    return _summarize(inputs.sources, output, labels, how)
+
+
+def _summarize(
+    files: Sequence[Path], output: Path, labels: Labels, how: FineTuningSettings
+) -> Summary:
+    from rankformer.finetuning.card import SCORES_FILE
+
+    # Of the processes that train together, the first one writes.
+    file = output / SCORES_FILE
+    scores = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if how.plan.n_folds is not None:
+        what = f"{how.plan.n_folds} models, one for each fold, and their scores"
+        predicted = output / "fold-1"
+    else:
+        what, predicted = "the model, its predictions for held-out cells, and a card", output
+    ending = "h5ad" if labels.genes is None else "csv"
+    named = output.with_name(f"{output.name}-predicted.{ending}")
+    steps = [step("Predict labels of cells", "predict", *files, "-o", named, "--model", predicted)]
+    is_evaluated = labels.genes is None and how.plan.n_folds is None and len(files) == 1
+    if is_evaluated and labels.cells.labels:
+        words = ("--classifier", output, "--label", labels.cells.labels[0])
+        folder = output.with_name(f"{output.name}-evaluation")
+        why = "Measure it beside simple methods on cells that it was not trained on"
+        steps.append(step(why, "evaluate", files[0], "-o", folder, *words))
+    return Summary((Written(output, what),), {"scores": scores}, next_steps=tuple(steps))

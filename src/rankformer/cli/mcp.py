@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from rankformer.cli.options import Threads, limit_threads
+from rankformer.summary import Summary
 
 
 def mcp(
@@ -25,8 +26,8 @@ def mcp(
         ),
     ] = False,
     threads: Threads = None,
-) -> None:
-    """Serve inspect, embed, annotate, perturb and perturb-test to an agent.
+) -> Summary:
+    """Serve inspect, embed, report, annotate, perturb and perturb-test to an agent.
 
     The server talks the Model Context Protocol by stdin and stdout; a client, such as a desktop
     assistant or an editor, starts it.
@@ -37,3 +38,4 @@ def mcp(
     require_packages("mcp", extra="mcp")
     limit_threads(threads)
     serve(folder, may_download=allow_download, n_threads=threads)
+    return Summary()

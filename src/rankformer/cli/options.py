@@ -1,11 +1,11 @@
 """Options that several commands share, and what becomes of them."""
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rankformer.cli.command import Common
 from rankformer.tokens.reading_options import WHICH_GENES_THEY_ARE
 
 Model = Annotated[
@@ -18,6 +18,7 @@ Model = Annotated[
         "that ships with rankformer for trying out.",
         show_default=False,
     ),
+    Common,
 ]
 Threads = Annotated[
     int | None,
@@ -34,7 +35,9 @@ GeneReport = Annotated[
         rich_help_panel=WHICH_GENES_THEY_ARE,
     ),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the output if it exists."), Common
+]
 CORPUS = (
     "Files with raw counts: .h5ad, .zarr, 10x .h5, a 10x matrix folder, or a folder of such files"
 )
@@ -58,8 +61,3 @@ def limit_threads(threads: int | None) -> None:
         from rankformer.cores import usable_cores
 
         torch.set_num_threads(min(threads, usable_cores()))
-
-
-def say(text: str) -> None:
-    """Tell the user, unless ``--quiet`` was given."""
-    logging.getLogger("rankformer").info(text)

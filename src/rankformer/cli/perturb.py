@@ -1,13 +1,20 @@
 """``rankformer perturb``."""
 
+import sys
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
 
+from rankformer.cli.command import Common
+from rankformer.cli.next_steps import label_column, step
 from rankformer.cli.options import Model, Threads, limit_threads, model_or_default
 from rankformer.cli.reading import Reading
+from rankformer.cli.reporting import ReportPage, add_report, check_report, report_job
 from rankformer.embed.settings import Running
 from rankformer.perturb.settings import PerturbJob
+from rankformer.report.settings import ReportSettings
+from rankformer.summary import NextStep, Summary
 
 
 def perturb(
@@ -19,23 +26,35 @@ def perturb(
         bool,
         typer.Option(
             "--dry-run",
-            help="Only say how many runs of the model, how many hours and how much disk it takes.",
+            help="Only say how long it would take, and how much disk.",
         ),
+        Common,
     ] = False,
+    report: ReportPage = None,
     threads: Threads = None,
-) -> None:
+) -> Summary:
     """Perturb genes in silico: how far does the embedding of each cell move, and where to?
 
     A model reads a cell as the list of its genes, ordered by their expression. Genes are deleted
-    from that list, or moved within it, and the cell is embedded again. Test the effects with
-    `rankformer perturb-test`.
+    from it, or moved within it, and the cell is embedded again.
     """
-    from rankformer.perturb.files import estimate_files, perturb_files, tell_estimate
+    from rankformer.perturb.files import describe_estimate, estimate_files, perturb_files
 
     options = reading.open(threads=threads)
     limit_threads(threads)
     if dry_run:
         estimate = estimate_files(job, model_or_default(model), options, **vars(running))
-        tell_estimate(estimate, job.output)
-    else:
-        perturb_files(job, model_or_default(model), options, **vars(running))
+        again = ("rankformer", *(each for each in sys.argv[1:] if each != "--dry-run"))
+        return Summary(
+            figures=asdict(estimate), told=(describe_estimate(estimate, job.output),),
+            next_steps=(NextStep("Run it", again),),
+        )  # fmt: skip
+    check_report(report, job.sources, None, overwrite=job.overwrite)
+    model = model_or_default(model)
+    summary = perturb_files(job, model, options, **vars(running))
+    page = report_job(report, job.sources[0], overwrite=job.overwrite)
+    what = ReportSettings(perturbed=job.output, labels=label_column(summary.sources))
+    summary = add_report(summary, page, what, model, options, **vars(running))
+    tested = job.output.with_name(f"{job.output.stem}-tested.csv")
+    words = ("perturb-test", job.output, "-o", tested)
+    return replace(summary, next_steps=(step("Test the effects", *words),))

@@ -1,12 +1,16 @@
 """``rankformer perturb-test``."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rankformer.cli.command import Common
+from rankformer.cli.next_steps import read_table
 from rankformer.cli.options import Overwrite
 from rankformer.perturb.settings import Comparison
+from rankformer.summary import Summary
 
 
 def perturb_test(
@@ -44,13 +48,14 @@ def perturb_test(
         typer.Option(
             help="Also draw the effects against how certain they are (.png, .svg or .pdf)."
         ),
+        Common,
     ] = None,
     overwrite: Overwrite = False,
-) -> None:  # fmt: skip
+) -> Summary:  # fmt: skip
     """Test which perturbed genes do more than chance would, with q values for each."""
     from rankformer.perturb.result_files import read_results
     from rankformer.perturb.statistics import compare_genes
-    from rankformer.perturb.tested_files import check_outputs, tell_tested, write_tested
+    from rankformer.perturb.tested_files import check_outputs, summarize_tested, write_tested
     from rankformer.requirements import require_packages
     from rankformer.show.perturbation_plots import write_volcano
 
@@ -69,4 +74,5 @@ def perturb_test(
     write_tested(tested, output, overwrite=overwrite)
     if plot is not None:
         write_volcano(tested, plot, overwrite=overwrite)
-    tell_tested(tested, output)
+    steps = (read_table(output, "Read the table in Python"),)
+    return replace(summarize_tested(tested, output, plot), next_steps=steps)

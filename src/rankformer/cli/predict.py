@@ -1,14 +1,17 @@
 """``rankformer predict``."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rankformer.cli.next_steps import after_labelling
 from rankformer.cli.options import Threads, limit_threads
 from rankformer.cli.reading import Reading
 from rankformer.embed.settings import OfTrainedLayer
 from rankformer.finetuning.settings import PredictJob
+from rankformer.summary import Summary
 
 
 def predict(
@@ -22,10 +25,11 @@ def predict(
     reading: Reading,
     running: OfTrainedLayer,
     threads: Threads = None,
-) -> None:
+) -> Summary:
     """Predict labels of cells, or of genes, by a model that was fine-tuned on such labels."""
     from rankformer.finetuning.predict import predict_files
 
     options = reading.open(threads=threads)
     limit_threads(threads)
-    predict_files(job, model, options, **vars(running))
+    summary = predict_files(job, model, options, **vars(running))
+    return replace(summary, next_steps=after_labelling(job.output, summary))

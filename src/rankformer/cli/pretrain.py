@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rankformer.cli.command import Changes
-from rankformer.cli.options import Threads, limit_threads, say
+from rankformer.cli.next_steps import step
+from rankformer.cli.options import Threads, limit_threads
 from rankformer.cli.reading import Reading
 from rankformer.errors import SettingsError
 from rankformer.pretraining.hyperparameters import (
@@ -17,6 +18,7 @@ from rankformer.pretraining.hyperparameters import (
 )
 from rankformer.pretraining.settings import PretrainingSettings
 from rankformer.settings import setting, settings
+from rankformer.summary import Summary, Written
 from rankformer.tokens.reading_options import InputFiles
 from rankformer.training.settings import TrainingSetup
 
@@ -30,11 +32,13 @@ class Start:
     """Where the training begins: with a new model, or with a checkpoint."""
 
     vocabulary: Path | None = setting(
+        common=True,
         default=None,
         text="Train a new model on the genes of this file, which `rankformer vocabulary build` "
         "made.",
     )
     preset: str | None = setting(
+        common=True,
         default=None,
         text="With --vocabulary: give the model the shape of this published one, such as "
         "gf-6L-30M-i2048.",
@@ -50,7 +54,7 @@ class Start:
         default=None, text="With --vocabulary: the width of the feed-forward part of a layer."
     )
     model: str | None = setting(
-        default=None, text="Go on with the training of this model: a name or a folder."
+        common=True, default=None, text="Go on with the training of this model: a name or a folder."
     )
     more_genes: Path | None = setting(
         default=None,
@@ -140,13 +144,14 @@ def pretrain(
     setup: TrainingSetup,
     reading: Reading,
     threads: Threads = None,
-) -> None:
+) -> Summary:
     """Train a model on cells without labels: a new one, or a published one further.
 
     The model learns to name genes that were masked in a cell. To train on several GPUs, start the
     command with torchrun.
     """
     from rankformer.pretraining.pretrain import pretrain as train
+    from rankformer.training.model_card import last_figures
 
     network, genes = start.open(
         seed=changes.get("seed", 0), coexpression=changes.get("coexpression", False)
@@ -158,4 +163,10 @@ def pretrain(
         **vars(setup),
     )  # fmt: skip
     train(list(inputs.sources), output, network, genes, settings)
-    say(f"Wrote {output}.")
+    embedded = output.with_name(f"{output.name}-embedded.h5ad")
+    words = ("embed", *inputs.sources, "-o", embedded, "--model", output)
+    return Summary(
+        (Written(output, f"the model, with {len(genes.ensembl_ids):,} genes, and a card"),),
+        {"n_genes": len(genes.ensembl_ids), **last_figures(output)},
+        next_steps=(step("Embed cells with it", *words),),
+    )

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from rankformer.errors import SettingsError
 from rankformer.settings import setting, settings
+from rankformer.summary import Summary, Written
 from rankformer.tokens.reading_options import WHICH_GENES_THEY_ARE, ReadingOptions
 
 if TYPE_CHECKING:
     from rankformer.genes.tables import GeneTable
-    from rankformer.tokens.token_sources import TokenSource
 
 
 @settings(WHICH_GENES_THEY_ARE)
@@ -91,14 +91,12 @@ def check_gene_report(path: Path | None, files: Sequence[Path], *, overwrite: bo
         check_gene_report(path, files, overwrite=overwrite)
 
 
-def write_gene_report(
-    path: Path | None, streams: "Sequence[TokenSource]", *, overwrite: bool = False
-) -> None:
-    """Write what became of each gene of the inputs; None for nowhere."""
+def write_gene_report(path: Path | None, summary: Summary, *, overwrite: bool = False) -> Summary:
+    """Write what became of each gene of the inputs, and add it to what was made; None for not."""
     if path is None:
-        return
-    from rankformer.cli.options import say
+        return summary
     from rankformer.results.gene_report import write_gene_report
 
-    write_gene_report(path, streams, overwrite=overwrite)
-    say(f"Wrote {path}: what became of each gene of the input.")
+    write_gene_report(path, summary.sources, overwrite=overwrite)
+    written = Written(path, "what became of each gene of the input")
+    return replace(summary, written=(*summary.written, written))

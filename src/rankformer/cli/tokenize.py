@@ -1,13 +1,17 @@
 """``rankformer tokenize``."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rankformer.cli.command import Common
+from rankformer.cli.next_steps import step
 from rankformer.cli.options import GeneReport, Model, Sources, Threads, model_or_default
 from rankformer.cli.reading import Reading, check_gene_report, write_gene_report
 from rankformer.names import parse_attributes
+from rankformer.summary import Summary
 
 
 def tokenize(
@@ -20,10 +24,11 @@ def tokenize(
     attribute: Annotated[
         list[str] | None,
         typer.Option(help="A column of obs to carry over into the dataset; NEW=NAME renames it."),
+        Common,
     ] = None,
     gene_report: GeneReport = None,
     threads: Threads = None,
-) -> None:
+) -> Summary:
     """Write each cell as the tokens of its genes, ordered by their expression.
 
     The output is a dataset of Hugging Face (`datasets.load_from_disk`), which `rankformer embed`,
@@ -33,5 +38,9 @@ def tokenize(
 
     options = reading.open(threads=threads, attributes=parse_attributes(attribute or []))
     check_gene_report(gene_report, files)
-    streams = tokenize_files(tuple(files), output, model_or_default(model), options)
-    write_gene_report(gene_report, streams)
+    named = model_or_default(model)
+    summary = tokenize_files(tuple(files), output, named, options)
+    embedded = output.with_name(f"{output.name}-embedded.h5ad")
+    words = ("embed", output, "-o", embedded, "--model", named)
+    summary = write_gene_report(gene_report, summary)
+    return replace(summary, next_steps=(step("Embed the cells", *words),))

@@ -1,14 +1,19 @@
 """``rankformer vocabulary``."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rankformer.cli.catalogue import example
 from rankformer.cli.command import command
-from rankformer.cli.options import CORPUS, Overwrite, say
+from rankformer.cli.help_screen import HelpfulCommand, HelpfulGroup
+from rankformer.cli.next_steps import step
+from rankformer.cli.options import CORPUS, Overwrite
 from rankformer.cli.reading import Reading
 from rankformer.settings import setting, settings
+from rankformer.summary import Summary, Written
 from rankformer.tokens.reading_options import WHICH_GENES_THEY_ARE
 
 if TYPE_CHECKING:
@@ -17,6 +22,8 @@ if TYPE_CHECKING:
 WHICH_GENES_ARE_KEPT = "Which genes are kept"
 
 vocabulary_app = typer.Typer(
+    cls=HelpfulGroup,
+    add_completion=False,
     no_args_is_help=True,
     help="Build the vocabulary of a new model from cells, or show one.",
 )
@@ -41,6 +48,7 @@ class Naming:
         "looked for.",
     )
     names_from: str | None = setting(
+        common=True,
         default=None,
         text="A model or a vocabulary file whose names of genes are taken, before those of the "
         "files.",
@@ -60,11 +68,11 @@ class Contents:
     """Which genes and special tokens a vocabulary has; see `build_vocabulary`."""
 
     min_cells: int = setting(
-        default=10, panel=WHICH_GENES_ARE_KEPT,
+        common=True, default=10, panel=WHICH_GENES_ARE_KEPT,
         text="The minimum number of cells that must express a gene.",
     )  # fmt: skip
     biotypes: tuple[str, ...] = setting(
-        default=(), panel=WHICH_GENES_ARE_KEPT, options=("--biotype",),
+        common=True, default=(), panel=WHICH_GENES_ARE_KEPT, options=("--biotype",),
         text="Keep only genes of this biotype, such as protein_coding.",
     )  # fmt: skip
     special_tokens: bool = setting(
@@ -78,12 +86,15 @@ class Contents:
         "with special tokens and 2048 without.",
     )
     name: str | None = setting(
-        default=None, text="A name for the vocabulary; by default that of the file."
+        common=True, default=None, text="A name for the vocabulary; by default that of the file."
     )
 
 
 @vocabulary_app.command(
-    epilog="Example: rankformer vocabulary build cells.h5ad -o vocabulary.parquet"
+    cls=HelpfulCommand,
+    epilog=example(
+        "vocabulary build demo-output/blood.h5ad -o vocabulary.parquet --names-from rankformer-mini"
+    ),
 )
 @command
 def build(
@@ -95,7 +106,7 @@ def build(
     naming: Naming,
     contents: Contents,
     overwrite: Overwrite = False,
-) -> None:
+) -> Summary:
     """Build a vocabulary: which genes a model knows, and the median expression of each."""
     from rankformer.corpus.build_vocabulary import build_vocabulary
     from rankformer.results.output_checks import check_target
@@ -109,10 +120,20 @@ def build(
     )  # fmt: skip
     with whole_or_nothing(output, overwrite=overwrite) as part:
         vocabulary.save(part)
-    say(f"Wrote {output}: {len(vocabulary.ensembl_ids):,} genes, {vocabulary.sha256[:8]}.")
+    n_genes = len(vocabulary.ensembl_ids)
+    written = Written(output, f"{n_genes:,} genes, {vocabulary.sha256[:8]}")
+    return Summary(
+        (written,), {"n_genes": n_genes, "sha256": vocabulary.sha256},
+        next_steps=(step("Show what it holds", "vocabulary", "show", output),),
+    )  # fmt: skip
 
 
-@vocabulary_app.command(epilog="Example: rankformer vocabulary sketch part-1.h5ad -o part-1.sketch")
+@vocabulary_app.command(
+    cls=HelpfulCommand,
+    epilog=example(
+        "vocabulary sketch demo-output/blood.h5ad -o part-1.sketch --names-from rankformer-mini"
+    ),
+)
 @command
 def sketch(
     files: Corpus,
@@ -122,7 +143,7 @@ def sketch(
     reading: Reading,
     naming: Naming,
     overwrite: Overwrite = False,
-) -> None:
+) -> Summary:
     """Measure the expression of genes in a part of the cells, for a vocabulary of all parts.
 
     Sketches of parts can be made on several machines; `rankformer vocabulary build` puts them
@@ -139,18 +160,28 @@ def sketch(
     )  # fmt: skip
     with whole_or_nothing(output, overwrite=overwrite) as part:
         corpus.save(part)
-    say(f"Wrote {output}: {len(corpus.ensembl_ids):,} genes over {corpus.n_cells:,} cells.")
+    n_genes = len(corpus.ensembl_ids)
+    built = output.with_suffix(".parquet")
+    words = ("vocabulary", "build", output, "-o", built)
+    return Summary(
+        (Written(output, f"{n_genes:,} genes over {corpus.n_cells:,} cells"),),
+        {"n_genes": n_genes, "n_cells": corpus.n_cells},
+        next_steps=(step("Build a vocabulary of it, and of other sketches", *words),),
+    )
 
 
-@vocabulary_app.command(epilog="Example: rankformer vocabulary show rankformer-mini")
+@vocabulary_app.command(cls=HelpfulCommand, epilog=example("vocabulary show rankformer-mini"))
 @command
 def show(
     source: Annotated[
         str, typer.Argument(metavar="FILE", help="A vocabulary file, or the name of a model.")
     ],
-) -> None:
+) -> Summary:
     """Print what a vocabulary holds: its genes, special tokens and input length."""
     from rankformer.checkpoints.model_folder import open_vocabulary
-    from rankformer.show.vocabulary_screen import render_vocabulary
+    from rankformer.show.vocabulary_screen import render_vocabulary, vocabulary_figures
 
-    render_vocabulary(open_vocabulary(source))
+    vocabulary = open_vocabulary(source)
+    return Summary(
+        figures=vocabulary_figures(vocabulary), screen=partial(render_vocabulary, vocabulary)
+    )

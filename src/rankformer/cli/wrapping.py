@@ -28,7 +28,10 @@ def wrap(text: str, stream: TextIO) -> str:
 def _lines(line: str, width: int) -> list[str]:
     """Lines of whole words; what stands between backticks, to be copied, is one."""
     whole = re.sub("`[^`]+`", lambda command: command[0].replace(" ", _NO_BREAK), line)
-    lines = textwrap.wrap(whole, width, break_long_words=False, break_on_hyphens=False)
+    indent = "  " if line.startswith("- ") else ""
+    lines = textwrap.wrap(
+        whole, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
     return [each.replace(_NO_BREAK, " ") for each in lines] or [""]
 
 

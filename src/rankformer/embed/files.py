@@ -18,9 +18,10 @@ from rankformer.errors import SettingsError
 from rankformer.progress import show_progress
 from rankformer.results.cell_embeddings import CellEmbeddings, vectors_beside, write_cell_vectors
 from rankformer.results.gene_embeddings import write_gene_summary, write_gene_vectors
-from rankformer.results.messages import tell_vectors
+from rankformer.results.messages import written_vectors
 from rankformer.results.output_checks import check_cell_target, check_key, check_target
 from rankformer.results.parquet_tables import name_cells
+from rankformer.summary import Summary, Written
 from rankformer.tokens.joined_sources import (
     check_inputs_stay,
     file_to_copy,
@@ -31,13 +32,15 @@ from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import TokenSource
 from rankformer.tokens.tokenize import opened_sources
 
+_Made = tuple[Written, dict[str, Any]]
+
 
 def embed_files(
     job: EmbedJob,
     model: str | os.PathLike[str],
     options: ReadingOptions | None = None,
     **settings: Any,
-) -> list[TokenSource]:
+) -> Summary:
     """Embed files into one output, which appears whole or not at all.
 
     All inputs are opened and checked before the model is loaded and anything is written. Memory
@@ -56,7 +59,7 @@ def embed_files(
 
     Returns
     -------
-    The inputs as they were opened, with their gene mappings.
+    What was written, with the inputs as they were opened.
 
     Raises
     ------
@@ -71,12 +74,13 @@ def embed_files(
         check_inputs_stay(output, streams)
         embedder = Embedder(checkpoint, **settings)
         if job.mode != "gene":
-            _embed_cells(job, streams, embedder, job.mode)
+            written, figures = _embed_cells(job, streams, embedder, job.mode)
         elif job.summary:
-            _summarize_genes(job, streams, embedder, job.summary)
+            written, figures = _summarize_genes(job, streams, embedder, job.summary)
         else:
-            _embed_genes(job, streams, embedder)
-    return streams
+            written, figures = _embed_genes(job, streams, embedder)
+    figures |= {"model": embedder.checkpoint.name, "mode": job.mode, "d_model": embedder.d_model}
+    return Summary((written,), figures, sources=streams)
 
 
 def _check_output(job: EmbedJob) -> Path:
@@ -96,13 +100,14 @@ def _check_mode(job: EmbedJob) -> None:
 
 def _embed_cells(
     job: EmbedJob, streams: Sequence[TokenSource], embedder: Embedder, mode: CellMode
-) -> None:
+) -> _Made:
     embedder.check_mode(mode)
     n_cells = sum(map(len, streams))
     with vectors_beside(job.output, (n_cells, embedder.d_model)) as vectors:
         with show_progress(n_cells, "Embedding cells") as progress:
             missing = fill_vectors(vectors, streams, embedder, mode=mode, progress=progress)
         tell_missing(missing)
+        n_missing = sum(map(bool, missing))
         provenance = describe_run(embedder, mode, streams)
         sources = name_sources(streams)
         embeddings = CellEmbeddings(
@@ -112,10 +117,12 @@ def _embed_cells(
             job.output, embeddings,
             key=job.key, copy_of=file_to_copy(job.output, streams), overwrite=job.overwrite,
         )  # fmt: skip
-    tell_vectors(job.output, job.key, n_cells, embedder.d_model, embedder.checkpoint.name, mode)
+    shape = n_cells, embedder.d_model
+    written = written_vectors(job.output, job.key, shape, embedder.checkpoint.name, mode)
+    return written, {"n_cells": n_cells, "n_cells_without_embedding": n_missing, "key": job.key}
 
 
-def _embed_genes(job: EmbedJob, streams: Sequence[TokenSource], embedder: Embedder) -> None:
+def _embed_genes(job: EmbedJob, streams: Sequence[TokenSource], embedder: Embedder) -> _Made:
     obs = pd.concat([stream.obs[[]] for stream in streams])
     cells = name_cells(obs, name_sources(streams))
     starts = np.cumsum([0, *map(len, streams)])
@@ -131,11 +138,12 @@ def _embed_genes(job: EmbedJob, streams: Sequence[TokenSource], embedder: Embedd
                 job.output, blocks, cells, embedder.checkpoint.vocabulary, embedder.d_model,
                 provenance, overwrite=job.overwrite,
             )  # fmt: skip
+    return Written(job.output, "vectors of genes, one a gene and cell"), {"n_cells": len(obs)}
 
 
 def _summarize_genes(
     job: EmbedJob, streams: Sequence[TokenSource], embedder: Embedder, statistic: Statistic
-) -> None:
+) -> _Made:
     n_cells = sum(map(len, streams))
     with show_progress(n_cells, "Embedding genes") as progress:
         summary = summarize_genes(
@@ -149,3 +157,5 @@ def _summarize_genes(
     write_gene_summary(
         job.output, summary, embedder.checkpoint.vocabulary, provenance, overwrite=job.overwrite
     )
+    written = Written(job.output, f"vectors of genes, {statistic} over all cells")
+    return written, {"n_cells": n_cells, "summary": statistic}

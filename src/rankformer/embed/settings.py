@@ -21,6 +21,7 @@ class Computing:
     """On what, and in which numbers, a model computes."""
 
     device: str = setting(
+        common=True,
         default="auto",
         text="The device that computes: cpu, cuda, cuda:1 for the second GPU, or mps on a Mac. "
         "auto takes a GPU where there is one.",
@@ -71,14 +72,18 @@ class EmbedJob(InputFiles):
         "obsm; .npy, .csv and .parquet hold the embedding alone.",
     )
     mode: Mode = setting(
+        common=True,
         default="cell",
-        text="What gets an embedding: each cell, as the mean of its genes' vectors (cell) or as "
-        "the vector of the special token <cls> that V2 models, whose names end in i4096, put "
-        "before each cell (cls); or each gene of each cell (gene, written as .parquet only).",
+        text="What gets an embedding: each cell (cell or cls), or each gene of each cell (gene). "
+        "cell takes the mean of the vectors of the cell's genes; cls takes the vector of the "
+        "special token <cls> that V2 models, whose names end in i4096, put before each cell. gene "
+        "is written as .parquet only.",
     )
     summary: Statistic | None = setting(
         default=None,
         text="With --mode gene: write one vector for each gene, the mean or median over all cells.",
     )
-    key: str = setting(default="X_geneformer", text="The name of the embedding in obsm.")
-    overwrite: bool = setting(default=False, text="Replace the output if it exists.")
+    key: str = setting(
+        common=True, default="X_geneformer", text="The name of the embedding in obsm."
+    )
+    overwrite: bool = setting(common=True, default=False, text="Replace the output if it exists.")

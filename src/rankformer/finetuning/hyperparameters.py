@@ -68,6 +68,7 @@ class FineTuningHyperparameters(TrainingHyperparameters):
         "cells. The best model is kept in any case.",
     )
     epochs: float | None = setting(
+        common=True,
         default=None,
         text="How often the training sees each cell. By default, three times, and more often for "
         "small models and few cells.",

@@ -1,6 +1,5 @@
 """Predictions of a fine-tuned model: for each cell, or for each gene of many cells."""
 
-import logging
 import os
 from collections.abc import Sequence
 from contextlib import closing
@@ -21,7 +20,13 @@ from rankformer.progress import Progress, show_progress
 from rankformer.read_ahead import read_ahead
 from rankformer.results.cell_embeddings import vectors_beside
 from rankformer.results.cell_labels import CellLabels, LabelledCells, write_cell_labels
-from rankformer.results.messages import count_table, tell_labels
+from rankformer.results.messages import (
+    count_labels,
+    count_table,
+    label_figures,
+    label_lines,
+    written_labels,
+)
 from rankformer.results.output_checks import (
     LABEL_FORMATS,
     check_cell_target,
@@ -29,6 +34,7 @@ from rankformer.results.output_checks import (
     check_target,
 )
 from rankformer.scratch import whole_or_nothing
+from rankformer.summary import Summary, Written
 from rankformer.tokens.joined_sources import (
     check_inputs_stay,
     file_to_copy,
@@ -43,7 +49,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 GENE_FORMATS = (".csv", ".parquet")
-logger = logging.getLogger(__name__)
 _CELLS_AT_ONCE = 8192
 
 
@@ -52,7 +57,7 @@ def predict_files(
     model: str | os.PathLike[str],
     options: ReadingOptions | None = None,
     **settings: Any,
-) -> list[TokenSource]:
+) -> Summary:
     """Predict labels of the cells, or genes, of files into one output: whole, or not at all.
 
     Parameters
@@ -68,7 +73,7 @@ def predict_files(
 
     Returns
     -------
-    The inputs as they were opened, with their gene mappings.
+    What was written, with the inputs as they were opened.
 
     Raises
     ------
@@ -88,10 +93,8 @@ def predict_files(
         check_inputs_stay(output, streams)
         embedder = Embedder(tuned.checkpoint, **settings)
         if tuned.unit == "gene":
-            _predict_genes(job, tuned, embedder, streams)
-        else:
-            _predict_cells(job, tuned, embedder, streams)
-    return streams
+            return _predict_genes(job, tuned, embedder, streams)
+        return _predict_cells(job, tuned, embedder, streams)
 
 
 def predict_in_memory(
@@ -179,7 +182,7 @@ def _read_output(head: Head, output: NDArray[Any], threshold: float) -> CellLabe
 
 def _predict_cells(
     job: PredictJob, model: FineTunedModel, embedder: Embedder, streams: Sequence[TokenSource]
-) -> None:
+) -> Summary:
     n_cells = sum(map(len, streams))
     with vectors_beside(job.output, (n_cells, embedder.d_model)) as vectors:
         with show_progress(n_cells, "Predicting labels of cells") as progress:
@@ -193,12 +196,15 @@ def _predict_cells(
     )  # fmt: skip
     copied = file_to_copy(job.output, streams)
     write_cell_labels(job.output, cells, copy_of=copied, overwrite=job.overwrite)
-    tell_labels(job.output, labels)
+    figures = {"n_cells": n_cells, **label_figures(labels)}
+    return Summary(
+        (written_labels(job.output, labels),), figures, told=label_lines(labels), sources=streams
+    )
 
 
 def _predict_genes(
     job: PredictJob, model: FineTunedModel, embedder: Embedder, streams: Sequence[TokenSource]
-) -> None:
+) -> Summary:
     (head,), (module,) = model.heads, model.modules
     vocabulary = model.checkpoint.vocabulary
     with show_progress(sum(map(len, streams)), "Predicting labels of genes") as progress:
@@ -227,9 +233,13 @@ def _predict_genes(
             table.to_csv(part, index=False)
         else:
             table.to_parquet(part, index=False)
-    logger.info("Wrote %s: %s of %s genes.", job.output, key, f"{len(tokens):,}")
+    written = Written(job.output, f"{key} of {len(tokens):,} genes")
+    figures: dict[str, Any] = {"n_genes": len(tokens)}
+    told: tuple[str, ...] = ()
     if head.classes:
-        logger.info("%s\n%s", key, count_table(labels.values))
+        figures[key] = count_labels(labels.values)  # of CellLabels
+        told = (f"{key}\n{count_table(labels.values)}",)  # of CellLabels
+    return Summary((written,), figures, told=told, sources=streams)
 
 
 def _blocks(stream: TokenSource, progress: Progress) -> Any:

@@ -19,12 +19,12 @@ class CellTask:
     """Labels of cells to learn."""
 
     labels: str | Sequence[str] = setting(
-        default=(), options=("--label",), kind=list[str],
-        text="A column of obs with classes to learn, such as cell_type; with --genes, the column "
-        "of that table with the classes of genes.",
+        common=True, default=(), options=("--label",), kind=list[str],
+        text="A column of obs with classes to learn, such as cell_type. With --genes, it is the "
+        "column of that table with the classes of genes.",
     )  # fmt: skip
     numbers: str | Sequence[str] = setting(
-        default=(), options=("--regress",), kind=list[str],
+        common=True, default=(), options=("--regress",), kind=list[str],
         text="A column of obs with numbers to learn, such as age.",
     )  # fmt: skip
     weights: tuple[float, ...] | None = setting(
@@ -37,9 +37,9 @@ class CellTask:
         text="A value of the labels that means that a cell has none, such as unassigned.",
     )  # fmt: skip
     group: str | None = setting(
-        default=None, panel="What the model is tested on",
+        common=True, default=None, panel="What the model is tested on",
         text="A column of obs, such as donor: cells of one group are never both trained and tested "
-        "on, as cells of one donor resemble each other.",
+        "on. Cells of one donor resemble each other.",
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -99,6 +99,8 @@ class PredictJob(InputFiles):
         default="predicted_", text="What stands before the name of the label in the column's name."
     )
     threshold: float = setting(
-        default=0.5, text="A label whose probability is lower than this is marked as uncertain."
+        common=True,
+        default=0.5,
+        text="A label whose probability is lower than this is marked as uncertain.",
     )
-    overwrite: bool = setting(default=False, text="Replace the output if it exists.")
+    overwrite: bool = setting(common=True, default=False, text="Replace the output if it exists.")

@@ -95,9 +95,9 @@ def embed(
 
     name = _model_or_default(model)
     taken = ModelFolder.open(name)
-    streams = embed_files(job, name, options, **vars(running))
+    made = embed_files(job, name, options, **vars(running))
     return Embedded(
-        output=job.output, model=taken.name, inputs=genes_found(streams), mode=job.mode,
+        output=job.output, model=taken.name, inputs=genes_found(made.sources), mode=job.mode,
         d_model=taken.spec.d_model,
         key=job.key if job.output.suffix in (".h5ad", ".zarr") and job.mode != "gene" else None,
     )  # fmt: skip
@@ -118,9 +118,9 @@ def annotate(
 
     name = _model_or_default(model)
     taken = ModelFolder.open(name)
-    streams = annotate_files(job, name, options, **vars(running))
+    made = annotate_files(job, name, options, **vars(running))
     return Labelled(
-        output=job.output, model=taken.name, inputs=genes_found(streams),
+        output=job.output, model=taken.name, inputs=genes_found(made.sources),
         labels=count_labels(job),
     )  # fmt: skip
 
@@ -153,9 +153,9 @@ def perturb(
             model=taken.name, n_cells=found.n_cells, n_forward_passes=found.n_passes,
             seconds=found.seconds, n_bytes=found.n_bytes,
         )  # fmt: skip
-    streams = perturb_files(job, name, options, **vars(running))
+    made = perturb_files(job, name, options, **vars(running))
     return Perturbed(
-        model=taken.name, inputs=genes_found(streams), output=job.output,
+        model=taken.name, inputs=genes_found(made.sources), output=job.output,
         n_rows=count_rows(job.output),
     )  # fmt: skip
 

@@ -1,7 +1,6 @@
 """Networks of genes from files, and as files: GraphML or Parquet."""
 
 import json
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,14 +18,14 @@ from rankformer.networks.gene_network import GeneNetwork, build_network
 from rankformer.networks.known_pairs import read_known_pairs
 from rankformer.networks.settings import NetworkJob
 from rankformer.results.output_checks import check_target
-from rankformer.results.parquet_tables import schema_metadata
+from rankformer.results.parquet_tables import indented_table, schema_metadata
 from rankformer.scratch import whole_or_nothing
+from rankformer.summary import Summary, Written
 from rankformer.tokens.joined_sources import check_inputs_stay
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import TokenSource
 from rankformer.tokens.tokenize import opened_sources
 
-logger = logging.getLogger(__name__)
 FORMATS = (".graphml", ".parquet")
 _MOST_TOLD = 10
 
@@ -36,7 +35,7 @@ def network_files(
     model: str | os.PathLike[str],
     options: ReadingOptions | None = None,
     **settings: Any,
-) -> GeneNetwork:
+) -> Summary:
     """Make a network of the cells of files; the output appears whole or not at all.
 
     Parameters
@@ -49,6 +48,10 @@ def network_files(
         Where counts and genes lie, for all inputs.
     **settings
         Settings of the `Embedder`.
+
+    Returns
+    -------
+    What was written.
 
     Raises
     ------
@@ -76,8 +79,7 @@ def network_files(
     if network.curves is not None:
         with whole_or_nothing(job.curves_output, overwrite=job.overwrite) as part:
             network.curves.to_csv(part, index=False)
-    _tell(network, job)
-    return network
+    return _summarize(network, job)
 
 
 def _check_pairs_stay(job: NetworkJob) -> None:
@@ -166,16 +168,16 @@ def _write_graphml(network: GeneNetwork, path: Path) -> None:
     nx.write_graphml_xml(graph, path)
 
 
-def _tell(network: GeneNetwork, job: NetworkJob) -> None:
+def _summarize(network: GeneNetwork, job: NetworkJob) -> Summary:
     names = ("source", "target", "n_cells", "effect", "excess", "q_value", "coexpression")
     shown = network.edges[[name for name in names if name in network.edges]].head(_MOST_TOLD)
-    logger.info(
-        "Wrote %s: %s of %s pairs. The first of them:\n%s", job.output,
-        f"{len(network.edges):,}", f"{network.provenance['n_pairs']:,}",
-        shown.to_string(index=False, float_format=lambda x: f"{x:.3g}"),
-    )  # fmt: skip
+    n_pairs = network.provenance["n_pairs"]
+    written = [Written(job.output, f"{len(network.edges):,} of {n_pairs:,} pairs of genes")]
+    told = [f"The first of them:\n{indented_table(shown)}"]
+    tables = {"first": shown.to_dict(orient="records")}
     if network.recovery is not None:
-        logger.info(
-            "Wrote %s. How well the known pairs are found:\n%s", job.curves_output,
-            network.recovery.to_string(index=False, float_format=lambda x: f"{x:.3g}"),
-        )  # fmt: skip
+        written.append(Written(job.curves_output, "how well the known pairs are found"))
+        told.append(f"How well the known pairs are found:\n{indented_table(network.recovery)}")
+        tables["recovery"] = network.recovery.to_dict(orient="records")
+    figures = {"n_pairs": n_pairs, "n_pairs_written": len(network.edges), "by": job.settings.by}
+    return Summary(tuple(written), figures, tables, tuple(told))

@@ -33,22 +33,24 @@ class NetworkSettings:
     """What is measured between genes, of which, and in which cells."""
 
     by: By = setting(
+        common=True,
         default="perturbation",
         text="What is measured between two genes of a cell. perturbation: how far deleting one "
         "moves the vector of the other. attention: how much the other attends to it. similarity: "
         "the cosine of their vectors.",
     )
     top: int | None = setting(
+        common=True,
         default=1000,
         text="The number of pairs that are kept, those that are most certain; 0 keeps all.",
     )
     genes: str | Sequence[str] = setting(
-        default=ALL, panel=_WHICH, kind=str, parse=names_in,
-        text="The genes whose effect on all others is measured: all, symbols or Ensembl ids with "
-        "commas between, or @FILE for a text file with one gene a line.",
+        common=True, default=ALL, panel=_WHICH, kind=str, parse=names_in,
+        text="The genes whose effect on all others is measured, with commas between; or all. "
+        "Genes are symbols or Ensembl ids. @FILE reads them from a text file with one gene a line.",
     )  # fmt: skip
     n_cells: int | None = setting(
-        default=None, panel=_WHICH,
+        common=True, default=None, panel=_WHICH,
         text="The maximum number of cells to measure in, drawn at random. By default, all "
         "cells are taken.",
     )  # fmt: skip
@@ -157,7 +159,7 @@ class NetworkJob(InputFiles):
         default_factory=NetworkSettings, text="What is measured; see `NetworkSettings`."
     )
     where: Mapping[str, str] = setting(
-        default_factory=dict, panel=_WHICH, kind=list[str], parse=parse_values,
+        common=True, default_factory=dict, panel=_WHICH, kind=list[str], parse=parse_values,
         text="COLUMN=VALUE: take the cells with this value in a column of obs, such as "
         "cell_type=B.",
     )  # fmt: skip
@@ -166,7 +168,7 @@ class NetworkJob(InputFiles):
         text="A text file of pairs of genes that are known to act on each other, the one that acts "
         "first. How well the network finds them is reported, and written to NAME.known.csv.",
     )
-    overwrite: bool = setting(default=False, text="Replace the output if it exists.")
+    overwrite: bool = setting(common=True, default=False, text="Replace the output if it exists.")
 
     @property
     def curves_output(self) -> Path:
@@ -193,6 +195,7 @@ class ShiftSettings:
         text="How often states are permuted: p values are multiples of 1 / (n_permutations + 1).",
     )
     n_cells: int | None = setting(
+        common=True,
         default=None,
         text="The maximum number of cells of each state, drawn at random; by default all.",
     )

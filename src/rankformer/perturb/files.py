@@ -1,6 +1,5 @@
 """In silico perturbation of files: counts in, a Parquet table of responses out."""
 
-import logging
 import os
 import shutil
 import time
@@ -28,13 +27,13 @@ from rankformer.ragged import Ragged
 from rankformer.results.output_checks import check_target
 from rankformer.results.parquet_tables import name_cells
 from rankformer.scratch import whole_or_nothing
+from rankformer.summary import Summary, Written
 from rankformer.tokens.edits import Edits
 from rankformer.tokens.joined_sources import check_inputs_stay, name_sources
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import TokenSource
 from rankformer.tokens.tokenize import open_tokens, opened_sources
 
-logger = logging.getLogger(__name__)
 # Of a table compressed: 30 to 37 in three tables of all genes of 30 to 266 cells.
 _BYTES_A_ROW = 35
 _EDITS_TIMED, _CELLS_TIMED = 64, 4
@@ -69,7 +68,7 @@ def perturb_files(
     model: str | os.PathLike[str],
     options: ReadingOptions | None = None,
     **settings: Any,
-) -> list[TokenSource]:
+) -> Summary:
     """Perturb the cells of files into one table, which appears whole or not at all.
 
     What is in memory at once does not grow with the cells or the perturbations. A run that was
@@ -88,7 +87,7 @@ def perturb_files(
 
     Returns
     -------
-    The inputs as they were opened.
+    What was written, with the inputs as they were opened.
 
     Raises
     ------
@@ -120,12 +119,16 @@ def perturb_files(
                 affected.add(table.affected(part, job.n_affected or None))
         if run.screen is not None:
             writer.note({"trust": run.screen.trust.figures()})
-    logger.info(
-        "Wrote %s: %s perturbations of %s cells.", output, f"{writer.n_rows:,}", f"{run.n_cells:,}"
-    )
+    what = f"{writer.n_rows:,} perturbations of {run.n_cells:,} cells"
+    written = [Written(job.output, what)]
+    figures = {
+        "n_cells": run.n_cells, "n_perturbations": writer.n_rows,
+        "model": embedder.checkpoint.name,
+    }  # fmt: skip
     if affected is not None:
-        logger.info("Wrote %s: %s affected genes.", job.affected_output, f"{affected.n_rows:,}")
-    return streams
+        written.append(Written(job.affected_output, f"{affected.n_rows:,} affected genes"))
+        figures["n_affected_genes"] = affected.n_rows
+    return Summary(tuple(written), figures, sources=streams)
 
 
 def perturb_in_memory(
@@ -206,20 +209,19 @@ def estimate_files(
         )
 
 
-def tell_estimate(estimate: Estimate, output: Path) -> None:
+def describe_estimate(estimate: Estimate, output: Path) -> str:
     """Say what a run would take, and whether the disk has room for it."""
     from rich.filesize import decimal
 
     free = shutil.disk_usage(output.parent if str(output.parent) else Path()).free
-    logger.info(
-        "%s cells are to be perturbed, in %s. On this machine that takes about %s, as measured on "
-        "a few of them; the table will be about %s large, and the disk has %s free.",
-        f"{estimate.n_cells:,}",
-        f"a screen with {estimate.n_passes:,} exact runs" if estimate.is_screen
-        else f"{estimate.n_passes:,} forward passes",
-        _duration(estimate.seconds),
-        decimal(estimate.n_bytes), decimal(free),
-    )  # fmt: skip
+    runs = f"{estimate.n_passes:,} forward passes"
+    if estimate.is_screen:
+        runs = f"a screen with {estimate.n_passes:,} exact runs"
+    return (
+        f"{estimate.n_cells:,} cells are to be perturbed, in {runs}. On this machine that takes "
+        f"about {_duration(estimate.seconds)}, as measured on a few of them; the table will be "
+        f"about {decimal(estimate.n_bytes)} large, and the disk has {decimal(free)} free."
+    )
 
 
 def _open(

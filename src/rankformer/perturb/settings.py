@@ -27,11 +27,12 @@ class States:
     """Which cells are perturbed, and towards which others shifts are measured."""
 
     state: str = setting(
-        text="The column of obs that holds the states of the cells, such as disease or cell_type; "
-        "it needs --start and --goal beside it.",
+        common=True,
+        text="The column of obs that holds the states of the cells, such as disease. It needs "
+        "--start and --goal beside it.",
     )
-    start: str = setting(text="The state whose cells are perturbed.")
-    goal: str = setting(text="The state towards which perturbed cells should move.")
+    start: str = setting(common=True, text="The state whose cells are perturbed.")
+    goal: str = setting(common=True, text="The state towards which perturbed cells should move.")
     alternatives: tuple[str, ...] = setting(
         default=(), options=("--alternative",),
         text="A further state towards which the shift of the perturbed cells is measured.",
@@ -127,9 +128,10 @@ class Perturbation:
     """What is done to which genes of which cells, and what is read."""
 
     genes: str | Sequence[str] = setting(
-        default=ALL, panel=_WHICH, kind=str, parse=names_in,
-        text="The genes to perturb, one at a time: all that a cell expresses (all), symbols or "
-        "Ensembl ids with commas between, or @FILE for a text file with one gene a line.",
+        common=True, default=ALL, panel=_WHICH, kind=str, parse=names_in,
+        text="The genes to perturb, one at a time, with commas between; all is every gene that a "
+        "cell expresses. Genes are symbols or Ensembl ids. @FILE reads them from a text file with "
+        "one gene a line.",
     )  # fmt: skip
     groups: Sequence[Sequence[str]] = setting(
         default=(), panel=_WHICH, kind=Path, parse=read_gene_groups,
@@ -140,10 +142,10 @@ class Perturbation:
         default=None, panel=_WHICH, text="A gene that is perturbed along with each of the others."
     )
     kind: EditType = setting(
-        default="delete", panel=_WHICH, options=("--type",),
-        text="What is done to a gene: it is taken out of the cell (delete), put before all "
-        "others (overexpress), or moved down or up among the genes of the cell, which are ordered "
-        "by their expression (inhibit, activate).",
+        common=True, default="delete", panel=_WHICH, options=("--type",),
+        text="What is done to a gene: delete, overexpress, inhibit or activate. The genes of a "
+        "cell are ordered by their expression: a gene is taken out (delete), put before all others "
+        "(overexpress), or moved down or up among them (inhibit, activate).",
     )  # fmt: skip
     share: float = setting(
         default=SHARE_OF_RANKS, panel=_WHICH,
@@ -160,14 +162,14 @@ class Perturbation:
         default=None, text="Perturb the cells of one state, and measure shifts towards others."
     )
     method: Method = setting(
-        default="exact", panel=_HOW,
-        text="exact runs the model once for each gene of each cell. screen estimates all genes of "
-        "a cell from a few runs of the model.",
+        common=True, default="exact", panel=_HOW,
+        text="How effects are computed: exact or screen. exact runs the model once for each gene "
+        "of each cell. screen estimates all genes of a cell from a few runs of the model.",
     )  # fmt: skip
     top: int | None = setting(
-        default=None, panel=_HOW,
-        text="With --method screen: afterwards run this many genes exactly, those with the largest "
-        "estimated effect.",
+        common=True, default=None, panel=_HOW,
+        text="With --method screen: run this many of the best genes exactly. They are those with "
+        "the largest estimated effect, and run afterwards.",
     )  # fmt: skip
     exact_cells: int | None = setting(
         default=None, panel=_HOW,
@@ -178,6 +180,7 @@ class Perturbation:
         default_factory=ScreenSettings, text="How closely a screen estimates."
     )
     n_cells: int | None = setting(
+        common=True,
         default=None,
         text="The maximum number of cells to perturb, drawn at random. By default, all cells are.",
     )
@@ -238,7 +241,7 @@ class PerturbJob(InputFiles):
 
     output: Path = setting(
         options=("--output", "-o"),
-        text="The table to write, .parquet, with a row for each gene of each cell. With --read-out "
+        text="The .parquet table to write, with a row for each gene of each cell. With --read-out "
         "gene, NAME.affected.parquet beside it holds the genes that are affected.",
     )
     perturbation: Perturbation = setting(
@@ -253,7 +256,7 @@ class PerturbJob(InputFiles):
         default_factory=dict, options=("--attribute",), kind=list[str], parse=parse_attributes,
         text="A column of obs to carry over into the table, such as donor; NEW=NAME renames it.",
     )  # fmt: skip
-    overwrite: bool = setting(default=False, text="Replace the output if it exists.")
+    overwrite: bool = setting(common=True, default=False, text="Replace the output if it exists.")
 
     def __post_init__(self) -> None:
         if self.n_affected is not None and self.n_affected < 0:
@@ -272,18 +275,21 @@ class Comparison:
     """How perturbations are tested."""
 
     against: Against = setting(
+        common=True,
         default="like_rank",
-        text="What each gene is compared with: genes of similar rank in the same cells "
-        "(like_rank), randomly drawn genes, as published (random), the same gene in another table "
-        "of cells (null), two normal distributions that are fitted to all genes (mixture), or "
-        "nothing (aggregate).",
+        text="What each gene is compared with. like_rank: genes of similar rank in the same "
+        "cells; random: randomly drawn genes, as published; null: the same gene in another table "
+        "of cells; mixture: two normal distributions that are fitted to all genes; aggregate: "
+        "nothing.",
     )
     goal: str | None = setting(
+        common=True,
         default=None,
         text="The state towards which the shift is tested; by default the --goal of the run. "
         "Without states, the movement of the embedding is tested.",
     )
     replicate: str | None = setting(
+        common=True,
         default=None,
         text="The column of the table that names the replicates, such as the donor. Differences "
         "are then tested between replicates, not between cells.",

@@ -1,16 +1,18 @@
 """Tables of tested perturbations on disk."""
 
-import logging
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from rankformer.errors import SettingsError
 from rankformer.results.output_checks import check_target
+from rankformer.results.parquet_tables import indented_table
 from rankformer.scratch import whole_or_nothing
+from rankformer.summary import Summary, Written
 
-logger = logging.getLogger(__name__)
 _MOST_TOLD = 10
+_SIGNIFICANT = 0.05
 TABLES, PICTURES = (".csv", ".parquet"), (".png", ".svg", ".pdf")
 
 
@@ -43,11 +45,17 @@ def write_tested(tested: pd.DataFrame, output: Path, *, overwrite: bool) -> None
             tested.to_parquet(part, index=False)
 
 
-def tell_tested(tested: pd.DataFrame, output: Path) -> None:
-    """Say where the table is, and show its first rows."""
+def summarize_tested(tested: pd.DataFrame, output: Path, plot: Path | None) -> Summary:
+    """Where the table is, and its first rows."""
     names = ("symbol", "n_cells", "effect", "excess", "impact", "p_value", "q_value")
     shown = tested[[name for name in names if name in tested]].head(_MOST_TOLD)
-    logger.info(
-        "Wrote %s: %s perturbations. The first of them:\n%s", output, f"{len(tested):,}",
-        shown.to_string(index=False, float_format=lambda x: f"{x:.3g}"),
-    )  # fmt: skip
+    written = [Written(output, f"{len(tested):,} perturbations")]
+    if plot is not None:
+        written.append(Written(plot, "effects against how certain they are"))
+    figures: dict[str, Any] = {"n_perturbations": len(tested)}
+    if "q_value" in tested:
+        figures["n_significant"] = int((tested["q_value"] < _SIGNIFICANT).sum())
+        figures["q_value_below"] = _SIGNIFICANT
+    told = f"The first of them:\n{indented_table(shown)}"
+    tables = {"first": shown.to_dict(orient="records")}
+    return Summary(tuple(written), figures, tables, (told,))

@@ -28,15 +28,18 @@ class PretrainingHyperparameters(TrainingHyperparameters):
     """Hyperparameters of pretraining; the defaults are those of the published V1 models."""
 
     epochs: float | None = setting(
+        common=True,
         default=None,
         text="How often the training sees each cell. By default, three times, or for few cells as "
         "often as makes 1,000 steps, at most 10 times.",
     )
     objective: Objective = setting(
+        common=True,
         default="mlm",
-        text="What the model learns: to name genes that were masked (mlm), as published; or also "
-        "to place two random halves of a cell's molecules close together (mlm+contrastive), which "
-        "makes embeddings of cells that serve better without fine-tuning.",
+        text="What the model learns: mlm, to name genes that were masked, as published; or "
+        "mlm+contrastive. With the latter it also learns to place two random halves of a cell's "
+        "molecules close together, which makes embeddings of cells that serve better without "
+        "fine-tuning.",
     )
     contrast_weight: float = setting(
         default=0.3,

@@ -76,13 +76,24 @@ def write_report(
     >>> settings = rankformer.ReportSettings(labels="cell_type", batch="donor")
     >>> rankformer.write_report("pbmc.h5ad", "pbmc.html", settings, model="gf-12L-95M-i4096")
     """
-    require_packages("scanpy", "sklearn", "igraph", "jinja2", extra="report")
+    require_report_packages()
     settings, options = settings or ReportSettings(), options or ReadingOptions()
     output = check_target(output, (".html",), overwrite)
     page = render_page(_gather_page(source, settings, model, options))
     with whole_or_nothing(output, overwrite=overwrite) as part:
         part.write_text(page, encoding="utf-8")
     logger.info("Wrote %s (%.1f MB): open it in a browser.", output, output.stat().st_size / 1e6)
+
+
+def require_report_packages() -> None:
+    """Refuse to begin where a package of the extra ``report`` is not installed.
+
+    Raises
+    ------
+    SettingsError
+        If it is so.
+    """
+    require_packages("scanpy", "sklearn", "matplotlib", "igraph", "jinja2", extra="report")
 
 
 def _gather_page(

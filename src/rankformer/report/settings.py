@@ -13,16 +13,19 @@ class ReportSettings:
     """What a report shows; see `write_report`."""
 
     key: str = setting(
+        common=True,
         default="X_geneformer",
         text="The name in obsm of the embedding to show. Where the file has none of this name, the "
         "cells are embedded with --model, and the file stays as it is.",
     )
     labels: str | None = setting(
+        common=True,
         default=None,
         text="The column of obs with the labels of the cells, such as their cell types. The report "
         "then says how well the embedding tells them apart, beside plain expression.",
     )
     batch: str | None = setting(
+        common=True,
         default=None,
         text="The column of obs with batches, such as donors or laboratories. The report then says "
         "how well the embedding mixes them.",
@@ -38,6 +41,7 @@ class ReportSettings:
         "Other genes are taken from those that vary most, as many as there is room for.",
     )  # fmt: skip
     perturbed: Path | None = setting(
+        common=True,
         default=None,
         text="A table that `rankformer perturb` or `rankformer perturb-test` wrote, to show its "
         "effects.",
@@ -72,4 +76,4 @@ class ReportJob:
     output: Path = setting(
         options=("--output", "-o"), text="The page to write, .html, which any browser opens."
     )
-    overwrite: bool = setting(default=False, text="Replace the output if it exists.")
+    overwrite: bool = setting(common=True, default=False, text="Replace the output if it exists.")

@@ -1,43 +1,57 @@
-"""What a command says when it is done: what lies where, and how to go on."""
+"""What was made, in words and figures: vectors of cells, and labels."""
 
-import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from rankformer.results.cell_labels import CellLabels
+from rankformer.summary import Written
 
-logger = logging.getLogger(__name__)
 _MOST_LABELS = 25
 _WITHOUT = "no label"
+_QUARTILES = ("least", "first quartile", "median", "third quartile", "most")
 
 
-def tell_vectors(output: Path, key: str, n_cells: int, d_model: int, model: str, mode: str) -> None:
-    """Say where embeddings of cells lie, and how scanpy takes them."""
-    shape = f"{n_cells:,} x {d_model:,}, {model}, mode {mode}"
-    if output.suffix not in (".h5ad", ".zarr"):
-        logger.info("Wrote %s: a row for each cell in the order of the input, %s.", output, shape)
-        return
-    read = f"read_{output.suffix[1:]}"
-    logger.info('Wrote %s: obsm["%s"], %s.', output, key, shape)
-    logger.info(
-        'Go on with scanpy:\n  adata = anndata.%s("%s"); sc.pp.neighbors(adata, use_rep="%s")',
-        read, output, key,
-    )  # fmt: skip
+def written_vectors(
+    output: Path, key: str, shape: tuple[int, int], model: str, mode: str
+) -> Written:
+    """A file of embeddings of cells."""
+    is_in_obsm = output.suffix in (".h5ad", ".zarr")
+    where = f'obsm["{key}"]' if is_in_obsm else "a row for each cell in the order of the input"
+    return Written(output, f"{where}, {shape[0]:,} x {shape[1]:,}, {model}, mode {mode}")
 
 
-def tell_labels(output: Path, labels: Mapping[str, CellLabels]) -> None:
-    """Say where labels lie, and how many cells got each; of numbers, their range."""
+def written_labels(output: Path, labels: Mapping[str, CellLabels]) -> Written:
+    """A file of labels of cells."""
     where = "obs" if output.suffix in (".h5ad", ".zarr") else "columns"
     n_cells = len(next(iter(labels.values())).values)
-    logger.info(
-        "Wrote %s: %s of %s cells in %s.", output, " and ".join(labels), f"{n_cells:,}", where
+    return Written(output, f"{' and '.join(labels)} of {n_cells:,} cells in {where}")
+
+
+def label_figures(labels: Mapping[str, CellLabels]) -> dict[str, Any]:
+    """Key → number of cells of each label, and of those without one; of numbers, their range."""
+    return {
+        key: _range(each) if each.probability is None else count_labels(each.values)
+        for key, each in labels.items()
+    }
+
+
+def label_lines(labels: Mapping[str, CellLabels]) -> tuple[str, ...]:
+    """The same as texts."""
+    return tuple(
+        f"{key}\n{_range_line(each) if each.probability is None else count_table(each.values)}"
+        for key, each in labels.items()
     )
-    for key, each in labels.items():
-        told = _range(each) if each.probability is None else count_table(each.values)
-        logger.info("%s\n%s", key, told)
+
+
+def count_labels(values: Iterable[object]) -> dict[str, Any]:
+    """Labels, most frequent first, and the number of those that have none."""
+    counts = Counter(None if each is None else str(each) for each in values)
+    n_without = counts.pop(None, 0)
+    return {"labels": dict(counts.most_common()), "n_without_label": n_without}
 
 
 def count_table(values: Iterable[object]) -> str:
@@ -52,10 +66,18 @@ def count_table(values: Iterable[object]) -> str:
     return "\n".join(f"  {name:<{width}}  {n:>{digits}}" for name, n in rows)
 
 
-def _range(labels: CellLabels) -> str:
+def _range(labels: CellLabels) -> dict[str, Any]:
     numbers = labels.values.astype(float)
-    if np.isnan(numbers).all():
-        return f"  {_WITHOUT}"
-    quartiles = np.nanquantile(numbers, [0, 0.25, 0.5, 0.75, 1])
-    names = ("least", "first quartile", "median", "third quartile", "most")
-    return "  " + ", ".join(f"{n} {q:.4g}" for n, q in zip(names, quartiles, strict=True))
+    n_without = int(np.isnan(numbers).sum())
+    if n_without == len(numbers):
+        return {"n_without_label": n_without}
+    quartiles = np.nanquantile(numbers, [0, 0.25, 0.5, 0.75, 1]).tolist()
+    keys = (each.replace(" ", "_") for each in _QUARTILES)
+    return {**dict(zip(keys, quartiles, strict=True)), "n_without_label": n_without}
+
+
+def _range_line(labels: CellLabels) -> str:
+    found = _range(labels)
+    told = [(each, found.get(each.replace(" ", "_"))) for each in _QUARTILES]
+    known = [f"{name} {value:.4g}" for name, value in told if value is not None]
+    return f"  {', '.join(known) or _WITHOUT}"

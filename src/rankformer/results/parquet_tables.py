@@ -57,3 +57,9 @@ def vectors_column(vectors: NDArray[np.float32]) -> "pa.FixedSizeListArray":
     return pa.FixedSizeListArray.from_arrays(
         np.ascontiguousarray(vectors).ravel(), vectors.shape[1]
     )
+
+
+def indented_table(table: "pd.DataFrame") -> str:
+    """Rows as lines for the log, which keeps lines that begin with a space as they are."""
+    lines = table.to_string(index=False, float_format=lambda x: f"{x:.3g}").split("\n")
+    return "\n".join(f"  {line}" for line in lines)

@@ -1,12 +1,36 @@
 """What a bench measured, on a terminal."""
 
 from statistics import median
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from rankformer.embed.bench import BenchResult
+
+
+def bench_figures(result: BenchResult) -> dict[str, Any]:
+    """What was measured, as plain values."""
+    embedder = result.embedder
+    n_cells, n_tokens = len(result.lengths), int(result.lengths.sum())
+    return {
+        "model": embedder.checkpoint.name,
+        "device": str(embedder.device),
+        "dtype": embedder.precision,
+        "threads": torch.get_num_threads(),
+        "cells_per_second": n_cells / result.seconds,
+        "tokens_per_second": n_tokens / result.seconds,
+        "tokens_per_cell": n_tokens / n_cells,
+        "flops_per_second": result.flops_per_second,
+        "flops_per_second_of_products_alone": median(each.product_rate for each in result.rounds),
+        "flops_per_second_of_attention_alone": median(
+            each.attention_rate for each in result.rounds
+        ),
+        "seconds_over_those_of_both_alone": median(result.ratios_to_parts),
+        "bytes_copied_per_second": median(each.copy_rate for each in result.rounds),
+        "memory_bytes": result.memory_bytes,
+    }
 
 
 def render_bench(result: BenchResult, console: Console | None = None) -> None:

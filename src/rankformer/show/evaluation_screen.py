@@ -1,6 +1,7 @@
 """An evaluation on a terminal: a row a figure, a column a method."""
 
 import math
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -13,6 +14,38 @@ from rankformer.results.metric_names import CLASSIFIER_FIGURES, EMBEDDING_FIGURE
 
 _MOST_CLASSES = 30
 _SMALLEST_SPREAD = 0.0005
+
+
+def embedding_tables(
+    evaluation: EmbeddingEvaluation,
+) -> tuple[dict[str, Any], dict[str, list[dict[Any, Any]]]]:
+    """Figures and tables of an evaluation of embeddings, as plain values."""
+    summary = evaluation.summary().reset_index()
+    tables = {
+        "figures": summary.to_dict(orient="records"),
+        "per_class": evaluation.per_class.to_dict(orient="records"),
+    }
+    return _counted(evaluation), tables
+
+
+def classifier_tables(
+    evaluation: ClassifierEvaluation,
+) -> tuple[dict[str, Any], dict[str, list[dict[Any, Any]]]]:
+    """Figures and tables of an evaluation of labels, as plain values."""
+    figures = evaluation.figures.rename_axis("figure").reset_index()
+    tidy = figures.melt("figure", var_name="method", value_name="value").dropna()
+    tables = {
+        "figures": tidy.to_dict(orient="records"),
+        "per_class": evaluation.per_class.to_dict(orient="records"),
+    }
+    return _counted(evaluation), tables
+
+
+def _counted(evaluation: EmbeddingEvaluation | ClassifierEvaluation) -> dict[str, Any]:
+    return {
+        "n_cells": evaluation.n_cells, "n_left_out": dict(evaluation.left_out),
+        "notes": evaluation.notes,
+    }  # fmt: skip
 
 
 def render_embeddings(evaluation: EmbeddingEvaluation, console: Console | None = None) -> None:

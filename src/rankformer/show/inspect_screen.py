@@ -1,6 +1,8 @@
 """An inspection on one terminal screen."""
 
 import shlex
+from dataclasses import asdict
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -9,6 +11,54 @@ from rich.table import Table
 from rankformer.cells.source import MatrixSurvey
 from rankformer.checkpoints.registry import PACKAGED_MODEL
 from rankformer.tokens.inspection import GenesPerCell, Inspection, ModelMatch
+
+
+def inspection_tables(
+    inspection: Inspection,
+) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    """Figures and tables of an inspection, as plain values."""
+    cells = inspection.cells
+    figures: dict[str, Any] = {
+        "path": inspection.path,
+        "n_cells": cells.n_cells if cells else None,
+        "n_variables": cells.n_vars if cells else None,
+        "obs_columns": list(map(str, cells.obs.columns)) if cells else [],
+        "counts": cells.location if cells else None,
+        "undo_log1p": inspection.undo_log1p,
+        "problem": str(inspection.problem) if inspection.problem else None,
+    }
+    matrices = [
+        {
+            "location": each.location, "shape": each.shape, "stored_as": each.layout,
+            "dtype": str(each.dtype), "holds": str(each.figures or each.problem),
+        }
+        for each in inspection.matrices
+    ]  # fmt: skip
+    identifiers = [
+        {
+            "column": name, "kind": each.kind, "species": each.species,
+            "examples": each.examples,
+        }
+        for name, each in inspection.identifiers.items()
+    ]  # fmt: skip
+    matches = [_match_row(each) for each in inspection.matches]
+    return figures, {"matrices": matrices, "identifiers": identifiers, "models": matches}
+
+
+def _match_row(match: ModelMatch) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "models": match.models, "vocabulary": match.vocabulary.name,
+        "vocabulary_sha256": match.vocabulary.sha256,
+        "problem": str(match.problem) if match.problem else None,
+    }  # fmt: skip
+    if match.mapping is not None:
+        row |= {
+            "mapped_by": match.mapping.column, "n_variables": match.mapping.n_vars,
+            "n_variables_mapped": match.mapping.n_mapped, "n_genes": match.mapping.n_genes,
+        }  # fmt: skip
+    if match.genes_per_cell is not None:
+        row["genes_per_cell"] = asdict(match.genes_per_cell)
+    return row
 
 
 def render_inspection(inspection: Inspection, console: Console | None = None) -> None:

@@ -1,5 +1,7 @@
 """A vocabulary on one terminal screen."""
 
+from typing import Any
+
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
@@ -9,6 +11,23 @@ from rankformer.genes.species import species_of_genes
 from rankformer.vocabulary.vocabulary import Vocabulary
 
 _QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
+
+
+def vocabulary_figures(vocabulary: Vocabulary) -> dict[str, Any]:
+    """What a vocabulary holds, as plain values."""
+    medians = np.quantile(vocabulary.medians, _QUANTILES)
+    return {
+        "name": vocabulary.name,
+        "n_genes": len(vocabulary.ensembl_ids),
+        "species": species_of_genes(vocabulary.ensembl_ids),
+        "special_tokens": vocabulary.special_tokens,
+        "size": vocabulary.size,
+        "input_length": vocabulary.input_length,
+        "n_symbols": len(vocabulary.symbols),
+        "n_aliases": len(vocabulary.aliases),
+        "quantiles_of_medians": dict(zip(map(str, _QUANTILES), medians.tolist(), strict=True)),
+        "sha256": vocabulary.sha256,
+    }
 
 
 def render_vocabulary(vocabulary: Vocabulary, console: Console | None = None) -> None:

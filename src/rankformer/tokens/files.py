@@ -1,8 +1,6 @@
 """Files of counts to a tokenized dataset on disk."""
 
-import logging
 import os
-import shlex
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -12,11 +10,10 @@ from rankformer.cells.source import find_files
 from rankformer.checkpoints.model_folder import ModelFolder
 from rankformer.progress import Progress, show_progress
 from rankformer.scratch import check_free, tell_leftovers
+from rankformer.summary import Summary, Written
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.tokenize import TokenStream, open_tokens, tell_full_inputs
 from rankformer.tokens.tokenized_cells import TokenizedCells, save_tokens
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -32,7 +29,7 @@ def tokenize_files(
     output: Path,
     model: str | os.PathLike[str],
     options: ReadingOptions | None = None,
-) -> list[TokenStream]:
+) -> Summary:
     """Tokenize files into one dataset, which appears whole or not at all.
 
     All inputs are opened and checked before anything is written. Memory does not grow with the
@@ -40,7 +37,7 @@ def tokenize_files(
 
     Returns
     -------
-    The inputs as they were opened, with their gene mappings.
+    What was written, with the inputs as they were opened.
 
     Raises
     ------
@@ -60,10 +57,9 @@ def tokenize_files(
         save_tokens(parts, output)
     tell_full_inputs(done.n_full, done.n_cells, vocabulary.input_length)
     name = folder.name if isinstance(model, ModelFolder) else str(model)
-    logger.info("Wrote %s: tokens of %s cells, for %s.", output, f"{done.n_cells:,}", name)
-    words = ["rankformer", "embed", str(output), "-o", "embedded.h5ad", "--model", name]
-    logger.info("Go on with:\n  %s", shlex.join(words))
-    return streams
+    figures = {"n_cells": done.n_cells, "n_cells_filling_the_input": done.n_full, "model": name}
+    written = Written(output, f"tokens of {done.n_cells:,} cells, for {name}")
+    return Summary((written,), figures, sources=streams)
 
 
 def _read_parts(

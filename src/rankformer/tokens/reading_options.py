@@ -20,8 +20,8 @@ class InputFiles:
     sources: tuple[Path, ...] = setting(
         options=("FILE…",),
         text="Files with raw counts: .h5ad, .zarr, 10x .h5, a 10x matrix folder, or a folder of "
-        "such files; or tokens that `rankformer tokenize` saved. Several are read as one, one "
-        "after the other.",
+        "such files. Tokens that `rankformer tokenize` saved are read too. Several are read as "
+        "one, one after the other.",
     )
 
 
@@ -30,7 +30,7 @@ class CountOptions:
     """Where counts lie in a source, and what is allowed of them."""
 
     layer: str | None = setting(
-        default=None, panel=_COUNTS,
+        common=True, default=None, panel=_COUNTS,
         text="The layer of AnnData that holds the raw counts. By default, rankformer looks for "
         "counts in X, in raw.X and in all layers.",
     )  # fmt: skip

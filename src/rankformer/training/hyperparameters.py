@@ -20,6 +20,7 @@ class TrainingHyperparameters:
     """Hyperparameters of any training."""
 
     epochs: float | None = setting(
+        common=True,
         default=3.0,
         text="How often the training sees each cell. By default, it follows from the number of "
         "cells.",
@@ -28,7 +29,9 @@ class TrainingHyperparameters:
         default=None, text="The number of training steps, in place of --epochs."
     )
     batch_size: int = setting(
-        default=12, text="The number of cells in a batch. With several GPUs, each has such a batch."
+        common=True,
+        default=12,
+        text="The number of cells in a batch. With several GPUs, each has such a batch.",
     )
     accumulation: int = setting(
         default=1,

@@ -106,6 +106,23 @@ def write_documents(
     return {CARD_FILE: "\n\n".join(texts), RECORD_FILE: json.dumps(record, indent=2) + "\n"}
 
 
+def last_figures(folder: Path) -> dict[str, Any]:
+    """What the record in the folder of a model says of its end: steps, cells, the last losses."""
+    # Of the processes that train together, the first one writes.
+    if not (folder / RECORD_FILE).exists():
+        return {}
+    record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+    last: dict[str, Any] = {}
+    for entry in record["log"]:
+        last |= entry
+    names = ("step", "loss", "eval_loss")
+    return {
+        "n_cells_trained_on": record["cells_trained_on"],
+        "n_cells_held_out": record["cells_held_out"],
+        **{name: last[name] for name in names if name in last},
+    }
+
+
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table; text in it is escaped."""
     lines = [header, ["---"] * len(header), *([escape(each) for each in row] for row in rows)]

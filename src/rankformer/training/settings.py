@@ -13,6 +13,7 @@ class TrainingSetup:
     """Where and how a model is trained."""
 
     device: str = setting(
+        common=True,
         default="auto",
         text="The device that computes: cpu, cuda, cuda:1 for the second GPU, or mps on a Mac. "
         "auto takes a GPU where there is one.",
@@ -27,7 +28,7 @@ class TrainingSetup:
         text="The number of processes that prepare batches, beside the one that trains.",
     )  # fmt: skip
     resume: bool = setting(
-        default=False, panel="Options",
+        common=True, default=False, panel="Options",
         text="Go on with the run that was begun for this output and did not come to its end.",
     )  # fmt: skip
 

@@ -13,11 +13,12 @@ class SplitPlan:
         text="The share of the cells that decide when to stop and that calibrate probabilities.",
     )
     test_share: float = setting(
+        common=True,
         default=0.1,
         text="The share of the cells that the finished model is tested on, and for nothing else.",
     )
     n_folds: int | None = setting(
-        default=None, options=("--folds",),
+        common=True, default=None, options=("--folds",),
         text="Cross-validate: train one model for each of this many folds, so that each cell is "
         "tested once, in place of --test-share.",
     )  # fmt: skip

@@ -1,0 +1,124 @@
+"""What a command made: a few lines at its end, or one JSON document."""
+
+import json
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rankformer.summary import Summary
+
+_MOST_WARNINGS = 6
+_MOST_INPUTS = 3
+
+
+def summary_text(summary: Summary, seconds: float, warnings: Sequence[str]) -> str:
+    """What was made, what needs care, and how to go on; lines for the log."""
+    from rich.filesize import decimal
+
+    lines = [f"Wrote {each.path} ({decimal(each.n_bytes)}): {each.what}."
+             for each in summary.written]  # fmt: skip
+    lines += [*_inputs(summary.sources), *summary.told]
+    if summary.written:
+        lines.append(f"It took {_duration(seconds)}.")
+    if warnings and summary.written:
+        lines += ["Please note:", *(f"- {each}" for each in warnings[:_MOST_WARNINGS])]
+        if len(warnings) > _MOST_WARNINGS:
+            lines.append(f"- {len(warnings) - _MOST_WARNINGS} more warnings stand above.")
+    for step in summary.next_steps:
+        lines.append(f"{step.why}:")
+        lines += [f"  {shlex.join(step.argv)}"] if step.argv else []
+        lines += [f"  {each}" for each in step.python]
+    return "\n".join(lines)
+
+
+def summary_document(
+    summary: Summary, argv: Sequence[str], seconds: float, warnings: Sequence[str]
+) -> str:
+    """The same as JSON: strict, so that what is not a number is null."""
+    inputs = {"inputs": describe_inputs(summary.sources)} if summary.sources else {}
+    document = {
+        "command": list(argv),
+        "written": [
+            {"path": str(each.path), "what": each.what, "bytes": each.n_bytes}
+            for each in summary.written
+        ],
+        "figures": {**summary.figures, **inputs},
+        "tables": summary.tables,
+        "warnings": list(warnings),
+        "next": [
+            {"why": each.why, "argv": list(each.argv), "python": list(each.python)}
+            for each in summary.next_steps
+        ],
+        "seconds": round(seconds, 3),
+        "versions": _versions(),
+    }
+    return json.dumps(as_plain(document), indent=2, allow_nan=False)
+
+
+def error_document(kind: str, message: str) -> str:
+    """An error as JSON."""
+    return json.dumps({"error": {"type": kind, "message": message}}, indent=2)
+
+
+def as_plain(value: Any) -> Any:
+    """Values that JSON has: numbers of numpy as numbers, NaN and infinity as None."""
+    if isinstance(value, Mapping):
+        return {str(key): as_plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_plain(each) for each in value]
+    if hasattr(value, "tolist"):
+        return as_plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    # Of pandas; it may not be loaded.
+    return None if type(value).__name__ in ("NAType", "NaTType") else str(value)
+
+
+def describe_inputs(sources: Sequence[Any]) -> list[dict[str, Any]]:
+    """Of each input: cells, variables, and what became of their genes; saved tokens have none."""
+    described = []
+    for source in sources:
+        own: dict[str, Any] = {"source": source.name, "n_cells": len(source)}
+        mapping = getattr(source, "mapping", None)
+        if mapping is not None:
+            own |= {
+                "n_variables": mapping.n_vars,
+                "n_variables_mapped": mapping.n_mapped,
+                "n_genes": mapping.n_genes,
+            }
+        described.append(own)
+    return described
+
+
+def _inputs(sources: Sequence[Any]) -> list[str]:
+    lines = []
+    for each in describe_inputs(sources)[:_MOST_INPUTS]:
+        genes = ""
+        if "n_genes" in each:
+            genes = (
+                f"; {each['n_variables_mapped']:,} of {each['n_variables']:,} variables "
+                f"are {each['n_genes']:,} genes of the model"
+            )
+        lines.append(f"Read {Path(each['source']).name}: {each['n_cells']:,} cells{genes}.")
+    if len(sources) > _MOST_INPUTS:
+        lines.append(f"Read {len(sources) - _MOST_INPUTS} inputs more.")
+    return lines
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 90 else f"{seconds / 3600:.1f} h"
+
+
+def _versions() -> dict[str, str]:
+    import platform
+    from importlib.metadata import version
+
+    packages = ("rankformer", "torch", "numpy", "anndata")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
