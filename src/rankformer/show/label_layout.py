@@ -1,0 +1,105 @@
+"""Where names stand so that they hide neither each other nor what they name."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ROUNDS = 300
+
+
+def spread(heights: NDArray[np.float64], gap: float) -> NDArray[np.float64]:
+    """Heights from 0 to 1, moved as little as can be until all lie a gap apart, in their order.
+
+    Parameters
+    ----------
+    heights
+        (n,) ascending; n - 1 gaps fit between 0 and 1.
+    gap
+        The least distance.
+    """
+    steps = gap * np.arange(len(heights))
+    blocks: list[tuple[float, int]] = []
+    # Isotonic regression, by pooling neighbours that are in the wrong order.
+    for height in heights - steps:
+        mean, n = float(height), 1
+        while blocks and blocks[-1][0] > mean:
+            before, m = blocks.pop()
+            mean, n = (before * m + mean * n) / (m + n), m + n
+        blocks.append((mean, n))
+    moved = np.concatenate([np.full(n, mean) for mean, n in blocks]) if blocks else heights
+    return np.clip(moved, 0, max(1 - steps[-1], 0) if len(steps) else 1) + steps
+
+
+def uncross(starts: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Which end each start is led to, so that no two lines cross.
+
+    Parameters
+    ----------
+    starts, ends
+        (n, 2) places.
+
+    Returns
+    -------
+    (n,) places among the ends. Swapping the ends of lines that cross makes them shorter, so that it
+    comes to an end.
+    """
+    chosen = np.arange(len(starts))
+    for _ in range(_ROUNDS):
+        swapped = False
+        for i in range(len(chosen)):
+            for j in range(i + 1, len(chosen)):
+                a, b = chosen[i], chosen[j]
+                now = _distance(starts[i], ends[a]) + _distance(starts[j], ends[b])
+                then = _distance(starts[i], ends[b]) + _distance(starts[j], ends[a])
+                if then < now - 1e-12:
+                    chosen[i], chosen[j] = b, a
+                    swapped = True
+        if not swapped:
+            break
+    return chosen
+
+
+def push_apart(
+    centres: NDArray[np.float64], halves: NDArray[np.float64], obstacles: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Centres of boxes, moved until these overlap neither each other nor circles, if they can.
+
+    Parameters
+    ----------
+    centres, halves
+        (n, 2) of each box, and half its width and height.
+    obstacles
+        (m, 3) x, y and radius of circles, which stay.
+    """
+    placed, anchors = centres.copy(), centres
+    circles = np.column_stack([obstacles[:, 2], obstacles[:, 2]])
+    for _ in range(_ROUNDS):
+        moves = _pushes(placed, halves, placed, halves) / 2
+        moves += _pushes(placed, halves, obstacles[:, :2], circles)
+        if not moves.any():
+            break
+        placed = placed + 0.6 * moves + 0.01 * (anchors - placed)
+    return placed
+
+
+def _pushes(
+    own: NDArray[np.float64],
+    own_halves: NDArray[np.float64],
+    others: NDArray[np.float64],
+    other_halves: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """(n, 2): how far each box must move along the shorter way out of each other one, summed."""
+    apart = own[:, None] - others[None]
+    overlap = own_halves[:, None] + other_halves[None] - np.abs(apart)
+    meets = (overlap > 0).all(axis=2)
+    if own is others:
+        np.fill_diagonal(meets, False)
+    shorter = overlap[..., 1] <= overlap[..., 0]
+    # Of two at the same place the first goes up.
+    first = np.where(np.arange(len(own))[:, None] <= np.arange(len(others))[None], 1.0, -1.0)
+    sign = np.where(apart != 0, np.sign(apart), first[..., None])
+    moves = np.where(np.stack([~shorter, shorter], axis=2), sign * overlap, 0)
+    return np.asarray(np.where(meets[..., None], moves, 0).sum(axis=1))
+
+
+def _distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    return float(np.hypot(*(a - b)))
