@@ -17,11 +17,11 @@ from rankformer.show.cell_values import (
 )
 from rankformer.show.confusion_plot import confusion_of, confusion_size, draw_confusion
 from rankformer.show.embedding_plot import (
+    EMBEDDING_SIZE,
     Dots,
     DotStyle,
     LegendLoc,
     draw_embedding,
-    embedding_size,
 )
 from rankformer.show.gene_mapping_plot import (
     MappedGenes,
@@ -29,15 +29,14 @@ from rankformer.show.gene_mapping_plot import (
     mapping_size,
     read_mapping,
 )
+from rankformer.show.gene_pairs import Network
 from rankformer.show.marker_plot import draw_markers, groups_of, marker_size, markers_of
-from rankformer.show.network_plots import (
-    Network,
+from rankformer.show.matrix_plot import choose_matrix, draw_matrix, matrix_size
+from rankformer.show.network_plot import (
     choose_edges,
-    choose_matrix,
-    draw_matrix,
     draw_network,
-    matrix_size,
     network_size,
+    place_genes,
 )
 from rankformer.show.palette import Palette
 from rankformer.show.perturbation_plots import (
@@ -158,7 +157,7 @@ def embedding(  # noqa: PLR0913  # scanpy's keywords
     colour = None if color is None else find_colour(adata, color, layer, use_raw)
     dots = Dots(places, names, colour, title)
     style = DotStyle(palette, size, (vmin, vmax), legend_loc)
-    with canvas(embedding_size(dots, style), ax=ax, show=show, save=save) as axes:
+    with canvas(EMBEDDING_SIZE, ax=ax, show=show, save=save) as axes:
         draw_embedding(axes, dots, style)
     return axes
 
@@ -278,7 +277,7 @@ def marker_genes(  # noqa: PLR0913  # scanpy's keywords
     groupby: str | None = None,
     basis: str = "X_geneformer",
     n_neighbourhoods: int = 8,
-    n_genes: int = 4,
+    n_genes: int = 3,
     layer: str | None = None,
     use_raw: bool | None = None,
     ax: "Axes | None" = None,
@@ -571,8 +570,9 @@ def gene_network(  # noqa: PLR0913  # which pairs, how they are drawn, and where
     >>> ax = rankformer.pl.gene_network(adata, n_edges=20, save="network.pdf")
     """
     pairs = choose_edges(network, key, weight, genes, n_edges)
-    with canvas(network_size(pairs), ax=ax, show=show, save=save) as axes:
-        draw_network(axes, pairs, weight=weight, title=title)
+    drawing = place_genes(pairs)
+    with canvas(network_size(drawing), ax=ax, show=show, save=save) as axes:
+        draw_network(axes, drawing, weight=weight, title=title)
     return axes
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-_LEAST_SHARE = 0.1
+_LEAST_SHARE, _LEAST_FOLD = 0.1, 1.5
 _N_TRIES = 5
 
 
@@ -37,8 +37,8 @@ def find_markers(values: csr_matrix, codes: NDArray[np.int64], n_genes: int) -> 
     """Find the genes whose expression in a group is most surely above that in all other cells.
 
     Welch's t statistic of log-normalised expression, as scanpy's ``rank_genes_groups`` has it by
-    default. A gene that at least a tenth of no cells of the group express is left out, and a gene
-    is a marker of the group alone for which it scores most.
+    default. A marker is expressed by a tenth of the group's cells, and 1.5 times as high as in the
+    others; it is one of the group alone for which it scores most.
 
     Parameters
     ----------
@@ -65,7 +65,8 @@ def find_markers(values: csr_matrix, codes: NDArray[np.int64], n_genes: int) -> 
     other_mean, other_spread = _moments(totals - sums, total_squares - squares, rest)
     error = np.sqrt(spread / np.maximum(n, 1) + other_spread / np.maximum(rest, 1))
     scores = np.where(error > 0, (mean - other_mean) / np.where(error > 0, error, 1), 0)
-    scores[shares < _LEAST_SHARE] = -np.inf
+    fold = np.expm1(np.maximum(mean, 0)) / np.maximum(np.expm1(np.maximum(other_mean, 0)), 1e-9)
+    scores[(shares < _LEAST_SHARE) | (fold < _LEAST_FOLD)] = -np.inf
     genes, groups = _best_of_each(scores, n_genes)
     return MarkerGenes(genes, groups, scores[groups, genes], mean[:, genes], shares[:, genes])
 

@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +36,27 @@ _METADATA: dict[str, dict[str, Any]] = {
 _FILE_SETTINGS = {"svg.hashsalt": "rankformer", "svg.fonttype": "none", "pdf.fonttype": 42}
 
 
+@dataclass(frozen=True)
+class Panel:
+    """Inches of axes, around which a figure grows with its names, legends and colour bars.
+
+    Attributes
+    ----------
+    width, height
+        Of the axes. Without a height they are square, and the width is that of the whole figure,
+        unless the axes would be smaller than `least`.
+    least
+        The smallest side of square axes.
+    """
+
+    width: float
+    height: float | None = None
+    least: float = 1.8
+
+
 @contextmanager
 def canvas(
-    size: tuple[float, float],
+    size: tuple[float, float] | Panel,
     *,
     ax: "Axes | None" = None,
     show: bool | None = None,
@@ -51,7 +70,7 @@ def canvas(
     Parameters
     ----------
     size
-        Width and height of a new figure, in inches.
+        Width and height of a new figure, in inches; or of its axes, around which it grows.
     ax
         Axes to draw in; new ones unless given.
     show
@@ -85,20 +104,27 @@ def canvas(
             sys.modules["matplotlib.pyplot"].close(axes.figure)
         raise
     if shows:
+        axes.figure.figure.draw_without_rendering()
         _show(is_asked=show is True)
 
 
-def new_axes(size: tuple[float, float], *, of_pyplot: bool = False) -> "Axes":
-    """Axes of a new figure, whose parts are laid out within its size."""
+def new_axes(size: tuple[float, float] | Panel, *, of_pyplot: bool = False) -> "Axes":
+    """Axes of a new figure, whose parts are laid out within its size or around that of its axes."""
+    from rankformer.show.panel_layout import PanelLayout
+
+    layout: Any = "constrained"
+    if isinstance(size, Panel):
+        layout = PanelLayout(size.width, size.height, size.least)
+        size = (size.width + 1, (size.height or size.width) + 1)
     if of_pyplot:
         from matplotlib import pyplot
 
-        figure = pyplot.figure(figsize=size, layout="constrained")
+        figure = pyplot.figure(figsize=size, layout=layout)
     else:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=size, layout=layout)
         FigureCanvasAgg(figure)
     return figure.add_subplot()
 
@@ -119,6 +145,8 @@ def write_figure(figure: "Figure", file: Path) -> None:
     """Write a figure: the same one always as the same bytes."""
     from matplotlib import rc_context
 
+    # The size of a figure that grows around its axes is settled before its canvas is made.
+    figure.draw_without_rendering()
     with rc_context(_FILE_SETTINGS):
         figure.savefig(
             file, format=file.suffix[1:], dpi=_DPI, facecolor="white",
@@ -126,7 +154,7 @@ def write_figure(figure: "Figure", file: Path) -> None:
         )  # fmt: skip
 
 
-def lay_out(axes: "Axes") -> "Figure":
+def lay_out(axes: "Axes") -> Any:
     """Give the parts of a figure their final places, for what is placed by them."""
     figure = _figure_of(axes)
     figure.draw_without_rendering()
@@ -148,7 +176,7 @@ def plain(axes: "Axes") -> None:
 def entitle(axes: "Axes", title: str | None) -> None:
     """A title above the left edge of the axes."""
     if title:
-        axes.set_title(literal(title), loc="left", fontsize=TEXT, color=INK)
+        axes.set_title(literal(title, 80), loc="left", fontsize=TEXT, color=INK)
 
 
 def literal(text: object, most: int = _LONGEST_NAME) -> str:
@@ -161,7 +189,11 @@ def literal(text: object, most: int = _LONGEST_NAME) -> str:
 
 
 def add_colour_bar(
-    axes: "Axes", mappable: Any, label: str, *, box: Sequence[float] = (1.03, 0, 0.045, 1)
+    axes: "Axes",
+    mappable: Any,
+    label: str,
+    *,
+    box: tuple[float, float, float, float] = (1.03, 0, 0.045, 1),
 ) -> "Axes":
     """A colour bar beside the axes, which neither moves nor shrinks them.
 

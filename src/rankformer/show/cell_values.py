@@ -1,6 +1,7 @@
 """What plots read of AnnData: columns of cells, expression of genes, coordinates."""
 
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -58,7 +59,7 @@ class Expression:
 
     Attributes
     ----------
-    values
+    matrix
         CSR: log-normalised where counts were found, or else as they were.
     genes
         Their names, symbols where there are any.
@@ -66,7 +67,7 @@ class Expression:
         What the values are.
     """
 
-    values: csr_matrix
+    matrix: csr_matrix
     genes: NDArray[np.object_]
     label: str
 
@@ -157,7 +158,7 @@ def find_colour(
             f"Name one of {_few(names[own])}, or make names unique: adata.var_names_make_unique().",
         )
     expression = find_expression(adata, layer, use_raw)
-    values = np.asarray(expression.values[:, own].todense(), dtype=np.float64).ravel()
+    values = np.asarray(expression.matrix[:, own].todense(), dtype=np.float64).ravel()
     return Numbers(values, f"{name}, {expression.label}" if expression.label else name)
 
 
@@ -173,11 +174,13 @@ def categories_of(column: "pd.Series[Any]") -> Categories:
     """Names of cells, in an order that does not depend on that of the cells."""
     known = column.notna().to_numpy()
     texts = column.astype(str).to_numpy(dtype=object)
+    there = set(texts[known])
+    order = sorted(there)
     if isinstance(column.dtype, pd.CategoricalDtype):
         order = [str(each) for each in column.cat.categories]
-    else:
-        order = sorted(set(texts[known]))
-    there = set(texts[known])
+    if order == sorted(order):
+        # Cluster 10 comes after cluster 9, unless another order was made.
+        order = sorted(order, key=_by_numbers)
     names = [each for each in order if each in there]
     place = {each: i for i, each in enumerate(names)}
     codes = [place[text] if is_known else -1 for text, is_known in zip(texts, known, strict=True)]
@@ -223,7 +226,7 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
 
 def find_expression(adata: AnnData, layer: str | None, use_raw: bool | None) -> Expression:
     """Values of all genes. Whole numbers are counts, and are log-normalised."""
-    names, symbols = _gene_names(adata, layer, use_raw)
+    _, symbols = _gene_names(adata, layer, use_raw)
     matrix: Any = adata.X if layer is None else adata.layers[layer]
     if _takes_raw(adata, layer, use_raw):
         matrix = adata.raw.X
@@ -286,6 +289,12 @@ def _how_to_make_umap(key: str) -> str:
         f'Make a UMAP of it: scanpy.pp.neighbors(adata, use_rep="{key}"), scanpy.tl.umap(adata); '
         'and draw basis="X_umap".'
     )
+
+
+def _by_numbers(name: str) -> list[tuple[int, int, str]]:
+    """A key that orders the numbers within names as numbers."""
+    parts = re.split(r"([0-9]+)", name)
+    return [(0, int(each), "") if each.isdecimal() else (1, 0, each) for each in parts]
 
 
 def _few(names: Iterable[Any]) -> str:

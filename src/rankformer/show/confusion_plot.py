@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from rankformer.errors import SettingsError, TableError, expect_type
 from rankformer.show.canvas import (
-    HIGHEST,
     SMALL,
-    TWO_COLUMNS,
+    Panel,
     add_colour_bar,
     entitle,
     literal,
@@ -24,9 +23,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NO_LABEL = "no label"
-_LEAST_CELL, _GRID_SIZE, _LARGEST_CELL = 0.25, 2.2, 0.6
+# Inches.
+_LEAST_CELL, _GRID_SIZE, _LARGEST_CELL, _LEAST_BAR = 0.22, 2.0, 0.5, 1.25
 _MOST_NUMBERED, _MANY = 40, 16
-_POINTS_A_LETTER = 4.1
 
 
 def confusion_of(
@@ -79,14 +78,10 @@ def confusion_of(
     return cells
 
 
-def confusion_size(table: pd.DataFrame) -> tuple[float, float]:
-    """Width and height of a figure in which all names have room."""
-    cell = _cell(max(table.shape))
-    rows = max(len(literal(each)) for each in table.index) + 8
-    columns = max(len(literal(each)) for each in table.columns)
-    width = cell * table.shape[1] + rows * _POINTS_A_LETTER / 72 + 1.0
-    height = cell * table.shape[0] + columns * _POINTS_A_LETTER / 72 + 0.65
-    return max(width, 2.4), max(height, 1.8)
+def confusion_size(table: pd.DataFrame) -> Panel:
+    """Axes in which each cell has room for its number."""
+    cell = max(min(_GRID_SIZE / max(table.shape), _LARGEST_CELL), _LEAST_CELL)
+    return Panel(cell * table.shape[1], cell * table.shape[0])
 
 
 def draw_confusion(ax: "Axes", table: pd.DataFrame, title: str | None = None) -> None:
@@ -104,12 +99,17 @@ def draw_confusion(ax: "Axes", table: pd.DataFrame, title: str | None = None) ->
     _rule_cells(ax, table.shape)
     if max(table.shape) <= _MOST_NUMBERED:
         _write_shares(ax, shares, least=0.05 if max(table.shape) > _MANY else 0.005)
-    bar = add_colour_bar(ax, image, "share of the true label", box=(1.03, 0, 0.04, 1))
+    cell = confusion_size(table)
+    # As high as its own name at least, however few rows there are.
+    share = max(1, _LEAST_BAR / (cell.height or 1))
+    box = (1 + 0.08 / cell.width, 1 - share, 0.1 / cell.width, share)
+    bar = add_colour_bar(ax, image, "share of the true label", box=box)
     bar.set_yticks([0, 0.5, 1], ["0%", "50%", "100%"])
 
 
 def _count(true: Categories, predicted: Categories) -> pd.DataFrame:
-    names = [*true.names, *(each for each in predicted.names if each not in set(true.names))]
+    own = true.names if set(true.names) & set(predicted.names) else []
+    names = [*own, *(each for each in predicted.names if each not in own)]
     place = np.array([names.index(each) for each in predicted.names])
     known = true.codes >= 0
     column = np.where(predicted.codes >= 0, place[predicted.codes], len(names))[known]
@@ -119,12 +119,6 @@ def _count(true: Categories, predicted: Categories) -> pd.DataFrame:
         counts = counts[:, :-1]
     columns = [*names, NO_LABEL][: counts.shape[1]]
     return pd.DataFrame(counts, index=true.names, columns=columns)
-
-
-def _cell(n: int) -> float:
-    """Inches of a cell: small where there are many, as far as letters of 7 points allow."""
-    room = (min(TWO_COLUMNS, HIGHEST) - 2) / n
-    return max(min(_GRID_SIZE / n, _LARGEST_CELL, room), _LEAST_CELL)
 
 
 def _rule_cells(ax: "Axes", shape: tuple[int, int]) -> None:

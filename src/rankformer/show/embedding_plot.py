@@ -12,7 +12,7 @@ from rankformer.errors import SettingsError
 from rankformer.show.canvas import (
     ONE_COLUMN,
     SMALL,
-    TWO_COLUMNS,
+    Panel,
     add_colour_bar,
     add_legend,
     entitle,
@@ -28,13 +28,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 logger = logging.getLogger(__name__)
+# As wide as a column; wider where the legend leaves too little room for the dots.
+EMBEDDING_SIZE = Panel(ONE_COLUMN)
 LegendLoc = Literal["right margin", "on data", "none"]
 _LEGENDS = ("right margin", "on data", "none")
 # Square points. So many dots are vectors; more are pixels within the vector picture.
 _INK_OF_ALL_DOTS, _SMALLEST, _LARGEST = 4_000, 0.5, 9.0
 _MOST_VECTORS = 2_000
-_PANEL, _MOST_ROWS = 2.55, 17
-_POINTS_A_LETTER = 4.1
+_MOST_ROWS = 17
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,17 +82,6 @@ class DotStyle:
     legend_loc: LegendLoc = "right margin"
 
 
-def embedding_size(dots: Dots, style: DotStyle) -> tuple[float, float]:
-    """Width and height of a figure in which dots and legend have room."""
-    if not isinstance(dots.colour, Categories) or style.legend_loc != "right margin":
-        return ONE_COLUMN, ONE_COLUMN - 0.5 * isinstance(dots.colour, Numbers)
-    longest = max((len(literal(each)) for each in dots.colour.names), default=0) + 8
-    n_columns = -(-len(dots.colour.names) // _MOST_ROWS)
-    beside = n_columns * (0.25 + longest * _POINTS_A_LETTER / 72)
-    width = ONE_COLUMN if beside <= ONE_COLUMN - 1.7 else min(_PANEL + 0.5 + beside, TWO_COLUMNS)
-    return width, min(width - beside, _PANEL + 0.4) + 0.35
-
-
 def draw_embedding(ax: "Axes", dots: Dots, style: DotStyle) -> None:
     """Draw them, none hidden on purpose: categories in random order, the greatest numbers last."""
     if style.legend_loc not in _LEGENDS:
@@ -100,12 +90,16 @@ def draw_embedding(ax: "Axes", dots: Dots, style: DotStyle) -> None:
             f"One of {', '.join(map(repr, _LEGENDS))}.",
             "Correct legend_loc.",
         )
-    there = np.isfinite(dots.places).all(axis=1)
+    there: NDArray[np.bool_] = np.isfinite(dots.places).all(axis=1)
     if not there.all():
         logger.warning("%s of %s cells have no place and are not drawn.",
                        f"{(~there).sum():,}", f"{len(there):,}")  # fmt: skip
     size = style.size or _dot_size(int(there.sum()))
-    shared = {"s": size, "linewidths": 0, "rasterized": int(there.sum()) > _MOST_VECTORS}
+    shared: dict[str, Any] = {
+        "s": size,
+        "linewidths": 0,
+        "rasterized": int(there.sum()) > _MOST_VECTORS,
+    }
     if dots.colour is None:
         ax.scatter(*dots.places[there].T, color=colour_categories([""])[""], **shared)
     elif isinstance(dots.colour, Categories):
@@ -116,7 +110,6 @@ def draw_embedding(ax: "Axes", dots: Dots, style: DotStyle) -> None:
            yticks=[])  # fmt: skip
     plain(ax)
     entitle(ax, dots.title)
-    ax.set_box_aspect(1)
     if isinstance(dots.colour, Categories) and style.legend_loc == "on data":
         _name_on_data(ax, dots.places, dots.colour, there)
 
@@ -138,8 +131,9 @@ def _draw_categories(
     markers = np.array([marker_of(i) for i in range(len(colours))])
     for marker in dict.fromkeys(markers):
         own = known[markers[colour.codes[known]] == marker]
-        ax.scatter(*dots.places[own].T, c=[colours[i] for i in colour.codes[own]], marker=marker,
-                   zorder=2, **shared)  # fmt: skip
+        x, y = dots.places[own].T
+        ax.scatter(x, y, c=[colours[i] for i in colour.codes[own]], marker=marker, zorder=2,
+                   **shared)  # fmt: skip
     if style.legend_loc == "right margin":
         _add_counts(ax, colour, colours, int((colour.codes < 0).sum()))
 
@@ -176,8 +170,9 @@ def _draw_numbers(
     own = np.flatnonzero(known)
     own = own[np.argsort(colour.values[own], kind="stable")]
     lowest, highest = style.limits
+    x, y = dots.places[own].T
     drawn = ax.scatter(
-        *dots.places[own].T, c=colour.values[own], cmap=_colour_map(style.palette), zorder=2,
+        x, y, c=colour.values[own], cmap=_colour_map(style.palette), zorder=2,
         vmin=lowest, vmax=highest, **shared,
     )  # fmt: skip
     add_colour_bar(ax, drawn, literal(colour.label, 60))

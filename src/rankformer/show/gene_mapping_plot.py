@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -15,15 +15,18 @@ from rankformer.errors import MissingFileError, SettingsError, TableError
 from rankformer.genes.mapping import GeneMapping
 from rankformer.genes.rules import GeneFate, GeneRule
 from rankformer.results.anndata_files import UNS_KEY
-from rankformer.show.canvas import SMALL, TEXT, add_legend, entitle, plain
+from rankformer.show.canvas import SMALL, Panel, entitle, plain
 from rankformer.show.cell_values import require
-from rankformer.show.palette import INK, UP
+from rankformer.show.palette import CATEGORIES, INK, UP
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MappedGenes = GeneMapping | AnnData | pd.DataFrame | Mapping[str, Any] | str | os.PathLike[str]
-_MAPPED, _LOST = "#0072B2", UP
+MappedGenes: TypeAlias = (
+    GeneMapping | AnnData | pd.DataFrame | Mapping[str, Any] | str | os.PathLike[str]
+)
+_MAPPED, _LOST = CATEGORIES[0], UP
+_WIDTH = 2.4
 _NEEDED = ("fate", "rule")
 
 
@@ -46,10 +49,15 @@ class MappingFigures:
     vocabulary: str
 
     @property
+    def has_counts(self) -> bool:
+        """Whether shares of counts are known."""
+        return bool(self.rows["counts"].notna().any())
+
+    @property
     def title(self) -> str:
         """How many variables were mapped, to how many genes."""
         n, all_ = self.rows.loc[self.rows["mapped"], "n_vars"].sum(), self.rows["n_vars"].sum()
-        genes = "" if self.n_genes is None else f", which are {self.n_genes:,} genes"
+        genes = "" if self.n_genes in (None, n) else f" to {self.n_genes:,} genes"
         return f"{n:,} of {all_:,} variables mapped{genes}"
 
 
@@ -96,10 +104,9 @@ def read_mapping(
     return _of_summaries(_summaries(source, key))
 
 
-def mapping_size(figures: MappingFigures) -> tuple[float, float]:
-    """Width and height of a figure for so many rows."""
-    legend = 0.3 if figures.rows["counts"].notna().any() else 0.0
-    return 5.0, 0.75 + 0.27 * len(figures.rows) + legend
+def mapping_size(figures: MappingFigures) -> Panel:
+    """Axes for so many rows."""
+    return Panel(_WIDTH, (0.34 if figures.has_counts else 0.2) * len(figures.rows) + 0.06)
 
 
 def draw_mapping(ax: "Axes", figures: MappingFigures) -> None:
@@ -108,27 +115,28 @@ def draw_mapping(ax: "Axes", figures: MappingFigures) -> None:
     n_vars = rows["n_vars"].to_numpy(dtype=float)
     shares = n_vars / max(n_vars.sum(), 1)
     colours = np.where(rows["mapped"], _MAPPED, _LOST)
-    with_counts = bool(rows["counts"].notna().any())
     places = np.arange(len(rows), dtype=float)
-    thick = 0.38 if with_counts else 0.68
-    shift = thick / 2 if with_counts else 0.0
+    thick = 0.38 if figures.has_counts else 0.68
+    shift = thick / 2 if figures.has_counts else 0.0
     ax.barh(places - shift, shares, thick, color=colours)
-    texts = [f"{n:,.0f} ({share:.1%})" for n, share in zip(n_vars, shares, strict=True)]
+    texts = [f"{n:,.0f} ({_percent(share)})" for n, share in zip(n_vars, shares, strict=True)]
     _write(ax, places - shift, shares, texts)
-    if with_counts:
+    if figures.has_counts:
         counts = rows["counts"].to_numpy(dtype=float)
         ax.barh(places + shift, counts, thick, color=colours, alpha=0.45)
-        _write(ax, places + shift, counts, [f"{each:.1%} of counts" for each in counts])
-        _explain(ax)
+        _write(ax, places + shift, counts, [f"{_percent(each)} of counts" for each in counts])
     ax.set_yticks(places, rows["name"])
     ax.set_ylim(len(rows) - 0.4, -0.6)
-    ax.set_xlim(0, 1.32 * max(shares.max(), np.nanmax(rows["counts"], initial=0)))
-    ax.set_xlabel("share of variables" + (" and of counts" if with_counts else ""))
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}" if value <= 1 else "")
+    ax.set_xlim(0, 1)
+    ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
+    ax.set_xlabel("share of variables" + (", and of their counts" if figures.has_counts else ""))
     plain(ax)
     ax.tick_params(axis="y", length=0)
-    entitle(ax, None)
-    ax.set_title(figures.title, loc="left", fontsize=TEXT, color=INK, parse_math=False)
+    entitle(ax, figures.title)
+
+
+def _percent(share: float) -> str:
+    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
 
 
 def _write(
@@ -137,13 +145,6 @@ def _write(
     for place, end, text in zip(places, ends, texts, strict=True):
         ax.annotate(text, (end, place), xytext=(2, 0), textcoords="offset points", va="center",
                     fontsize=SMALL, color=INK)  # fmt: skip
-
-
-def _explain(ax: "Axes") -> None:
-    from matplotlib.patches import Patch
-
-    handles = [Patch(color=INK), Patch(color=INK, alpha=0.45)]
-    add_legend(ax, handles, ["variables", "their counts"], loc="lower right")
 
 
 def _summaries(found: Mapping[str, Any], key: str | None) -> list[Mapping[str, Any]]:

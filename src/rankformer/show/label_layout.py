@@ -9,10 +9,12 @@ _ROUNDS = 300
 def spread(heights: NDArray[np.float64], gap: float) -> NDArray[np.float64]:
     """Heights from 0 to 1, moved as little as can be until all lie a gap apart, in their order.
 
+    The outermost keep half a gap from the ends.
+
     Parameters
     ----------
     heights
-        (n,) ascending; n - 1 gaps fit between 0 and 1.
+        (n,) ascending; n gaps fit between 0 and 1.
     gap
         The least distance.
     """
@@ -26,7 +28,7 @@ def spread(heights: NDArray[np.float64], gap: float) -> NDArray[np.float64]:
             mean, n = (before * m + mean * n) / (m + n), m + n
         blocks.append((mean, n))
     moved = np.concatenate([np.full(n, mean) for mean, n in blocks]) if blocks else heights
-    return np.clip(moved, 0, max(1 - steps[-1], 0) if len(steps) else 1) + steps
+    return np.clip(moved, gap / 2, max(1 - gap / 2 - steps.max(initial=0), gap / 2)) + steps
 
 
 def uncross(starts: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """Marker genes of groups of cells, or of the neighbourhoods of an embedding, as dots."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from anndata import AnnData
@@ -9,18 +9,16 @@ from numpy.typing import NDArray
 
 from rankformer.errors import SettingsError
 from rankformer.evaluate.marker_genes import MarkerGenes, divide_embedding, find_markers
-from rankformer.show.canvas import SMALL, add_colour_bar, add_legend, literal, plain
+from rankformer.show.canvas import SMALL, Panel, add_colour_bar, add_legend, literal, plain
 from rankformer.show.cell_values import Categories, Expression, require, require_categories
-from rankformer.show.palette import GRID, INK
+from rankformer.show.palette import GRID, INK, SHARES, UNSURE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _STEP, _ROW = 0.165, 0.22
-_MAP = "cividis_r"
 _SHARES_TOLD = (0.25, 0.5, 1.0)
 _LARGEST_DOT = 62.0
-_POINTS_A_LETTER = 4.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +76,7 @@ def markers_of(expression: Expression, groups: Categories, n_genes: int) -> Mark
             "Two groups or more.",
             "Name another column (groupby).",
         )
-    found = find_markers(expression.values, groups.codes, n_genes)
+    found = find_markers(expression.matrix, groups.codes, n_genes)
     if not len(found.genes):
         raise SettingsError(
             "No gene is expressed more in one group than in the others.",
@@ -88,13 +86,9 @@ def markers_of(expression: Expression, groups: Categories, n_genes: int) -> Mark
     return Markers(groups, found, expression.genes[found.genes])
 
 
-def marker_size(markers: Markers) -> tuple[float, float]:
-    """Width and height of a figure in which each gene and each group has its place."""
-    longest = max(len(literal(each)) for each in markers.groups.names) + 8
-    genes = max(len(literal(each)) for each in markers.genes)
-    width = 1.25 + longest * _POINTS_A_LETTER / 72 + _STEP * len(markers.genes)
-    height = 0.3 + genes * _POINTS_A_LETTER / 72 + _ROW * len(markers.groups.names)
-    return width, max(height, 2.3)
+def marker_size(markers: Markers) -> Panel:
+    """Axes in which each gene and each group has its place."""
+    return Panel(_STEP * (len(markers.genes) + 0.4), _ROW * (len(markers.groups.names) + 0.2))
 
 
 def draw_markers(ax: "Axes", markers: Markers, label: str) -> None:
@@ -111,12 +105,13 @@ def draw_markers(ax: "Axes", markers: Markers, label: str) -> None:
     """
     found = markers.found
     n_groups, n_genes = found.means.shape
-    highest = np.maximum(found.means.max(axis=0, keepdims=True), 1e-12)
+    lowest, highest = found.means.min(axis=0), found.means.max(axis=0)
+    scaled = (found.means - lowest) / np.maximum(highest - lowest, 1e-12)
     x, y = np.meshgrid(np.arange(n_genes), np.arange(n_groups))
     plain(ax)
     drawn = ax.scatter(
         x.ravel(), y.ravel(), s=_LARGEST_DOT * found.shares.ravel(),
-        c=(np.maximum(found.means, 0) / highest).ravel(), cmap=_MAP, vmin=0, vmax=1,
+        c=scaled.ravel(), cmap=SHARES, vmin=0, vmax=1,
         linewidths=0.3, edgecolors=INK, zorder=3,
     )  # fmt: skip
     ax.set_xticks(range(n_genes), [literal(each) for each in markers.genes], rotation=90)
@@ -128,25 +123,28 @@ def draw_markers(ax: "Axes", markers: Markers, label: str) -> None:
     for row in range(n_groups):
         ax.axhline(row, color=GRID, linewidth=0.6, zorder=0)
     ax.tick_params(length=0)
-    _explain(ax, drawn, label)
+    _explain(ax, drawn, markers, label)
 
 
-def _explain(ax: "Axes", drawn: object, label: str) -> None:
+def _explain(ax: "Axes", drawn: Any, markers: Markers, label: str) -> None:
     from matplotlib.lines import Line2D
 
-    inches = ax.figure.get_size_inches()
-    # Of a width that does not grow with the genes.
-    wide = 0.1 / max(ax.get_position().width * inches[0], 1)
-    bar = add_colour_bar(ax, drawn, "", box=(1 + 2 * wide, 0.0, wide, 0.42))
-    bar.set_title("mean, share\nof highest", fontsize=SMALL, color=INK, loc="left", pad=4)
-    bar.set_yticks([0, 1], ["0", "1"])
+    panel = marker_size(markers)
+    wide, high = panel.width, panel.height or 1
+    bar = add_colour_bar(
+        ax, drawn, "", box=(1 + 0.14 / wide, 1 - 1.58 / high, 0.1 / wide, 0.55 / high)
+    )
+    bar.set_title(
+        "mean, from least\nto highest group", fontsize=SMALL, color=INK, loc="left", pad=6
+    )
+    bar.set_yticks([0, 1], ["least", "highest"])
     handles = [
-        Line2D([], [], linestyle="", marker="o", color="#888888", markeredgewidth=0,
+        Line2D([], [], linestyle="", marker="o", color=UNSURE, markeredgewidth=0,
                markersize=(_LARGEST_DOT * share) ** 0.5)
         for share in _SHARES_TOLD
     ]  # fmt: skip
     add_legend(ax, handles, [f"{share:.0%}" for share in _SHARES_TOLD], loc="upper left",
-               title="cells that\nexpress it", bbox_to_anchor=(1 + wide, 1.03))  # fmt: skip
+               title="cells that express it", ncols=3, handletextpad=0.0, columnspacing=0.5,
+               bbox_to_anchor=(1 + 0.06 / wide, 1 + 0.08 / high))  # fmt: skip
     if label:
-        ax.set_xlabel(f"{literal(label, 60)}; genes scaled each by its highest group", color=INK,
-                      fontsize=SMALL)  # fmt: skip
+        ax.set_xlabel(literal(label, 60), color=INK, fontsize=SMALL)

@@ -16,7 +16,7 @@ CATEGORIES = (
 MARKERS = ("o", "s", "^", "D", "v", "P")
 INK, FAINT, GRID = "#333333", "#BBBBBB", "#E3E3E3"
 MISSING = "#D0D0D0"
-UP, DOWN = "#D55E00", "#0072B2"
+UP, DOWN, UNSURE = "#D55E00", "#0072B2", "#888888"
 # Maps of numbers: perceptually even, and read in grey as well.
 SEQUENTIAL, DIVERGING, SHARES = "viridis", "PuOr_r", "Blues"
 
@@ -74,7 +74,7 @@ def _colours_in_order(names: Sequence[str], palette: Sequence[str]) -> list[str]
         if palette not in colormaps:
             raise SettingsError(
                 f"palette is {palette!r}.",
-                "A colour map of matplotlib's, a list of colours, or categories with their colours.",
+                "A colour map of matplotlib's, a list of colours, or colours of categories.",
                 "Correct palette, or leave it out.",
             )
         drawn = colormaps[palette].resampled(max(len(names), 2))

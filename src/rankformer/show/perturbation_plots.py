@@ -22,14 +22,14 @@ from rankformer.show.canvas import (
 )
 from rankformer.show.cell_values import did_you_mean
 from rankformer.show.label_layout import spread, uncross
-from rankformer.show.palette import DOWN, FAINT, INK, UP
+from rankformer.show.palette import DOWN, FAINT, INK, UNSURE, UP
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 VOLCANO_SIZE = (ONE_COLUMN, 3.1)
 # Shares of the axes' width: where names begin, and the outermost dots, from the edge.
-_NAMES_AT, _DOTS_AT, _EDGE = 0.2, 0.27, 0.05
+_NAMES_AT, _DOTS_AT, _EDGE = 0.2, 0.26, 0.05
 _LINE_HEIGHT = 1.15
 _NEEDED = ("symbol", "effect")
 
@@ -128,7 +128,7 @@ def draw_volcano(
     names = np.array([literal(each, 16) for each in shown["symbol"]], dtype=object)
     gap = _gap(ax)
     for own, side in zip(best, (-1, 1), strict=True):
-        fits = own[: int(1 / gap) + 1]
+        fits = own[: int(1 / gap)]
         _name(ax, np.column_stack([x, y])[fits], names[fits], side, gap)
 
 
@@ -191,10 +191,10 @@ def draw_effects(
     certain = np.ones(len(chosen), bool)
     if "q_value" in chosen:
         certain = chosen["q_value"].to_numpy(float) <= level
-    colours = np.where(certain, np.where(x > 0, UP, DOWN), "#888888")
+    colours = np.where(certain, np.where(x > 0, UP, DOWN), UNSURE).tolist()
     if {"low", "high"} <= set(chosen.columns):
         ax.hlines(rows, chosen["low"], chosen["high"], colors=colours, linewidth=1.1)
-    ax.scatter(x, rows, s=16, facecolors=np.where(certain, colours, "white"), edgecolors=colours,
+    ax.scatter(x, rows, s=16, facecolors=np.where(certain, colours, "white").tolist(), edgecolors=colours,
                linewidths=0.9, zorder=3)  # fmt: skip
     ax.axvline(0, color=INK, linewidth=0.6, zorder=0)
     ax.set_yticks(rows, _name_rows(chosen))

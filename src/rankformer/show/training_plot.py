@@ -92,7 +92,7 @@ def draw_curves(ax: "Axes", curves: Sequence[Curve], figure: str) -> None:
     colours = colour_categories(names)
     handles, labels = [], []
     for each in curves:
-        style = {"color": colours[each.name]}
+        style: dict[str, Any] = {"color": colours[each.name]}
         if each.is_held_out:
             style |= {"marker": "o", "markersize": 3, "linewidth": 1.1}
         else:
@@ -106,7 +106,7 @@ def draw_curves(ax: "Axes", curves: Sequence[Curve], figure: str) -> None:
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     ax.margins(x=0.02)
     plain(ax)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.locator_params(axis="x", integer=True)
     if any(labels):
         add_legend(ax, handles, labels, loc="best", handletextpad=0.6)
 
