@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
 
+Box = tuple[float, float, float, float]
 # Inches, as journals set them; points.
 ONE_COLUMN, TWO_COLUMNS, HIGHEST = 3.4, 7.0, 9.0
 TEXT, SMALL = 8.0, 7.0
@@ -33,7 +34,7 @@ _METADATA: dict[str, dict[str, Any]] = {
     ".pdf": {"CreationDate": None},
 }
 # Letters stay letters, which can be edited, as journals ask.
-_FILE_SETTINGS = {"svg.hashsalt": "rankformer", "svg.fonttype": "none", "pdf.fonttype": 42}
+_FILE_SETTINGS: Any = {"svg.hashsalt": "rankformer", "svg.fonttype": "none", "pdf.fonttype": 42}
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Panel:
 
     width: float
     height: float | None = None
-    least: float = 1.8
+    least: float = 1.5
 
 
 @contextmanager

@@ -42,7 +42,8 @@ class Categories:
     @property
     def counts(self) -> list[int]:
         """Cells of each name."""
-        return np.bincount(self.codes[self.codes >= 0], minlength=len(self.names)).tolist()
+        counts = np.bincount(self.codes[self.codes >= 0], minlength=len(self.names))
+        return [int(each) for each in counts]
 
 
 @dataclass(frozen=True, eq=False)

@@ -90,7 +90,7 @@ def draw_embedding(ax: "Axes", dots: Dots, style: DotStyle) -> None:
             f"One of {', '.join(map(repr, _LEGENDS))}.",
             "Correct legend_loc.",
         )
-    there: NDArray[np.bool_] = np.isfinite(dots.places).all(axis=1)
+    there = np.asarray(np.isfinite(dots.places).all(axis=1))
     if not there.all():
         logger.warning("%s of %s cells have no place and are not drawn.",
                        f"{(~there).sum():,}", f"{len(there):,}")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Pairs of genes as plots read them: of a network, of AnnData, or of a table."""
+"""Pairs of genes as plots read them: of AnnData, or of a table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +9,10 @@ import pandas as pd
 from anndata import AnnData
 
 from rankformer.errors import SettingsError, TableError, expect_type
-from rankformer.networks.gene_network import GeneNetwork
 from rankformer.results.anndata_files import UNS_KEY
 from rankformer.show.cell_values import did_you_mean, require
 
-Network: TypeAlias = GeneNetwork | AnnData | pd.DataFrame
+Network: TypeAlias = AnnData | pd.DataFrame
 _SIDES = ("source", "target")
 _SPOKEN: Mapping[str, str] = MappingProxyType(
     {
@@ -44,7 +43,7 @@ class GenePairs:
 
 
 def read_pairs(network: Network, key: str) -> GenePairs:
-    """Pairs of a network, of AnnData after `gene_network`, or of the table of one.
+    """Pairs of AnnData after `rankformer.tl.gene_network`, or of the table of one.
 
     Raises
     ------
@@ -52,16 +51,13 @@ def read_pairs(network: Network, key: str) -> GenePairs:
         If there is no network, or it has no pair.
     """
     expect_type(
-        network, (GeneNetwork, AnnData, pd.DataFrame), "The network",
+        network, (AnnData, pd.DataFrame), "The network",
         "AnnData after rankformer.tl.gene_network, or a table of pairs.",
         "Pass one of these; a file is read first: pandas.read_parquet(path).",
     )  # fmt: skip
-    by, is_directed, edges = "", None, pd.DataFrame()
+    by = ""
     if isinstance(network, pd.DataFrame):
         edges = network
-    elif isinstance(network, GeneNetwork):
-        edges, is_directed = network.edges, network.is_directed
-        by = str(network.provenance.get("network", {}).get("by", ""))
     else:
         require(network.uns, key, "key", "uns", "network")
         edges = network.uns[key]
@@ -74,8 +70,7 @@ def read_pairs(network: Network, key: str) -> GenePairs:
             "Pairs of genes, as rankformer.tl.gene_network and `rankformer network` give them.",
             "Pass such a table.",
         )
-    if is_directed is None:
-        is_directed = by != "similarity" if by else _has_both_ways(edges)
+    is_directed = by != "similarity" if by else _has_both_ways(edges)
     return GenePairs(_tell_apart(edges), is_directed, by)
 
 

@@ -28,7 +28,10 @@ def spread(heights: NDArray[np.float64], gap: float) -> NDArray[np.float64]:
             mean, n = (before * m + mean * n) / (m + n), m + n
         blocks.append((mean, n))
     moved = np.concatenate([np.full(n, mean) for mean, n in blocks]) if blocks else heights
-    return np.clip(moved, gap / 2, max(1 - gap / 2 - steps.max(initial=0), gap / 2)) + steps
+    fitting: NDArray[np.float64] = np.clip(
+        moved, gap / 2, max(1 - gap / 2 - steps.max(initial=0), gap / 2)
+    )
+    return fitting + steps
 
 
 def uncross(starts: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -92,7 +95,7 @@ def _pushes(
     """(n, 2): how far each box must move along the shorter way out of each other one, summed."""
     apart = own[:, None] - others[None]
     overlap = own_halves[:, None] + other_halves[None] - np.abs(apart)
-    meets = (overlap > 0).all(axis=2)
+    meets = np.asarray((overlap > 0).all(axis=2))
     if own is others:
         np.fill_diagonal(meets, False)
     shorter = overlap[..., 1] <= overlap[..., 0]

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +22,7 @@ _LONGEST = 18
 # Points.
 _LEAST_WIDTH, _MOST_WIDTH = 0.5, 2.2
 _LEAST_RADIUS, _MOST_RADIUS = 1.9, 5.2
-_EDGE, _PAD = 30.0, 1.5
+_EDGE, _PAD = 38.0, 1.5
 _MOST_POINTS = 480.0
 _DOTS = "#6F6F6F"
 
@@ -85,6 +84,8 @@ def place_genes(pairs: GenePairs) -> NetworkDrawing:
     Parts that do not hang together stand in rows, the largest first; then what overlaps, each dot
     with its name above it being a box, is pushed apart.
     """
+    import networkx as nx
+
     graph = nx.Graph(list(zip(pairs.edges["source"], pairs.edges["target"], strict=True)))
     genes = sorted(graph)
     degrees = np.array([graph.degree(each) for each in genes], dtype=float)
@@ -172,7 +173,9 @@ def _draw_edges(ax: "Axes", drawing: NetworkDrawing, weight: str) -> None:
 
 
 def _place_part(graph: Any, genes: Sequence[str]) -> NDArray[np.float64]:
-    """(n, 2) points of genes that hang together, an edge being some 30 points long."""
+    """(n, 2) points of genes that hang together, an edge being some 38 points long."""
+    import networkx as nx
+
     ordered = nx.Graph()
     ordered.add_nodes_from(genes)
     inner = graph.subgraph(genes).edges

@@ -1,5 +1,6 @@
 """Axes of a size that was asked for, with room around them for names, legends and colour bars."""
 
+from importlib import import_module
 from typing import Any
 
 from matplotlib.layout_engine import LayoutEngine
@@ -51,10 +52,10 @@ class PanelLayout(LayoutEngine):
 
 def _overhang(fig: Any, axes: Any) -> tuple[float, float, float, float]:
     """Inches of what stands left, below, right and above the axes."""
-    from matplotlib.backends.backend_agg import RendererAgg
+    agg: Any = import_module("matplotlib.backends.backend_agg")
 
     inches = fig.get_size_inches() * fig.dpi
-    renderer = RendererAgg(*(max(int(each), 1) for each in inches), fig.dpi)
+    renderer: Any = agg.RendererAgg(*(max(int(each), 1) for each in inches), fig.dpi)
     outer, inner = axes.get_tightbbox(renderer), axes.get_window_extent(renderer)
     around = (inner.x0 - outer.x0, inner.y0 - outer.y0, outer.x1 - inner.x1, outer.y1 - inner.y1)
     left, bottom, right, top = (max(each, 0) / fig.dpi + _PAD for each in around)

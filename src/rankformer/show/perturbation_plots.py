@@ -194,8 +194,8 @@ def draw_effects(
     colours = np.where(certain, np.where(x > 0, UP, DOWN), UNSURE).tolist()
     if {"low", "high"} <= set(chosen.columns):
         ax.hlines(rows, chosen["low"], chosen["high"], colors=colours, linewidth=1.1)
-    ax.scatter(x, rows, s=16, facecolors=np.where(certain, colours, "white").tolist(), edgecolors=colours,
-               linewidths=0.9, zorder=3)  # fmt: skip
+    filled = np.where(certain, colours, "white").tolist()
+    ax.scatter(x, rows, s=16, facecolors=filled, edgecolors=colours, linewidths=0.9, zorder=3)
     ax.axvline(0, color=INK, linewidth=0.6, zorder=0)
     ax.set_yticks(rows, _name_rows(chosen))
     ax.set_ylim(len(rows) - 0.4, -0.6)
@@ -267,7 +267,7 @@ def _set_limits(
 def _gap(ax: "Axes") -> float:
     """The height of a line of text, as a share of the axes."""
     figure = lay_out(ax)
-    return _LINE_HEIGHT * SMALL * figure.dpi / 72 / ax.get_window_extent().height
+    return float(_LINE_HEIGHT * SMALL * figure.dpi / 72 / ax.get_window_extent().height)
 
 
 def _name(ax: "Axes", dots: NDArray[np.float64], names: Any, side: int, gap: float) -> None:
