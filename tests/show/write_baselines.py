@@ -4,7 +4,6 @@ import io
 import sys
 
 from PIL import Image
-
 from tests.show.pictures import BASELINE, PICTURES, draw
 
 

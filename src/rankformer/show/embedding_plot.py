@@ -213,7 +213,7 @@ def _name_on_data(
     ]  # fmt: skip
     boxes = np.array([each.get_window_extent().extents for each in texts]).reshape(-1, 4)
     centres, halves = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
-    moved = push_apart(centres, halves, np.empty((0, 3))) - centres
+    moved = push_apart(centres, halves) - centres
     for text, by in zip(texts, moved * 72 / ax.figure.dpi, strict=True):
         text.set_position(tuple(by))
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-_ROUNDS = 300
+_ROUNDS, _CLOSE = 300, 1e-3
 
 
 def spread(heights: NDArray[np.float64], gap: float) -> NDArray[np.float64]:
@@ -63,44 +63,34 @@ def uncross(starts: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[n
     return chosen
 
 
-def push_apart(
-    centres: NDArray[np.float64], halves: NDArray[np.float64], obstacles: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Centres of boxes, moved until these overlap neither each other nor circles, if they can.
+def push_apart(centres: NDArray[np.float64], halves: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Centres of boxes, moved until none overlaps another; at first pulled back to where they were.
 
     Parameters
     ----------
     centres, halves
         (n, 2) of each box, and half its width and height.
-    obstacles
-        (m, 3) x, y and radius of circles, which stay.
     """
-    placed, anchors = centres.copy(), centres
-    circles = np.column_stack([obstacles[:, 2], obstacles[:, 2]])
-    for _ in range(_ROUNDS):
-        moves = _pushes(placed, halves, placed, halves) / 2
-        moves += _pushes(placed, halves, obstacles[:, :2], circles)
-        if not moves.any():
+    placed = centres.copy()
+    for number in range(2 * _ROUNDS):
+        moves = _pushes(placed, halves) / 2
+        if np.abs(moves).max(initial=0) < _CLOSE:
             break
-        placed = placed + 0.6 * moves + 0.01 * (anchors - placed)
+        pull = 0.01 if number < _ROUNDS / 3 else 0.0
+        placed = placed + 0.6 * moves + pull * (centres - placed)
     return placed
 
 
-def _pushes(
-    own: NDArray[np.float64],
-    own_halves: NDArray[np.float64],
-    others: NDArray[np.float64],
-    other_halves: NDArray[np.float64],
-) -> NDArray[np.float64]:
+def _pushes(centres: NDArray[np.float64], halves: NDArray[np.float64]) -> NDArray[np.float64]:
     """(n, 2): how far each box must move along the shorter way out of each other one, summed."""
-    apart = own[:, None] - others[None]
-    overlap = own_halves[:, None] + other_halves[None] - np.abs(apart)
+    apart = centres[:, None] - centres[None]
+    overlap = halves[:, None] + halves[None] - np.abs(apart)
     meets = np.asarray((overlap > 0).all(axis=2))
-    if own is others:
-        np.fill_diagonal(meets, False)
+    np.fill_diagonal(meets, False)
     shorter = overlap[..., 1] <= overlap[..., 0]
     # Of two at the same place the first goes up.
-    first = np.where(np.arange(len(own))[:, None] <= np.arange(len(others))[None], 1.0, -1.0)
+    order = np.arange(len(centres))
+    first = np.where(order[:, None] <= order[None], 1.0, -1.0)
     sign = np.where(apart != 0, np.sign(apart), first[..., None])
     moves = np.where(np.stack([~shorter, shorter], axis=2), sign * overlap, 0)
     return np.asarray(np.where(meets[..., None], moves, 0).sum(axis=1))

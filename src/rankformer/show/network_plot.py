@@ -97,7 +97,7 @@ def place_genes(pairs: GenePairs) -> NetworkDrawing:
     for part in parts:
         own = np.array([i for i, gene in enumerate(genes) if gene in part])
         placed = _place_part(graph, [genes[i] for i in own])
-        centres[own] = push_apart(placed, halves[own], np.empty((0, 3)))
+        centres[own] = push_apart(placed, halves[own])
     _put_in_rows(centres, halves, [[genes.index(each) for each in part] for part in parts])
     low, high = (centres - halves).min(axis=0), (centres + halves).max(axis=0)
     # A dot is below the middle of the box that it makes with its name.
