@@ -50,9 +50,9 @@ def report() -> pd.DataFrame:
     })  # fmt: skip
 
 
-def tested(n: int = 150) -> pd.DataFrame:
+def effects() -> pd.DataFrame:
     """Tested perturbations, of which some are certain."""
-    rng = np.random.default_rng(2)
+    rng, n = np.random.default_rng(2), 150
     excess = rng.normal(0, 1, n)
     p_values = np.exp(-6 * excess**2 * rng.uniform(0.5, 1.5, n))
     table = pd.DataFrame({
@@ -97,8 +97,8 @@ PICTURES: dict[str, Callable[[], Any]] = {
     ),
     "gene-mapping": lambda: pl.gene_mapping(report(), counts=report()["counts"], show=False),
     "marker-genes": lambda: pl.marker_genes(cells(), groupby="cell_type", show=False),
-    "volcano": lambda: pl.volcano(tested(), show=False),
-    "ranked-effects": lambda: pl.ranked_effects(tested(), n_genes=12, show=False),
+    "volcano": lambda: pl.volcano(effects(), show=False),
+    "ranked-effects": lambda: pl.ranked_effects(effects(), n_genes=12, show=False),
     "attention": lambda: pl.attention(pairs(), value="excess", n_genes=11, show=False),
     "gene-network": lambda: pl.gene_network(pairs(), n_edges=24, show=False),
     "training-curves": lambda: pl.training_curves({"log": log()}, show=False),

@@ -1,4 +1,4 @@
-"""Names that hide nothing: heights a gap apart, lines that do not cross, boxes beside each other."""
+"""Names that hide nothing: heights a gap apart, lines that do not cross, boxes side by side."""
 
 from itertools import combinations
 
