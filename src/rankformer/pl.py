@@ -530,7 +530,8 @@ def gene_network(  # noqa: PLR0913  # which pairs, how they are drawn, and where
 
     Genes are dots, the larger the more pairs they are in; pairs are lines, the wider the greater
     their weight, orange where it is positive and blue where it is negative, with an arrow from the
-    gene that acts where there is a direction.
+    gene that acts where there is a direction. Within `ax` that is smaller than the figure would be,
+    names can overlap: draw fewer pairs.
 
     Parameters
     ----------
