@@ -72,6 +72,7 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
+# Longer than 80 lines: its docstring tells what each keyword does.
 def embedding(  # noqa: PLR0913  # scanpy's keywords
     adata: AnnData,
     *,
