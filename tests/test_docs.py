@@ -18,7 +18,8 @@ from tests import commands_page
 from tests.conftest import save_small_checkpoint, small_vocabulary
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BESIDE = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
+PAGES = [*(ROOT / name for name in BESIDE), *sorted((ROOT / "docs").glob("*.md"))]
 MODEL = "gf-12L-95M-i4096"
 
 

@@ -8,6 +8,15 @@ import typer
 from rankformer.cli.command import Common
 from rankformer.tokens.reading_options import WHICH_GENES_THEY_ARE
 
+
+def names_of_models(begun: str) -> list[str]:
+    """The names that a shell offers behind ``--model``; folders it offers itself."""
+    from rankformer.checkpoints.registry import MODELS, PACKAGED_MODEL
+
+    names = [PACKAGED_MODEL, *(name for model in MODELS for name in model.names)]
+    return sorted({name for name in names if name.startswith(begun)})
+
+
 Model = Annotated[
     str | None,
     typer.Option(
@@ -17,6 +26,7 @@ Model = Annotated[
         "the one published model on this machine is taken, or else rankformer-mini, a small model "
         "that ships with rankformer for trying out.",
         show_default=False,
+        autocompletion=names_of_models,
     ),
     Common,
 ]
