@@ -1,4 +1,4 @@
-"""The main job on real cells, with the model that ships: embed, neighbours, UMAP, compare.
+"""The main job on real cells, with the model that ships: embed, UMAP, compare, report.
 
 The 700 blood cells ship with rankformer (`rankformer.datasets`): counts of 765 genes, chosen as
 highly variable. rankformer-mini has not seen them. With a published model, another name is all that
@@ -6,7 +6,6 @@ changes.
 """
 
 import argparse
-import itertools
 import logging
 import os
 import shlex
@@ -46,22 +45,9 @@ def main() -> None:
     draw_umap(adata, options.output / "umap.png")
     embedded = options.output / "blood.h5ad"
     adata.write_h5ad(embedded)
-    recover_counts(adata).write_h5ad(options.output / "blood.h5ad")
-    _report(adata)
+    _compare(adata)
+    write_report(adata, options.output / "report.html")
     _tell_what_was_written(options.output, embedded)
-
-
-def recover_counts(adata: AnnData) -> AnnData:
-    """The same cells with the counts of `raw`: the smallest value of a cell is a count of one."""
-    scaled = adata.raw.X.copy()
-    np.expm1(scaled.data, out=scaled.data)
-    for start, end in itertools.pairwise(scaled.indptr):
-        scaled.data[start:end] /= scaled.data[start:end].min()
-    scaled.data.round(out=scaled.data)
-    counts = AnnData(scaled, obs=adata.obs[[LABEL]], var=adata.raw.var[[]])
-    for key in ("X_geneformer", "X_umap"):
-        counts.obsm[key] = adata.obsm[key]
-    return counts
 
 
 def macro_f1(vectors: NDArray[np.floating], labels: NDArray[np.str_]) -> float:
@@ -79,7 +65,12 @@ def draw_umap(adata: AnnData, file: Path) -> None:
     )
 
 
-def _report(adata: AnnData) -> None:
+def write_report(adata: AnnData, file: Path) -> None:
+    settings = rankformer.ReportSettings(labels=LABEL, title="700 blood cells")
+    rankformer.write_report(adata, file, settings, overwrite=True)
+
+
+def _compare(adata: AnnData) -> None:
     labels = adata.obs[LABEL].to_numpy(str)
     shares = adata.X.toarray() / adata.obs[["n_counts"]].to_numpy()
     components = PCA(50, random_state=SEED).fit_transform(np.log1p(shares * 10_000))
@@ -97,8 +88,8 @@ def _tell_what_was_written(output: Path, embedded: Path) -> None:
         "rankformer", "embed", str(embedded), "-o", str(output / "again.h5ad"), "--model", MODEL,
     )  # fmt: skip
     print(f"""
-Written to {output}: umap.png and {embedded.name}, and blood.h5ad, which
-holds the counts of the same cells: the examples of `rankformer COMMAND --help` read it.
+Written to {output}: umap.png; report.html, to be opened in a browser; and
+{embedded.name}, which the examples of `rankformer COMMAND --help` read.
 The same embeddings from the command line:
   {shlex.join(command)}""")
 

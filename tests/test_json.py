@@ -237,9 +237,10 @@ def test_the_summary_fits_a_terminal(width, tmp_path, monkeypatch):
     stream = StringIO()
     monkeypatch.setattr(stream, "isatty", lambda: True)
     monkeypatch.setattr(wrapping, "_width", lambda _: width)
-    (tmp_path / "out.csv").write_text("a")
+    monkeypatch.chdir(tmp_path)
+    Path("out.csv").write_text("a")
     summary = Summary(
-        (Written(tmp_path / "out.csv", "a table"),), told=("The first:\n  " + "x" * 90,),
+        (Written(Path("out.csv"), "a table"),), told=("The first:\n  " + "x" * 90,),
         next_steps=(NextStep("Look at it", ("rankformer", "inspect", "my file")),),
     )  # fmt: skip
     warnings = [f"Warning {i} says what needs care, at some {'length ' * 12}." for i in range(9)]

@@ -30,11 +30,17 @@ TP53 = "ENSG00000000001"
 SHARED = {
     "rankformer.results.gene_report.check_gene_report": None,
     "rankformer.results.gene_report.write_gene_report": None,
+    "rankformer.report.files.report_file": SimpleNamespace(n_cells=1, n_shown=1, cautions=()),
+    "rankformer.report.report.require_report_packages": None,
+    "rankformer.results.output_checks.check_target": None,
     "torch.set_num_threads": None,
     # Of files that recorders do not write.
     "rankformer.show.summary_screen.summary_text": "",
 }
 TASKS = {
+    "report": {
+        "rankformer.report.files.report_file": SimpleNamespace(n_cells=1, n_shown=1, cautions=())
+    },
     "example": {"rankformer.datasets.write_blood_cells": None},
     "embed": {"rankformer.embed.files.embed_files": Summary()},
     "annotate": {"rankformer.annotate.files.annotate_files": Summary()},
@@ -109,6 +115,7 @@ TASKS = {
     },
 }
 BASE = {
+    "report": "cells.h5ad -o out.html",
     "example": "-o out.h5ad",
     "embed": "cells.h5ad -o out.h5ad -m model",
     "annotate": "cells.h5ad -o out.h5ad -m model -r reference.h5ad --label cell_type",

@@ -26,7 +26,7 @@ from rankformer.mcp.plain_data import as_data
 from rankformer.mcp.toolbox import ToolBox
 
 # Of the command line alone: what a server is told when it starts, and more names of genes.
-ELSEWHERE = {
+ELSEWHERE = {"report",
     "quiet", "help", "threads", "gene_report", "gene_table", "identifier_column", "ensembl_column",
     "ensembl_release",
 }  # fmt: skip
@@ -128,10 +128,10 @@ def agent(folder, tmp_path_factory):
 def test_a_tool_takes_what_its_command_takes(agent):
     tools = {each.name: each for each in agent.portal.call(agent.client.list_tools).tools}
     assert sorted(tools) == [
-        "annotate", "embed", "inspect", "list_models", "perturb", "perturb_test",
+        "annotate", "embed", "inspect", "list_models", "perturb", "perturb_test", "report",
     ]  # fmt: skip
     own = {name.replace("-", "_"): command for name, command in commands()}
-    for name in ("annotate", "embed", "inspect", "perturb", "perturb_test"):
+    for name in ("annotate", "embed", "inspect", "perturb", "perturb_test", "report"):
         schema = tools[name].input_schema
         options = {
             max(each.opts, key=len).removeprefix("--").replace("-", "_")

@@ -1,5 +1,7 @@
 """``rankformer report``."""
 
+from dataclasses import asdict
+
 from rankformer.cli.options import Model, Threads, limit_threads
 from rankformer.cli.reading import Reading
 from rankformer.cli.reporting import A_PAGE
@@ -26,5 +28,10 @@ def report(
 
     options = reading.open(threads=threads)
     limit_threads(threads)
-    report_file(job, what, model, options, **vars(running))
-    return Summary((Written(job.output, A_PAGE),))
+    made = report_file(job, what, model, options, **vars(running))
+    cautions = [asdict(each) for each in made.cautions]
+    return Summary(
+        (Written(job.output, A_PAGE),),
+        {"n_cells": made.n_cells, "n_cells_shown": made.n_shown, "cautions": cautions},
+        told=tuple(f"Be careful: {each.text}" for each in made.cautions if each.is_serious),
+    )

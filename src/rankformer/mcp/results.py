@@ -184,9 +184,12 @@ class Tested(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class Reported(Result):
-    """A page that was written."""
+    """A page that was written, and what to be careful of."""
 
     output: Path
+    n_cells: int
+    n_cells_shown: int
+    cautions: Sequence[str]
 
     def sentence(self) -> str:
         return f"Wrote {printable(str(self.output))}: open it in a browser."

@@ -232,8 +232,11 @@ def report(
     """
     from rankformer.report.files import report_file
 
-    report_file(job, what, model, options, **vars(running))
-    return Reported(output=job.output)
+    made = report_file(job, what, model, options, **vars(running))
+    return Reported(
+        output=job.output, n_cells=made.n_cells, n_cells_shown=made.n_shown,
+        cautions=[each.text for each in made.cautions],
+    )  # fmt: skip
 
 
 def list_models() -> Models:

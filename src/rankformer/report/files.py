@@ -8,7 +8,7 @@ from rankformer.cells.obsm import list_obsm
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.checkpoints.find import default_model
 from rankformer.embed.embedder import Embedder
-from rankformer.report.report import write_report
+from rankformer.report.report import WrittenReport, write_report
 from rankformer.report.settings import ReportJob, ReportSettings
 from rankformer.results.output_checks import check_target
 from rankformer.tokens.reading_options import ReadingOptions
@@ -22,7 +22,7 @@ def report_file(
     model: str | os.PathLike[str] | None = None,
     options: ReadingOptions | None = None,
     **running: Any,
-) -> None:
+) -> WrittenReport:
     """Write a report of a file; see `write_report`.
 
     Parameters
@@ -39,6 +39,10 @@ def report_file(
     **running
         Settings of the `Embedder`.
 
+    Returns
+    -------
+    How many cells are shown, and what to be careful of.
+
     Raises
     ------
     RankformerError
@@ -50,6 +54,6 @@ def report_file(
         logger.info("The embedding %s of %s is shown.", settings.key, job.file)
     else:
         embedder = Embedder(Checkpoint.open(model or default_model()), **running)
-    write_report(
+    return write_report(
         job.file, job.output, settings, model=embedder, options=options, overwrite=job.overwrite
     )

@@ -3,7 +3,8 @@
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pandas as pd
 from scipy.sparse import csr_matrix
@@ -11,7 +12,7 @@ from scipy.sparse import csr_matrix
 from rankformer.cells.normalise import log_normalise
 from rankformer.embed.embedder import Embedder
 from rankformer.report.agreement import Agreement, compare_clusters, evaluate_cells
-from rankformer.report.cautions import find_cautions
+from rankformer.report.cautions import Caution, find_cautions
 from rankformer.report.columns import ShownColumn, describe_column, describe_columns
 from rankformer.report.count_figures import measure_counts
 from rankformer.report.effects import read_effects
@@ -32,6 +33,28 @@ logger = logging.getLogger(__name__)
 CLUSTERS, EXPRESSION_CLUSTERS = "clusters of the embedding", "clusters of HVG + PCA"
 
 
+@dataclass(frozen=True)
+class WrittenReport:
+    """A page that was written.
+
+    Attributes
+    ----------
+    path
+        Where it is.
+    n_cells
+        Of the source.
+    n_shown
+        Cells on the page.
+    cautions
+        What a reader should be careful of; serious ones first.
+    """
+
+    path: Path
+    n_cells: int
+    n_shown: int
+    cautions: tuple[Caution, ...]
+
+
 def write_report(
     source: Source,
     output: str | os.PathLike[str],
@@ -40,7 +63,7 @@ def write_report(
     model: "Embedder | str | os.PathLike[str] | None" = None,
     options: ReadingOptions | None = None,
     overwrite: bool = False,
-) -> None:
+) -> WrittenReport:
     """Write a report: one page that shows cells by their embedding, and how good it is.
 
     The page holds its data and all its code, and never uses the network. Cells stand side by side
@@ -65,6 +88,10 @@ def write_report(
     overwrite
         Replace the output if it exists.
 
+    Returns
+    -------
+    How many cells are shown, and what to be careful of.
+
     Raises
     ------
     RankformerError
@@ -74,15 +101,20 @@ def write_report(
     --------
     >>> import rankformer
     >>> settings = rankformer.ReportSettings(labels="cell_type", batch="donor")
-    >>> rankformer.write_report("pbmc.h5ad", "pbmc.html", settings, model="gf-12L-95M-i4096")
+    >>> report = rankformer.write_report(
+    ...     "pbmc.h5ad", "pbmc.html", settings, model="gf-12L-95M-i4096"
+    ... )
+    >>> report.n_cells, report.n_shown
+    (30, 30)
     """
     require_report_packages()
     settings, options = settings or ReportSettings(), options or ReadingOptions()
     output = check_target(output, (".html",), overwrite)
-    page = render_page(_gather_page(source, settings, model, options))
+    page = _gather_page(source, settings, model, options)
+    text = render_page(page)
     with whole_or_nothing(output, overwrite=overwrite) as part:
-        part.write_text(page, encoding="utf-8")
-    logger.info("Wrote %s (%.1f MB): open it in a browser.", output, output.stat().st_size / 1e6)
+        part.write_text(text, encoding="utf-8")
+    return WrittenReport(output, page.cells.n_cells, len(page.cells), tuple(page.cautions))
 
 
 def require_report_packages() -> None:
