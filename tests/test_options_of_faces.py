@@ -213,7 +213,7 @@ def test_arguments_of_process_data_reach_the_reader(checkpoint_folder, small_ada
         seen.append(options)
         raise InterruptedError
 
-    monkeypatch.setattr("rankformer.tokens.tokenize.tokenize_cells", stop)
+    monkeypatch.setattr("rankformer.tokens.tokenize.open_tokens", stop)
     geneformer = Geneformer(config_of(checkpoint_folder, nproc=2))
     for more in ({}, {"gene_names": "name"}, {"use_raw_counts": False}):
         with pytest.raises(InterruptedError):

@@ -42,7 +42,7 @@ CASES = (
         f"{REPORT} --perturbed table.csv",
     ),
     BadInput(
-        "fewer cells than a page needs", write, ("max_cells is 5", "At least 10 cells"),
+        "fewer cells than a page needs", write, ("max_cells is 5", "10 to 65,000 cells"),
         f"{REPORT} --max-cells 5",
     ),
     BadInput(

@@ -23,12 +23,11 @@ from rankformer.errors import SettingsError
 from rankformer.genes.columns import SYMBOL_COLUMNS
 from rankformer.progress import show_progress
 from rankformer.report.sample import draw_by_density
-from rankformer.report.settings import ReportSettings
+from rankformer.report.settings import FEWEST_CELLS, ReportSettings
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.tokenize import Source, open_counts
 
 logger = logging.getLogger(__name__)
-_LEAST_CELLS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,10 +153,10 @@ def _choose_rows(
     name: str, vectors: NDArray[np.float32], settings: ReportSettings
 ) -> NDArray[np.int64]:
     embedded = np.flatnonzero(np.isfinite(vectors).all(axis=1))
-    if len(embedded) < _LEAST_CELLS:
+    if len(embedded) < FEWEST_CELLS:
         raise SettingsError(
             f"{len(embedded):,} of {len(vectors):,} cells of {name} have an embedding.",
-            f"At least {_LEAST_CELLS} cells, so that there is something to compare.",
+            f"At least {FEWEST_CELLS} cells, so that there is something to compare.",
             "Report on a file with more cells.",
         )
     rows = embedded[draw_by_density(vectors[embedded], settings.max_cells)]

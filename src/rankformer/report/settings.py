@@ -5,7 +5,9 @@ from pathlib import Path
 from rankformer.errors import SettingsError
 from rankformer.settings import setting, settings
 
-MOST_CELLS = 50_000
+FEWEST_CELLS, MOST_CELLS = 10, 50_000
+# Steps from cell to cell are written as two bytes.
+_MOST_THAT_FIT = 65_000
 
 
 @settings("What the report shows")
@@ -56,10 +58,10 @@ class ReportSettings:
     )
 
     def __post_init__(self) -> None:
-        if self.max_cells < 10:
+        if not FEWEST_CELLS <= self.max_cells <= _MOST_THAT_FIT:
             raise SettingsError(
-                f"max_cells is {self.max_cells}.",
-                "At least 10 cells.",
+                f"max_cells is {self.max_cells:,}.",
+                f"{FEWEST_CELLS} to {_MOST_THAT_FIT:,} cells, which is what a page can hold.",
                 f"Leave it out (--max-cells) for {MOST_CELLS:,}.",
             )
 
