@@ -1,11 +1,13 @@
-// Bundles the script of the report, and gathers the licences of what is in it.
+// Bundles the script of the report, and gathers the licences of what is in it: into the Python
+// package, or into the folder that is named.
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const here = dirname(fileURLToPath(import.meta.url));
-const target = join(here, '../../src/rankformer/report/page_files');
+const packaged = join(here, '../../src/rankformer/report/page_files');
+const target = process.argv[2] ?? packaged;
 
 const result = await build({
   entryPoints: [join(here, 'src/main.js')],
