@@ -22,6 +22,6 @@ def test_the_packaged_script_is_built_from_its_source(tmp_path):
 
 def test_the_licences_of_what_is_in_it_are_packaged():
     text = (PACKAGED / "LICENSES.txt").read_text("utf-8")
-    for package in ("regl-scatterplot", "regl ", "dom-2d-camera", "gl-matrix"):
+    for package in ("regl-scatterplot", "regl ", "dom-2d-camera", "gl-matrix", "kdbush"):
         assert package in text
     assert "Permission is hereby granted" in text

@@ -39,6 +39,8 @@ Object.keys(result.metafile.inputs)
   .map((path) => path.match(/node_modules\/((?:@[^/]+\/)?[^/]+)\//)?.[1])
   .filter(Boolean)
   .forEach(gather);
+// Copied into the source of regl-scatterplot.
+gather('kdbush');
 const licences = [...packages].sort().map((name) => {
   const folder = join(here, 'node_modules', name);
   const { version, license } = describe(name);
