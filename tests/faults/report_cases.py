@@ -38,7 +38,7 @@ CASES = (
     ),
     BadInput(
         "a table of perturbations without q values", with_table,
-        ("table.csv has no column q_value", "--against like_rank"),
+        ("no column q_value", "rankformer perturb-test", "Test the perturbations"),
         f"{REPORT} --perturbed table.csv",
     ),
     BadInput(

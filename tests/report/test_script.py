@@ -12,9 +12,10 @@ PACKAGED = ROOT / "src" / "rankformer" / "report" / "page_files"
 
 
 def test_the_packaged_script_is_built_from_its_source(tmp_path):
-    if shutil.which("node") is None or not (SOURCE / "node_modules").is_dir():
+    node = shutil.which("node")
+    if node is None or not (SOURCE / "node_modules").is_dir():
         pytest.skip("needs node, and `npm ci` in web/report")
-    subprocess.run(["node", "build.mjs", str(tmp_path)], cwd=SOURCE, check=True)
+    subprocess.run([str(node), "build.mjs", str(tmp_path)], cwd=SOURCE, check=True)
     for name in ("report.js", "LICENSES.txt"):
         told = f"{name} is old: npm run build in web/report"
         assert (PACKAGED / name).read_bytes() == (tmp_path / name).read_bytes(), told

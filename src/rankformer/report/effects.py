@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from rankformer.errors import TableError
 from rankformer.perturb.result_files import read_results
 from rankformer.perturb.statistics import compare_genes
+from rankformer.show.perturbation_plots import (
+    check_tested,
+    describe_effect,
+    effect_column,
+    most_certain,
+)
 
 LEVEL = 0.05
 _MOST_DOTS, _N_NAMED, _MOST_ROWS = 4_000, 8, 30
@@ -52,6 +56,8 @@ class Effects:
         A row a gene, the most certain first; see `compare_genes`.
     column
         The column that the picture's x shows: ``excess`` or ``effect``.
+    label
+        What it is called.
     n_called
         Genes at a false discovery rate of 0.05.
     dots, names
@@ -64,6 +70,7 @@ class Effects:
 
     tested: pd.DataFrame
     column: str
+    label: str
     n_called: int
     dots: tuple[Dot, ...]
     names: tuple[Name, ...]
@@ -91,13 +98,7 @@ def read_effects(path: Path) -> Effects:
         If it is neither, or its test gave no q values.
     """
     tested = _read_tested(path)
-    if "q_value" not in tested:
-        raise TableError(
-            f"{path} has no column q_value.",
-            "A table of `rankformer perturb`, or of `rankformer perturb-test` with a comparison "
-            "that has p values.",
-            "Test it again, with --against like_rank.",
-        )
+    check_tested(tested, "q_value")
     return draw_effects(tested)
 
 
@@ -115,7 +116,7 @@ def _read_tested(path: Path) -> pd.DataFrame:
 def draw_effects(tested: pd.DataFrame) -> Effects:
     """Place the dots of a volcano: effect against certainty."""
     shown = tested.dropna(subset=["q_value"]).reset_index(drop=True)
-    column = "excess" if "excess" in shown else "effect"
+    column = effect_column(shown)
     shown = shown.head(_MOST_DOTS)
     x, q = shown[column].to_numpy(float), shown["q_value"].to_numpy(float)
     y = -np.log10(np.maximum(q, q[q > 0].min(initial=1.0)))
@@ -130,29 +131,29 @@ def draw_effects(tested: pd.DataFrame) -> Effects:
         )
         for i, symbol in enumerate(shown["symbol"].astype(str))
     )  # fmt: skip
+    symbols = shown["symbol"].astype(str)
+    named = {side: most_certain(x, y, q <= LEVEL, side)[:_N_NAMED].tolist() for side in (1, -1)}
     names = tuple(
-        name
-        for side in (1, -1)
-        for name in _place_names(dots, _choose_named(x, y, q, side), shown["symbol"], side)
+        name for side, own in named.items() for name in _place_names(dots, own, symbols, side)
     )
     threshold = HEIGHT - MARGIN + math.log10(LEVEL) / highest * (HEIGHT - 2 * MARGIN)
     n_called = int((tested["q_value"] <= LEVEL).sum())
-    return Effects(tested, column, n_called, dots, names, WIDTH / 2, round(threshold, 1))
+    return Effects(
+        tested,
+        column,
+        describe_effect(shown),
+        n_called,
+        dots,
+        names,
+        WIDTH / 2,
+        round(threshold, 1),
+    )
 
 
 def _kind_of(effect: float, q_value: float) -> str:
     if q_value > LEVEL:
         return "uncertain"
     return "up" if effect > 0 else "down"
-
-
-def _choose_named(
-    x: NDArray[np.float64], y: NDArray[np.float64], q: NDArray[np.float64], side: int
-) -> list[int]:
-    """Of one side, those that are certain, and whose effect and certainty are largest."""
-    own = np.flatnonzero((q <= LEVEL) & (np.sign(x) == side))
-    best = own[np.argsort(-np.abs(x[own]) * y[own], kind="stable")][:_N_NAMED]
-    return [int(each) for each in best]
 
 
 def _place_names(

@@ -106,7 +106,7 @@ def draw_volcano(
     """
     check_tested(tested, "q_value")
     shown = tested.dropna(subset=["q_value"])
-    x = shown[_column(shown)].to_numpy(float)
+    x = shown[effect_column(shown)].to_numpy(float)
     q_values = shown["q_value"].to_numpy(float)
     least = q_values[q_values > 0].min(initial=1.0)
     y = -np.log10(np.maximum(q_values, least))
@@ -115,12 +115,12 @@ def draw_volcano(
         ax.scatter(x[mask], y[mask], s=7, c=colour, linewidths=0, alpha=0.8, rasterized=True)
     ax.axhline(-np.log10(level), color=INK, linewidth=0.6, linestyle=":")
     ax.axvline(0, color=INK, linewidth=0.6)
-    ax.set_xlabel(literal(label, 80) if label else _describe(shown))
+    ax.set_xlabel(literal(label, 80) if label else describe_effect(shown))
     ax.set_ylabel("-log10 of the false discovery rate")
     plain(ax)
     width, gap = _room(ax)
     most = min(n_labels, int(1 / gap))
-    best = [_best_of_side(x, y, called, side)[:most] for side in (-1, 1)]
+    best = [most_certain(x, y, called, side)[:most] for side in (-1, 1)]
     symbols = shown["symbol"].to_numpy()
     shares = [_share_of_names(symbols[own], width) for own in best]
     _set_limits(ax, x, y, [_EDGE if share == 0 else share + _LINES for share in shares])
@@ -153,7 +153,7 @@ def choose_effects(
         If the table is another one, or a gene is not in it.
     """
     check_tested(tested)
-    column = _column(tested)
+    column = effect_column(tested)
     if genes is None:
         if n_genes < 1:
             raise SettingsError(f"n_genes is {n_genes}.", "At least 1.", "Correct n_genes.")
@@ -189,7 +189,7 @@ def draw_effects(
     label
         Of the effect.
     """
-    x = chosen[_column(chosen)].to_numpy(float)
+    x = chosen[effect_column(chosen)].to_numpy(float)
     rows = np.arange(len(chosen))
     certain = np.ones(len(chosen), bool)
     if "q_value" in chosen:
@@ -203,7 +203,7 @@ def draw_effects(
     ax.set_yticks(rows, _name_rows(chosen))
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.margins(x=0.06)
-    ax.set_xlabel(literal(label, 80) if label else _describe(chosen))
+    ax.set_xlabel(literal(label, 80) if label else describe_effect(chosen))
     plain(ax)
     ax.tick_params(axis="y", length=0)
     ax.locator_params(axis="x", nbins=5)
@@ -213,11 +213,13 @@ def draw_effects(
                     color=INK, ha="right", va="bottom")  # fmt: skip
 
 
-def _column(tested: pd.DataFrame) -> str:
+def effect_column(tested: pd.DataFrame) -> str:
+    """The column with what is drawn as the effect."""
     return "excess" if "excess" in tested else "effect"
 
 
-def _describe(tested: pd.DataFrame) -> str:
+def describe_effect(tested: pd.DataFrame) -> str:
+    """What that effect is, in words."""
     return "effect beyond genes of like rank" if "excess" in tested else "mean effect"
 
 
@@ -249,9 +251,10 @@ def _rows_of(tested: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     return tested[tested["symbol"].astype(str).isin(names) | ids.astype(str).isin(names)]
 
 
-def _best_of_side(
+def most_certain(
     x: NDArray[np.float64], y: NDArray[np.float64], called: NDArray[np.bool_], side: int
 ) -> NDArray[np.int64]:
+    """Rows of one side that are called, those whose effect and certainty are largest first."""
     own = np.flatnonzero(called & (np.sign(x) == side))
     return own[np.argsort(-np.abs(x[own]) * y[own], kind="stable")]
 
