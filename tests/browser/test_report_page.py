@@ -154,7 +154,7 @@ def test_without_webgl_the_pictures_are_still_there(browser, report):
     }""")
     page.goto(report.as_uri())
     page.wait_for_function("document.documentElement.dataset.ready === 'true'")
-    assert "no WebGL" in page.locator("#hint").inner_text()
+    assert "does not draw with WebGL" in page.locator("#hint").inner_text()
     assert page.locator(".canvas img").first.is_visible()
     page.close()
 
@@ -176,3 +176,34 @@ def test_each_control_has_a_name(page):
     )
     assert names
     assert all(names)
+
+
+def test_a_finger_draws_a_lasso_and_scrolls_otherwise(browser, report):
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    page.wait_for_function("document.documentElement.dataset.ready === 'true'")
+    touch_action = "getComputedStyle(document.querySelector('.canvas canvas')).touchAction"
+    assert page.evaluate(touch_action) == "pan-y"
+    page.locator(".canvas").first.scroll_into_view_if_needed()
+    page.tap("#mode-lasso")
+    assert page.evaluate(touch_action) == "none"
+    box = page.locator(".canvas").first.bounding_box()
+    session = context.new_cdp_session(page)
+
+    def touch(kind, angle=None):
+        point = {} if angle is None else {
+            "x": box["x"] + (0.5 + 0.45 * math.cos(angle)) * box["width"],
+            "y": box["y"] + (0.5 + 0.45 * math.sin(angle)) * box["height"],
+        }  # fmt: skip
+        points = [] if angle is None else [point]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        page.wait_for_timeout(15)
+
+    touch("touchStart", 0)
+    for angle in np.linspace(0, 2 * math.pi, 33):
+        touch("touchMove", angle)
+    touch("touchEnd")
+    page.wait_for_selector("#selection h3")
+    assert int(page.locator("#selection h3").inner_text().split()[0]) > 100
+    context.close()

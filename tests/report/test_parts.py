@@ -23,6 +23,7 @@ from rankformer.report.blobs import (
 from rankformer.report.columns import MISSING, describe_column, describe_columns
 from rankformer.report.count_figures import measure_counts
 from rankformer.report.effects import HEIGHT, WIDTH, draw_effects, read_effects
+from rankformer.report.gene_names import find_genes, gene_names
 from rankformer.report.layout import lay_out_expression
 from rankformer.report.page import _as_json
 from rankformer.report.sample import draw_by_density
@@ -102,17 +103,24 @@ def test_genes_that_are_wanted_come_first_and_constant_ones_last():
     values = np.abs(rng.normal(1, [0.01, 1, 0.1, 0.5], (40, 4)))
     values[:, 0] = 1
     names = np.array(["FLAT", "WILD", "CALM", "MID"], dtype=object)
-    genes = choose_genes(csr_matrix(values), names, ["CALM"])
+    genes = choose_genes(csr_matrix(values), names, np.array([2]))
     assert genes.names == ("CALM", "WILD", "MID", "FLAT")
     assert genes.n_left_out == 0
+
+
+def test_genes_are_found_by_symbol_and_by_index():
+    var = pd.DataFrame({"gene_symbol": ["CALM", "CALM", "", None]}, index=["E1", "E2", "E3", "E4"])
+    names = gene_names(var)
+    assert names.tolist() == ["CALM", "CALM-1", "E3", "E4"]
+    assert find_genes(var, names, ["E2", "CALM", "E3", "CALM-1"]).tolist() == [1, 0, 2]
     with pytest.raises(SettingsError, match=r"CALMA.*such as CALM"):
-        choose_genes(csr_matrix(values), names, ["CALMA"])
+        find_genes(var, names, ["CALMA"])
 
 
 def test_blocks_hold_as_many_genes_as_the_page_expects():
     values = csr_matrix(np.random.default_rng(0).random((6, 2 * GENES_IN_BLOCK + 3)))
     names = np.array([f"g{i}" for i in range(values.shape[1])], dtype=object)
-    genes = choose_genes(values, names, [])
+    genes = choose_genes(values, names, np.array([], dtype=int))
     sizes = [len(decode(block, np.uint8)) // 3 for block in genes.blocks]
     assert sizes == [6 * GENES_IN_BLOCK, 6 * GENES_IN_BLOCK, 6 * 3]
 

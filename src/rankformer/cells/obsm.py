@@ -95,11 +95,14 @@ def list_obsm(source: "AnnData | str | os.PathLike[str]") -> list[str]:
         return sorted(map(str, obsm))
 
 
-def read_provenance(source: "AnnData | str | os.PathLike[str]", key: str) -> dict[str, Any] | None:
+def read_provenance(
+    source: "AnnData | str | os.PathLike[str]", key: str
+) -> Mapping[str, Any] | None:
     """What ``uns["rankformer"][key]`` says of an embedding, or None where it says nothing."""
     with _open_parts(source) as (_, uns), reading(_name(source), 'uns["rankformer"]'):
         own = uns.get("rankformer", {})
-        return _as_plain(_as_element(own[key])) if key in own else None
+        found = _as_plain(_as_element(own[key])) if key in own else None
+    return found if isinstance(found, Mapping) else None
 
 
 _Parts = tuple[Mapping[str, Any], Mapping[str, Any]]

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from rankformer.cli.next_steps import after_embedding, label_column, read_table
+from rankformer.cli.next_steps import after_embedding, cell_type_column, read_table
 from rankformer.cli.options import GeneReport, Model, Threads, limit_threads, model_or_default
 from rankformer.cli.reading import Reading, check_gene_report, write_gene_report
 from rankformer.cli.reporting import ReportPage, add_report, check_report, report_job
@@ -38,7 +38,7 @@ def embed(
         steps: tuple[NextStep, ...] = (read_table(job.output, "Read the vectors in Python"),)
     else:
         steps = after_embedding(job.output, job.key, summary, options)
-    what = ReportSettings(key=job.key, labels=label_column(summary.sources))
+    what = ReportSettings(key=job.key, labels=cell_type_column(summary.sources))
     page = report_job(report, job.output, overwrite=job.overwrite)
-    summary = add_report(summary, page, what, model, options)
+    summary = add_report(summary, page, what, None, options)
     return replace(summary, next_steps=steps)

@@ -1,6 +1,6 @@
 """How to go on after a command: commands that work as they stand."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _MOST_CLASSES, _SMALLEST_CLASS = 50, 8
 _IN_OBS = (".h5ad", ".zarr")
+_CELL_TYPES = ("celltype", "celltypes", "celllabel", "celllabels", "cellontologyclass")
 
 
 def after_embedding(output: Path, key: str, summary: Summary, options: "CountOptions") -> Any:
@@ -82,18 +83,29 @@ def count_words(options: "CountOptions") -> tuple[str, ...]:
     return tuple(words)
 
 
+def cell_type_column(sources: Sequence[Any]) -> str | None:
+    """The column of obs that is named as cell types are, with at least two of them."""
+    for name in _columns_of_classes(sources):
+        if name.lower().replace("_", "").replace(" ", "") in _CELL_TYPES:
+            return name
+    return None
+
+
 def label_column(sources: Sequence[Any]) -> str | None:
-    """The first column of obs with some classes of several cells each."""
+    """That of cell types, or else the first with some classes of several cells each."""
+    return cell_type_column(sources) or next(_columns_of_classes(sources), None)
+
+
+def _columns_of_classes(sources: Sequence[Any]) -> Iterator[str]:
     if len(sources) != 1 or getattr(sources[0], "mapping", None) is None:
-        return None
+        return
     obs: pd.DataFrame = sources[0].obs
     for name in obs.columns:
         if obs[name].dtype.kind not in "iufb":
             sizes = obs[name].value_counts()
             sizes = sizes[sizes > 0]
             if 2 <= len(sizes) <= _MOST_CLASSES and sizes.min() >= _SMALLEST_CLASS:
-                return str(name)
-    return None
+                yield str(name)
 
 
 def _beside(output: Path, what: str) -> Path:

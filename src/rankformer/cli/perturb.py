@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from rankformer.cli.command import Common
-from rankformer.cli.next_steps import label_column, step
+from rankformer.cli.next_steps import cell_type_column, step
 from rankformer.cli.options import Model, Threads, limit_threads, model_or_default
 from rankformer.cli.reading import Reading
 from rankformer.cli.reporting import ReportPage, add_report, check_report, report_job
@@ -53,7 +53,7 @@ def perturb(
     model = model_or_default(model)
     summary = perturb_files(job, model, options, **vars(running))
     page = report_job(report, job.sources[0], overwrite=job.overwrite)
-    what = ReportSettings(perturbed=job.output, labels=label_column(summary.sources))
+    what = ReportSettings(perturbed=job.output, labels=cell_type_column(summary.sources))
     summary = add_report(summary, page, what, model, options, **vars(running))
     tested = job.output.with_name(f"{job.output.stem}-tested.csv")
     words = ("perturb-test", job.output, "-o", tested)

@@ -1,10 +1,8 @@
 """``rankformer report``."""
 
-from dataclasses import asdict
-
 from rankformer.cli.options import Model, Threads, limit_threads
 from rankformer.cli.reading import Reading
-from rankformer.cli.reporting import A_PAGE
+from rankformer.cli.reporting import A_PAGE, cautions_told, report_figures
 from rankformer.embed.settings import Running
 from rankformer.report.settings import ReportJob, ReportSettings
 from rankformer.summary import Summary, Written
@@ -29,9 +27,4 @@ def report(
     options = reading.open(threads=threads)
     limit_threads(threads)
     made = report_file(job, what, model, options, **vars(running))
-    cautions = [asdict(each) for each in made.cautions]
-    return Summary(
-        (Written(job.output, A_PAGE),),
-        {"n_cells": made.n_cells, "n_cells_shown": made.n_shown, "cautions": cautions},
-        told=tuple(f"Be careful: {each.text}" for each in made.cautions if each.is_serious),
-    )
+    return Summary((Written(job.output, A_PAGE),), report_figures(made), told=cautions_told(made))

@@ -14,14 +14,11 @@ from rankformer.cells.obs_columns import names_of_no_label, read_class_names
 from rankformer.errors import SettingsError
 from rankformer.evaluate.embedding_report import EmbeddingEvaluation
 from rankformer.evaluate.embeddings import evaluate_embeddings
-from rankformer.report.gather import ReportCells
-from rankformer.report.sample import draw_by_density
+from rankformer.report.gather import SampledCells
 from rankformer.report.settings import ReportSettings
 from rankformer.tokens.reading_options import ReadingOptions
 
 logger = logging.getLogger(__name__)
-# More tell the figures no better, and take minutes.
-_MOST_TO_EVALUATE = 10_000
 _N_SEEDS = 1
 
 
@@ -45,12 +42,16 @@ class Agreement:
     nmi: float
 
 
-def compare_clusters(obs: pd.DataFrame, label: str, clusters: NDArray[np.int64]) -> Agreement:
-    """Compare the labels of cells, those that have one, with their clusters."""
+def compare_clusters(
+    obs: pd.DataFrame, label: str, clusters: NDArray[np.int64]
+) -> Agreement | None:
+    """Compare the labels of cells, those that have one, with their clusters; None of no labels."""
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
     names = read_class_names(obs[label], f"obs[{label!r}]")
     known = pd.notna(names)
+    if not known.any():
+        return None
     own, of_label = clusters[known], names[known].astype(str)
     table = pd.crosstab(of_label, own)
     table.index.name, table.columns.name = label, "cluster"
@@ -70,23 +71,19 @@ class Evaluated:
         None where there is none.
     why_not
         A sentence where there is none.
-    n_drawn
-        Cells that were evaluated, of those shown.
     """
 
     evaluation: EmbeddingEvaluation | None
     why_not: str
-    n_drawn: int
 
 
-def evaluate_cells(cells: ReportCells, settings: ReportSettings) -> Evaluated:
-    """Evaluate the embedding on the cells shown, or on some of them, where there are many."""
+def evaluate_cells(cells: SampledCells, settings: ReportSettings) -> Evaluated:
+    """Evaluate the embedding beside plain expression."""
     if settings.labels is None:
-        return Evaluated(None, "No column of labels was named (labels, --labels).", 0)
-    rows = draw_by_density(cells.vectors, _MOST_TO_EVALUATE)
+        return Evaluated(None, "No column of labels was named (labels, --labels).")
     adata = AnnData(
-        cells.counts[rows], _columns(cells.obs.iloc[rows], (settings.labels, settings.batch)),
-        obsm={settings.key: cells.vectors[rows]},
+        cells.counts, _columns(cells.obs, (settings.labels, settings.batch)),
+        obsm={settings.key: cells.vectors},
     )  # fmt: skip
     # Counts were checked when they were read.
     options = ReadingOptions(layer="X", check=False)
@@ -96,8 +93,8 @@ def evaluate_cells(cells: ReportCells, settings: ReportSettings) -> Evaluated:
             ignored=_say_no_label(adata, settings.labels), n_seeds=_N_SEEDS, options=options,
         )  # fmt: skip
     except SettingsError as error:
-        return Evaluated(None, str(error), len(rows))
-    return Evaluated(evaluation, "", len(rows))
+        return Evaluated(None, str(error))
+    return Evaluated(evaluation, "")
 
 
 def _say_no_label(adata: AnnData, label: str) -> list[str]:

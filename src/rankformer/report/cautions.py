@@ -4,8 +4,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from rankformer.checkpoints.registry import PACKAGED_MODEL
 from rankformer.evaluate.embedding_report import EmbeddingEvaluation
 from rankformer.evaluate.embeddings import HVG_PCA
@@ -45,7 +43,7 @@ def find_cautions(
         *_of_counts(figures),
         *_of_genes(cells.embedded.provenance),
         *_of_cells(cells),
-        *_of_batches(cells.obs, settings.batch),
+        *_of_batches(cells.batch_shares, settings.batch),
         *_of_evaluation(evaluated, settings),
         *_of_model(cells.embedded.provenance),
     ]
@@ -84,7 +82,7 @@ def _of_genes(provenance: Mapping[str, Any] | None) -> Iterator[Caution]:
                 f"Only {recognised:.0%} of the genes were recognised. Look at the gene report "
                 "(--gene-report) for names that are not understood."
             )
-        elif genes and genes["n_mapped"] < _FEW_MAPPED * genes["n_vars"]:
+        elif "n_mapped" in genes and genes["n_mapped"] < _FEW_MAPPED * genes["n_vars"]:
             yield Caution(
                 f"{genes['n_mapped']:,} of {genes['n_vars']:,} variables are genes that the model "
                 "knows; the others were not read.",
@@ -106,21 +104,20 @@ def _of_cells(cells: ReportCells) -> Iterator[Caution]:
     if len(cells) < n_embedded:
         yield Caution(
             f"The page shows {len(cells):,} of {n_embedded:,} cells. Fewer were drawn where cells "
-            "lie close together, so the shares of cell types on this page are not those of the "
-            "file.",
+            "lie close together, so the shares of cell types on this page, and the agreement of "
+            "clusters with labels, are not those of the file. The evaluation is of cells drawn "
+            "with the same chance.",
             is_serious=False,
         )
 
 
-def _of_batches(obs: pd.DataFrame, batch: str | None) -> Iterator[Caution]:
-    if batch is None:
-        return
-    shares = obs[batch].astype(str).value_counts(normalize=True)
+def _of_batches(shares: Mapping[str, float], batch: str | None) -> Iterator[Caution]:
+    largest = next(iter(shares), "")
     if len(shares) == 1:
         yield Caution(f"All cells are of one {batch}: how batches mix cannot be said.", False)
-    elif shares.iloc[0] > _DOMINATING:
+    elif largest and shares[largest] > _DOMINATING:
         yield Caution(
-            f"{shares.iloc[0]:.0%} of the cells are of one {batch} ({shares.index[0]}): what is "
+            f"{shares[largest]:.0%} of the cells are of one {batch} ({largest}): what is "
             "seen here is mostly what that one looks like."
         )
 

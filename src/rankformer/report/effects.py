@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rankformer.errors import TableError
 from rankformer.perturb.result_files import read_results
 from rankformer.perturb.statistics import compare_genes
 from rankformer.show.perturbation_plots import (
@@ -78,6 +79,11 @@ class Effects:
     threshold: float
 
     @property
+    def has_replicates(self) -> bool:
+        """Whether donors or the like were the replicates; otherwise cells were."""
+        return "n_replicates" in self.tested
+
+    @property
     def first(self) -> pd.DataFrame:
         """The first rows, with the columns that a reader needs."""
         names = ("symbol", "n_cells", "mean_rank", "effect", "excess", "p_value", "q_value")
@@ -104,7 +110,14 @@ def read_effects(path: Path) -> Effects:
 
 def _read_tested(path: Path) -> pd.DataFrame:
     if path.suffix == ".csv" and path.is_file():
-        return pd.read_csv(path)
+        try:
+            return pd.read_csv(path)
+        except (ValueError, UnicodeDecodeError) as error:
+            raise TableError(
+                f"{path} cannot be read as a table: {error}.",
+                "A table of `rankformer perturb` or `rankformer perturb-test`.",
+                "Name such a table (perturbed, --perturbed).",
+            ) from error
     if path.suffix == ".parquet" and path.is_file():
         import pyarrow.parquet as pq
 
@@ -115,8 +128,11 @@ def _read_tested(path: Path) -> pd.DataFrame:
 
 def draw_effects(tested: pd.DataFrame) -> Effects:
     """Place the dots of a volcano: effect against certainty."""
-    shown = tested.dropna(subset=["q_value"]).reset_index(drop=True)
-    column = effect_column(shown)
+    column = effect_column(tested)
+    numbers = {name: pd.to_numeric(tested[name], errors="coerce") for name in (column, "q_value")}
+    tested = tested.assign(**numbers).sort_values("q_value", kind="stable")
+    is_known = np.isfinite(tested[[column, "q_value"]].to_numpy(float)).all(axis=1)
+    shown = tested.loc[is_known].reset_index(drop=True)
     shown = shown.head(_MOST_DOTS)
     x, q = shown[column].to_numpy(float), shown["q_value"].to_numpy(float)
     y = -np.log10(np.maximum(q, q[q > 0].min(initial=1.0)))

@@ -51,7 +51,11 @@ def report_file(
     check_target(job.output, (".html",), job.overwrite)
     embedder = None
     if settings.key in list_obsm(job.file):
-        logger.info("The embedding %s of %s is shown.", settings.key, job.file)
+        if model is not None:
+            logger.warning(
+                "%s holds the embedding %s, which is shown as it is; %s was not used.",
+                job.file, settings.key, model,
+            )  # fmt: skip
     else:
         embedder = Embedder(Checkpoint.open(model or default_model()), **running)
     return write_report(

@@ -15,19 +15,22 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
+from rankformer.cells.obs_columns import read_class_names
 from rankformer.cells.obsm import list_obsm, read_obsm, read_provenance
 from rankformer.cells.source import CellSource
 from rankformer.embed.cells import embed_cells
 from rankformer.embed.embedder import Embedder
 from rankformer.errors import SettingsError
-from rankformer.genes.columns import SYMBOL_COLUMNS
 from rankformer.progress import show_progress
+from rankformer.report.gene_names import find_genes, gene_names
 from rankformer.report.sample import draw_by_density
 from rankformer.report.settings import FEWEST_CELLS, ReportSettings
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.tokenize import Source, open_counts
 
 logger = logging.getLogger(__name__)
+# More tell the figures no better, and take minutes.
+_MOST_TO_EVALUATE = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +41,8 @@ class Embedded:
     ----------
     vectors
         (n_cells, width) float32; NaN where a cell has none.
+    reasons
+        (n_cells,) object: why a cell has none.
     provenance
         As `embed` writes it to ``uns``; None where the file does not say.
     seconds
@@ -45,8 +50,24 @@ class Embedded:
     """
 
     vectors: NDArray[np.float32]
+    reasons: NDArray[np.object_]
     provenance: Mapping[str, Any] | None
     seconds: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class SampledCells:
+    """Cells that were drawn with the same chance: those that an embedding is evaluated on.
+
+    Attributes
+    ----------
+    obs, vectors, counts
+        As of `ReportCells`.
+    """
+
+    obs: pd.DataFrame
+    vectors: NDArray[np.float32]
+    counts: csr_matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,14 +82,20 @@ class ReportCells:
         Of the source.
     without_embedding
         How many cells have no embedding, by reason; they are not shown.
+    batch_shares
+        Batch → share of all cells, the largest first; empty where no batches were named.
     obs
         Of the cells shown.
     vectors
         (n_shown, width) float32.
     counts
         (n_shown, n_vars) CSR.
+    evaluated
+        The cells to evaluate; none where no labels were named.
     genes
         (n_vars,) names by which genes are shown: symbols where `var` has them.
+    wanted_genes
+        Columns of the genes that are shown in any case.
     location, kind
         Where the counts lie, and what they are.
     embedded
@@ -79,10 +106,13 @@ class ReportCells:
     n_cells: int
     n_vars: int
     without_embedding: Mapping[str, int]
+    batch_shares: Mapping[str, float]
     obs: pd.DataFrame
     vectors: NDArray[np.float32]
     counts: csr_matrix
+    evaluated: SampledCells
     genes: NDArray[np.object_]
+    wanted_genes: NDArray[np.int64]
     location: str
     kind: str
     embedded: Embedded
@@ -106,25 +136,53 @@ def gather_cells(
     """
     with closing(open_counts(source, options)) as cells:
         _check_columns(cells, settings)
-        embedded = _find_embedding(source, settings.key, embedder, options, len(cells.obs))
-        rows = _choose_rows(cells.name, embedded.vectors, settings)
+        names = gene_names(cells.var)
+        wanted = find_genes(cells.var, names, settings.genes)
+        obs = _plain_columns(cells.obs)
+        embedded = _find_embedding(source, settings.key, embedder, options, obs)
+        rows, evaluated = _choose_rows(cells.name, embedded.vectors, settings)
+        read = np.union1d(rows, evaluated)
+        counts = _read_rows(cells, read, options)
         return ReportCells(
-            Path(cells.name).name if cells.path else cells.name, cells.n_cells, cells.n_vars,
-            _count_missing(cells.obs, settings.key, embedded.vectors), cells.obs.iloc[rows],
-            embedded.vectors[rows], _read_rows(cells, rows, options), _gene_names(cells.var),
-            cells.location, str(cells.kind), embedded,
-        )  # fmt: skip
+            name=Path(cells.name).name if cells.path else cells.name,
+            n_cells=cells.n_cells,
+            n_vars=cells.n_vars,
+            without_embedding=_count_missing(embedded),
+            batch_shares=_shares(obs, settings.batch),
+            obs=obs.iloc[rows],
+            vectors=embedded.vectors[rows],
+            counts=counts[np.searchsorted(read, rows)],
+            evaluated=_sample(obs, embedded, counts[np.searchsorted(read, evaluated)], evaluated),
+            genes=names,
+            wanted_genes=wanted,
+            location=cells.location,
+            kind=str(cells.kind),
+            embedded=embedded,
+        )
 
 
 def _check_columns(cells: CellSource, settings: ReportSettings) -> None:
+    """Refuse columns that are not there, and labels and batches that are no names of classes."""
     named = {"labels": settings.labels, "batch": settings.batch, "color": settings.color}
     for option, column in named.items():
-        if column is not None and column not in cells.obs:
+        if column is None:
+            continue
+        if column not in map(str, cells.obs.columns):
             raise SettingsError(
                 f"{cells.name} has no column {column!r} in obs.",
                 f"One of {', '.join(map(str, cells.obs.columns)) or '(none)'}.",
                 f"Correct {option} (--{option}).",
             )
+        if option != "color":
+            values = _plain_columns(cells.obs)[column]
+            fix = f"Name another column ({option}, --{option})."
+            read_class_names(values, f"obs[{column!r}] of {cells.name}", fix=fix)
+
+
+def _plain_columns(obs: pd.DataFrame) -> pd.DataFrame:
+    """With names that are texts, each once."""
+    plain = obs.set_axis(obs.columns.map(str), axis=1)
+    return plain.loc[:, ~plain.columns.duplicated()]
 
 
 def _find_embedding(
@@ -132,11 +190,13 @@ def _find_embedding(
     key: str,
     embedder: "Embedder | str | os.PathLike[str] | None",
     options: ReadingOptions,
-    n_cells: int,
+    obs: pd.DataFrame,
 ) -> Embedded:
     if key in list_obsm(source):
-        vectors = read_obsm(source, (key,), n_cells)[key]
-        return Embedded(vectors, read_provenance(source, key), None)
+        vectors = read_obsm(source, (key,), len(obs))[key]
+        unknown = pd.Series("reason not told", obs.index)
+        reasons = obs.get(f"{key}_missing", unknown).to_numpy(object)
+        return Embedded(vectors, reasons, read_provenance(source, key), None)
     if embedder is None:
         raise SettingsError(
             f"There is no {key!r} in obsm, and no model to compute it with.",
@@ -144,14 +204,16 @@ def _find_embedding(
             "Correct key (--key), or name a model (model, --model).",
         )
     began = time.perf_counter()
-    with show_progress(n_cells, "Embedding cells") as progress:
+    with show_progress(len(obs), "Embedding cells") as progress:
         made = embed_cells(source, embedder, options=options, progress=progress)
-    return Embedded(made.vectors, made.provenance, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return Embedded(made.vectors, made.missing, made.provenance, seconds)
 
 
 def _choose_rows(
     name: str, vectors: NDArray[np.float32], settings: ReportSettings
-) -> NDArray[np.int64]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to show, by density, and rows to evaluate, each with the same chance; ascending."""
     embedded = np.flatnonzero(np.isfinite(vectors).all(axis=1))
     if len(embedded) < FEWEST_CELLS:
         raise SettingsError(
@@ -165,13 +227,28 @@ def _choose_rows(
             "The report shows %s of %s cells, drawn so that rare ones stay.",
             f"{len(rows):,}", f"{len(embedded):,}",
         )  # fmt: skip
-    return rows
+    n_evaluated = min(len(embedded), _MOST_TO_EVALUATE) if settings.labels else 0
+    drawn = np.random.default_rng(0).choice(embedded, n_evaluated, replace=False)
+    return rows, np.sort(drawn)
 
 
-def _count_missing(obs: pd.DataFrame, key: str, vectors: NDArray[np.float32]) -> dict[str, int]:
-    is_missing = ~np.isfinite(vectors).all(axis=1)
-    reasons = obs.get(f"{key}_missing", pd.Series("reason not told", obs.index))
-    return dict(sorted(Counter(map(str, reasons.to_numpy(object)[is_missing])).items()))
+def _sample(
+    obs: pd.DataFrame, embedded: Embedded, counts: csr_matrix, rows: NDArray[np.int64]
+) -> SampledCells:
+    return SampledCells(obs.iloc[rows], embedded.vectors[rows], counts)
+
+
+def _count_missing(embedded: Embedded) -> dict[str, int]:
+    is_missing = ~np.isfinite(embedded.vectors).all(axis=1)
+    return dict(sorted(Counter(map(str, embedded.reasons[is_missing])).items()))
+
+
+def _shares(obs: pd.DataFrame, column: str | None) -> dict[str, float]:
+    """The share of all cells that each batch has, the largest first."""
+    if column is None:
+        return {}
+    names = obs[column].dropna().astype(str)
+    return {str(name): float(n) for name, n in names.value_counts(normalize=True).items()}
 
 
 def _read_rows(cells: CellSource, rows: NDArray[np.int64], options: ReadingOptions) -> csr_matrix:
@@ -180,16 +257,3 @@ def _read_rows(cells: CellSource, rows: NDArray[np.int64], options: ReadingOptio
         first, last = np.searchsorted(rows, (chunk.start, chunk.stop))
         parts.append(chunk.counts[rows[first:last] - chunk.start].astype(np.float32))
     return vstack(parts, format="csr")
-
-
-def _gene_names(var: pd.DataFrame) -> NDArray[np.object_]:
-    """Symbols where there are any, made different from each other as scanpy makes them."""
-    from anndata.utils import make_index_unique
-
-    names = pd.Series(var.index.astype(str), dtype=object)
-    for column in SYMBOL_COLUMNS:
-        if column in var:
-            given = var[column].astype(object).reset_index(drop=True)
-            names = given.where(given.notna() & (given.astype(str) != ""), names)
-            break
-    return np.asarray(make_index_unique(pd.Index(names.astype(str))), dtype=object)

@@ -74,4 +74,6 @@ def _clusters(adata: "object") -> NDArray[np.int64]:
 def _main_axes(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     centred = vectors - vectors.mean(axis=0)
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
-    return np.asarray(centred @ axes[:2].T, dtype=np.float32)
+    places = np.zeros((len(vectors), 2), dtype=np.float32)
+    places[:, : len(axes[:2])] = centred @ axes[:2].T
+    return places

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _FOLDER = "rankformer.report.page_files"
 _MOST_ROWS, _MOST_COLUMNS = 60, 40
+_GENE_FIGURES = {"n_vars", "n_genes", "n_mapped", "fates", "rules", "column", "vocabulary"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +120,7 @@ def _sources(provenance: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     told = []
     for each in (provenance or {}).get("sources", {}).values():
         genes = each.get("genes")
-        if genes:
+        if genes and genes.keys() >= _GENE_FIGURES:
             n_vars = max(int(genes["n_vars"]), 1)
             fates = [(name, n, n / n_vars) for name, n in genes["fates"].items() if n]
             told.append({**each, "genes": genes, "fates": fates})

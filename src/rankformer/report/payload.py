@@ -13,6 +13,7 @@ from rankformer.report.blobs import LARGEST_LOG_COUNT, encode_array, join_blobs,
 from rankformer.report.columns import MISSING, ShownColumn
 from rankformer.report.layout import Layout
 from rankformer.report.shown_genes import GENES_IN_BLOCK, ShownGenes
+from rankformer.show.palette import CATEGORIES
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def make_payload(
         "views": [layout.title for layout in layouts],
         "columns": [_describe_column(column) for column in columns],
         "missing": MISSING,
+        "palette": list(CATEGORIES),
         "first_column": first_column,
         "genes": {
             "n": len(genes.names), "in_block": GENES_IN_BLOCK, "n_left_out": genes.n_left_out,

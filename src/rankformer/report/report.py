@@ -113,7 +113,7 @@ def write_report(
     page = _gather_page(source, settings, model, options)
     text = render_page(page)
     with whole_or_nothing(output, overwrite=overwrite) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="replace")
     return WrittenReport(output, page.cells.n_cells, len(page.cells), tuple(page.cautions))
 
 
@@ -137,15 +137,15 @@ def _gather_page(
     watch = Stopwatch()
     effects = None if settings.perturbed is None else read_effects(settings.perturbed)
     cells = gather_cells(source, settings, model, options)
-    watch.lap("Reading")
+    watch.lap("Reading" if cells.embedded.seconds is None else "Embedding and reading")
     log_counts = log_normalise(cells.counts)
-    genes = choose_genes(log_counts, cells.genes, settings.genes)
+    genes = choose_genes(log_counts, cells.genes, cells.wanted_genes)
     logger.info("Laying out %s cells.", f"{len(cells):,}")
     layouts, no_expression = _lay_out(cells, log_counts)
     watch.lap("Neighbours, clusters and UMAP")
-    evaluated = evaluate_cells(cells, settings)
+    evaluated = evaluate_cells(cells.evaluated, settings)
     watch.lap("Evaluation")
-    columns, left_out = _columns(cells.obs, layouts)
+    columns, left_out = _columns(cells.obs, layouts, settings)
     figures = measure_counts(cells.counts)
     first = settings.color or settings.labels or CLUSTERS
     return Page(
@@ -161,7 +161,7 @@ def _gather_page(
         no_expression=no_expression,
         columns_left_out=tuple(left_out),
         genes=genes,
-        facts=gather_facts(cells.embedded.provenance, cells.embedded.seconds, watch),
+        facts=gather_facts(cells.embedded.provenance, watch),
     )
 
 
@@ -175,14 +175,17 @@ def _lay_out(cells: ReportCells, log_counts: csr_matrix) -> tuple[list[Layout], 
     return [embedding, expression], ""
 
 
-def _columns(obs: pd.DataFrame, layouts: Sequence[Layout]) -> tuple[list[ShownColumn], list[str]]:
+def _columns(
+    obs: pd.DataFrame, layouts: Sequence[Layout], settings: ReportSettings
+) -> tuple[list[ShownColumn], list[str]]:
     """Columns of obs, and before them the clusters."""
     names = (CLUSTERS, EXPRESSION_CLUSTERS)
     clusters = [
         describe_column(name, pd.Series(layout.clusters, dtype="category"))
         for name, layout in zip(names, layouts, strict=False)
     ]
-    shown, left_out = describe_columns(obs)
+    named = (settings.color, settings.labels, settings.batch)
+    shown, left_out = describe_columns(obs, [each for each in named if each is not None])
     own = [replace(each, name=_free(each.name)) for each in shown]
     return [each for each in clusters if each is not None] + own, left_out
 
@@ -193,5 +196,6 @@ def _free(name: str) -> str:
 
 
 def _agreements(obs: pd.DataFrame, settings: ReportSettings, layout: Layout) -> list[Agreement]:
-    named = [each for each in (settings.labels, settings.batch) if each is not None]
-    return [compare_clusters(obs, each, layout.clusters) for each in dict.fromkeys(named)]
+    named = dict.fromkeys(each for each in (settings.labels, settings.batch) if each is not None)
+    compared = [compare_clusters(obs, each, layout.clusters) for each in named]
+    return [each for each in compared if each is not None]

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from rankformer.errors import SettingsError
+
 _REPORT_PACKAGES = ("rankformer", "scanpy", "umap-learn", "igraph", "scikit-learn", "numpy")
 _EPOCH = "SOURCE_DATE_EPOCH"
 
@@ -55,26 +57,36 @@ class Stopwatch:
         return {**told, "All together": f"{time.perf_counter() - self._began:.1f} s"}
 
 
-def gather_facts(
-    provenance: Mapping[str, Any] | None, seconds: float | None, watch: Stopwatch
-) -> RunFacts:
+def gather_facts(provenance: Mapping[str, Any] | None, watch: Stopwatch) -> RunFacts:
     """Gather what was run.
 
     Parameters
     ----------
     provenance
         Of the embedding, or None where it is not known.
-    seconds
-        That the embedding took, where it was computed for the report.
     watch
         That measured the report.
     """
-    epoch = os.environ.get(_EPOCH)
-    now = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
-    effort = {} if epoch else {**_embedding_effort(seconds), **watch.laps(), **_peak_memory()}
+    date = _date_asked_for()
+    now = date or datetime.now(UTC)
+    effort = {} if date else {**watch.laps(), **_peak_memory()}
     return RunFacts(
         _describe_embedding(provenance), _versions(), now.strftime("%Y-%m-%d %H:%M UTC"), effort
     )
+
+
+def _date_asked_for() -> datetime | None:
+    epoch = os.environ.get(_EPOCH)
+    if not epoch:
+        return None
+    try:
+        return datetime.fromtimestamp(int(epoch), UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise SettingsError(
+            f"The environment variable {_EPOCH} is {epoch!r}.",
+            "A number of seconds since 1970.",
+            f"Correct {_EPOCH}, or unset it.",
+        ) from error
 
 
 def _describe_embedding(provenance: Mapping[str, Any] | None) -> dict[str, str]:
@@ -100,10 +112,6 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _embedding_effort(seconds: float | None) -> dict[str, str]:
-    return {} if seconds is None else {"Embedding": f"{seconds:.1f} s"}
 
 
 def _peak_memory() -> dict[str, str]:

@@ -45,7 +45,8 @@ def _find_boxes(vectors: NDArray[np.float32], rng: np.random.Generator) -> NDArr
     some = rng.choice(len(vectors), min(len(vectors), _MOST_TO_FIND_AXES), replace=False)
     centre = vectors[some].mean(axis=0)
     _, _, axes = np.linalg.svd(vectors[some] - centre, full_matrices=False)
-    places = (vectors - centre) @ axes[:_N_AXES].T
-    low, high = places.min(axis=0), places.max(axis=0)
+    places = vectors @ axes[:_N_AXES].T - centre @ axes[:_N_AXES].T
+    # A few cells far off would otherwise leave all others in one box.
+    low, high = np.quantile(places, (0.005, 0.995), axis=0)
     width = np.where(high > low, high - low, 1)
-    return np.asarray(np.minimum((places - low) / width * _N_BINS, _N_BINS - 1), dtype=np.int64)
+    return np.asarray(np.clip((places - low) / width * _N_BINS, 0, _N_BINS - 1), dtype=np.int64)

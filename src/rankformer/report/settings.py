@@ -58,6 +58,13 @@ class ReportSettings:
     )
 
     def __post_init__(self) -> None:
+        if self.labels is not None and self.labels == self.batch:
+            raise SettingsError(
+                f"Labels and batches are both the column {self.labels!r}.",
+                "A column of labels, which an embedding should tell apart, and another one of "
+                "batches, which it should mix.",
+                "Name another column (--labels, --batch), or leave one out.",
+            )
         if not FEWEST_CELLS <= self.max_cells <= _MOST_THAT_FIT:
             raise SettingsError(
                 f"max_cells is {self.max_cells:,}.",

@@ -1,19 +1,16 @@
 """The genes that a page can colour its cells by: those that vary most, as many as fit."""
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_matrix, csr_matrix
 
-from rankformer.errors import SettingsError
 from rankformer.report.blobs import encode_gene_block
 
 GENES_IN_BLOCK = 64
 # Of text in the page: with all else it stays below 10 MB for 50,000 cells.
-_MOST_TEXT = 6_000_000
+_MOST_TEXT = 5_500_000
 _LEAST_CELLS = 3
 
 
@@ -40,7 +37,7 @@ class ShownGenes:
 
 
 def choose_genes(
-    log_counts: csr_matrix, names: NDArray[np.object_], wanted: Sequence[str]
+    log_counts: csr_matrix, names: NDArray[np.object_], wanted: NDArray[np.int64]
 ) -> ShownGenes:
     """Take the genes that are wanted, and then the others by their variance.
 
@@ -51,14 +48,9 @@ def choose_genes(
     names
         (n_vars,) names, all different.
     wanted
-        Names of genes to take in any case.
-
-    Raises
-    ------
-    SettingsError
-        If one that is wanted is not there.
+        Columns of genes to take in any case.
     """
-    columns = _order_genes(log_counts, names, wanted)
+    columns = _order_genes(log_counts, wanted)
     ordered = csc_matrix(log_counts[:, columns])
     ordered.sort_indices()
     blocks: list[str] = []
@@ -75,27 +67,11 @@ def choose_genes(
     return ShownGenes(shown, sizes, tuple(blocks), len(columns) - n_taken)
 
 
-def _order_genes(
-    log_counts: csr_matrix, names: NDArray[np.object_], wanted: Sequence[str]
-) -> NDArray[np.int64]:
-    places = {str(name): column for column, name in enumerate(names)}
-    missing = [name for name in wanted if name not in places]
-    if missing:
-        raise SettingsError(
-            f"No gene of the file is named {missing[0]!r}.",
-            f"A name as the file has it{_similar(missing[0], places)}.",
-            "Correct genes (--gene).",
-        )
-    first = [places[name] for name in dict.fromkeys(wanted)]
+def _order_genes(log_counts: csr_matrix, first: NDArray[np.int64]) -> NDArray[np.int64]:
     n_cells_with = np.bincount(log_counts.indices, minlength=log_counts.shape[1])
     squares = np.asarray(log_counts.power(2).mean(axis=0)).ravel()
     variance = squares - np.square(np.asarray(log_counts.mean(axis=0)).ravel())
     others = np.flatnonzero(n_cells_with >= _LEAST_CELLS)
     others = others[~np.isin(others, first)]
     others = others[np.argsort(-variance[others], kind="stable")]
-    return np.concatenate([np.asarray(first, dtype=np.int64), others])
-
-
-def _similar(name: str, names: Iterable[str]) -> str:
-    near = get_close_matches(name, list(names), n=3)
-    return f", such as {' or '.join(near)}" if near else ""
+    return np.concatenate([first, others])

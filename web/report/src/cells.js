@@ -6,6 +6,7 @@ export class Cells {
     this.n = payload.description.n_cells;
     this.columns = payload.description.columns;
     this.missing = payload.description.missing;
+    this.palette = payload.description.palette;
   }
 
   // Where each cell stands in a picture: x and y between -0.95 and 0.95.

@@ -1,11 +1,7 @@
 // Colours of categories and numbers, for light and dark pages.
 
-// Okabe and Ito's, then Tol's: told apart by colour-blind readers, and visible on both grounds.
-const CATEGORIES = [
-  '#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00', '#999933', '#882255',
-  '#44aa99', '#aa4499', '#ddcc77', '#6699cc', '#cc6677', '#117733', '#aa7744', '#7766cc',
-  '#77aadd', '#ee8866', '#44bb99', '#ffaabb', '#bbcc33', '#aaaa00', '#9a7fb8', '#c28e70',
-];
+// Colours of the palette that are darker than this are mixed with white on a dark page.
+const DARK = 0.16;
 const GREY = { light: '#c6cbd1', dark: '#4b545e' };
 const RAMPS = {
   light: ['#d9dde2', '#9ecae1', '#4a98c9', '#1764ab', '#08306b'],
@@ -16,12 +12,23 @@ const N_STEPS = 64;
 export const currentTheme = () =>
   document.documentElement.dataset.theme === 'dark' ? 'dark' : 'light';
 
-export const colourOfCategory = (place) => CATEGORIES[place % CATEGORIES.length];
+// The colour of a category of the palette that rankformer's plots have.
+export const colourOfCategory = (palette, place) => {
+  const colour = palette[place % palette.length];
+  return currentTheme() === 'dark' && luminance(colour) < DARK ? mix(colour, '#ffffff', 0.42) : colour;
+};
 
 export const grey = () => GREY[currentTheme()];
 
+const channels = (colour) => [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+
+// Relative luminance, from 0 to 1, as the contrast of texts is measured by.
+const luminance = (colour) => {
+  const linear = channels(colour).map((value) => (value / 255) ** 2.2);
+  return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+};
+
 const mix = (from, to, share) => {
-  const channels = (colour) => [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
   const [a, b] = [channels(from), channels(to)];
   return `#${a
     .map((value, i) => Math.round(value + (b[i] - value) * share).toString(16).padStart(2, '0'))

@@ -80,6 +80,7 @@ const compare = (inside, cells, steps, nIn, nOut) => {
   const varianceIn = (squares[1] - nIn * meanIn * meanIn) / (nIn - 1);
   const varianceOut = (squares[0] - nOut * meanOut * meanOut) / (nOut - 1);
   const error = Math.sqrt(varianceIn / nIn + varianceOut / nOut);
-  const t = error > 0 ? (meanIn - meanOut) / error : 0;
+  // A gene that is the same in all cells of each side tells them apart without doubt.
+  const t = meanIn === meanOut ? 0 : (meanIn - meanOut) / error;
   return { t, meanIn, meanOut, shareIn: counts[1] / nIn, shareOut: counts[0] / nOut };
 };

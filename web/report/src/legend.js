@@ -31,7 +31,8 @@ const categories = (colouring, selectCategory) => {
           type: 'button',
           'aria-pressed': 'false',
           title: 'Select these cells',
-          onclick: () => selectCategory(category, button),
+          'data-category': category,
+          onclick: () => selectCategory(category),
         },
         swatch,
         element('span', { class: 'name' }, colouring.labels[category]),
@@ -42,6 +43,9 @@ const categories = (colouring, selectCategory) => {
   );
 };
 
-export const releaseLegend = (place) => {
-  for (const button of place.querySelectorAll('button')) button.setAttribute('aria-pressed', 'false');
+// Shows which category is selected, if any.
+export const pressLegend = (place, category) => {
+  for (const button of place.querySelectorAll('button')) {
+    button.setAttribute('aria-pressed', String(button.dataset.category === String(category)));
+  }
 };

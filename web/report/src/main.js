@@ -5,7 +5,7 @@ import { Cells } from './cells.js';
 import { colourByColumn, colourByGene } from './colouring.js';
 import { element } from './elements.js';
 import { Genes } from './genes.js';
-import { releaseLegend, showLegend } from './legend.js';
+import { pressLegend, showLegend } from './legend.js';
 import { Payload } from './payload.js';
 import { drawStill, Scatter } from './scatter.js';
 import { GeneSearch } from './search.js';
@@ -22,6 +22,8 @@ class Explorer {
     this.titles = payload.description.views;
     this.pictures = [];
     this.selected = [];
+    this.category = null;
+    this.turn = 0;
     this.tip = new Tip($('tip'), this.cells);
     this.selection = new Selection($('selection'), this.cells, this.genes, {
       clear: () => this.select([]),
@@ -44,21 +46,30 @@ class Explorer {
 
   async colourBy(place) {
     $('gene').value = '';
-    this.colouring = await colourByColumn(this.cells, place);
-    await this.#paint();
+    await this.#colour(() => colourByColumn(this.cells, place));
   }
 
   async colourByGene(gene) {
     const name = (await this.genes.names())[gene];
     $('gene').value = name;
     $('colour-by').value = '';
-    this.colouring = await colourByGene(this.genes, gene, name);
+    await this.#colour(() => colourByGene(this.genes, gene, name));
+  }
+
+  // Of two that are asked for quickly, one after the other, the second is shown.
+  async #colour(make) {
+    const turn = ++this.turn;
+    const colouring = await make();
+    if (turn !== this.turn) return;
+    this.colouring = colouring;
+    this.category = null;
     await this.#paint();
   }
 
-  select(cells) {
+  select(cells, category = null) {
     this.selected = cells;
-    releaseLegend($('legend'));
+    this.category = category;
+    pressLegend($('legend'), category);
     for (const picture of this.pictures) picture.select(cells);
     if (cells.length) this.selection.show(cells, this.colouring);
     else this.selection.showNothing();
@@ -67,6 +78,14 @@ class Explorer {
   repaint() {
     for (const picture of this.pictures) picture.repaint();
     if (this.colouring) this.#showLegend();
+  }
+
+  stopMoving() {
+    $('hint').textContent = STILL;
+    const places = this.pictures.map((picture) => picture.places);
+    for (const picture of this.pictures) picture.stopMoving();
+    this.pictures = [...document.querySelectorAll('.view')].map((figure, view) => new StillPicture(figure, places[view]));
+    for (const picture of this.pictures) picture.show(this.colouring);
   }
 
   #listColumns(firstColumn) {
@@ -83,6 +102,7 @@ class Explorer {
       deselect: () => this.select([]),
       over: (cell) => this.tip.show(cell, this.colouring),
       out: () => this.tip.hide(),
+      lost: () => this.stopMoving(),
     };
   }
 
@@ -93,13 +113,13 @@ class Explorer {
   }
 
   #showLegend() {
-    showLegend($('legend'), this.colouring, (category, button) => {
-      const isOn = button.getAttribute('aria-pressed') === 'true';
+    showLegend($('legend'), this.colouring, (category) => {
+      if (category === this.category) return this.select([]);
       const own = [];
-      if (!isOn) this.colouring.codes.forEach((code, cell) => code === category && own.push(cell));
-      this.select(own);
-      button.setAttribute('aria-pressed', String(!isOn));
+      this.colouring.codes.forEach((code, cell) => code === category && own.push(cell));
+      return this.select(own, category);
     });
+    pressLegend($('legend'), this.category);
   }
 
   #listen() {
@@ -131,13 +151,17 @@ const makeFigure = (title) =>
     element('div', { class: 'canvas' }, element('canvas', { 'aria-label': `Cells: ${title}`, role: 'img' }), element('img', { alt: `Cells: ${title}` }), element('div', { class: 'names' })),
   );
 
+const STILL =
+  'This browser does not draw with WebGL: the pictures are still, and cells are selected in the legend.';
+
 const openPictures = (figures, places, handlers) => {
   try {
     const renderer = createRenderer();
+    renderer.canvas.addEventListener('webglcontextlost', handlers.lost);
     return figures.map((figure, view) => new Scatter(figure, places[view], renderer, handlers));
   } catch (error) {
     console.warn(error);
-    $('hint').textContent = 'This browser has no WebGL: the pictures are still, and cells are selected in the legend.';
+    $('hint').textContent = STILL;
     return figures.map((figure, view) => new StillPicture(figure, places[view]));
   }
 };
@@ -147,8 +171,7 @@ class StillPicture {
   constructor(figure, places) {
     this.places = places;
     this.image = figure.querySelector('img');
-    figure.querySelector('canvas').remove();
-    this.image.style.display = 'block';
+    figure.querySelector('.canvas').classList.add('still');
   }
 
   async show(colouring) {

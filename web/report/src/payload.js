@@ -20,10 +20,6 @@ export class Payload {
     this.found = new Map();
   }
 
-  has(name) {
-    return name in this.description.places;
-  }
-
   // The bytes of an array; decoded once.
   bytes(name) {
     if (!this.found.has(name)) {
@@ -37,7 +33,12 @@ export class Payload {
     return new Kind(await this.bytes(name));
   }
 
-  async texts(name) {
-    return JSON.parse(new TextDecoder().decode(await this.bytes(name)));
+  texts(name) {
+    const key = `texts of ${name}`;
+    if (!this.found.has(key)) {
+      const parse = (bytes) => JSON.parse(new TextDecoder().decode(bytes));
+      this.found.set(key, this.bytes(name).then(parse));
+    }
+    return this.found.get(key);
   }
 }

@@ -2,6 +2,7 @@
 
 import createScatterplot from 'regl-scatterplot';
 import { currentTheme, grey } from './colours.js';
+import { followFingers } from './touch.js';
 
 const GROUNDS = { light: '#ffffff', dark: '#1c2229' };
 const MOST_NAMES = 30;
@@ -11,7 +12,7 @@ const pointSize = (n) => Math.max(1.6, Math.min(7, 260 / Math.sqrt(n)));
 const opacity = (n) => Math.max(0.45, Math.min(0.9, 60 / Math.sqrt(n)));
 
 export class Scatter {
-  // handlers: select(cells), deselect(), over(cell, box), out().
+  // handlers: select(cells), deselect(), over(cell), out(), lost().
   constructor(figure, places, renderer, handlers) {
     this.figure = figure;
     this.places = places;
@@ -37,9 +38,10 @@ export class Scatter {
     });
     this.plot.subscribe('select', ({ points }) => handlers.select(points));
     this.plot.subscribe('deselect', () => handlers.deselect());
-    this.plot.subscribe('pointOver', (cell) => handlers.over(cell, this));
+    this.plot.subscribe('pointOver', (cell) => handlers.over(cell));
     this.plot.subscribe('pointOut', () => handlers.out());
     this.plot.subscribe('view', () => this.#placeNames());
+    followFingers(this.canvas, () => this.figure.querySelector('.canvas.lasso') !== null);
   }
 
   // Draw with the colours of a colouring.
@@ -66,6 +68,7 @@ export class Scatter {
   }
 
   setMode(mode) {
+    this.figure.querySelector('.canvas').classList.toggle('lasso', mode === 'lasso');
     this.plot.set({ mouseMode: mode });
   }
 
@@ -84,6 +87,17 @@ export class Scatter {
     this.still.src = drawStill(this.places, this.colouring, 900);
   }
 
+  // Give up on WebGL, which the browser has taken away.
+  stopMoving() {
+    this.freeze();
+    this.figure.querySelector('.canvas').classList.add('still');
+    try {
+      this.plot.destroy();
+    } catch (error) {
+      console.warn(error);
+    }
+  }
+
   #setColours() {
     const colours = this.colouring.colours();
     this.plot.set({
@@ -99,7 +113,7 @@ export class Scatter {
   #nameCategories() {
     this.names.replaceChildren();
     const { kind, labels, counts, codes } = this.colouring;
-    if (kind !== 'category' || labels.length > MOST_NAMES) return;
+    if (kind !== 'category' || labels.length - 1 > MOST_NAMES) return;
     for (const [place, label] of labels.entries()) {
       if (!counts[place] || place === labels.length - 1) continue;
       const span = document.createElement('span');

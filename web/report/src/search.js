@@ -51,6 +51,7 @@ export class GeneSearch {
   #none() {
     const item = document.createElement('li');
     item.className = 'none';
+    item.setAttribute('role', 'status');
     item.textContent = 'No gene of this page has such a name.';
     return item;
   }
@@ -78,7 +79,9 @@ export class GeneSearch {
     } else if (event.key === 'Enter') {
       const current = this.list.querySelectorAll('[role=option]')[this.active];
       if (current && !this.list.hidden) this.#take(Number(current.dataset.gene));
-    } else if (event.key === 'Escape') {
+    } else if (event.key === 'Escape' && !this.list.hidden) {
+      // It closes the list, and nothing else.
+      event.stopPropagation();
       this.#close();
     }
   }
@@ -92,5 +95,6 @@ export class GeneSearch {
   #close() {
     this.list.hidden = true;
     this.input.setAttribute('aria-expanded', 'false');
+    this.input.removeAttribute('aria-activedescendant');
   }
 }

@@ -30,7 +30,7 @@ export class Selection {
     lists.append(waiting);
     this.place.replaceChildren(...head, lists);
     const [top, names] = await Promise.all([this.genes.top(selected, N_GENES), this.genes.names()]);
-    if (turn === this.turn) waiting.replaceWith(this.#topGenes(top, names));
+    if (turn === this.turn) waiting.replaceWith(this.#topGenes(top, names, selected.length));
   }
 
   #head(selected) {
@@ -38,7 +38,7 @@ export class Selection {
     const clear = element('button', { type: 'button', onclick: () => this.actions.clear() }, 'Clear');
     const save = element('button', { type: 'button', onclick: () => this.#save(selected) }, 'Save their names');
     return [
-      element('h3', {}, `${selected.length.toLocaleString('en')} cells selected (${share})`),
+      element('h3', { role: 'status' }, `${selected.length.toLocaleString('en')} cells selected (${share})`),
       element('p', {}, clear, ' ', save),
     ];
   }
@@ -51,18 +51,24 @@ export class Selection {
     setTimeout(() => URL.revokeObjectURL(address), 1000);
   }
 
-  #topGenes(top, names) {
-    if (!top.length) return element('p', { class: 'hint' }, 'No gene is higher in these cells than in the others.');
+  #whyNone(nSelected) {
+    const nOthers = this.cells.n - nSelected;
+    if (nSelected < 2 || nOthers < 2) return 'Genes are compared where at least two cells are selected, and two are not.';
+    return 'No gene is higher in these cells than in the others.';
+  }
+
+  #topGenes(top, names, nSelected) {
+    if (!top.length) return element('p', { class: 'hint' }, this.#whyNone(nSelected));
     const rows = top.map((each) => [
       element('button', { type: 'button', title: 'Colour by this gene', onclick: () => this.actions.chooseGene(each.gene) }, names[each.gene]),
       each.meanIn.toFixed(2),
       each.meanOut.toFixed(2),
       percent(each.shareIn),
       percent(each.shareOut),
-      each.t.toFixed(1),
+      Number.isFinite(each.t) ? each.t.toFixed(1) : '∞',
     ]);
     const made = table(['Gene', 'mean', 'others', 'expressed', 'others', 't'], rows);
-    made.prepend(element('caption', {}, 'Genes higher than in the other cells of the page, by Welch’s t of log counts'));
+    made.prepend(element('caption', {}, 'Genes of the page that are higher than in its other cells, by Welch’s t of log counts'));
     return made;
   }
 }

@@ -20,4 +20,15 @@ export const setUpTheme = (button, onChange) => {
   });
   system.addEventListener('change', () => isChosen || apply(system.matches ? 'dark' : 'light'));
   apply(system.matches ? 'dark' : 'light');
+  printInLight(apply);
+};
+
+// Paper is white, whatever the page is.
+const printInLight = (apply) => {
+  let before = 'light';
+  addEventListener('beforeprint', () => {
+    before = document.documentElement.dataset.theme;
+    apply('light');
+  });
+  addEventListener('afterprint', () => apply(before));
 };

@@ -19,8 +19,8 @@ export class Tip {
     const turn = ++this.turn;
     const { name, rows } = await this.cells.describe(cell);
     if (turn !== this.turn) return;
-    const isColumn = rows.some(([column]) => column === colouring.name);
-    const all = isColumn ? rows : [[colouring.name, colouring.textOf(cell)], ...rows];
+    const others = rows.filter(([column]) => column !== colouring.name);
+    const all = [[colouring.name, colouring.textOf(cell)], ...others];
     const terms = all
       .slice(0, MOST_ROWS)
       .flatMap(([column, value]) => [element('dt', {}, column), element('dd', {}, value)]);
