@@ -16,10 +16,10 @@ from pathlib import Path
 # Threads that wait busily hinder each other where other programs run beside.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import matplotlib as mpl
 import numpy as np
 import scanpy as sc
 from anndata import AnnData
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.metrics import f1_score
@@ -31,11 +31,6 @@ import rankformer
 MODEL = "rankformer-mini"
 LABEL = "bulk_labels"
 SEED = 0
-# Paul Tol's "muted" colours, which colour-blind readers tell apart, and black.
-PALETTE = (
-    "#332288", "#88CCEE", "#44AA99", "#117733", "#999933",
-    "#DDCC77", "#CC6677", "#882255", "#AA4499", "#000000",
-)  # fmt: skip
 
 
 def main() -> None:
@@ -62,22 +57,11 @@ def macro_f1(vectors: NDArray[np.floating], labels: NDArray[np.str_]) -> float:
 
 
 def draw_umap(adata: AnnData, file: Path) -> None:
-    from matplotlib import pyplot as plt
-
-    sizes = adata.obs[LABEL].value_counts()
-    figure, axes = plt.subplots(figsize=(8.2, 5.2), layout="constrained")
-    for (name, size), colour in zip(sizes.items(), PALETTE, strict=True):
-        x, y = adata.obsm["X_umap"][adata.obs[LABEL] == name].T
-        axes.scatter(x, y, s=14, color=colour, linewidths=0, alpha=0.9, label=f"{name} ({size})")
-    axes.set_title(f"{adata.n_obs} blood cells, UMAP of {MODEL} embeddings", loc="left")
-    axes.set(xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(
-        title="Cell type (cells)", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False,
-        markerscale=2, alignment="left",
-    )  # fmt: skip
-    figure.savefig(file, dpi=200)
-    plt.close(figure)
+    figure = Figure(figsize=(7, 4.4), layout="constrained")
+    title = f"{adata.n_obs} blood cells, UMAP of {MODEL} embeddings"
+    rankformer.pl.embedding(
+        adata, color=LABEL, title=title, size=14, ax=figure.add_subplot(), save=file
+    )
 
 
 def _report(adata: AnnData) -> None:
@@ -110,7 +94,6 @@ def _parse_arguments() -> argparse.Namespace:
 
 
 def _quiet_other_libraries() -> None:
-    mpl.use("Agg")
     sc.settings.verbosity = 0
     warnings.filterwarnings("ignore")
     sys.stdout.reconfigure(line_buffering=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import rankformer
-from rankformer import tl
+from rankformer import pl, tl
 from rankformer.checkpoints.registry import MODELS
 from rankformer.cli import main
 from tests import commands_page
@@ -63,7 +63,7 @@ def vocabulary(request):
 
 FUNCTIONS = {
     f"{module.__name__}.{name}": getattr(module, name)
-    for module in (rankformer, tl)
+    for module in (rankformer, tl, pl)
     for name in module.__all__
     if inspect.isfunction(getattr(module, name))
 }

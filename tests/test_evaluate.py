@@ -13,8 +13,10 @@ from sklearn.metrics import f1_score
 
 import rankformer
 from rankformer.errors import SettingsError
+from rankformer.show.canvas import new_axes
+from rankformer.show.confusion_plot import confusion_size, draw_confusion
 from rankformer.show.evaluation_folder import write_classifier
-from rankformer.show.evaluation_plots import draw_classifiers, draw_confusion
+from rankformer.show.evaluation_plots import draw_classifiers
 
 N_CELLS = 90
 
@@ -112,9 +114,10 @@ def of_many_classes():
 
 
 def test_labels_of_many_classes_do_not_overlap(of_many_classes):
-    figure = draw_confusion(of_many_classes.confusion["model"], "model")
-    figure.draw_without_rendering()
-    axes = figure.axes[0]
+    table = of_many_classes.confusion["model"]
+    axes = new_axes(confusion_size(table))
+    draw_confusion(axes, table, "model")
+    axes.figure.draw_without_rendering()
     rows = [each.get_window_extent() for each in axes.get_yticklabels()]
     columns = [each.get_window_extent() for each in axes.get_xticklabels()]
     assert len(rows) == len(columns) == 25

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import rankformer
-from rankformer import tl
+from rankformer import pl, tl
 from rankformer.errors import CheckpointError, RankformerError
 
 FUNCTIONS = [name for name in rankformer.__all__ if inspect.isfunction(getattr(rankformer, name))]
@@ -33,12 +33,25 @@ def test_type_hints_of_tl(name):
     assert set(inspect.signature(function).parameters) <= set(get_type_hints(function))
 
 
-def test_tl_lists_its_functions():
+@pytest.mark.parametrize("face", [tl, pl], ids=["tl", "pl"])
+def test_a_face_lists_its_functions(face):
     own = [
-        name for name, each in vars(tl).items()
-        if inspect.isfunction(each) and each.__module__ == tl.__name__ and name[0] != "_"
+        name for name, each in vars(face).items()
+        if inspect.isfunction(each) and each.__module__ == face.__name__ and name[0] != "_"
     ]  # fmt: skip
-    assert sorted(tl.__all__) == sorted(own)
+    assert sorted(face.__all__) == sorted(own)
+    assert dir(face) == sorted(face.__all__)
+
+
+@pytest.mark.parametrize("name", pl.__all__)
+def test_type_hints_of_pl(name):
+    """matplotlib need not be there: its types are named where a type checker looks."""
+    from matplotlib.axes import Axes
+
+    function = getattr(pl, name)
+    hints = get_type_hints(function, localns={"Axes": Axes})
+    assert set(inspect.signature(function).parameters) <= set(hints)
+    assert hints["return"] is Axes
 
 
 @pytest.mark.parametrize("public", [*FUNCTIONS, *(f"tl.{name}" for name in tl.__all__)])

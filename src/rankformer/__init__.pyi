@@ -1,5 +1,6 @@
 """Public names and where they are; `lazy_loader` imports each on first use."""
 
+from . import pl as pl
 from . import tl as tl
 from .annotate.reference import Reference as Reference
 from .annotate.reference import build_reference as build_reference

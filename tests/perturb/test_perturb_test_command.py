@@ -16,7 +16,8 @@ from rankformer.errors import MissingFileError, SettingsError, TableError
 from rankformer.perturb.result_files import read_results
 from rankformer.perturb.settings import Comparison
 from rankformer.perturb.statistics import compare_genes
-from rankformer.show.perturbation_plots import draw_volcano
+from rankformer.show.canvas import new_axes
+from rankformer.show.perturbation_plots import VOLCANO_SIZE, draw_volcano
 
 
 @pytest.fixture
@@ -180,7 +181,8 @@ def test_files_that_are_no_results(table, tmp_path):
 def test_the_volcano_shows_what_was_tested():
     tested = compare_genes(make_table())
     tested.loc[0, "symbol"] = "$G_7$"
-    axes = draw_volcano(tested)
+    axes = new_axes(VOLCANO_SIZE)
+    draw_volcano(axes, tested)
     axes.figure.canvas.draw()
     shown = np.concatenate([each.get_offsets() for each in axes.collections])
     known = tested.dropna(subset=["q_value"])

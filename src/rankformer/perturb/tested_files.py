@@ -6,12 +6,12 @@ from pathlib import Path
 import pandas as pd
 
 from rankformer.errors import SettingsError
-from rankformer.results.output_checks import check_target
+from rankformer.results.output_checks import PICTURE_FORMATS, check_target
 from rankformer.scratch import whole_or_nothing
 
 logger = logging.getLogger(__name__)
 _MOST_TOLD = 10
-TABLES, PICTURES = (".csv", ".parquet"), (".png", ".svg", ".pdf")
+TABLES = (".csv", ".parquet")
 
 
 def check_outputs(output: Path, plot: Path | None, against: str, *, overwrite: bool) -> None:
@@ -25,7 +25,7 @@ def check_outputs(output: Path, plot: Path | None, against: str, *, overwrite: b
     check_target(output, TABLES, overwrite)
     if plot is None:
         return
-    check_target(plot, PICTURES, overwrite)
+    check_target(plot, PICTURE_FORMATS, overwrite)
     if against in ("mixture", "aggregate"):
         raise SettingsError(
             f"A picture of certainty was asked for, with a comparison ({against}) that has none.",

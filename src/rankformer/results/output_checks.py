@@ -10,6 +10,7 @@ from rankformer.scratch import tell_leftovers
 
 CELL_FORMATS = (".h5ad", ".zarr", ".npy", ".csv", ".parquet")
 LABEL_FORMATS = (".h5ad", ".zarr", ".csv", ".parquet")
+PICTURE_FORMATS = (".png", ".svg", ".pdf")
 # Formats that have no place for provenance.
 _WITH_A_FILE_BESIDE = (".npy", ".csv")
 

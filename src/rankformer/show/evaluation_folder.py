@@ -5,25 +5,22 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from rankformer.evaluate.embedding_report import EmbeddingEvaluation
 from rankformer.finetuning.classifier_report import MAJORITY, ClassifierEvaluation
 from rankformer.scratch import whole_or_nothing
+from rankformer.show.canvas import new_axes, write_figure
+from rankformer.show.confusion_plot import confusion_size, draw_confusion
 from rankformer.show.evaluation_plots import (
     draw_classifiers,
-    draw_confusion,
     draw_embeddings,
     draw_reliability,
     draw_roc,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-_DPI = 200
 _LONGEST_NAME = 60
 
 
@@ -49,10 +46,9 @@ def write_embeddings(
         _write_json(part / "figures.json", figures, evaluation)
         evaluation.scores.to_csv(part / "figures.csv", index=False)
         evaluation.per_class.to_csv(part / "per_class.csv", index=False)
-        _save(draw_embeddings(evaluation), part / "comparison.png")
+        write_figure(draw_embeddings(evaluation), part / "comparison.png")
         for name, (method, table) in _file_names(evaluation.confusion):
-            drawn = draw_confusion(table, f"{method}, linear probe")
-            _save(drawn, part / f"confusion-{name}.png")
+            _save_confusion(table, f"{method}, linear probe", part / f"confusion-{name}.png")
 
 
 def write_classifier(
@@ -74,9 +70,9 @@ def write_classifier(
         _write_json(part / "figures.json", evaluation.figures.to_dict(), evaluation)
         for name, table in _tables(evaluation).items():
             table.to_csv(part / f"{name}.csv", index=False)
-        _save(draw_classifiers(evaluation), part / "comparison.png")
+        write_figure(draw_classifiers(evaluation), part / "comparison.png")
         for name, (method, table) in _file_names(evaluation.confusion):
-            _save(draw_confusion(table, method), part / f"confusion-{name}.png")
+            _save_confusion(table, method, part / f"confusion-{name}.png")
         _draw_curves(part, evaluation)
 
 
@@ -86,11 +82,11 @@ def _draw_curves(part: Path, evaluation: ClassifierEvaluation) -> None:
     reliability = _without_guess(evaluation.reliability)
     if reliability:
         errors = _row(figures, "calibration_error")
-        _save(draw_reliability(reliability, errors, methods), part / "reliability.png")
+        write_figure(draw_reliability(reliability, errors, methods), part / "reliability.png")
     roc = _without_guess(evaluation.roc)
     if roc:
         areas = _row(figures, "roc_auc")
-        _save(draw_roc(roc, areas, methods, evaluation.classes[1]), part / "roc.png")
+        write_figure(draw_roc(roc, areas, methods, evaluation.classes[1]), part / "roc.png")
 
 
 def _tables(evaluation: ClassifierEvaluation) -> dict[str, pd.DataFrame]:
@@ -167,5 +163,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _save(figure: "Figure", file: Path) -> None:
-    figure.savefig(file, dpi=_DPI, facecolor="white", bbox_inches="tight", pad_inches=0.1)
+def _save_confusion(table: pd.DataFrame, title: str, file: Path) -> None:
+    axes = new_axes(confusion_size(table))
+    draw_confusion(axes, table, title)
+    write_figure(axes.figure.figure, file)

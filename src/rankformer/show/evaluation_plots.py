@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: methods side by side, confusion, calibration, ROC."""
+"""Pictures of an evaluation: methods side by side, calibration, ROC."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -15,18 +15,15 @@ from rankformer.results.metric_names import (
     EMBEDDING_FIGURES,
     in_order,
 )
+from rankformer.show.palette import CATEGORIES, GRID, INK, MARKERS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind readers tell apart, each with a shape of its own.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-_MARKERS = ("o", "s", "D", "^", "v", "P")
+# Each with a shape of its own.
+_COLOURS = CATEGORIES[: len(MARKERS)]
 _MAJORITY_COLOUR, _MAJORITY_MARKER = "#7F7F7F", "x"
-_INK, _GRID = "#333333", "#E3E3E3"
-_MANY_CLASSES = 16
-_MOST_NUMBERED_CLASSES = 40
 _NORMAL_QUANTILE = 1.96  # of 95%
 
 
@@ -57,33 +54,6 @@ def draw_classifiers(evaluation: ClassifierEvaluation) -> "Figure":
     for (row, place), value in np.ndenumerate(values):
         _mark(axes, value, _place(row, place, methods), place, methods)
     _finish_rows(figure, axes, [CLASSIFIER_FIGURES[each] for each in figures], methods, least=0.0)
-    return figure
-
-
-def draw_confusion(table: pd.DataFrame, title: str) -> "Figure":
-    """Shares of each true label by predicted label; numbers where there is room for them."""
-    counts = table.to_numpy(dtype=float)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    many = max(table.shape) > _MANY_CLASSES
-    cell = 0.3 if many else 0.5
-    longest = max(len(str(each)) for each in [*table.index, *table.columns])
-    margin = 1.0 + 0.085 * longest
-    size = (margin + cell * table.shape[1] + 1.2, margin + cell * table.shape[0] + 0.6)
-    figure, axes = _begin(*size)
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
-    axes.set_xticks(range(table.shape[1]), _clean(table.columns), rotation=90)
-    rows = zip(_clean(table.index), counts.sum(axis=1), strict=True)
-    axes.set_yticks(range(table.shape[0]), [f"{name}  ({n:,.0f})" for name, n in rows])
-    axes.set(xlabel="predicted", ylabel="true (cells)")
-    axes.set_title(title, loc="left")
-    axes.tick_params(length=0, labelsize=8 if many else 9)
-    _rule_cells(axes, table.shape)
-    if max(table.shape) <= _MOST_NUMBERED_CLASSES:
-        _write_shares(axes, shares, least=0.05 if many else 0.005, size=6.5 if many else 9)
-    bar = figure.colorbar(image, ax=axes, fraction=0.035, pad=0.03, format="{x:.0%}",
-                          ticks=[0, 0.5, 1])  # fmt: skip
-    bar.outline.set_visible(False)
-    bar.set_label("share of the true label")
     return figure
 
 
@@ -184,7 +154,7 @@ def _style(method: str, methods: Sequence[str]) -> tuple[str, str]:
     if method == methods[-1]:
         return _MAJORITY_COLOUR, _MAJORITY_MARKER
     place = list(methods).index(method) % len(_COLOURS)
-    return _COLOURS[place], _MARKERS[place]
+    return _COLOURS[place], MARKERS[place]
 
 
 def _begin_rows(n_rows: int, methods: Sequence[str]) -> tuple["Figure", "Axes"]:
@@ -208,7 +178,7 @@ def _finish_rows(
     axes.set_xlim(min(0.0, least), 1)
     axes.set_xlabel(f"score, the higher the better{f' ({caption})' if caption else ''}")
     for row in range(1, len(names)):
-        axes.axhline(row - 0.5, color=_GRID, linewidth=0.8, zorder=0)
+        axes.axhline(row - 0.5, color=GRID, linewidth=0.8, zorder=0)
     handles = [
         Line2D([], [], linestyle="", color=colour, marker=marker, label=method)
         for method, (colour, marker) in ((each, _style(each, methods)) for each in methods)
@@ -239,27 +209,6 @@ def _begin_two(
 
 def _lighten(axes: "Axes") -> None:
     axes.set_axisbelow(True)
-    axes.grid(color=_GRID, linewidth=0.8)
+    axes.grid(color=GRID, linewidth=0.8)
     axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
-    axes.tick_params(length=0, colors=_INK)
-
-
-def _rule_cells(axes: "Axes", shape: tuple[int, int]) -> None:
-    axes.spines[:].set_visible(False)
-    axes.set_xticks(np.arange(shape[1] + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(shape[0] + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color=_GRID, linewidth=0.6)
-    axes.tick_params(which="minor", length=0)
-
-
-def _write_shares(axes: "Axes", shares: NDArray[np.float64], *, least: float, size: float) -> None:
-    for (row, column), share in np.ndenumerate(shares):
-        if share >= least:
-            colour = "white" if share > 0.55 else _INK
-            axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=colour,
-                      fontsize=size)  # fmt: skip
-
-
-def _clean(names: pd.Index) -> list[str]:
-    # A dollar sign begins a formula.
-    return [str(each).replace("$", r"\$") for each in names]
+    axes.tick_params(length=0, colors=INK)
