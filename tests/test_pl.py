@@ -453,8 +453,16 @@ def turn(a, b, c):
     return np.sign(round(float((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])), 9))
 
 
-def test_lines_of_a_volcano_lead_to_their_dots_and_do_not_cross():
-    table = effects()
+def crowded():
+    """Genes that are all about as certain, so that their names stand far below their dots."""
+    table, rng = effects(), np.random.default_rng(0)
+    table.loc[:29, "excess"] = np.where(np.arange(30) % 2, -1, 1) * rng.uniform(1, 3, 30)
+    table.loc[:29, "q_value"] = 10 ** -rng.uniform(19, 20, 30)
+    return table
+
+
+@pytest.mark.parametrize("table", [effects(), crowded()], ids=["effects", "crowded"])
+def test_lines_of_a_volcano_lead_to_their_dots_and_do_not_cross(table):
     axes = pl.volcano(table, n_labels=14, show=False)
     found = annotated(axes)
     assert len(found) > 20

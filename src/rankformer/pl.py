@@ -72,6 +72,7 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
+# Longer than 80 lines: its docstring tells what each keyword does.
 def embedding(  # noqa: PLR0913  # scanpy's keywords
     adata: AnnData,
     *,
@@ -530,7 +531,8 @@ def gene_network(  # noqa: PLR0913  # which pairs, how they are drawn, and where
 
     Genes are dots, the larger the more pairs they are in; pairs are lines, the wider the greater
     their weight, orange where it is positive and blue where it is negative, with an arrow from the
-    gene that acts where there is a direction.
+    gene that acts where there is a direction. Within `ax` that is smaller than the figure would be,
+    names can overlap: draw fewer pairs.
 
     Parameters
     ----------

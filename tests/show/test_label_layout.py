@@ -3,7 +3,7 @@
 from itertools import combinations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankformer.show.label_layout import push_apart, spread, uncross
@@ -34,6 +34,7 @@ def test_heights_that_fit_stay():
     np.testing.assert_allclose(spread(np.array([0.5, 0.5]), 0.1), [0.45, 0.55])
 
 
+@settings(deadline=None)
 @given(points)
 def test_lines_do_not_cross(dots):
     starts = np.array(sorted(set(dots), key=lambda each: each[1]))
@@ -44,6 +45,7 @@ def test_lines_do_not_cross(dots):
     assert not any(cross(*a, *b) for a, b in combinations(lines, 2))
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.integers(2, 25), st.integers(0, 1000))
 def test_boxes_do_not_overlap(n, seed):
     rng = np.random.default_rng(seed)

@@ -13,8 +13,9 @@ from tests.show.pictures import BASELINE, PICTURES, draw
 
 from rankformer.show.canvas import write_figure
 
-# Of 255. Fonts are drawn a little differently by other versions of matplotlib and FreeType.
-MOST_APART = 6.0
+# Of 255, in the root mean square. Other versions of matplotlib draw text a little differently; and
+# where genes stand in a network comes of an optimisation, which machines round differently.
+MOST_APART, OF_OTHERS = 0.8, 6.0
 
 
 def pixels(source) -> np.ndarray:
@@ -30,7 +31,9 @@ def test_a_picture_is_like_the_one_that_was_judged(name, tmp_path):
     height, width = np.minimum(found.shape, kept.shape)[:2]
     apart = found[:height, :width] - kept[:height, :width]
     (tmp_path / f"{name}.png").write_bytes(png)
-    assert np.sqrt((apart**2).mean()) < MOST_APART, f"see {tmp_path}/{name}.png"
+    same = Image.open(BASELINE / f"{name}.png").text["Software"] == f"matplotlib {mpl.__version__}"
+    allowed = MOST_APART if same and name != "gene-network" else OF_OTHERS
+    assert np.sqrt((apart**2).mean()) < allowed, f"see {tmp_path}/{name}.png"
 
 
 def test_baselines_are_small_and_of_pictures_that_there_are():
@@ -39,7 +42,7 @@ def test_baselines_are_small_and_of_pictures_that_there_are():
     assert max(kept.values()) < 40_000
 
 
-FILES = ("embedding-categories.png", "volcano.pdf", "gene-network.svg", "marker-genes.svg")
+FILES = ("embedding-categories.png", "volcano.pdf", "gene-mapping.svg")
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -59,15 +62,12 @@ def test_also_in_another_process(tmp_path):
         "for each in sys.argv[2:]:\n"
         "    write_figure(PICTURES[each.split('.')[0]]().figure, Path(sys.argv[1], each))"
     )
-    found = []
-    for seed in ("1", "2"):
-        folder = tmp_path / seed
-        folder.mkdir()
-        environment = {**os.environ, "PYTHONHASHSEED": seed}
-        subprocess.run([sys.executable, "-c", code, folder, *FILES], check=True, env=environment)
-        found.append({each.name: each.read_bytes() for each in folder.iterdir()})
-    assert len(found[0]) == len(FILES)
-    assert found[0] == found[1]
+    names = ("gene-network.svg", "marker-genes.svg")
+    environment = {**os.environ, "PYTHONHASHSEED": "12"}
+    subprocess.run([sys.executable, "-c", code, tmp_path, *names], check=True, env=environment)
+    for name in names:
+        write_figure(PICTURES[name.split(".")[0]]().figure, tmp_path / "here.svg")
+        assert (tmp_path / "here.svg").read_bytes() == (tmp_path / name).read_bytes()
 
 
 @pytest.mark.parametrize("name", PICTURES)

@@ -16,9 +16,11 @@ from rankformer.scratch import whole_or_nothing
 from rankformer.show.palette import INK
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
+    from numpy.typing import NDArray
 
 Box = tuple[float, float, float, float]
 # Inches, as journals set them; points.
@@ -187,6 +189,18 @@ def literal(text: object, most: int = _LONGEST_NAME) -> str:
         # Ends tell names apart that begin alike.
         line = f"{line[: most - 9].rstrip()}…{line[-8:].lstrip()}"
     return line.replace("$", r"\$")
+
+
+def text_widths(texts: Sequence[str]) -> "NDArray[np.float64]":
+    """(n,) points of texts of 7 points, as they are written."""
+    import numpy as np
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextToPath
+
+    font, measure = FontProperties(size=SMALL), TextToPath()
+    return np.array([
+        measure.get_text_width_height_descent(each, font, False)[0] for each in texts
+    ])  # fmt: skip
 
 
 def add_colour_bar(

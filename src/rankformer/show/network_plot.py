@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rankformer.errors import SettingsError
 from rankformer.names import as_names
-from rankformer.show.canvas import SMALL, Panel, add_legend, entitle, literal
+from rankformer.show.canvas import SMALL, Panel, add_legend, entitle, literal, text_widths
 from rankformer.show.cell_values import require
 from rankformer.show.gene_pairs import GenePairs, Network, known_names, read_pairs, say_value
 from rankformer.show.label_layout import push_apart
@@ -91,7 +91,15 @@ def place_genes(pairs: GenePairs) -> NetworkDrawing:
     degrees = np.array([graph.degree(each) for each in genes], dtype=float)
     shares = np.sqrt((degrees - 1) / max(degrees.max() - 1, 1))
     radii = _LEAST_RADIUS + (_MOST_RADIUS - _LEAST_RADIUS) * shares
-    halves = np.column_stack([np.maximum(_widths(genes) / 2, radii), radii + 0.6 * SMALL]) + _PAD
+    halves = (
+        np.column_stack(
+            [
+                np.maximum(text_widths([literal(each, _LONGEST) for each in genes]) / 2, radii),
+                radii + 0.6 * SMALL,
+            ]
+        )
+        + _PAD
+    )
     parts = sorted(nx.connected_components(graph), key=lambda part: (-len(part), min(part)))
     centres = np.zeros((len(genes), 2))
     for part in parts:
@@ -201,15 +209,3 @@ def _put_in_rows(
         centres[own] += [x - low[0], top - height - low[1]]
         x, row = x + width, max(row, height)
         widest = max(widest, x, 7 * _EDGE)
-
-
-def _widths(names: Sequence[str]) -> NDArray[np.float64]:
-    """Points of names as they are written."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextToPath
-
-    font, measure = FontProperties(size=SMALL), TextToPath()
-    return np.array([
-        measure.get_text_width_height_descent(literal(each, _LONGEST), font, False)[0]
-        for each in names
-    ])  # fmt: skip

@@ -19,6 +19,7 @@ from rankformer.show.canvas import (
     new_axes,
     plain,
     save_figure,
+    text_widths,
 )
 from rankformer.show.cell_values import did_you_mean
 from rankformer.show.label_layout import spread, uncross
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 VOLCANO_SIZE = (ONE_COLUMN, 3.1)
-# Shares of the axes' width: where names begin, and the outermost dots, from the edge.
-_NAMES_AT, _DOTS_AT, _EDGE = 0.2, 0.26, 0.05
+# Shares of the axes' width: for lines from names to dots, without names, and most for names.
+_LINES, _EDGE, _MOST_NAMES = 0.07, 0.05, 0.38
 _LINE_HEIGHT = 1.15
 _NEEDED = ("symbol", "effect")
 
@@ -114,11 +115,15 @@ def draw_volcano(
         ax.scatter(x[mask], y[mask], s=7, c=colour, linewidths=0, alpha=0.8, rasterized=True)
     ax.axhline(-np.log10(level), color=INK, linewidth=0.6, linestyle=":")
     ax.axvline(0, color=INK, linewidth=0.6)
-    best = [_best_of_side(x, y, called, side)[:n_labels] for side in (-1, 1)]
-    _set_limits(ax, x, y, has_names=[bool(len(each)) for each in best])
     ax.set_xlabel(literal(label, 80) if label else _describe(shown))
     ax.set_ylabel("-log10 of the false discovery rate")
     plain(ax)
+    width, gap = _room(ax)
+    most = min(n_labels, int(1 / gap))
+    best = [_best_of_side(x, y, called, side)[:most] for side in (-1, 1)]
+    symbols = shown["symbol"].to_numpy()
+    shares = [_share_of_names(symbols[own], width) for own in best]
+    _set_limits(ax, x, y, [_EDGE if share == 0 else share + _LINES for share in shares])
     ax.locator_params(axis="x", nbins=5)
     if not called.any():
         nothing = f"no gene at a false discovery rate of {level:g}"
@@ -126,10 +131,8 @@ def draw_volcano(
                 transform=ax.transAxes)  # fmt: skip
         return
     names = np.array([literal(each, 16) for each in shown["symbol"]], dtype=object)
-    gap = _gap(ax)
-    for own, side in zip(best, (-1, 1), strict=True):
-        fits = own[: int(1 / gap)]
-        _name(ax, np.column_stack([x, y])[fits], names[fits], side, gap)
+    for own, side, share in zip(best, (-1, 1), shares, strict=True):
+        _name(ax, np.column_stack([x, y])[own], names[own], side, gap, share)
 
 
 def write_volcano(tested: pd.DataFrame, path: Path, *, overwrite: bool = False) -> None:
@@ -254,29 +257,40 @@ def _best_of_side(
 
 
 def _set_limits(
-    ax: "Axes", x: NDArray[np.float64], y: NDArray[np.float64], has_names: Sequence[bool]
+    ax: "Axes", x: NDArray[np.float64], y: NDArray[np.float64], room: Sequence[float]
 ) -> None:
     """Dots keep off the sides on which names stand."""
-    left, right = (_DOTS_AT if each else _EDGE for each in has_names)
+    left, right = room
     least, most = min(x.min(initial=0), 0), max(x.max(initial=0), 0)
     unit = ((most - least) or 1) / (1 - left - right)
     ax.set_xlim(least - left * unit, most + right * unit)
     ax.set_ylim(0, 1.06 * max(y.max(initial=0), 1))
 
 
-def _gap(ax: "Axes") -> float:
-    """The height of a line of text, as a share of the axes."""
-    figure = lay_out(ax)
-    return float(_LINE_HEIGHT * SMALL * figure.dpi / 72 / ax.get_window_extent().height)
+def _room(ax: "Axes") -> tuple[float, float]:
+    """Points of the axes' width, and the height of a line of text as a share of theirs."""
+    points = 72 / lay_out(ax).dpi
+    box = ax.get_window_extent()
+    return float(box.width * points), float(_LINE_HEIGHT * SMALL / (box.height * points))
 
 
-def _name(ax: "Axes", dots: NDArray[np.float64], names: Any, side: int, gap: float) -> None:
+def _share_of_names(symbols: NDArray[Any], width: float) -> float:
+    """The share of the axes' width that names take."""
+    if not len(symbols):
+        return 0.0
+    longest = text_widths([literal(each, 16) for each in symbols]).max()
+    return min(float(longest + 4) / width, _MOST_NAMES)
+
+
+def _name(
+    ax: "Axes", dots: NDArray[np.float64], names: Any, side: int, gap: float, share: float
+) -> None:
     """Names in a column beside all dots, with lines to their dots that do not cross."""
     places = ax.transAxes.inverted().transform(ax.transData.transform(dots))
     order = np.argsort(places[:, 1], kind="stable")
     places, dots, names = places[order], dots[order], names[order]
     heights = spread(places[:, 1], gap)
-    where = 0.5 + side * (0.5 - _NAMES_AT)
+    where = 0.5 + side * (0.5 - share)
     ends = np.column_stack([np.full(len(heights), where), heights])
     chosen = uncross(places, ends)
     for dot, name, end in zip(dots, names, ends[chosen], strict=True):
