@@ -60,7 +60,15 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
         cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
         if cell.cell_type == "code":
             cell.outputs = list(_merged(each for each in cell.outputs if _is_shown(each)))
+            for each in cell.outputs:
+                _drop_name_of_picture(each)
     return notebook
+
+
+def _drop_name_of_picture(output: NotebookNode) -> None:
+    """Leave out matplotlib's `<Figure size …>`, which nobody sees."""
+    if "image/png" in output.get("data", {}):
+        output.data.pop("text/plain", None)
 
 
 def _is_shown(output: NotebookNode) -> bool:

@@ -126,12 +126,17 @@ def test_of_a_cell_that_varies_the_kinds_of_outputs_are_held():
 
 def test_what_differs_from_run_to_run_is_left_out():
     noisy = notebook(
-        said("one\n"), nbformat.v4.new_output("stream", name="stderr", text="noise"), said("two")
+        said("one\n"),
+        nbformat.v4.new_output("stream", name="stderr", text="noise"),
+        said("two"),
+        drawn(),
     )
     noisy.metadata["path"] = "here"
     noisy.cells[0].metadata["execution"] = {"iopub.execute_input": "2026"}
     clean = notebooks.tidy(noisy)
-    assert [output.text for output in clean.cells[0].outputs] == ["one\ntwo"]
+    printed, picture = clean.cells[0].outputs
+    assert printed.text == "one\ntwo"
+    assert list(picture.data) == ["image/png"]
     assert clean.cells[0].metadata == {}
     assert clean.metadata == notebooks.METADATA
 
