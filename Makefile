@@ -47,6 +47,11 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Runs the notebooks of the docs, and keeps their outputs in them. NOTEBOOKS: some of them, such as course.
+.PHONY: notebooks
+notebooks: $(READY)
+	$(BIN)/python -m tests.notebooks $(NOTEBOOKS)
+
 # Plants faults and says which of them no test noticed (docs/developing.md). MUTANTS: some of them.
 # mutmut passes over functions with a decorator, so that in its copy kernels are plain Python.
 mutants: $(READY)

@@ -46,6 +46,16 @@ def test_cells_are_drawn_once_in_order_and_rare_ones_stay():
     assert np.array_equal(rows, draw_by_density(vectors, 2_000))
 
 
+def test_one_cell_far_off_does_not_spoil_the_draw():
+    rng = np.random.default_rng(3)
+    common, rare = rng.normal(0, 1, (20_000, 8)), rng.normal(6, 0.5, (100, 8))
+    far = np.full((1, 8), 10_000.0)
+    without = draw_by_density(np.concatenate([common, rare]).astype(np.float32), 2_000)
+    beside = draw_by_density(np.concatenate([common, rare, far]).astype(np.float32), 2_000)
+    n_rare = [int(((rows >= 20_000) & (rows < 20_100)).sum()) for rows in (without, beside)]
+    assert min(n_rare) > 20, n_rare
+
+
 def test_few_cells_are_all_drawn():
     assert draw_by_density(np.zeros((5, 3), np.float32), 5).tolist() == [0, 1, 2, 3, 4]
     same = draw_by_density(np.ones((50, 3), np.float32), 7)
@@ -197,8 +207,9 @@ def test_the_volcano_names_what_is_certain_and_keeps_within_its_frame(tmp_path):
     assert sorted(name.text for name in effects.names) == ["G0", "G1", "G2", "G3"]
     assert {dot.kind for dot in effects.dots} == {"up", "down", "uncertain"}
     assert all(0 < dot.x < WIDTH and 0 < dot.y < HEIGHT for dot in effects.dots)
-    right = [dot.x > effects.zero for dot in effects.dots]
-    assert right == (table_of_tests()["effect"] > 0).tolist()
+    right = {dot.text.split(":")[0]: dot.x > effects.zero for dot in effects.dots}
+    table = table_of_tests()
+    assert right == dict(zip(table["symbol"], table["effect"] > 0, strict=True))
     lines = sorted(name.y for name in effects.names if name.x > effects.zero)
     assert np.diff(lines).min() > 10, "Names do not lie on each other"
 

@@ -155,3 +155,55 @@ def test_a_page_that_is_there_is_not_replaced(cells, tmp_path):
 def test_labels_that_cannot_be_evaluated_are_told_not_refused(cells, tmp_path):
     cells.obs["same"] = "one"
     assert "could not be evaluated" in write(cells, tmp_path, labels="same")
+
+
+def test_all_labels_may_be_missing(cells, tmp_path):
+    cells.obs["none"] = None
+    page = write(cells, tmp_path, batch="none")
+    assert "Adjusted Rand index" not in page
+
+
+def test_columns_may_be_numbered_or_doubled(cells, tmp_path):
+    cells.obs[3] = "x"
+    cells.obs = pd.concat([cells.obs, cells.obs[["kind"]]], axis=1)
+    names = [each["name"] for each in described(write(cells, tmp_path, labels="kind"))["columns"]]
+    assert names[-3:] == ["kind", "lane", "3"]
+
+
+def test_a_column_that_is_named_has_room_in_any_case(cells, tmp_path):
+    for i in range(70):
+        cells.obs[f"score{i}"] = np.arange(120) / (i + 3)
+    cells.obs["many"] = [f"type {i}" for i in range(120)]
+    told = described(write(cells, tmp_path, color="many"))["columns"]
+    assert {each["name"]: each["kind"] for each in told}["many"] == "category"
+    assert len(told) <= 62
+
+
+def test_numbers_are_kept_to_three_digits(cells, tmp_path):
+    cells.obs["score"] = np.random.default_rng(0).lognormal(0, 9, 120) * np.tile([1, -1], 60)
+    page = write(cells, tmp_path)
+    place = [each["name"] for each in described(page)["columns"]].index("score")
+    shown = array(page, f"column_{place}", np.float32)
+    np.testing.assert_allclose(shown, cells.obs["score"].to_numpy(np.float32), rtol=2.5e-4)
+
+
+def test_the_largest_batch_is_told_of_the_whole_file(cells, tmp_path):
+    """Of the cells drawn by density, the batch would be smaller."""
+    page = write(cells, tmp_path, batch="lane", max_cells=20)
+    assert "92% of the cells are of one lane (1)" in page
+
+
+def test_text_that_no_file_can_hold_is_replaced(cells, tmp_path):
+    cells.obs["kind"] = cells.obs["kind"].astype(object).replace("A", "A\udc80")
+    assert "A?" in write(cells, tmp_path, labels="kind")
+
+
+def test_labels_are_not_batches_too():
+    with pytest.raises(SettingsError, match="Labels and batches"):
+        ReportSettings(labels="kind", batch="kind")
+
+
+def test_a_date_that_is_no_number_is_refused(cells, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
+    with pytest.raises(SettingsError, match="seconds since 1970"):
+        write(cells, tmp_path)

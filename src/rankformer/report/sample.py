@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-_N_AXES, _N_BINS = 3, 24
+_N_AXES, _N_BINS = 3, 12
 # Axes are found from some cells: the directions in which many cells vary need no more.
 _MOST_TO_FIND_AXES = 20_000
 
