@@ -9,10 +9,12 @@ from rankformer.evaluate.embedding_report import EmbeddingEvaluation
 from rankformer.evaluate.embeddings import HVG_PCA
 from rankformer.report.agreement import Evaluated
 from rankformer.report.count_figures import CountFigures
+from rankformer.report.effects import Effects
 from rankformer.report.gather import ReportCells
 from rankformer.report.settings import ReportSettings
+from rankformer.results.metric_names import EMBEDDING_FIGURES
 
-_FEW_RECOGNISED, _FEW_MAPPED = 0.8, 0.3
+_FEW_RECOGNISED, _FEW_MAPPED, _FEW_VOCABULARY_GENES = 0.8, 0.3, 5_000
 _DOMINATING, _WEAK_F1, _BEHIND = 0.8, 0.5, 0.02
 _POORLY_MIXED = 0.3
 _FEW_GENES = 200
@@ -36,7 +38,11 @@ class Caution:
 
 
 def find_cautions(
-    cells: ReportCells, figures: CountFigures, evaluated: Evaluated, settings: ReportSettings
+    cells: ReportCells,
+    figures: CountFigures,
+    evaluated: Evaluated,
+    effects: Effects | None,
+    settings: ReportSettings,
 ) -> list[Caution]:
     """Find what a reader should be careful of; serious ones first."""
     found = [
@@ -45,6 +51,7 @@ def find_cautions(
         *_of_cells(cells),
         *_of_batches(cells.batch_shares, settings.batch),
         *_of_evaluation(evaluated, settings),
+        *_of_effects(effects),
         *_of_model(cells.embedded.provenance),
     ]
     return sorted(found, key=lambda each: not each.is_serious)
@@ -81,6 +88,12 @@ def _of_genes(provenance: Mapping[str, Any] | None) -> Iterator[Caution]:
             yield Caution(
                 f"Only {recognised:.0%} of the genes were recognised. Look at the gene report "
                 "(--gene-report) for names that are not understood."
+            )
+        if genes.get("n_genes", _FEW_VOCABULARY_GENES) < _FEW_VOCABULARY_GENES:
+            yield Caution(
+                f"The file has {genes['n_genes']:,} genes of the model's vocabulary, as after "
+                "choosing variable genes. Cells are then ranked among few genes, unlike those that "
+                "the model was trained on: take the file with all genes where there is one."
             )
         elif "n_mapped" in genes and genes["n_mapped"] < _FEW_MAPPED * genes["n_vars"]:
             yield Caution(
@@ -130,33 +143,52 @@ def _of_evaluation(evaluated: Evaluated, settings: ReportSettings) -> Iterator[C
         return
     weak = _weak_labels(evaluation, settings.key)
     if weak:
-        named = ", ".join(f"{name} ({f1:.2f})" for name, f1 in weak[:_MOST_NAMED])
+        named = ", ".join(
+            f"{name} ({f1:.2f}, {HVG_PCA} {plain:.2f})" for name, f1, plain in weak[:_MOST_NAMED]
+        )
         more = f" and {len(weak) - _MOST_NAMED} more" if len(weak) > _MOST_NAMED else ""
         yield Caution(
             f"The embedding does not separate these labels from others: {named}{more}. In "
             "brackets stands the F1 score of the nearest cells, which is 1 where all are found."
         )
     means = evaluation.summary()["mean"]
-    own, plain = means.get((settings.key, "knn_macro_f1")), means.get((HVG_PCA, "knn_macro_f1"))
-    if own is not None and plain is not None and plain - own > _BEHIND:
+    behind = [
+        f"{name} {means[HVG_PCA, figure]:.2f} against {means[settings.key, figure]:.2f}"
+        for figure, name in EMBEDDING_FIGURES.items()
+        if (HVG_PCA, figure) in means
+        and means[HVG_PCA, figure] - means[settings.key, figure] > _BEHIND
+    ]
+    if behind:
         yield Caution(
-            f"Plain expression ({HVG_PCA}) tells the labels apart better than the embedding: "
-            f"macro-F1 {plain:.2f} against {own:.2f} by the nearest cells."
+            f"Plain expression ({HVG_PCA}) does better than the embedding: {', '.join(behind)}.",
+            is_serious=len(behind) > 1,
         )
     mixing = means.get((settings.key, "batch_mixing"))
     if mixing is not None and mixing < _POORLY_MIXED:
         yield Caution(
             f"Cells of one label lie apart by {settings.batch}: their mixing is {mixing:.2f}, "
-            "where 1 is that of cells drawn at random. Do not take distances between batches for "
-            "biology."
+            "where 1 is that of cells drawn at random. Unless this column is a condition that "
+            "you compare, do not take distances between batches for biology."
         )
 
 
-def _weak_labels(evaluation: EmbeddingEvaluation, key: str) -> list[tuple[str, float]]:
+def _weak_labels(evaluation: EmbeddingEvaluation, key: str) -> list[tuple[str, float, float]]:
+    """Name, F1 of the nearest cells, and the same by plain expression."""
     table = evaluation.per_class
-    own = table[(table["method"] == key) & (table["probe"] == "knn") & (table["f1"] < _WEAK_F1)]
-    ordered = own.sort_values(["f1", "class"])
-    return list(zip(ordered["class"].astype(str), ordered["f1"].astype(float), strict=True))
+    by_class = table[table["probe"] == "knn"].pivot_table(
+        index="class", columns="method", values="f1"
+    )
+    weak = by_class[by_class[key] < _WEAK_F1].sort_values(key, kind="stable")
+    return [(str(name), float(row[key]), float(row[HVG_PCA])) for name, row in weak.iterrows()]
+
+
+def _of_effects(effects: Effects | None) -> Iterator[Caution]:
+    if effects is not None and not effects.has_replicates:
+        yield Caution(
+            "The perturbations were tested with cells as the replicates. Cells of one donor are "
+            "not independent, so the false discovery rates are too low where there are few "
+            "donors. `rankformer perturb-test --replicate` tests donors."
+        )
 
 
 def _of_model(provenance: Mapping[str, Any] | None) -> Iterator[Caution]:

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rankformer.errors import TableError
+from rankformer.errors import MissingFileError, TableError
 from rankformer.perturb.result_files import read_results
 from rankformer.perturb.statistics import compare_genes
 from rankformer.show.perturbation_plots import (
     check_tested,
-    describe_effect,
     effect_column,
     most_certain,
 )
@@ -47,6 +46,14 @@ class Name:
     text: str
 
 
+@dataclass(frozen=True)
+class Tick:
+    """A place on an axis, and what it says."""
+
+    place: float
+    text: str
+
+
 @dataclass(frozen=True, eq=False)
 class Effects:
     """Tested perturbations.
@@ -63,6 +70,8 @@ class Effects:
         Genes at a false discovery rate of 0.05.
     dots, names
         Of the picture.
+    ticks
+        Along x, and along y: where, and what they say.
     zero
         Where x = 0 lies.
     threshold
@@ -75,6 +84,7 @@ class Effects:
     n_called: int
     dots: tuple[Dot, ...]
     names: tuple[Name, ...]
+    ticks: tuple[tuple[Tick, ...], tuple[Tick, ...]]
     zero: float
     threshold: float
 
@@ -109,7 +119,13 @@ def read_effects(path: Path) -> Effects:
 
 
 def _read_tested(path: Path) -> pd.DataFrame:
-    if path.suffix == ".csv" and path.is_file():
+    if not path.is_file():
+        raise MissingFileError(
+            f"{path} does not exist.",
+            "A table of `rankformer perturb` or `rankformer perturb-test`.",
+            "Correct the path (perturbed, --perturbed).",
+        )
+    if path.suffix == ".csv":
         try:
             return pd.read_csv(path)
         except (ValueError, UnicodeDecodeError) as error:
@@ -118,7 +134,7 @@ def _read_tested(path: Path) -> pd.DataFrame:
                 "A table of `rankformer perturb` or `rankformer perturb-test`.",
                 "Name such a table (perturbed, --perturbed).",
             ) from error
-    if path.suffix == ".parquet" and path.is_file():
+    if path.suffix == ".parquet":
         import pyarrow.parquet as pq
 
         if "cell" not in pq.read_schema(path).names:
@@ -155,15 +171,23 @@ def draw_effects(tested: pd.DataFrame) -> Effects:
     threshold = HEIGHT - MARGIN + math.log10(LEVEL) / highest * (HEIGHT - 2 * MARGIN)
     n_called = int((tested["q_value"] <= LEVEL).sum())
     return Effects(
-        tested,
-        column,
-        describe_effect(shown),
-        n_called,
-        dots,
-        names,
-        WIDTH / 2,
+        tested, column, label, n_called, dots, names, _ticks(widest, highest), WIDTH / 2,
         round(threshold, 1),
-    )
+    )  # fmt: skip
+
+
+def _ticks(widest: float, highest: float) -> tuple[tuple[Tick, ...], tuple[Tick, ...]]:
+    """Both ends and the middle of x; the whole decades of y, five at most."""
+    across = [
+        Tick(round(MARGIN + (share + 1) / 2 * (WIDTH - 2 * MARGIN), 1), f"{share * widest:.2g}")
+        for share in (-1, -0.5, 0, 0.5, 1)
+    ]
+    step = max(1, math.ceil(highest / 5))
+    up = [
+        Tick(round(HEIGHT - MARGIN - decade / highest * (HEIGHT - 2 * MARGIN), 1), str(decade))
+        for decade in range(0, int(highest) + 1, step)
+    ]
+    return tuple(across), tuple(up)
 
 
 def _kind_of(effect: float, q_value: float) -> str:

@@ -1,6 +1,6 @@
 """Names by which genes are shown and found."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 import numpy as np
@@ -43,10 +43,17 @@ def find_genes(
     places |= {str(name): column for column, name in enumerate(names)}
     missing = [name for name in wanted if name not in places]
     if missing:
-        near = get_close_matches(missing[0], places, n=3)
+        near = _similar(missing[0], places)
         raise SettingsError(
             f"No gene of the file is named {missing[0]!r}.",
             f"A name as the file has it{', such as ' + ' or '.join(near) if near else ''}.",
             "Correct genes (--gene).",
         )
     return np.asarray(list(dict.fromkeys(places[name] for name in wanted)), dtype=np.int64)
+
+
+def _similar(name: str, names: Iterable[str]) -> list[str]:
+    """Names that begin alike, as those of a family of genes do, or else are spelt alike."""
+    known = list(names)
+    family = sorted(each for each in known if each.startswith(name[:3]) and len(name) > 2)
+    return family[:3] or get_close_matches(name, known, n=3)

@@ -12,8 +12,9 @@ from rankformer.evaluate.expression_baselines import ComponentsOfGenes
 
 _N_NEIGHBOURS = 15
 _SEED = 0
-# Below this UMAP has too few neighbours to begin with.
-_LEAST_FOR_UMAP = 30
+_LEAST_DISTANCE = 0.5
+# Of fewer cells the graph has too few eigenvectors to begin with.
+_LEAST_FOR_SPECTRA = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,30 +51,24 @@ def lay_out_expression(log_counts: csr_matrix) -> Layout | str:
 
 
 def _lay_out(vectors: NDArray[np.float32], name: str) -> Layout:
+    """UMAP, and Leiden clusters of the graph that it makes: scanpy's defaults for both."""
     import scanpy as sc
     from anndata import AnnData
+    from umap import UMAP
 
-    adata = AnnData(obsm={"X": vectors})
     n_neighbours = min(_N_NEIGHBOURS, len(vectors) - 1)
+    init = "spectral" if len(vectors) >= _LEAST_FOR_SPECTRA else "random"
     with warnings.catch_warnings():
         # umap-learn: that a seed is set, and few cells.
         warnings.simplefilter("ignore")
-        sc.pp.neighbors(adata, n_neighbors=n_neighbours, use_rep="X", random_state=_SEED)
-        sc.tl.leiden(adata, flavor="igraph", n_iterations=2, directed=False, random_state=_SEED)
-        if len(vectors) < _LEAST_FOR_UMAP:
-            return Layout(f"{name}, principal axes", _main_axes(vectors), _clusters(adata))
-        sc.tl.umap(adata, random_state=_SEED)
-    coordinates = np.asarray(adata.obsm["X_umap"], dtype=np.float32)
-    return Layout(f"{name}, UMAP", coordinates, _clusters(adata))
-
-
-def _clusters(adata: "object") -> NDArray[np.int64]:
-    return adata.obs["leiden"].astype(np.int64).to_numpy()  # type: ignore[attr-defined,no-any-return]
-
-
-def _main_axes(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    centred = vectors - vectors.mean(axis=0)
-    _, _, axes = np.linalg.svd(centred, full_matrices=False)
-    places = np.zeros((len(vectors), 2), dtype=np.float32)
-    places[:, : len(axes[:2])] = centred @ axes[:2].T
-    return places
+        umap = UMAP(
+            n_neighbors=n_neighbours, min_dist=_LEAST_DISTANCE, init=init, random_state=_SEED
+        )
+        coordinates = np.asarray(umap.fit_transform(vectors), dtype=np.float32)
+        adata = AnnData(shape=(len(vectors), 0))
+        sc.tl.leiden(
+            adata, adjacency=csr_matrix(umap.graph_), flavor="igraph", n_iterations=2,
+            directed=False, random_state=_SEED,
+        )  # fmt: skip
+    clusters = adata.obs["leiden"].astype(np.int64).to_numpy()
+    return Layout(f"{name}, UMAP", coordinates, clusters)

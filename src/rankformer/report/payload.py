@@ -38,6 +38,7 @@ def make_payload(
     genes: ShownGenes,
     cell_names: "pd.Index[Any]",
     first_column: str,
+    opens_on_gene: bool,
 ) -> Payload:
     """Encode what is drawn.
 
@@ -53,6 +54,8 @@ def make_payload(
         Of the cells.
     first_column
         The column that cells are coloured by when the page is opened.
+    opens_on_gene
+        Colour them by the first gene instead.
     """
     blobs = {"cell_names": _encode_texts(cell_names.astype(str).tolist())}
     for place, layout in enumerate(layouts):
@@ -72,6 +75,7 @@ def make_payload(
         "missing": MISSING,
         "palette": list(CATEGORIES),
         "first_column": first_column,
+        "opens_on_gene": opens_on_gene,
         "genes": {
             "n": len(genes.names), "in_block": GENES_IN_BLOCK, "n_left_out": genes.n_left_out,
             "step": LARGEST_LOG_COUNT / 255,

@@ -125,7 +125,8 @@ def require_report_packages() -> None:
     SettingsError
         If it is so.
     """
-    require_packages("scanpy", "sklearn", "matplotlib", "igraph", "jinja2", extra="report")
+    packages = ("scanpy", "sklearn", "matplotlib", "igraph", "jinja2", "umap")
+    require_packages(*packages, extra="report")
 
 
 def _gather_page(
@@ -148,16 +149,17 @@ def _gather_page(
     columns, left_out = _columns(cells.obs, layouts, settings)
     figures = measure_counts(cells.counts)
     first = settings.color or settings.labels or CLUSTERS
+    opens_on_gene = bool(settings.genes) and settings.color is None
     return Page(
         title=settings.title or cells.name,
         cells=cells,
         settings=settings,
         figures=figures,
-        cautions=find_cautions(cells, figures, evaluated, settings),
+        cautions=find_cautions(cells, figures, evaluated, effects, settings),
         agreements=_agreements(cells.obs, settings, layouts[0]),
         evaluated=evaluated,
         effects=effects,
-        payload=make_payload(layouts, columns, genes, cells.obs.index, first),
+        payload=make_payload(layouts, columns, genes, cells.obs.index, first, opens_on_gene),
         no_expression=no_expression,
         columns_left_out=tuple(left_out),
         genes=genes,

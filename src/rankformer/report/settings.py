@@ -33,14 +33,16 @@ class ReportSettings:
         "how well the embedding mixes them.",
     )
     color: str | None = setting(
+        common=True,
         default=None,
         text="The column of obs by which the cells are coloured when the page is opened: that of "
         "the labels, or the clusters, unless given.",
     )
     genes: tuple[str, ...] = setting(
-        default=(), options=("--gene",),
-        text="A gene that the page can colour the cells by in any case, by its name in the file. "
-        "Other genes are taken from those that vary most, as many as there is room for.",
+        common=True, default=(), options=("--gene",),
+        text="A gene to colour the cells by in any case, by its name in the file. It "
+        "opens on the first of them. Other genes are taken from those that vary most, as many as "
+        "there is room for.",
     )  # fmt: skip
     perturbed: Path | None = setting(
         common=True,

@@ -195,6 +195,7 @@ const start = async () => {
   const explorer = new Explorer(payload);
   setUpTheme($('theme'), () => explorer.repaint());
   await explorer.open(payload.description.first_column);
+  if (payload.description.opens_on_gene) await explorer.colourByGene(0);
   document.documentElement.dataset.ready = 'true';
 };
 

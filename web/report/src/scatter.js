@@ -119,38 +119,46 @@ export class Scatter {
       const span = document.createElement('span');
       span.textContent = label;
       span.dataset.cell = middleCell(this.places, codes, place);
+      span.dataset.n = counts[place];
       this.names.append(span);
     }
+    // The names of large categories come first, and stay where others would lie on them.
+    this.names.append(...[...this.names.children].sort((a, b) => b.dataset.n - a.dataset.n));
     this.#placeNames();
   }
 
   #placeNames() {
+    const taken = [];
     for (const span of this.names.children) {
       const place = this.plot.getScreenPosition(Number(span.dataset.cell));
       span.hidden = !place;
       if (place) {
         span.style.left = `${place[0]}px`;
         span.style.top = `${place[1]}px`;
+        const own = span.getBoundingClientRect();
+        span.hidden = taken.some((other) => overlap(own, other));
+        if (!span.hidden) taken.push(own);
       }
     }
   }
 }
 
-const median = (values) => values.sort()[values.length >> 1];
+const overlap = (a, b) =>
+  a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
 
-// The cell of a category that lies nearest to the medians of its places.
+const N_BOXES = 20;
+
+// A cell of a category in the box of a grid that holds most of its cells: never in a gap.
 const middleCell = ({ x, y }, codes, category) => {
-  const own = [];
-  for (let cell = 0; cell < codes.length; cell++) if (codes[cell] === category) own.push(cell);
-  const mx = median(Float32Array.from(own, (cell) => x[cell]));
-  const my = median(Float32Array.from(own, (cell) => y[cell]));
-  let best = own[0];
-  let least = Infinity;
-  for (const cell of own) {
-    const distance = (x[cell] - mx) ** 2 + (y[cell] - my) ** 2;
-    if (distance < least) [best, least] = [cell, distance];
+  const boxes = new Map();
+  for (let cell = 0; cell < codes.length; cell++) {
+    if (codes[cell] !== category) continue;
+    const box = Math.floor((x[cell] + 1) * N_BOXES) * 1000 + Math.floor((y[cell] + 1) * N_BOXES);
+    if (!boxes.has(box)) boxes.set(box, []);
+    boxes.get(box).push(cell);
   }
-  return best;
+  const fullest = [...boxes.values()].reduce((a, b) => (b.length > a.length ? b : a));
+  return fullest[fullest.length >> 1];
 };
 
 // All cells on a plain canvas, for paper and for browsers without WebGL.
