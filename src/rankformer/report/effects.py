@@ -171,7 +171,7 @@ def draw_effects(tested: pd.DataFrame) -> Effects:
     threshold = HEIGHT - MARGIN + math.log10(LEVEL) / highest * (HEIGHT - 2 * MARGIN)
     n_called = int((tested["q_value"] <= LEVEL).sum())
     return Effects(
-        tested, column, label, n_called, dots, names, _ticks(widest, highest), WIDTH / 2,
+        tested, column, describe_effect(shown), n_called, dots, names, _ticks(widest, highest), WIDTH / 2,
         round(threshold, 1),
     )  # fmt: skip
 

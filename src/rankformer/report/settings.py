@@ -40,9 +40,8 @@ class ReportSettings:
     )
     genes: tuple[str, ...] = setting(
         common=True, default=(), options=("--gene",),
-        text="A gene to colour the cells by in any case, by its name in the file. It "
-        "opens on the first of them. Other genes are taken from those that vary most, as many as "
-        "there is room for.",
+        text="A gene to colour the cells by, by its name in the file; the page opens on the first. "
+        "Other genes are taken from those that vary most, as many as there is room for.",
     )  # fmt: skip
     perturbed: Path | None = setting(
         common=True,
