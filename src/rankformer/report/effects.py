@@ -14,13 +14,13 @@ from rankformer.perturb.result_files import read_results
 from rankformer.perturb.statistics import compare_genes
 from rankformer.show.perturbation_plots import (
     check_tested,
+    describe_effect,
     effect_column,
     most_certain,
 )
 
 LEVEL = 0.05
 _MOST_DOTS, _N_NAMED, _MOST_ROWS = 4_000, 8, 30
-_TABLES = (".csv", ".parquet")
 # Where dots lie, in the picture's units.
 WIDTH, HEIGHT, MARGIN = 560, 380, 44
 _LINE = 12
@@ -171,8 +171,8 @@ def draw_effects(tested: pd.DataFrame) -> Effects:
     threshold = HEIGHT - MARGIN + math.log10(LEVEL) / highest * (HEIGHT - 2 * MARGIN)
     n_called = int((tested["q_value"] <= LEVEL).sum())
     return Effects(
-        tested, column, describe_effect(shown), n_called, dots, names, _ticks(widest, highest), WIDTH / 2,
-        round(threshold, 1),
+        tested, column, describe_effect(shown), n_called, dots, names, _ticks(widest, highest),
+        WIDTH / 2, round(threshold, 1),
     )  # fmt: skip
 
 
