@@ -12,6 +12,7 @@ from rankformer.cells.normalise import log_normalise
 
 def draw_lasso(page, centre, radius=(0.2, 0.2)):
     """Draw an ellipse over the first picture; places are shares of it."""
+    page.locator(".canvas").first.scroll_into_view_if_needed()
     box = page.locator(".canvas").first.bounding_box()
     points = [
         (
@@ -99,10 +100,12 @@ def test_a_lasso_selects_in_both_pictures_and_can_be_cleared(page):
 
 def test_pointing_at_a_cell_tells_what_is_known_of_it(page, blood):
     choose_colour(page, "bulk_labels")
+    page.locator(".canvas").first.scroll_into_view_if_needed()
     box = page.locator(".canvas").first.bounding_box()
     tip = page.locator("#tip")
-    for share in np.linspace(0.1, 0.9, 40):
-        page.mouse.move(box["x"] + share * box["width"], box["y"] + 0.5 * box["height"])
+    for share in np.linspace(0.05, 0.95, 120):
+        down = 0.5 + 0.3 * math.sin(20 * share)
+        page.mouse.move(box["x"] + share * box["width"], box["y"] + down * box["height"])
         page.wait_for_timeout(30)
         if tip.is_visible():
             break

@@ -17,6 +17,7 @@ from rankformer.results.metric_names import EMBEDDING_FIGURES
 _FEW_RECOGNISED, _FEW_MAPPED, _FEW_VOCABULARY_GENES = 0.8, 0.3, 5_000
 _DOMINATING, _WEAK_F1, _BEHIND = 0.8, 0.5, 0.02
 _POORLY_MIXED = 0.3
+_OF_LABELS = ("knn_macro_f1", "linear_macro_f1", "ari", "nmi", "silhouette_label")
 _FEW_GENES = 200
 _MOST_NAMED = 6
 
@@ -153,14 +154,16 @@ def _of_evaluation(evaluated: Evaluated, settings: ReportSettings) -> Iterator[C
         )
     means = evaluation.summary()["mean"]
     behind = [
-        f"{name} {means[HVG_PCA, figure]:.2f} against {means[settings.key, figure]:.2f}"
-        for figure, name in EMBEDDING_FIGURES.items()
+        f"{EMBEDDING_FIGURES[figure]} {means[HVG_PCA, figure]:.2f} against "
+        f"{means[settings.key, figure]:.2f}"
+        for figure in _OF_LABELS
         if (HVG_PCA, figure) in means
         and means[HVG_PCA, figure] - means[settings.key, figure] > _BEHIND
     ]
     if behind:
         yield Caution(
-            f"Plain expression ({HVG_PCA}) does better than the embedding: {', '.join(behind)}.",
+            f"Plain expression ({HVG_PCA}) tells labels apart better than the embedding: "
+            f"{', '.join(behind)}.",
             is_serious=len(behind) > 1,
         )
     mixing = means.get((settings.key, "batch_mixing"))
