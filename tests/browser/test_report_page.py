@@ -77,7 +77,9 @@ def test_selected_cells_are_counted_and_their_genes_compared(page, blood):
     select_in_legend(page, "CD19+ B")
     n = int((blood.obs["bulk_labels"] == "CD19+ B").sum())
     assert page.locator("#selection h3").inner_text().startswith(f"{n} cells")
-    rows = page.locator("#selection table").nth(1).locator("tbody tr").all()
+    genes = page.locator("#selection table").nth(1).locator("tbody tr")
+    genes.first.wait_for()
+    rows = genes.all()
     shown = {
         row.locator("th").inner_text(): float(row.locator("td").last.inner_text()) for row in rows
     }
