@@ -1,7 +1,7 @@
 // Colours of categories and numbers, for light and dark pages.
 
 // Colours of the palette that are darker than this are mixed with white on a dark page.
-const DARK = 0.16;
+const DARK = 0.1;
 const GREY = { light: '#c6cbd1', dark: '#4b545e' };
 const RAMPS = {
   light: ['#d9dde2', '#9ecae1', '#4a98c9', '#1764ab', '#08306b'],
@@ -15,7 +15,7 @@ export const currentTheme = () =>
 // The colour of a category of the palette that rankformer's plots have.
 export const colourOfCategory = (palette, place) => {
   const colour = palette[place % palette.length];
-  return currentTheme() === 'dark' && luminance(colour) < DARK ? mix(colour, '#ffffff', 0.42) : colour;
+  return currentTheme() === 'dark' && luminance(colour) < DARK ? mix(colour, '#ffffff', 0.35) : colour;
 };
 
 export const grey = () => GREY[currentTheme()];
