@@ -133,7 +133,9 @@ export class Scatter {
       const place = this.plot.getScreenPosition(Number(span.dataset.cell));
       span.hidden = !place;
       if (place) {
-        span.style.left = `${place[0]}px`;
+        // Whole within the picture, also beside its edge.
+        const [half, room] = [span.offsetWidth / 2 + 3, this.names.clientWidth];
+        span.style.left = `${Math.max(half, Math.min(place[0], room - half))}px`;
         span.style.top = `${place[1]}px`;
         const own = span.getBoundingClientRect();
         span.hidden = taken.some((other) => overlap(own, other));
