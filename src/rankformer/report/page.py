@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 _FOLDER = "rankformer.report.page_files"
 _MOST_ROWS, _MOST_COLUMNS = 60, 40
-_GENE_FIGURES = {"n_vars", "n_genes", "n_mapped", "fates", "rules", "column", "vocabulary"}
+_GENE_FIGURES = frozenset(
+    ("n_vars", "n_genes", "n_mapped", "fates", "rules", "column", "vocabulary")
+)
 
 
 @dataclass(frozen=True, eq=False)
