@@ -1,8 +1,8 @@
 """A report of many cells: how large its page is, how fast it opens, how fast cells are selected.
 
-The cells of FILE are embedded by rankformer-mini. Then many are drawn from them with replacement; a
-tenth of the counts of each is dropped, and its vector is moved a little, so that no two are the
-same. The page is opened in headless Chromium, in
+The cells of FILE are embedded by rankformer-mini. Then many are drawn from them with replacement; half
+of the counts of each is dropped, and its vector is moved by half of the spread, so that they do not
+lie in heaps of copies. The page is opened in headless Chromium, in
 which the graphics are computed by the CPU: a machine with a graphics card is faster.
 
     python benchmarks/report_page.py --cells pbmc3k.h5ad --n-cells 50000
@@ -40,15 +40,15 @@ COUNT_FRAMES = """() => {
 
 
 def draw_cells(file: Path, n_cells: int) -> ad.AnnData:
-    """Embedded cells of a file, drawn with replacement, thinned and moved a little."""
+    """Embedded cells of a file, drawn with replacement, thinned and moved."""
     cells = ad.read_h5ad(file)
     rankformer.tl.embed(cells, model="rankformer-mini")
     rng = np.random.default_rng(0)
     drawn = cells[rng.integers(0, cells.n_obs, n_cells)].copy()
-    drawn.X.data = rng.binomial(drawn.X.data.astype(np.int64), 0.9).astype(np.float32)
+    drawn.X.data = rng.binomial(drawn.X.data.astype(np.int64), 0.5).astype(np.float32)
     drawn.X.eliminate_zeros()
     vectors = drawn.obsm["X_geneformer"]
-    noise = rng.normal(0, 0.1 * vectors.std(axis=0), vectors.shape)
+    noise = rng.normal(0, 0.5 * vectors.std(axis=0), vectors.shape)
     drawn.obsm["X_geneformer"] = (vectors + noise).astype(np.float32)
     drawn.obs_names = [f"cell-{i}" for i in range(n_cells)]
     return drawn
