@@ -1,8 +1,8 @@
 """A report of many cells: how large its page is, how fast it opens, how fast cells are selected.
 
-The cells of FILE are embedded by rankformer-mini. Then many are drawn from them with replacement; half
-of the counts of each is dropped, and its vector is moved by half of the spread, so that they do not
-lie in heaps of copies. The page is opened in headless Chromium, in
+The cells of FILE are embedded by rankformer-mini. Then many are drawn from them with replacement;
+half of the counts of each is dropped, and its vector is moved by half of the spread, so that they
+do not lie in heaps of copies. The page is opened in headless Chromium, in
 which the graphics are computed by the CPU: a machine with a graphics card is faster.
 
     python benchmarks/report_page.py --cells pbmc3k.h5ad --n-cells 50000

@@ -13,8 +13,6 @@ from rankformer.evaluate.expression_baselines import ComponentsOfGenes
 _N_NEIGHBOURS = 15
 _SEED = 0
 _LEAST_DISTANCE = 0.5
-# Of fewer cells the graph has too few eigenvectors to begin with.
-_LEAST_FOR_SPECTRA = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +55,9 @@ def _lay_out(vectors: NDArray[np.float32], name: str) -> Layout:
     from umap import UMAP
 
     n_neighbours = min(_N_NEIGHBOURS, len(vectors) - 1)
-    init = "spectral" if len(vectors) >= _LEAST_FOR_SPECTRA else "random"
+    # Principal components are as good a beginning as the graph's eigenvectors (Kobak and Linderman
+    # 2021, doi 10.1038/s41587-020-00809-z), which take hours where the graph falls into many parts.
+    init = "pca" if min(vectors.shape) > 2 else "random"
     with warnings.catch_warnings():
         # umap-learn: that a seed is set, and few cells.
         warnings.simplefilter("ignore")
