@@ -33,6 +33,7 @@ SHARED = {
     "rankformer.report.files.report_file": SimpleNamespace(n_cells=1, n_shown=1, cautions=()),
     "rankformer.report.report.require_report_packages": None,
     "rankformer.results.output_checks.check_target": None,
+    "rankformer.cells.file_kinds.identify": None,
     "torch.set_num_threads": None,
     # Of files that recorders do not write.
     "rankformer.show.summary_screen.summary_text": "",
