@@ -100,6 +100,26 @@ def test_a_lasso_selects_in_both_pictures_and_can_be_cleared(page):
     page.wait_for_selector("#selection h3", state="detached")
 
 
+@pytest.mark.parametrize("zoomed", [False, True])
+def test_a_lasso_selects_the_cells_that_lie_in_it(page, zoomed):
+    """Around the name of a kind, which stands among its cells, also where the picture was moved."""
+    choose_colour(page, "bulk_labels")
+    if zoomed:
+        page.click("#zoom-out")
+        page.wait_for_timeout(500)
+    page.locator(".canvas").first.scroll_into_view_if_needed()
+    area = page.locator(".canvas").first.bounding_box()
+    name = page.locator(".canvas").first.locator(".names span", has_text="CD19+ B").bounding_box()
+    centre = (
+        (name["x"] + name["width"] / 2 - area["x"]) / area["width"],
+        (name["y"] + name["height"] / 2 - area["y"]) / area["height"],
+    )
+    draw_lasso(page, centre, (20 / area["width"], 20 / area["height"]))
+    first = page.locator("#selection table").first.locator("tbody tr").first
+    assert first.locator("th").inner_text() == "CD19+ B"
+    assert int(first.locator("td").nth(1).inner_text().rstrip("%")) > 70
+
+
 def test_pointing_at_a_cell_tells_what_is_known_of_it(page, blood):
     choose_colour(page, "bulk_labels")
     page.locator(".canvas").first.scroll_into_view_if_needed()
@@ -188,11 +208,11 @@ def test_a_finger_draws_a_lasso_and_scrolls_otherwise(browser, report):
     page = context.new_page()
     page.goto(report.as_uri())
     page.wait_for_function("document.documentElement.dataset.ready === 'true'")
-    touch_action = "getComputedStyle(document.querySelector('.canvas canvas')).touchAction"
-    assert page.evaluate(touch_action) == "pan-y"
+    touch_action = "getComputedStyle(document.querySelector('.canvas {}')).touchAction"
+    assert page.evaluate(touch_action.format("canvas")) == "pan-y"
     page.locator(".canvas").first.scroll_into_view_if_needed()
     page.tap("#mode-lasso")
-    assert page.evaluate(touch_action) == "none"
+    assert page.evaluate(touch_action.format(".lasso.active")) == "none"
     box = page.locator(".canvas").first.bounding_box()
     session = context.new_cdp_session(page)
 

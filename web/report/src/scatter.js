@@ -2,7 +2,7 @@
 
 import createScatterplot from 'regl-scatterplot';
 import { currentTheme, grey } from './colours.js';
-import { followFingers } from './touch.js';
+import { isWithin, Lasso } from './lasso.js';
 
 const GROUNDS = { light: '#ffffff', dark: '#1c2229' };
 const MOST_NAMES = 30;
@@ -41,7 +41,7 @@ export class Scatter {
     this.plot.subscribe('pointOver', (cell) => handlers.over(cell));
     this.plot.subscribe('pointOut', () => handlers.out());
     this.plot.subscribe('view', () => this.#placeNames());
-    followFingers(this.canvas, () => this.figure.querySelector('.canvas.lasso') !== null);
+    this.lasso = new Lasso(figure.querySelector('.canvas'), (ring) => handlers.select(this.#cellsWithin(ring)));
   }
 
   // Draw with the colours of a colouring.
@@ -68,8 +68,7 @@ export class Scatter {
   }
 
   setMode(mode) {
-    this.figure.querySelector('.canvas').classList.toggle('lasso', mode === 'lasso');
-    this.plot.set({ mouseMode: mode });
+    this.lasso.setActive(mode === 'lasso');
   }
 
   zoom(factor) {
@@ -96,6 +95,38 @@ export class Scatter {
     } catch (error) {
       console.warn(error);
     }
+  }
+
+  #cellsWithin(ring) {
+    const { x, y } = this.places;
+    const toScreen = this.#screenScale();
+    const found = [];
+    for (let cell = 0; cell < this.n; cell++) {
+      const left = toScreen.left + toScreen.perX * x[cell];
+      const top = toScreen.top + toScreen.perY * y[cell];
+      if (isWithin(ring, left, top)) found.push(cell);
+    }
+    return found;
+  }
+
+  // How places become pixels, as told by two cells that are far from each other.
+  #screenScale() {
+    const { x, y } = this.places;
+    const farthest = (values) => {
+      let [low, high] = [0, 0];
+      for (let cell = 1; cell < this.n; cell++) {
+        if (values[cell] < values[low]) low = cell;
+        if (values[cell] > values[high]) high = cell;
+      }
+      return [low, high];
+    };
+    const scale = (values, axis) => {
+      const [low, high] = farthest(values).map((cell) => [values[cell], this.plot.getScreenPosition(cell)[axis]]);
+      const per = high[0] > low[0] ? (high[1] - low[1]) / (high[0] - low[0]) : 0;
+      return [low[1] - per * low[0], per];
+    };
+    const [[left, perX], [top, perY]] = [scale(x, 0), scale(y, 1)];
+    return { left, top, perX, perY };
   }
 
   #setColours() {
