@@ -31,9 +31,6 @@ SHARED = {
     "rankformer.results.gene_report.check_gene_report": None,
     "rankformer.results.gene_report.write_gene_report": None,
     "rankformer.report.files.report_file": SimpleNamespace(n_cells=1, n_shown=1, cautions=()),
-    "rankformer.report.report.require_report_packages": None,
-    "rankformer.results.output_checks.check_target": None,
-    "rankformer.cells.file_kinds.identify": None,
     "torch.set_num_threads": None,
     # Of files that recorders do not write.
     "rankformer.show.summary_screen.summary_text": "",
@@ -43,8 +40,14 @@ TASKS = {
         "rankformer.report.files.report_file": SimpleNamespace(n_cells=1, n_shown=1, cautions=())
     },
     "example": {"rankformer.datasets.write_blood_cells": None},
-    "embed": {"rankformer.embed.files.embed_files": Summary()},
-    "annotate": {"rankformer.annotate.files.annotate_files": Summary()},
+    "embed": {
+        "rankformer.embed.files.embed_files": Summary(),
+        "rankformer.cli.embed.check_report": None,
+    },
+    "annotate": {
+        "rankformer.annotate.files.annotate_files": Summary(),
+        "rankformer.cli.annotate.check_report": None,
+    },
     "tokenize": {"rankformer.tokens.files.tokenize_files": Summary()},
     "inspect": {
         "rankformer.tokens.inspection.inspect_file": SimpleNamespace(arguments=None),
@@ -79,6 +82,7 @@ TASKS = {
     "perturb": {
         "rankformer.perturb.files.perturb_files": Summary(),
         "rankformer.perturb.files.estimate_files": Estimate(1, 1, 1.0, 1),
+        "rankformer.cli.perturb.check_report": None,
     },
     "perturb-test": {
         "rankformer.perturb.tested_files.check_outputs": None,
