@@ -102,7 +102,7 @@ def test_what_is_advised_next_works(name, done, desk):
     said = done(name).stderr
     advised = [line.strip() for line in said.splitlines() if line.startswith("  ")]
     commands = [line for line in advised if line.startswith("rankformer ")]
-    own = ("import ", "adata ", "anndata.", "pandas.", "networkx.", "sc.")
+    own = ("import ", "adata ", "anndata.", "pandas.", "networkx.", "sc.", "webbrowser.")
     python = [line for line in advised if line.startswith(own)]
     assert commands or python
     for line in commands:

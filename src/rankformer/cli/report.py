@@ -5,7 +5,7 @@ from rankformer.cli.reading import Reading
 from rankformer.cli.reporting import A_PAGE, cautions_told, report_figures
 from rankformer.embed.settings import Running
 from rankformer.report.settings import ReportJob, ReportSettings
-from rankformer.summary import Summary, Written
+from rankformer.summary import NextStep, Summary, Written
 
 
 def report(
@@ -27,4 +27,10 @@ def report(
     options = reading.open(threads=threads)
     limit_threads(threads)
     made = report_file(job, what, model, options, **vars(running))
-    return Summary((Written(job.output, A_PAGE),), report_figures(made), told=cautions_told(made))
+    lines = ("import webbrowser", f"webbrowser.open({job.output.resolve().as_uri()!r})")
+    return Summary(
+        (Written(job.output, A_PAGE),),
+        report_figures(made),
+        told=cautions_told(made),
+        next_steps=(NextStep("Open it in a browser, by hand or from Python", python=lines),),
+    )
