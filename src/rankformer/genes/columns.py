@@ -111,6 +111,21 @@ def candidate_columns(var: pd.DataFrame) -> list[GeneColumn]:
     return [GeneColumn(INDEX, var.index, is_gene), *filter(_holds_text, columns)]
 
 
+def symbols_or_index(var: pd.DataFrame) -> NDArray[np.object_]:
+    """Symbols of variables, from the first of `SYMBOL_COLUMNS` that is there.
+
+    Returns
+    -------
+    (n_vars,) texts; that of the index where a symbol is missing, or no column has them.
+    """
+    names = var.index.astype(str).to_numpy(dtype=object)
+    column = next((each for each in SYMBOL_COLUMNS if each in var), None)
+    if column is None:
+        return names
+    symbols = var[column].astype(object).where(var[column].notna(), "").astype(str).to_numpy(object)
+    return np.where(symbols == "", names, symbols)
+
+
 def _position(var: pd.DataFrame, name: str) -> int:
     return [str(each) for each in var.columns].index(name)
 

@@ -1,6 +1,5 @@
 """How clusters of the embedding, labels and batches agree; and what the evaluation says."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,6 @@ from rankformer.report.gather import SampledCells
 from rankformer.report.settings import ReportSettings
 from rankformer.tokens.reading_options import ReadingOptions
 
-logger = logging.getLogger(__name__)
 _N_SEEDS = 1
 
 

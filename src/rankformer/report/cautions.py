@@ -14,7 +14,10 @@ from rankformer.report.gather import ReportCells
 from rankformer.report.settings import ReportSettings
 from rankformer.results.metric_names import EMBEDDING_FIGURES
 
-_FEW_RECOGNISED, _FEW_MAPPED, _FEW_VOCABULARY_GENES = 0.8, 0.3, 5_000
+_FEW_RECOGNISED, _FEW_MAPPED = 0.8, 0.3
+# About a quarter of a vocabulary, below which `map_genes` warns; a file does not say how large
+# that of its model was.
+_FEW_VOCABULARY_GENES = 5_000
 _DOMINATING, _WEAK_F1, _BEHIND = 0.8, 0.5, 0.02
 _POORLY_MIXED = 0.3
 _OF_LABELS = ("knn_macro_f1", "linear_macro_f1", "ari", "nmi", "silhouette_label")

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rankformer.show.cell_values import categories_of
+
 MISSING = 65_535
 _MOST_CATEGORIES, _MOST_COLUMNS, _MOST_CHARACTERS = 100, 60, 1_000_000
 # Of all columns together, as text of the page.
@@ -80,15 +82,13 @@ def describe_column(
     if _is_number(column):
         numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float32, na_value=np.nan)
         return ShownColumn(name, "number", _round(numbers))
-    texts = column.astype(object).where(column.notna(), None).map(_as_text, na_action="ignore")
-    order = _order_of(column, texts)
-    codes = pd.Categorical(texts, categories=order).codes.astype(np.int64)
-    if sum(map(len, order)) > _MOST_CHARACTERS or len(order) >= MISSING:
+    found = categories_of(column)
+    if sum(map(len, found.names)) > _MOST_CHARACTERS or len(found.names) >= MISSING:
         return None
-    is_category = is_named or len(order) <= _MOST_CATEGORIES
+    is_category = is_named or len(found.names) <= _MOST_CATEGORIES
     kind: Literal["category", "text"] = "category" if is_category else "text"
-    values = np.where(codes < 0, MISSING, codes).astype(np.uint16)
-    return ShownColumn(name, kind, values, tuple(order))
+    values = np.where(found.codes < 0, MISSING, found.codes).astype(np.uint16)
+    return ShownColumn(name, kind, values, tuple(found.names))
 
 
 def _round(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -104,24 +104,3 @@ def _is_number(column: "pd.Series[Any]") -> bool:
     if pd.api.types.is_float_dtype(column):
         return True
     return pd.api.types.is_integer_dtype(column) and column.nunique() > _FEW_NUMBERS
-
-
-def _order_of(column: "pd.Series[Any]", texts: "pd.Series[Any]") -> list[str]:
-    """Categories in their own order; those without a cell are left out."""
-    there = set(texts.dropna())
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        own = dict.fromkeys(map(_as_text, column.cat.categories))
-        return [each for each in own if each in there]
-    return sorted(there, key=_natural)
-
-
-def _as_text(value: object) -> str:
-    return str(value)
-
-
-def _natural(text: str) -> tuple[int, float, str]:
-    """Numbers by their size, before all other texts."""
-    try:
-        return 0, float(text), text
-    except ValueError:
-        return 1, 0.0, text

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing
@@ -45,14 +44,14 @@ class Embedded:
         (n_cells,) object: why a cell has none.
     provenance
         As `embed` writes it to ``uns``; None where the file does not say.
-    seconds
-        How long it took where it was computed for the report, else None.
+    is_new
+        Whether it was computed for the report.
     """
 
     vectors: NDArray[np.float32]
     reasons: NDArray[np.object_]
     provenance: Mapping[str, Any] | None
-    seconds: float | None
+    is_new: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,18 +195,16 @@ def _find_embedding(
         vectors = read_obsm(source, (key,), len(obs))[key]
         unknown = pd.Series("reason not told", obs.index)
         reasons = obs.get(f"{key}_missing", unknown).to_numpy(object)
-        return Embedded(vectors, reasons, read_provenance(source, key), None)
+        return Embedded(vectors, reasons, read_provenance(source, key), is_new=False)
     if embedder is None:
         raise SettingsError(
             f"There is no {key!r} in obsm, and no model to compute it with.",
             f"One of {', '.join(list_obsm(source)) or '(none)'}, or a model.",
             "Correct key (--key), or name a model (model, --model).",
         )
-    began = time.perf_counter()
     with show_progress(len(obs), "Embedding cells") as progress:
         made = embed_cells(source, embedder, options=options, progress=progress)
-    seconds = time.perf_counter() - began
-    return Embedded(made.vectors, made.missing, made.provenance, seconds)
+    return Embedded(made.vectors, made.missing, made.provenance, is_new=True)
 
 
 def _choose_rows(

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rankformer.errors import SettingsError
-from rankformer.genes.columns import SYMBOL_COLUMNS
+from rankformer.genes.columns import symbols_or_index
 
 
 def gene_names(var: pd.DataFrame) -> NDArray[np.object_]:
@@ -20,13 +20,7 @@ def gene_names(var: pd.DataFrame) -> NDArray[np.object_]:
     """
     from anndata.utils import make_index_unique
 
-    names = pd.Series(var.index.astype(str), dtype=object)
-    for column in SYMBOL_COLUMNS:
-        if column in var:
-            given = var[column].astype(object).reset_index(drop=True)
-            names = given.where(given.notna() & (given.astype(str) != ""), names)
-            break
-    return np.asarray(make_index_unique(pd.Index(names.astype(str))), dtype=object)
+    return np.asarray(make_index_unique(pd.Index(symbols_or_index(var))), dtype=object)
 
 
 def find_genes(

@@ -138,7 +138,7 @@ def _gather_page(
     watch = Stopwatch()
     effects = None if settings.perturbed is None else read_effects(settings.perturbed)
     cells = gather_cells(source, settings, model, options)
-    watch.lap("Reading" if cells.embedded.seconds is None else "Embedding and reading")
+    watch.lap("Embedding and reading" if cells.embedded.is_new else "Reading")
     log_counts = log_normalise(cells.counts)
     genes = choose_genes(log_counts, cells.genes, cells.wanted_genes)
     logger.info("Laying out %s cells.", f"{len(cells):,}")

@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix, issparse
 
 from rankformer.cells.normalise import log_normalise
 from rankformer.errors import SettingsError, expect_type
-from rankformer.genes.columns import SYMBOL_COLUMNS
+from rankformer.genes.columns import symbols_or_index
 
 logger = logging.getLogger(__name__)
 NORMALISED = "log1p of counts per 10,000"
@@ -252,12 +252,7 @@ def _gene_names(
     if layer is not None:
         require(adata.layers, layer, "layer", "adata", "layer")
     var = adata.raw.var if _takes_raw(adata, layer, use_raw) else adata.var
-    names = var.index.astype(str).to_numpy(dtype=object)
-    column = next((each for each in SYMBOL_COLUMNS if each in var), None)
-    if column is None:
-        return names, names
-    symbols = var[column].astype(object).where(var[column].notna(), "").astype(str).to_numpy(object)
-    return names, np.where(symbols == "", names, symbols)
+    return var.index.astype(str).to_numpy(dtype=object), symbols_or_index(var)
 
 
 def _takes_raw(adata: AnnData, layer: str | None, use_raw: bool | None) -> bool:
