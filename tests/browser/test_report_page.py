@@ -184,6 +184,32 @@ def test_without_webgl_the_pictures_are_still_there(browser, report):
     page.close()
 
 
+def test_a_context_that_is_lost_leaves_still_pictures(browser, report):
+    """As phones take it from pages in the background."""
+    page = browser.new_page()
+    page.add_init_script("""{
+        const own = OffscreenCanvas.prototype.getContext
+        const ownOfPage = HTMLCanvasElement.prototype.getContext
+        window.contexts = []
+        const keep = (get) => function (kind, ...more) {
+            const context = get.call(this, kind, ...more)
+            if (context && kind.startsWith('webgl')) window.contexts.push(context)
+            return context
+        }
+        OffscreenCanvas.prototype.getContext = keep(own)
+        HTMLCanvasElement.prototype.getContext = keep(ownOfPage)
+    }""")
+    page.goto(report.as_uri())
+    page.wait_for_function("document.documentElement.dataset.ready === 'true'")
+    page.click("#mode-lasso")
+    page.evaluate("contexts.forEach(each => each.getExtension('WEBGL_lose_context').loseContext())")
+    page.wait_for_function("document.querySelector('#hint').textContent.includes('WebGL')")
+    assert page.locator(".canvas img").first.is_visible()
+    assert page.locator(".canvas .lasso.active").count() == 0
+    select_in_legend(page, "CD19+ B")
+    page.close()
+
+
 def test_a_reader_without_javascript_has_all_tables(browser, report):
     page = browser.new_context(java_script_enabled=False).new_page()
     page.goto(report.as_uri())

@@ -50,8 +50,8 @@ def command(function: Callable[..., Any]) -> Callable[..., None]:
     A parameter of a class of settings stands for an option for each of its fields, and gets the
     settings; one annotated with `Changes` gets those that were given. Two fields of one option
     get the same value. What each command has, output and model, stands first in its help, and
-    there are ``--quiet``, ``--json`` and ``--help-all`` besides. The function returns a `Summary`
-    of what it made, which is shown at the end.
+    there are ``--quiet`` and ``--help-all`` besides. A function that returns a `Summary` of what it
+    made, which is shown at the end, has ``--json`` too.
     """
     own = inspect.signature(function)
     parameters: dict[str, inspect.Parameter] = {}
@@ -61,7 +61,10 @@ def command(function: Callable[..., Any]) -> Callable[..., None]:
             if same.default != option.default:
                 raise TypeError(f"Two fields share the option {option.name}, and not its default.")
     parameters = dict(sorted(parameters.items(), key=lambda item: _FIRST.get(item[0], len(_FIRST))))
-    for name, annotation in (("quiet", _QUIET), ("json", _JSON), ("help_all", _help_all())):
+    added = {"quiet": _QUIET, "json": _JSON, "help_all": _help_all()}
+    if own.return_annotation is None:
+        del added["json"]
+    for name, annotation in added.items():
         parameters[name] = inspect.Parameter(
             name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation
         )

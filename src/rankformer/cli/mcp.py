@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from rankformer.cli.options import Threads, limit_threads
-from rankformer.summary import Summary
 
 
 def mcp(
@@ -26,7 +25,7 @@ def mcp(
         ),
     ] = False,
     threads: Threads = None,
-) -> Summary:
+) -> None:
     """Serve inspect, embed, report, annotate, perturb and perturb-test to an agent.
 
     The server talks the Model Context Protocol by stdin and stdout; a client, such as a desktop
@@ -38,4 +37,3 @@ def mcp(
     require_packages("mcp", extra="mcp")
     limit_threads(threads)
     serve(folder, may_download=allow_download, n_threads=threads)
-    return Summary()

@@ -90,6 +90,7 @@ export class Scatter {
   stopMoving() {
     this.freeze();
     this.figure.querySelector('.canvas').classList.add('still');
+    this.lasso.setActive(false);
     try {
       this.plot.destroy();
     } catch (error) {
