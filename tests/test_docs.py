@@ -2,6 +2,7 @@
 
 import doctest
 import inspect
+import os
 import re
 import shlex
 import sys
@@ -32,6 +33,9 @@ def blocks(page):
 def desk(tmp_path, monkeypatch, small_adata):
     """A folder with cells and a small model, where a reader follows the page."""
     monkeypatch.chdir(tmp_path)
+    # A reader has the environment activated, so that its commands are found by name.
+    commands = Path(sys.executable).parent
+    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
     small_adata.obs["donor"] = [f"D{1 + cell // 10}" for cell in range(30)]
     small_adata.write_h5ad("pbmc.h5ad")
     Path("known.tsv").write_text("G5 G9\nG5 G12\nG2 G12\nG9 G3\n")
