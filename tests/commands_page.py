@@ -16,10 +16,9 @@ HEAD = """# Commands
 
 Every command with its options, as `rankformer COMMAND --help-all` shows them. `--help` shows those
 that are needed or often chosen, which stand in bold here. Each command also has `--quiet`, which
-leaves warnings and errors alone, and all but `mcp` have `--json`, which prints [one document](json.md)
-for pipelines;
-`rankformer --offline COMMAND` never uses the network. The examples run where `make demo` was run.
-The page is written by `python -m tests.commands_page`.
+leaves warnings and errors alone, and all but `mcp` have `--json`, which prints
+[one document](json.md) for pipelines; `rankformer --offline COMMAND` never uses the network. The
+examples run where `make demo` was run. The page is written by `python -m tests.commands_page`.
 """
 
 
