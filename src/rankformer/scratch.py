@@ -39,7 +39,7 @@ def scratch_folder(target: Path) -> Iterator[Path]:
     OutputError
         If it cannot be made.
     """
-    with _as_output_error(target):
+    with as_output_error(target):
         folder = tempfile.TemporaryDirectory(
             prefix=f"{target.name}.", suffix=_PART, dir=target.parent, ignore_cleanup_errors=True
         )
@@ -58,7 +58,7 @@ def whole_or_nothing(path: Path, *, overwrite: bool) -> Iterator[Path]:
     OutputError
         If it cannot be written, or `path` is taken.
     """
-    with scratch_folder(path) as folder, _as_output_error(path):
+    with scratch_folder(path) as folder, as_output_error(path):
         part = folder / path.name
         yield part
         if overwrite:
@@ -75,7 +75,7 @@ def make_folder(path: Path) -> None:
     OutputError
         If it cannot be made.
     """
-    with _as_output_error(path):
+    with as_output_error(path):
         path.mkdir(parents=True, exist_ok=True)
 
 
@@ -162,7 +162,8 @@ def take_disk(file: Path, n_bytes: int) -> None:
 
 
 @contextmanager
-def _as_output_error(path: Path) -> Iterator[None]:
+def as_output_error(path: Path) -> Iterator[None]:
+    """Turn what the system refuses while `path` is written into an `OutputError`."""
     try:
         yield
     except OSError as error:
