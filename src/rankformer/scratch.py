@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rankformer.errors import OutputError
+from rankformer.errors import OutputError, RankformerError
 
 logger = logging.getLogger(__name__)
 
@@ -166,6 +166,9 @@ def as_output_error(path: Path) -> Iterator[None]:
     """Turn what the system refuses while `path` is written into an `OutputError`."""
     try:
         yield
+    except RankformerError:
+        # Some are errors of the system too, and say more.
+        raise
     except OSError as error:
         raise OutputError(
             f"{path} could not be written: {error}.",

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rankformer.errors import RankformerError
+
 
 @dataclass(frozen=True)
 class Written:
@@ -19,6 +21,32 @@ class Written:
         if not self.path.is_dir():
             return self.path.stat().st_size
         return sum(each.stat().st_size for each in self.path.rglob("*") if each.is_file())
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input that could not be read, while others were.
+
+    Attributes
+    ----------
+    path
+        Where it lies.
+    kind
+        The class of the error.
+    found, expected, fix
+        What was met, what would have been right, and what to do.
+    """
+
+    path: str
+    kind: str
+    found: str
+    expected: str
+    fix: str
+
+    @classmethod
+    def of(cls, path: Path | str, error: RankformerError) -> "Failure":
+        """Describe an error that an input made."""
+        return cls(str(path), type(error).__name__, error.found, error.expected, error.fix)
 
 
 @dataclass(frozen=True)
@@ -60,6 +88,8 @@ class Summary:
         Prints the result of a command that is for reading, such as ``inspect``.
     sources
         The inputs as they were opened, with their gene mappings.
+    failures
+        Inputs that could not be read and were left out.
     """
 
     written: tuple[Written, ...] = ()
@@ -69,3 +99,4 @@ class Summary:
     next_steps: tuple[NextStep, ...] = ()
     screen: Callable[[], None] | None = None
     sources: Sequence[Any] = ()
+    failures: Sequence[Failure] = ()

@@ -1,37 +1,36 @@
 """Annotation of files: counts and a reference in, labels out."""
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from rankformer.annotate.reference import Reference, index_cells, read_labels
 from rankformer.annotate.reference_files import is_saved_reference, open_reference, save_reference
-from rankformer.annotate.settings import AnnotateJob
+from rankformer.annotate.settings import AnnotateJob, NeighbourVote
 from rankformer.annotate.vote import check_annotation, transfer_labels
 from rankformer.cells.open_sources import list_sources
 from rankformer.checkpoints.checkpoint import Checkpoint
-from rankformer.embed.cells import describe_run, fill_vectors, tell_missing
 from rankformer.embed.embedder import Embedder
+from rankformer.embed.vector_runs import RunVectors, VectorWork, merged_vectors, vector_run
 from rankformer.errors import SettingsError
 from rankformer.progress import show_progress
 from rankformer.results.cell_embeddings import vectors_beside
 from rankformer.results.cell_labels import LabelledCells, write_cell_labels
 from rankformer.results.messages import label_figures, label_lines, written_labels
 from rankformer.results.output_checks import LABEL_FORMATS, check_cell_target, check_key
-from rankformer.scratch import check_free
+from rankformer.runs.options import plain_file
+from rankformer.runs.run import Run, remove_run
+from rankformer.runs.settings import MergeJob
+from rankformer.runs.shards import Shard
+from rankformer.runs.targets import check_run_target
+from rankformer.runs.told import run_summary
+from rankformer.scratch import blocks_of_rows, check_free
 from rankformer.summary import Summary, Written
-from rankformer.tokens.joined_sources import (
-    check_inputs_stay,
-    file_to_copy,
-    join_obs,
-    name_sources,
-)
+from rankformer.tokens.joined_sources import check_inputs_stay, file_to_copy
 from rankformer.tokens.reading_options import ReadingOptions
-from rankformer.tokens.token_sources import TokenSource
 from rankformer.tokens.tokenize import Sources, opened_sources
 
 
@@ -66,29 +65,169 @@ def annotate_files(
     RankformerError
         If inputs, model, settings and output do not go together.
     """
-    output = check_cell_target(job.output, job.overwrite, LABEL_FORMATS)
     if job.save_to is not None:
         check_free(job.save_to)
-    checkpoint = Checkpoint.open(model)
-    with ExitStack() as stack:
-        queries = _open(stack, job.queries, checkpoint, options)
-        check_inputs_stay(output, queries)
-        found = find_reference(job.references)
+    target = check_run_target(job.output, job.run, LABEL_FORMATS, overwrite=job.overwrite)
+    referring = _Referring(job, target.folder, Checkpoint.open(model), options, settings)
+    work = referring.describe()
+    with vector_run(
+        target.folder, work, job.run,
+        keep_open=not target.is_folder, prepare=referring.prepare,
+    ) as under_way:  # fmt: skip
+        streams, run = under_way.inputs.streams, under_way.run
+        if not target.is_folder:
+            check_inputs_stay(job.output, streams)
+        shards = under_way.compute()
+        if target.is_folder or under_way.inputs.failures:
+            return run_summary(run, shards, under_way.inputs, {"model": work.checkpoint.name})
+        vectors, reference = under_way.vectors, referring.reference
+        summary = write_annotation(
+            vectors, reference, referring.keys, job.vote, job.output, overwrite=job.overwrite
+        )
+        remove_run(run)
+    written = list(summary.written)
+    if job.save_to is not None:
+        written.append(Written(job.save_to, "the embedded reference, to be used again"))
+    return replace(summary, written=tuple(written), sources=streams)
+
+
+def write_annotation(
+    vectors: RunVectors,
+    reference: Reference,
+    keys: Mapping[str, str],
+    vote: NeighbourVote,
+    output: Path,
+    *,
+    overwrite: bool,
+) -> Summary:
+    """Write the labels that the cells of a run get from a reference.
+
+    Parameters
+    ----------
+    vectors
+        Of all cells.
+    reference
+        Embedded by the same model.
+    keys
+        Label of the reference → name of the result.
+    vote
+        How labels are decided.
+    output, overwrite
+        As in `AnnotateJob`.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    missing, sources = vectors.missing(), vectors.sources()
+    values = vectors.values
+    with vectors_beside(output, values.shape) as scratch:
+        # The votes scale them in place.
+        for rows in blocks_of_rows(scratch):
+            scratch[rows] = values[rows]
+        labels = transfer_labels(scratch, missing, reference, keys, vote)
+    obs, provenance = vectors.obs(sources), vectors.provenance()
+    cells = LabelledCells(labels, missing, obs, provenance, sources)
+    copied = file_to_copy(output, vectors.cells)
+    write_cell_labels(output, cells, copy_of=copied, overwrite=overwrite)
+    figures = {"n_cells": len(missing), "model": provenance["model"], **label_figures(labels)}
+    return Summary((written_labels(output, labels),), figures, told=label_lines(labels))
+
+
+def merge_annotation(run: Run, shards: Sequence[Shard], job: MergeJob) -> Summary:
+    """Write the labels of the cells of shards that are done; see `merge_run`."""
+    check_cell_target(job.output, job.overwrite, LABEL_FORMATS)
+    decided = run.manifest.work.options
+    kept = reference_folder(run.folder)
+    reference = open_reference(kept if kept.exists() else decided["references"][0]["path"])
+    keys = name_keys(decided["labels"] or tuple(reference.codes), decided["keys"])
+    vectors = merged_vectors(run, shards)
+    vote = NeighbourVote(**decided["vote"])
+    return write_annotation(vectors, reference, keys, vote, job.output, overwrite=job.overwrite)
+
+
+class _Referring:
+    """Finds or makes the reference of a run, once: it is kept with the shards.
+
+    Attributes
+    ----------
+    reference
+        The reference, after `prepare`.
+    keys
+        Label of the reference → name of the result, after `prepare`.
+    """
+
+    reference: Reference
+    keys: Mapping[str, str]
+
+    def __init__(
+        self,
+        job: AnnotateJob,
+        folder: Path,
+        checkpoint: Checkpoint,
+        options: ReadingOptions | None,
+        settings: Mapping[str, Any],
+    ) -> None:
+        self.job, self.checkpoint, self.options = job, checkpoint, options
+        self.settings = settings
+        self.kept = reference_folder(folder)
+        self.found = find_reference(job.references)
+
+    def describe(self) -> VectorWork:
+        """The run, as far as the reference decides it."""
+        settings = dict(self.settings)
+        if isinstance(self.found, Reference):
+            settings["dtype"] = self.found.settle(settings.get("dtype", "auto"))
+        job = self.job
+        files = [plain_file(Path(each)) for each in job.references if not _in_memory(each)]
+        decides = {
+            "references": files, "labels": list(job.labels), "keys": list(job.keys),
+            "unlabelled": list(job.unlabelled), "vote": asdict(job.vote),
+        }  # fmt: skip
+        return VectorWork(
+            task="annotate", sources=job.queries, checkpoint=self.checkpoint, mode=job.mode,
+            options=self.options, embedding=settings, decides=decides,
+        )  # fmt: skip
+
+    def prepare(self, embedder: Embedder, is_new: bool) -> None:
+        """Make the reference, or open that which the run has kept."""
+        job, found = self.job, self.found
         if isinstance(found, Reference):
-            keys = name_keys(job.labels or tuple(found.codes), job.keys)
-            dtype = found.settle(settings.get("dtype", "auto"))
-            embedder = Embedder(checkpoint, **{**settings, "dtype": dtype})
-            reference = found
+            self.reference = found
         else:
-            sources = _open(stack, found, checkpoint, options)
-            labels = read_labels(sources, job.labels, job.unlabelled)
-            keys = name_keys(job.labels, job.keys)
-            embedder = Embedder(checkpoint, **settings)
-            reference = _index(stack, job, sources, labels, embedder)
-        check_annotation(reference, embedder, keys, job.mode, job.vote)
+            if is_new and self.kept.exists():
+                shutil.rmtree(self.kept)
+            if not self.kept.exists():
+                self._build(found, embedder)
+            self.reference = open_reference(self.kept)
+        self.keys = name_keys(job.labels or tuple(self.reference.codes), job.keys)
+        check_annotation(self.reference, embedder, self.keys, job.mode, job.vote)
         if job.save_to is not None:
-            save_reference(reference, job.save_to)
-        return _annotate(job, queries, embedder, reference, keys)
+            save_reference(self.reference, job.save_to)
+
+    def _build(self, sources: Sequence[Any], embedder: Embedder) -> None:
+        job = self.job
+        with opened_sources(sources, self.checkpoint.vocabulary, self.options) as opened:
+            labels = read_labels(opened, job.labels, job.unlabelled)
+            n_cells = sum(map(len, opened))
+            with (
+                vectors_beside(self.kept, (n_cells, embedder.d_model)) as vectors,
+                show_progress(n_cells, "Embedding the reference") as progress,
+            ):
+                reference = index_cells(
+                    opened, embedder, labels, vectors, mode=job.mode, progress=progress
+                )
+                save_reference(reference, self.kept)
+
+
+def reference_folder(folder: Path) -> Path:
+    """Where a run keeps its reference."""
+    return folder / "reference"
+
+
+def _in_memory(source: object) -> bool:
+    return isinstance(source, Reference) or not isinstance(source, str | os.PathLike)
 
 
 def find_reference(
@@ -126,52 +265,3 @@ def name_keys(labels: Sequence[str], keys: Sequence[str] = ()) -> dict[str, str]
     for name in names.values():
         check_key(name, "obs", "predicted_cell_type")
     return names
-
-
-def _open(
-    stack: ExitStack,
-    sources: Sequence[Any],
-    checkpoint: Checkpoint,
-    options: ReadingOptions | None,
-) -> list[TokenSource]:
-    return stack.enter_context(opened_sources(sources, checkpoint.vocabulary, options))
-
-
-def _index(
-    stack: ExitStack,
-    job: AnnotateJob,
-    sources: Sequence[TokenSource],
-    labels: Mapping[str, NDArray[np.object_]],
-    embedder: Embedder,
-) -> Reference:
-    """A reference whose vectors lie on the disk beside the output, until `stack` is closed."""
-    n_cells = sum(map(len, sources))
-    vectors = stack.enter_context(vectors_beside(job.output, (n_cells, embedder.d_model)))
-    with show_progress(n_cells, "Embedding the reference") as progress:
-        return index_cells(sources, embedder, labels, vectors, mode=job.mode, progress=progress)
-
-
-def _annotate(
-    job: AnnotateJob,
-    queries: Sequence[TokenSource],
-    embedder: Embedder,
-    reference: Reference,
-    keys: Mapping[str, str],
-) -> Summary:
-    n_cells = sum(map(len, queries))
-    with vectors_beside(job.output, (n_cells, embedder.d_model)) as vectors:
-        with show_progress(n_cells, "Embedding cells") as progress:
-            missing = fill_vectors(vectors, queries, embedder, mode=job.mode, progress=progress)
-        tell_missing(missing)
-        labels = transfer_labels(vectors, missing, reference, keys, job.vote)
-    sources = name_sources(queries)
-    provenance = describe_run(embedder, job.mode, queries)
-    cells = LabelledCells(labels, missing, join_obs(queries, sources), provenance, sources)
-    write_cell_labels(
-        job.output, cells, copy_of=file_to_copy(job.output, queries), overwrite=job.overwrite
-    )
-    written = [written_labels(job.output, labels)]
-    if job.save_to is not None:
-        written.append(Written(job.save_to, "the embedded reference, to be used again"))
-    figures = {"n_cells": n_cells, "model": embedder.checkpoint.name, **label_figures(labels)}
-    return Summary(tuple(written), figures, told=label_lines(labels), sources=queries)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rankformer.embed.settings import CellMode
 from rankformer.errors import SettingsError
+from rankformer.runs.settings import RunSettings
 from rankformer.settings import setting, settings
 
 
@@ -81,7 +82,8 @@ class AnnotateJob:
     output: Path = setting(
         options=("--output", "-o"),
         text="The file to write. .h5ad and .zarr hold a copy of the input with the labels in obs; "
-        ".csv and .parquet hold a table with a row for each cell.",
+        ".csv and .parquet hold a table with a row for each cell. A name without an ending makes a "
+        "folder of shards; see `rankformer merge`.",
     )
     labels: tuple[str, ...] = setting(
         common=True, default=(), options=("--label",),
@@ -107,6 +109,9 @@ class AnnotateJob:
         text="A value of the labels that means that a cell has none, such as unassigned.",
     )  # fmt: skip
     overwrite: bool = setting(common=True, default=False, text="Replace the output if it exists.")
+    run: RunSettings = setting(
+        default_factory=RunSettings, text="How a long run is cut and gone on with."
+    )
     vote: NeighbourVote = setting(
         default_factory=NeighbourVote, text="How labels are decided; see `NeighbourVote`."
     )

@@ -44,7 +44,9 @@ class FileKind(StrEnum):
     TENX_FOLDER = "10x folder"
 
 
-def find_files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
+def find_files(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, damaged: bool = False
+) -> list[Path]:
     """Every source of cells that is named, or lies in a folder that is named.
 
     Parameters
@@ -52,6 +54,8 @@ def find_files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]])
     paths
         Files, or folders that hold some, one level deep. Of one Cell Ranger run, the filtered
         matrix is taken before the raw one, and the ``.h5`` before the folder.
+    damaged
+        List files too that are named as cells are and cannot be read: they are not looked into.
 
     Returns
     -------
@@ -63,11 +67,11 @@ def find_files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]])
     MissingFileError
         If a path does not exist.
     CountsError
-        If a folder holds nothing readable, or a file in it that is named as one with cells is
-        damaged.
+        If a folder holds nothing readable, or, unless `damaged`, a file in it that is named as one
+        with cells is damaged.
     """
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    found = [file for path in named for file in _expand(Path(path))]
+    found = [file for path in named for file in _expand(Path(path), damaged=damaged)]
     if not found:
         raise CountsError(
             "No file was given.", f"At least one: {READABLE}.", "Name a file or a folder."
@@ -271,13 +275,14 @@ def _not_cells(path: Path, beginning: bytes) -> CountsError:
     return CountsError(f"{path} is neither HDF5 nor zarr.", expected, "Check the path.")
 
 
-def _expand(path: Path) -> list[Path]:
+def _expand(path: Path, *, damaged: bool) -> list[Path]:
     if not path.is_dir():
-        identify(path)
+        if not (damaged and path.exists()):
+            identify(path)
         return [path]
     if any((path / mark).exists() for mark in _ZARR_MARKS) or len(find_matrix_files(path)) == 1:
         return [path]
-    files = _prefer(list(_search(path)))
+    files = _prefer(list(_search(path, damaged=damaged)))
     if not files:
         raise CountsError(
             f"The folder {path} holds nothing readable: {_list_names(path.iterdir())}.",
@@ -295,13 +300,18 @@ def _tell_left_out(folder: Path, files: Iterable[Path]) -> None:
         logger.info("Left out of the folder %s: %s.", folder, _list_names(others))
 
 
-def _search(folder: Path) -> Iterator[Path]:
+def _search(folder: Path, *, damaged: bool = False) -> Iterator[Path]:
     for child in sorted(folder.iterdir()):
         if child.suffix in (".h5ad", ".h5mu", ".zarr", ".h5"):
-            if child.suffix == ".h5" and _holds_other_hdf5(child):
-                continue
-            # Named as cells: a damaged one is an error, not left out unseen.
-            identify(child)
+            try:
+                if child.suffix == ".h5" and _holds_other_hdf5(child):
+                    continue
+                # Named as cells: a damaged one is an error, not left out unseen.
+                if not damaged:
+                    identify(child)
+            except CountsError:
+                if not damaged:
+                    raise
             yield child
         elif child.is_dir():
             with suppress(CountsError):

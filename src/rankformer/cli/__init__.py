@@ -22,6 +22,7 @@ from rankformer.cli.wrapping import wrap
 from rankformer.errors import RankformerError
 
 BAD_INPUT = 2
+INTERRUPTED = "Interrupted; nothing half-written was left."
 STOPPED = 128  # plus the number of the signal, as shells count
 # Its place differs between versions of typer.
 USAGE_ERROR: type[BaseException] = typer.BadParameter.__mro__[1]
@@ -57,8 +58,8 @@ def main() -> None:
         sys.exit(BAD_INPUT)
     except Stopped as stop:
         if as_json:
-            _print_error("Interrupted", "Interrupted; nothing half-written was left.")
-        sys.stderr.write("Interrupted; nothing half-written was left.\n")
+            _print_error("Interrupted", INTERRUPTED)
+        sys.stderr.write(f"{INTERRUPTED}\n")
         sys.exit(STOPPED + stop.signal)
 
 

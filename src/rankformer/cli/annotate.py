@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from rankformer.annotate.settings import AnnotateJob
-from rankformer.cli.next_steps import after_labelling, labels_in
+from rankformer.cli.next_steps import after_labelling, after_shards, is_unmerged, labels_in
 from rankformer.cli.options import GeneReport, Model, Threads, limit_threads, model_or_default
 from rankformer.cli.reading import Reading, check_gene_report, write_gene_report
 from rankformer.cli.reporting import ReportPage, add_report, check_report, report_job
@@ -36,6 +36,8 @@ def annotate(
     model = model_or_default(model)
     summary = annotate_files(job, model, options, **vars(running))
     summary = write_gene_report(gene_report, summary, overwrite=job.overwrite)
+    if is_unmerged(summary):
+        return replace(summary, next_steps=after_shards(summary, job.output))
     page = report_job(report, job.output, overwrite=job.overwrite)
     what = ReportSettings(color=labels_in(summary))
     summary = add_report(summary, page, what, model, options, **vars(running))

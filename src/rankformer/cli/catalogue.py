@@ -165,6 +165,10 @@ def entries() -> dict[str, Entry]:
             "tokenize:tokenize", "Write each cell as the tokens of its genes.", REST,
             "tokenize demo-output/blood.h5ad -o tokens",
         ),
+        "merge": Entry(
+            "merge:merge", "Join the shards of a long run to one file.", REST,
+            "merge embedded -o all.h5ad",
+        ),
         "vocabulary": Entry(
             "vocabulary:vocabulary_app", "Build the vocabulary of a new model, or show one.", REST
         ),

@@ -3,10 +3,14 @@
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 
+import typer
+
 from rankformer.summary import Summary
+
+SOME_FAILED = 3
 
 
 def conclude(task: Callable[[], Summary | None], *, as_json: bool) -> None:
@@ -14,6 +18,11 @@ def conclude(task: Callable[[], Summary | None], *, as_json: bool) -> None:
 
     With JSON, whatever else would be printed goes to stderr. A group of commands makes nothing
     where one of them follows, and is shown as nothing.
+
+    Raises
+    ------
+    typer.Exit
+        With status 3, if inputs could not be read while others were.
     """
     began, stdout = time.monotonic(), sys.stdout
     with _collected_warnings() as warnings:
@@ -24,18 +33,29 @@ def conclude(task: Callable[[], Summary | None], *, as_json: bool) -> None:
             summary = task()
     if summary is None or not _is_main_process():
         return
-    from rankformer.show.summary_screen import summary_document, summary_text
+    from rankformer.show.summary_screen import summary_document
 
     seconds = time.monotonic() - began
     if as_json:
         argv = ["rankformer", *sys.argv[1:]]
         stdout.write(f"{summary_document(summary, argv, seconds, warnings)}\n")
-        return
+    else:
+        _show(summary, seconds, warnings)
+    if summary.failures:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _show(summary: Summary, seconds: float, warnings: Sequence[str]) -> None:
+    from rankformer.show.summary_screen import failures_text, summary_text
+
     if summary.screen is not None:
         summary.screen()
     text = summary_text(summary, seconds, warnings)
+    logger = logging.getLogger("rankformer")
     if text:
-        logging.getLogger("rankformer").info("\n%s", text)
+        logger.info("\n%s", text)
+    if summary.failures:
+        logger.warning("%s", failures_text(summary.failures))
 
 
 def _is_main_process() -> bool:

@@ -2,7 +2,13 @@
 
 from dataclasses import replace
 
-from rankformer.cli.next_steps import after_embedding, cell_type_column, read_table
+from rankformer.cli.next_steps import (
+    after_embedding,
+    after_shards,
+    cell_type_column,
+    is_unmerged,
+    read_table,
+)
 from rankformer.cli.options import GeneReport, Model, Threads, limit_threads, model_or_default
 from rankformer.cli.reading import Reading, check_gene_report, write_gene_report
 from rankformer.cli.reporting import ReportPage, add_report, check_report, report_job
@@ -34,6 +40,8 @@ def embed(
     model = model_or_default(model)
     summary = embed_files(job, model, options, **vars(running))
     summary = write_gene_report(gene_report, summary, overwrite=job.overwrite)
+    if is_unmerged(summary):
+        return replace(summary, next_steps=after_shards(summary, job.output))
     if job.mode == "gene":
         steps: tuple[NextStep, ...] = (read_table(job.output, "Read the vectors in Python"),)
     else:

@@ -56,6 +56,31 @@ def after_labelling(output: Path, summary: Summary) -> tuple[NextStep, ...]:
     return (NextStep("Read them in Python", python=lines),)
 
 
+def is_unmerged(summary: Summary) -> bool:
+    """Whether shards are what was made: of a folder, or as an input could not be read."""
+    return "n_shards" in summary.figures
+
+
+def after_shards(summary: Summary, output: Path) -> tuple[NextStep, ...]:
+    """Merge the shards of a run."""
+    folder = summary.written[0].path
+    if summary.failures:
+        why = "Merge what is there, without the inputs that failed"
+        merged = output if output != folder else Path(f"{folder}.parquet")
+        return (step(why, "merge", folder, "-o", merged, "--partial"),)
+    return (step("Merge the shards, once all are done", "merge", folder, "-o", f"{folder}.h5ad"),)
+
+
+def after_merging(output: Path) -> tuple[NextStep, ...]:
+    """Read what was merged."""
+    if output.suffix in (".csv", ".parquet"):
+        return (read_table(output, "Read it in Python"),)
+    if output.suffix in _IN_OBS:
+        line = f"anndata.{_reader(output)}({str(output)!r})"
+        return (NextStep("Read it in Python", python=("import anndata", line)),)
+    return ()
+
+
 def labels_in(summary: Summary) -> str | None:
     """The column of obs with the first labels that were written."""
     return next((name for name, each in summary.figures.items() if isinstance(each, dict)), None)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rankformer.cli.next_steps import after_labelling
+from rankformer.cli.next_steps import after_labelling, after_shards, is_unmerged
 from rankformer.cli.options import Threads, limit_threads
 from rankformer.cli.reading import Reading
 from rankformer.embed.settings import OfTrainedLayer
@@ -32,4 +32,6 @@ def predict(
     options = reading.open(threads=threads)
     limit_threads(threads)
     summary = predict_files(job, model, options, **vars(running))
+    if is_unmerged(summary):
+        return replace(summary, next_steps=after_shards(summary, job.output))
     return replace(summary, next_steps=after_labelling(job.output, summary))

@@ -1,24 +1,21 @@
 """``rankformer tokenize``."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rankformer.cli.command import Common
-from rankformer.cli.next_steps import step
-from rankformer.cli.options import GeneReport, Model, Sources, Threads, model_or_default
+from rankformer.cli.next_steps import after_shards, is_unmerged, step
+from rankformer.cli.options import GeneReport, Model, Threads, model_or_default
 from rankformer.cli.reading import Reading, check_gene_report, write_gene_report
 from rankformer.names import parse_attributes
+from rankformer.runs.settings import TokenizeJob
 from rankformer.summary import Summary
 
 
 def tokenize(
-    files: Sources,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="The folder of the dataset that is written.")
-    ],
+    job: TokenizeJob,
     reading: Reading,
     model: Model = None,
     attribute: Annotated[
@@ -34,13 +31,15 @@ def tokenize(
     The output is a dataset of Hugging Face (`datasets.load_from_disk`), which `rankformer embed`,
     `finetune` and `pretrain` read faster than counts.
     """
-    from rankformer.tokens.files import tokenize_files
+    from rankformer.runs.token_runs import tokenize_files
 
     options = reading.open(threads=threads, attributes=parse_attributes(attribute or []))
-    check_gene_report(gene_report, files)
+    check_gene_report(gene_report, job.sources)
     named = model_or_default(model)
-    summary = tokenize_files(tuple(files), output, named, options)
-    embedded = output.with_name(f"{output.name}-embedded.h5ad")
-    words = ("embed", output, "-o", embedded, "--model", named)
+    summary = tokenize_files(job, named, options)
     summary = write_gene_report(gene_report, summary)
+    if is_unmerged(summary):
+        return replace(summary, next_steps=after_shards(summary, job.output))
+    embedded = job.output.with_name(f"{job.output.name}-embedded.h5ad")
+    words = ("embed", job.output, "-o", embedded, "--model", named)
     return replace(summary, next_steps=(step("Embed the cells", *words),))

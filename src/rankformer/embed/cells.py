@@ -19,7 +19,7 @@ from rankformer.results.cell_embeddings import CellEmbeddings
 from rankformer.results.gene_embeddings import GeneVectors
 from rankformer.scratch import release_pages
 from rankformer.tokens.reading_options import ReadingOptions
-from rankformer.tokens.token_sources import TokenSource
+from rankformer.tokens.token_sources import TokenPart, TokenSource
 from rankformer.tokens.tokenize import FILTERED, NO_GENES, Source, open_tokens, tell_full_inputs
 
 logger = logging.getLogger(__name__)
@@ -107,20 +107,53 @@ def _fill_own(
 ) -> tuple[NDArray[np.object_], int]:
     """Why cells have no vector, and how many of the others fill the model's input."""
     check_fits(stream, embedder)
-    missing, n_full = _filtered_out(stream), 0
+    missing = _filtered_out(stream)
     vectors[~stream.kept] = np.nan
     with read_ahead(stream.parts()) as parts:
-        for part in parts:
-            ragged = part.cells.ragged(0, len(part.rows))
-            n_full += int((np.diff(ragged[1]) >= stream.vocabulary.input_length).sum())
-            for start, stop, pooled in embedder.cell_batches(ragged, mode):
-                rows = part.rows[start:stop]
-                vectors[rows] = pooled
-                missing[rows[np.isnan(pooled[:, 0])]] = NO_GENES
-                if progress:
-                    progress(stop - start)
-            release_pages(vectors)
+        n_full = fill_rows(vectors, missing, parts, embedder, mode=mode, progress=progress)
     return missing, n_full
+
+
+def fill_rows(
+    vectors: NDArray[np.float32],
+    missing: NDArray[np.object_],
+    parts: Iterable[TokenPart],
+    embedder: Embedder,
+    *,
+    mode: CellMode,
+    first: int = 0,
+    progress: Progress | None = None,
+) -> int:
+    """Write the vectors of cells that come as tokens to their rows.
+
+    Parameters
+    ----------
+    vectors
+        (n_cells, d_model) float32, written to.
+    missing
+        (n_cells,) object: gets why a cell that came has no vector.
+    parts
+        The cells.
+    first
+        The row of the source that the first row of `vectors` is of.
+
+    Returns
+    -------
+    The number of cells that fill the model's input.
+    """
+    n_full = 0
+    for part in parts:
+        ragged = part.cells.ragged(0, len(part.rows))
+        input_length = embedder.checkpoint.vocabulary.input_length
+        n_full += int((np.diff(ragged[1]) >= input_length).sum())
+        for start, stop, pooled in embedder.cell_batches(ragged, mode):
+            rows = part.rows[start:stop] - first
+            vectors[rows] = pooled
+            missing[rows[np.isnan(pooled[:, 0])]] = NO_GENES
+            if progress:
+                progress(stop - start)
+        release_pages(vectors)
+    return n_full
 
 
 def iterate_gene_vectors(
@@ -178,6 +211,12 @@ def _filtered_out(stream: TokenSource) -> NDArray[np.object_]:
 
 def describe_run(embedder: Embedder, mode: str, streams: Iterable[TokenSource]) -> dict[str, Any]:
     """Provenance of a result: nested plain values that AnnData, JSON and Parquet can store."""
+    sources = {str(i): stream.provenance() for i, stream in enumerate(streams)}
+    return {**describe_model(embedder, mode), "sources": sources}
+
+
+def describe_model(embedder: Embedder, mode: str) -> dict[str, Any]:
+    """The part of it that is of the model: which, of what precision, and by which versions."""
     return {
         **embedder.checkpoint.provenance(),
         "mode": mode,
@@ -185,5 +224,4 @@ def describe_run(embedder: Embedder, mode: str, streams: Iterable[TokenSource]) 
         "dtype": embedder.precision,
         "device": embedder.device.type,
         "versions": {name: version(name) for name in ("rankformer", "torch", "numpy", "anndata")},
-        "sources": {str(i): stream.provenance() for i, stream in enumerate(streams)},
     }

@@ -10,22 +10,32 @@ import numpy as np
 import pandas as pd
 
 from rankformer.checkpoints.checkpoint import Checkpoint
-from rankformer.embed.cells import describe_run, fill_vectors, iterate_gene_vectors, tell_missing
+from rankformer.embed.cells import describe_run, iterate_gene_vectors
 from rankformer.embed.embedder import Embedder
 from rankformer.embed.gene_summary import summarize_genes
 from rankformer.embed.settings import CellMode, EmbedJob, Statistic
+from rankformer.embed.vector_runs import RunVectors, VectorWork, merged_vectors, vector_run
 from rankformer.errors import SettingsError
 from rankformer.progress import show_progress
-from rankformer.results.cell_embeddings import CellEmbeddings, vectors_beside, write_cell_vectors
+from rankformer.results.cell_embeddings import CellEmbeddings, write_cell_vectors
 from rankformer.results.gene_embeddings import write_gene_summary, write_gene_vectors
 from rankformer.results.messages import written_vectors
-from rankformer.results.output_checks import check_cell_target, check_key, check_target
+from rankformer.results.output_checks import (
+    CELL_FORMATS,
+    check_cell_target,
+    check_key,
+    check_target,
+)
 from rankformer.results.parquet_tables import name_cells
+from rankformer.runs.run import Run, remove_run
+from rankformer.runs.settings import MergeJob
+from rankformer.runs.shards import Shard
+from rankformer.runs.targets import check_run_target
+from rankformer.runs.told import run_summary
 from rankformer.summary import Summary, Written
 from rankformer.tokens.joined_sources import (
     check_inputs_stay,
     file_to_copy,
-    join_obs,
     name_sources,
 )
 from rankformer.tokens.reading_options import ReadingOptions
@@ -68,25 +78,22 @@ def embed_files(
     """
     _check_mode(job)
     check_key(job.key)
-    output = _check_output(job)
+    if job.mode != "gene":
+        return _embed_cells(job, job.mode, Checkpoint.open(model), options, settings)
+    output = check_target(job.output, (".parquet",), job.overwrite)
     checkpoint = Checkpoint.open(model)
     with opened_sources(job.sources, checkpoint.vocabulary, options) as streams:
         check_inputs_stay(output, streams)
         embedder = Embedder(checkpoint, **settings)
-        if job.mode != "gene":
-            written, figures = _embed_cells(job, streams, embedder, job.mode)
-        elif job.summary:
+        if job.summary:
             written, figures = _summarize_genes(job, streams, embedder, job.summary)
         else:
             written, figures = _embed_genes(job, streams, embedder)
-    figures |= {"model": embedder.checkpoint.name, "mode": job.mode, "d_model": embedder.d_model}
-    return Summary((written,), figures, sources=streams)
+    return Summary((written,), figures | _figures(job, embedder), sources=streams)
 
 
-def _check_output(job: EmbedJob) -> Path:
-    if job.mode == "gene":
-        return check_target(job.output, (".parquet",), job.overwrite)
-    return check_cell_target(job.output, job.overwrite)
+def _figures(job: EmbedJob, embedder: Embedder) -> dict[str, Any]:
+    return {"model": embedder.checkpoint.name, "mode": job.mode, "d_model": embedder.d_model}
 
 
 def _check_mode(job: EmbedJob) -> None:
@@ -99,27 +106,72 @@ def _check_mode(job: EmbedJob) -> None:
 
 
 def _embed_cells(
-    job: EmbedJob, streams: Sequence[TokenSource], embedder: Embedder, mode: CellMode
-) -> _Made:
-    embedder.check_mode(mode)
-    n_cells = sum(map(len, streams))
-    with vectors_beside(job.output, (n_cells, embedder.d_model)) as vectors:
-        with show_progress(n_cells, "Embedding cells") as progress:
-            missing = fill_vectors(vectors, streams, embedder, mode=mode, progress=progress)
-        tell_missing(missing)
-        n_missing = sum(map(bool, missing))
-        provenance = describe_run(embedder, mode, streams)
-        sources = name_sources(streams)
-        embeddings = CellEmbeddings(
-            vectors, missing, join_obs(streams, sources), provenance, sources
+    job: EmbedJob,
+    mode: CellMode,
+    checkpoint: Checkpoint,
+    options: ReadingOptions | None,
+    settings: dict[str, Any],
+) -> Summary:
+    work = VectorWork(
+        task="embed", sources=job.sources, checkpoint=checkpoint, mode=mode,
+        options=options, embedding=settings, notes={"key": job.key},
+    )  # fmt: skip
+    target = check_run_target(job.output, job.run, CELL_FORMATS, overwrite=job.overwrite)
+    with vector_run(target.folder, work, job.run, keep_open=not target.is_folder) as under_way:
+        streams, figures = under_way.inputs.streams, _figures(job, under_way.embedder)
+        if not target.is_folder:
+            check_inputs_stay(job.output, streams)
+        shards = under_way.compute()
+        if target.is_folder or under_way.inputs.failures:
+            return run_summary(under_way.run, shards, under_way.inputs, figures)
+        written, more = write_vectors(
+            under_way.vectors, job.output, job.key, overwrite=job.overwrite
         )
-        write_cell_vectors(
-            job.output, embeddings,
-            key=job.key, copy_of=file_to_copy(job.output, streams), overwrite=job.overwrite,
-        )  # fmt: skip
-    shape = n_cells, embedder.d_model
-    written = written_vectors(job.output, job.key, shape, embedder.checkpoint.name, mode)
-    return written, {"n_cells": n_cells, "n_cells_without_embedding": n_missing, "key": job.key}
+        remove_run(under_way.run)
+    return Summary((written,), more | figures, sources=streams)
+
+
+def write_vectors(
+    vectors: RunVectors, output: Path, key: str, *, overwrite: bool
+) -> tuple[Written, dict[str, Any]]:
+    """Write the embeddings of a run that is done in the format of the output's ending.
+
+    Parameters
+    ----------
+    vectors
+        Of all cells.
+    output, key, overwrite
+        As in `EmbedJob`.
+
+    Returns
+    -------
+    What was written, and figures of it.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    missing, sources = vectors.missing(), vectors.sources()
+    provenance = vectors.provenance()
+    embeddings = CellEmbeddings(vectors.values, missing, vectors.obs(sources), provenance, sources)
+    copied = file_to_copy(output, vectors.cells)
+    write_cell_vectors(output, embeddings, key=key, copy_of=copied, overwrite=overwrite)
+    written = written_vectors(
+        output, key, embeddings.vectors.shape, provenance["model"], provenance["mode"]
+    )
+    n_missing = sum(map(bool, missing))
+    return written, {"n_cells": len(missing), "n_cells_without_embedding": n_missing, "key": key}
+
+
+def merge_embeddings(run: Run, shards: Sequence[Shard], job: MergeJob) -> Summary:
+    """Write the embeddings of shards that are done; see `merge_run`."""
+    check_cell_target(job.output, job.overwrite)
+    key = job.key or run.manifest.notes["key"]
+    check_key(key)
+    vectors = merged_vectors(run, shards)
+    written, figures = write_vectors(vectors, job.output, key, overwrite=job.overwrite)
+    return Summary((written,), figures)
 
 
 def _embed_genes(job: EmbedJob, streams: Sequence[TokenSource], embedder: Embedder) -> _Made:

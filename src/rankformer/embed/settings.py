@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from rankformer.model.spec import LayerNumbering
+from rankformer.runs.settings import RunSettings
 from rankformer.settings import setting, settings
 from rankformer.tokens.reading_options import InputFiles
 
@@ -69,7 +70,8 @@ class EmbedJob(InputFiles):
     output: Path = setting(
         options=("--output", "-o"),
         text="The file to write. .h5ad and .zarr hold a copy of the input with the embedding in "
-        "obsm; .npy, .csv and .parquet hold the embedding alone.",
+        "obsm; .npy, .csv and .parquet hold the embedding alone. A name without an ending makes a "
+        "folder of shards, for more cells than one file is to hold; see `rankformer merge`.",
     )
     mode: Mode = setting(
         common=True,
@@ -87,3 +89,6 @@ class EmbedJob(InputFiles):
         common=True, default="X_geneformer", text="The name of the embedding in obsm."
     )
     overwrite: bool = setting(common=True, default=False, text="Replace the output if it exists.")
+    run: RunSettings = setting(
+        default_factory=RunSettings, text="How a long run is cut and gone on with."
+    )

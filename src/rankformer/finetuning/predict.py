@@ -1,8 +1,11 @@
 """Predictions of a fine-tuned model: for each cell, or for each gene of many cells."""
 
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,13 +15,13 @@ from numpy.typing import NDArray
 from rankformer.checkpoints.finetuned import FineTunedModel
 from rankformer.embed.cells import describe_run, fill_vectors, tell_missing
 from rankformer.embed.embedder import Embedder
-from rankformer.errors import SettingsError, expect_type
+from rankformer.embed.vector_runs import RunVectors, VectorWork, merged_vectors, vector_run
+from rankformer.errors import OutputError, SettingsError, expect_type
 from rankformer.finetuning.head_outputs import NamedOutputs, gene_outputs, scale_numbers
 from rankformer.finetuning.settings import PredictJob
 from rankformer.model.heads import Head
 from rankformer.progress import Progress, show_progress
 from rankformer.read_ahead import read_ahead
-from rankformer.results.cell_embeddings import vectors_beside
 from rankformer.results.cell_labels import CellLabels, LabelledCells, write_cell_labels
 from rankformer.results.messages import (
     count_labels,
@@ -33,14 +36,14 @@ from rankformer.results.output_checks import (
     check_key,
     check_target,
 )
+from rankformer.runs.run import Run, remove_run
+from rankformer.runs.settings import MergeJob
+from rankformer.runs.shards import Shard
+from rankformer.runs.targets import check_run_target
+from rankformer.runs.told import run_summary
 from rankformer.scratch import whole_or_nothing
 from rankformer.summary import Summary, Written
-from rankformer.tokens.joined_sources import (
-    check_inputs_stay,
-    file_to_copy,
-    join_obs,
-    name_sources,
-)
+from rankformer.tokens.joined_sources import check_inputs_stay, file_to_copy
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import TokenSource
 from rankformer.tokens.tokenize import open_tokens, opened_sources
@@ -85,16 +88,12 @@ def predict_files(
     check_prefix(job.prefix)
     for head in tuned.heads:
         check_key(job.prefix + head.name, "obs", "predicted_cell_type")
-    if tuned.unit == "gene":
-        output = check_target(job.output, GENE_FORMATS, job.overwrite)
-    else:
-        output = check_cell_target(job.output, job.overwrite, LABEL_FORMATS)
+    if tuned.unit == "cell":
+        return _predict_cells(job, tuned, options, settings)
+    output = check_target(job.output, GENE_FORMATS, job.overwrite)
     with opened_sources(job.sources, tuned.checkpoint.vocabulary, options) as streams:
         check_inputs_stay(output, streams)
-        embedder = Embedder(tuned.checkpoint, **settings)
-        if tuned.unit == "gene":
-            return _predict_genes(job, tuned, embedder, streams)
-        return _predict_cells(job, tuned, embedder, streams)
+        return _predict_genes(job, tuned, Embedder(tuned.checkpoint, **settings), streams)
 
 
 def predict_in_memory(
@@ -181,25 +180,96 @@ def _read_output(head: Head, output: NDArray[Any], threshold: float) -> CellLabe
 
 
 def _predict_cells(
-    job: PredictJob, model: FineTunedModel, embedder: Embedder, streams: Sequence[TokenSource]
+    job: PredictJob,
+    tuned: FineTunedModel,
+    options: ReadingOptions | None,
+    settings: Mapping[str, Any],
 ) -> Summary:
-    n_cells = sum(map(len, streams))
-    with vectors_beside(job.output, (n_cells, embedder.d_model)) as vectors:
-        with show_progress(n_cells, "Predicting labels of cells") as progress:
-            missing = fill_vectors(vectors, streams, embedder, mode=model.mode, progress=progress)
-        tell_missing(missing)
-        labels = label_vectors(vectors, model, job.prefix, job.threshold)
-    sources = name_sources(streams)
-    cells = LabelledCells(
-        labels, missing, join_obs(streams, sources),
-        describe_run(embedder, model.mode, streams), sources,
+    work = VectorWork(
+        task="predict", sources=job.sources, checkpoint=tuned.checkpoint, mode=tuned.mode,
+        options=options, embedding=settings,
+        decides={
+            "prefix": job.prefix, "threshold": float(job.threshold), "heads": describe_heads(tuned),
+        },
+        notes={"folder": str(tuned.checkpoint.folder.resolve())},
     )  # fmt: skip
-    copied = file_to_copy(job.output, streams)
-    write_cell_labels(job.output, cells, copy_of=copied, overwrite=job.overwrite)
-    figures = {"n_cells": n_cells, **label_figures(labels)}
-    return Summary(
-        (written_labels(job.output, labels),), figures, told=label_lines(labels), sources=streams
-    )
+    target = check_run_target(job.output, job.run, LABEL_FORMATS, overwrite=job.overwrite)
+    with vector_run(target.folder, work, job.run, keep_open=not target.is_folder) as under_way:
+        streams = under_way.inputs.streams
+        if not target.is_folder:
+            check_inputs_stay(job.output, streams)
+        shards = under_way.compute()
+        if target.is_folder or under_way.inputs.failures:
+            return run_summary(under_way.run, shards, under_way.inputs, {})
+        summary = write_predictions(under_way.vectors, tuned, job.output, overwrite=job.overwrite)
+        remove_run(under_way.run)
+    return replace(summary, sources=streams)
+
+
+def write_predictions(
+    vectors: RunVectors, model: FineTunedModel, output: Path, *, overwrite: bool
+) -> Summary:
+    """Write what the heads of a model say of the embeddings of a run that is done.
+
+    Parameters
+    ----------
+    vectors
+        Of all cells; the run knows prefix and threshold.
+    model
+        That the run was of.
+    output, overwrite
+        As in `PredictJob`.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    decided = vectors.run.manifest.work.options
+    missing, sources = vectors.missing(), vectors.sources()
+    labels = label_vectors(vectors.values, model, decided["prefix"], decided["threshold"])
+    obs = vectors.obs(sources)
+    cells = LabelledCells(labels, missing, obs, vectors.provenance(), sources)
+    copied = file_to_copy(output, vectors.cells)
+    write_cell_labels(output, cells, copy_of=copied, overwrite=overwrite)
+    figures = {"n_cells": len(missing), **label_figures(labels)}
+    return Summary((written_labels(output, labels),), figures, told=label_lines(labels))
+
+
+def merge_predictions(run: Run, shards: Sequence[Shard], job: MergeJob) -> Summary:
+    """Write the predictions for shards that are done; see `merge_run`.
+
+    Raises
+    ------
+    OutputError
+        If the model is not that of the run.
+    """
+    check_cell_target(job.output, job.overwrite, LABEL_FORMATS)
+    folder = run.manifest.notes["folder"]
+    model = FineTunedModel.open(folder)
+    if describe_heads(model) != run.manifest.work.options["heads"]:
+        raise OutputError(
+            f"The model in {folder} is another than that of the run.",
+            "The model as it was, whose heads name the cells.",
+            "Put it back, or begin the run anew with --restart.",
+        )
+    vectors = merged_vectors(run, shards)
+    return write_predictions(vectors, model, job.output, overwrite=job.overwrite)
+
+
+def describe_heads(model: FineTunedModel) -> dict[str, Any]:
+    """What identifies what was learned, beside the encoder: names, classes, and hashes of heads."""
+    heads = {head.name: list(head.classes) for head in model.heads}
+    return {"classes": heads, "weights_sha256": _hash_of_heads(model)}
+
+
+def _hash_of_heads(model: FineTunedModel) -> str:
+    digest = hashlib.sha256()
+    for module in model.modules:
+        for name, values in sorted(module.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(values.float().cpu().numpy()).tobytes())
+    return digest.hexdigest()
 
 
 def _predict_genes(

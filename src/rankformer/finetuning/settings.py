@@ -6,6 +6,7 @@ from typing import Any
 
 from rankformer.finetuning.hyperparameters import FineTuningHyperparameters
 from rankformer.names import as_names
+from rankformer.runs.settings import RunSettings
 from rankformer.settings import setting, settings
 from rankformer.tokens.reading_options import InputFiles, ReadingOptions
 from rankformer.training.settings import TrainingSetup
@@ -93,7 +94,8 @@ class PredictJob(InputFiles):
     output: Path = setting(
         options=("--output", "-o"),
         text="The file to write. .h5ad and .zarr hold a copy of the input with the predictions in "
-        "obs; .csv and .parquet hold a table with a row for each cell.",
+        "obs; .csv and .parquet hold a table with a row for each cell. A name without an ending "
+        "makes a folder of shards; see `rankformer merge`.",
     )
     prefix: str = setting(
         default="predicted_", text="What stands before the name of the label in the column's name."
@@ -104,3 +106,6 @@ class PredictJob(InputFiles):
         text="A label whose probability is lower than this is marked as uncertain.",
     )
     overwrite: bool = setting(common=True, default=False, text="Replace the output if it exists.")
+    run: RunSettings = setting(
+        default_factory=RunSettings, text="How a long run is cut and gone on with."
+    )

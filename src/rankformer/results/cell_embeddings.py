@@ -33,7 +33,8 @@ class CellEmbeddings:
     Attributes
     ----------
     vectors
-        (n_cells, d_model) float32, in the source's order; NaN where a cell has none.
+        (n_cells, d_model) float32, in the source's order; NaN where a cell has none. An array, or
+        what is read from the disk some rows at a time.
     missing
         (n_cells,) object: why a cell has no embedding, or None.
     obs
@@ -145,7 +146,11 @@ def write_cell_csv(part: Path, embeddings: CellEmbeddings, key: str) -> None:
 def write_npy(part: Path, vectors: NDArray[np.float32]) -> None:
     """As `numpy.save`, which does not notice when the last bytes meet a full disk."""
     with part.open("wb") as stream:
-        header = np.lib.format.header_data_from_array_1_0(vectors)
+        header = {
+            "descr": np.lib.format.dtype_to_descr(vectors.dtype),
+            "fortran_order": False,
+            "shape": vectors.shape,
+        }
         np.lib.format.write_array_header_1_0(stream, header)
         for rows in blocks_of_rows(vectors):
             stream.write(np.ascontiguousarray(vectors[rows]).data)

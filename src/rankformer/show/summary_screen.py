@@ -4,10 +4,11 @@ import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rankformer.summary import Summary
+from rankformer.summary import Failure, Summary
 
 _MOST_WARNINGS = 6
 _MOST_INPUTS = 3
@@ -33,6 +34,16 @@ def summary_text(summary: Summary, seconds: float, warnings: Sequence[str]) -> s
     return "\n".join(lines)
 
 
+def failures_text(failures: Sequence[Failure]) -> str:
+    """A table of inputs that could not be read, as lines: what, why, and what to do."""
+    one = len(failures) == 1
+    told = "1 input" if one else f"{len(failures):,} inputs"
+    lines = [f"{told} could not be read, and {'is' if one else 'are'} missing from the result:"]
+    for each in failures:
+        lines += [f"  {each.path}", f"    why:        {each.found}", f"    what to do: {each.fix}"]
+    return "\n".join(lines)
+
+
 def summary_document(
     summary: Summary, argv: Sequence[str], seconds: float, warnings: Sequence[str]
 ) -> str:
@@ -46,6 +57,7 @@ def summary_document(
         ],
         "figures": {**summary.figures, **inputs},
         "tables": summary.tables,
+        "failures": [asdict(each) for each in summary.failures],
         "warnings": list(warnings),
         "next": [
             {"why": each.why, "argv": list(each.argv), "python": list(each.python)}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rankformer.cells.source import FileKind, identify
 from rankformer.errors import OutputError
-from rankformer.tokens.token_sources import TokenSource
+from rankformer.tokens.token_sources import NamedCells
 from rankformer.tokens.tokenized_cells import is_saved_tokens
 
 logger = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 _COPIED = {".h5ad": FileKind.H5AD, ".zarr": FileKind.ZARR}
 
 
-def check_inputs_stay(output: Path, streams: Sequence[TokenSource]) -> None:
+def check_inputs_stay(output: Path, streams: Sequence[NamedCells]) -> None:
     """Refuse to replace an input, unless by a copy of it with the result added."""
     inputs = [Path(stream.name).resolve() for stream in streams]
     if output.resolve() in inputs and file_to_copy(output, streams) is None:
@@ -31,7 +31,7 @@ def check_inputs_stay(output: Path, streams: Sequence[TokenSource]) -> None:
         )
 
 
-def file_to_copy(output: Path, streams: Sequence[TokenSource]) -> Path | None:
+def file_to_copy(output: Path, streams: Sequence[NamedCells]) -> Path | None:
     """The input that an output of its own format is a copy of, or None."""
     path, kind = streams[0].path, _COPIED.get(output.suffix)
     if len(streams) > 1 or path is None or kind is None or is_saved_tokens(path):
@@ -40,7 +40,7 @@ def file_to_copy(output: Path, streams: Sequence[TokenSource]) -> Path | None:
     return path if identify(path) is kind else None
 
 
-def name_sources(streams: Sequence[TokenSource]) -> NDArray[np.object_] | None:
+def name_sources(streams: Sequence[NamedCells]) -> NDArray[np.object_] | None:
     """(n_cells,) which input each cell is of, or None where there is one."""
     if len(streams) == 1:
         return None
@@ -48,7 +48,7 @@ def name_sources(streams: Sequence[TokenSource]) -> NDArray[np.object_] | None:
     return np.repeat(names, [len(stream) for stream in streams])
 
 
-def join_obs(streams: Sequence[TokenSource], sources: NDArray[np.object_] | None) -> pd.DataFrame:
+def join_obs(streams: Sequence[NamedCells], sources: NDArray[np.object_] | None) -> pd.DataFrame:
     """All columns of all inputs, missing where an input has none of the name, and the source."""
     if sources is None:
         return streams[0].obs

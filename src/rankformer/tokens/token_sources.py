@@ -31,8 +31,8 @@ class TokenPart:
     cells: TokenizedCells
 
 
-class TokenSource(Protocol):
-    """Cells that come as tokens, a part after the other: counts on their way, or saved tokens."""
+class NamedCells(Protocol):
+    """The cells of an input: their names and what is known of them."""
 
     @property
     def name(self) -> str: ...
@@ -43,15 +43,23 @@ class TokenSource(Protocol):
     @property
     def obs(self) -> pd.DataFrame: ...
 
+    def __len__(self) -> int: ...
+
+
+class TokenSource(NamedCells, Protocol):
+    """Cells that come as tokens, a part after the other: counts on their way, or saved tokens."""
+
     @property
     def vocabulary(self) -> Vocabulary: ...
 
     @property
     def kept(self) -> NDArray[np.bool_]: ...
 
-    def __len__(self) -> int: ...
+    def names(self, start: int, stop: int) -> NDArray[np.object_]: ...
 
-    def parts(self) -> Generator[TokenPart, None, None]: ...
+    def parts(
+        self, start: int = 0, stop: int | None = None
+    ) -> Generator[TokenPart, None, None]: ...
 
     def provenance(self) -> dict[str, Any]: ...
 
@@ -102,12 +110,7 @@ class SavedTokens:
     @property
     def obs(self) -> pd.DataFrame:
         """The custom attributes; the index holds the cells' names, or their numbers."""
-        table = self.cells.table
-        attributes = [name for name in table.column_names if name not in (INPUT_IDS, LENGTH)]
-        obs: pd.DataFrame = table.select(attributes).to_pandas()
-        names = self.cells.cell_names
-        obs.index = obs.index.astype(str) if names is None else names.to_pandas()
-        return obs
+        return obs_of_tokens(self.cells)
 
     @property
     def kept(self) -> NDArray[np.bool_]:
@@ -116,9 +119,15 @@ class SavedTokens:
     def __len__(self) -> int:
         return len(self.cells)
 
-    def parts(self) -> Generator[TokenPart, None, None]:
-        for start, ragged in self.cells.blocks():
-            rows = np.arange(start, start + len(ragged[1]) - 1)
+    def names(self, start: int, stop: int) -> NDArray[np.object_]:
+        names = self.cells.cell_names
+        if names is None:
+            return np.array([str(row) for row in range(start, stop)], dtype=object)
+        return np.asarray(names.slice(start, stop - start).to_numpy(), dtype=object)
+
+    def parts(self, start: int = 0, stop: int | None = None) -> Generator[TokenPart, None, None]:
+        for first, ragged in self.cells.blocks(start=start, stop=stop):
+            rows = np.arange(first, first + len(ragged[1]) - 1)
             yield TokenPart(rows, TokenizedCells.from_ragged(ragged))
 
     def provenance(self) -> dict[str, Any]:
@@ -126,3 +135,12 @@ class SavedTokens:
 
     def close(self) -> None:
         """Nothing: the dataset is mapped from the disk for as long as it is used."""
+
+
+def obs_of_tokens(cells: TokenizedCells) -> pd.DataFrame:
+    """The custom attributes of tokenized cells, as obs; the index holds their names or numbers."""
+    attributes = [name for name in cells.table.column_names if name not in (INPUT_IDS, LENGTH)]
+    obs: pd.DataFrame = cells.table.select(attributes).to_pandas()
+    names = cells.cell_names
+    obs.index = obs.index.astype(str) if names is None else names.to_pandas()
+    return obs

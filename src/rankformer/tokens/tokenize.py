@@ -76,14 +76,24 @@ class TokenStream:
     def __len__(self) -> int:
         return int(self.source.n_cells)
 
-    def parts(self) -> Generator[TokenPart, None, None]:
-        """Read and encode, a chunk after the other; memory does not grow with the cells."""
-        with closing(read_kept(self.source, self.options)) as kept:
+    def parts(self, start: int = 0, stop: int | None = None) -> Generator[TokenPart, None, None]:
+        """Read and encode, a chunk after the other; memory does not grow with the cells.
+
+        Parameters
+        ----------
+        start, stop
+            The rows, all by default.
+        """
+        with closing(read_kept(self.source, self.options, start, stop)) as kept:
             for rows, counts in kept:
                 ragged = encode_rank_values(
                     counts, self.mapping.tokens, self.vocabulary, n_threads=self.options.threads
                 )
                 yield TokenPart(rows, self._with_metadata(ragged, rows))
+
+    def names(self, start: int, stop: int) -> NDArray[np.object_]:
+        """The names of the cells start … stop - 1."""
+        return np.asarray(self.source.obs.index[start:stop].astype(str), dtype=object)
 
     @property
     def kept(self) -> NDArray[np.bool_]:
@@ -172,13 +182,34 @@ def opened_sources(
     with ExitStack() as stack:
         opened: list[TokenSource] = []
         for source in each_once(_expand(list_sources(sources))):
-            stream: TokenSource
-            if isinstance(source, Path) and is_saved_tokens(source):
-                stream = SavedTokens.open(source, vocabulary)
-            else:
-                stream = open_tokens(source, vocabulary, options)
+            stream = open_token_source(source, vocabulary, options)
             opened.append(stack.enter_context(closing(stream)))
         yield opened
+
+
+def open_token_source(
+    source: Source, vocabulary: Vocabulary, options: ReadingOptions | None = None
+) -> TokenSource:
+    """Open one source: of counts, see `open_tokens`, or of tokens that were saved."""
+    if isinstance(source, Path) and is_saved_tokens(source):
+        return SavedTokens.open(source, vocabulary)
+    return open_tokens(source, vocabulary, options)
+
+
+def list_inputs(sources: Sequence[Path]) -> list[Path]:
+    """Every source of counts or tokens that is named, or lies in a folder that is named.
+
+    Those that are damaged are listed too: they fail when they are opened.
+
+    Raises
+    ------
+    MissingFileError, CountsError
+        If a path does not exist, or a folder holds nothing that is named as cells are.
+    """
+    found: list[Path] = []
+    for source in map(Path, sources):
+        found += [source] if is_saved_tokens(source) else find_files(source, damaged=True)
+    return list(each_once(found))
 
 
 def _expand(sources: Sequence[Source]) -> Iterator[AnnData | Path]:
@@ -210,14 +241,14 @@ def open_counts(source: Source, options: ReadingOptions) -> CellSource:
 
 
 def read_kept(
-    cells: CellSource, options: ReadingOptions
+    cells: CellSource, options: ReadingOptions, start: int = 0, stop: int | None = None
 ) -> Generator[tuple[NDArray[np.int64], csr_matrix], None, None]:
     """Read rows and counts, chunk after chunk, of the cells that ``filter_pass`` keeps.
 
     The next chunk is read while one is used.
     """
     kept = _kept(cells)
-    with read_ahead(cells.chunks(options.chunk_cells)) as chunks:
+    with read_ahead(cells.chunks(options.chunk_cells, start=start, stop=stop)) as chunks:
         for chunk in chunks:
             own = kept[chunk.start : chunk.stop]
             rows = np.arange(chunk.start, chunk.stop)[own]

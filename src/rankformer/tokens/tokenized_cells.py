@@ -147,10 +147,16 @@ class TokenizedCells:
             return ragged_of(chunks[0])
         return join_ragged([ragged_of(chunk) for chunk in chunks])
 
-    def blocks(self, n_cells: int = 2048) -> Iterator[tuple[int, Ragged]]:
-        """Consecutive cells, at most `n_cells` at a time: index of the first, and their tokens."""
-        for start in range(0, len(self), n_cells):
-            yield start, self.ragged(start, min(start + n_cells, len(self)))
+    def blocks(
+        self, n_cells: int = 2048, *, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[int, Ragged]]:
+        """Consecutive cells, at most `n_cells` at a time: index of the first, and their tokens.
+
+        Those from `start` to the one before `stop`, all by default.
+        """
+        last = len(self) if stop is None else min(stop, len(self))
+        for first in range(start, last, n_cells):
+            yield first, self.ragged(first, min(first + n_cells, last))
 
     def ragged_chunks(self) -> Iterator[Ragged]:
         """Tokens in the chunks in which they lie, without copying."""

@@ -1,0 +1,227 @@
+"""Runs that embed cells: of `embed`, and of what reads the vectors, `annotate` and `predict`."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rankformer.checkpoints.checkpoint import Checkpoint
+from rankformer.embed.cells import describe_model, tell_missing
+from rankformer.embed.embedder import Embedder
+from rankformer.embed.settings import CellMode
+from rankformer.embed.vector_shards import ShardedVectors, VectorShards, count_full, read_reasons
+from rankformer.errors import OutputError
+from rankformer.runs.manifest import Manifest, Work
+from rankformer.runs.obs import read_cells
+from rankformer.runs.options import as_plain, plain_reading
+from rankformer.runs.run import Run, open_run
+from rankformer.runs.settings import RunSettings
+from rankformer.runs.shards import Shard
+from rankformer.runs.sources import RunInputs
+from rankformer.runs.told import own_shards
+from rankformer.runs.work import do_shards
+from rankformer.tokens.joined_sources import join_obs, name_sources
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.token_sources import NamedCells
+from rankformer.tokens.tokenize import list_inputs, tell_full_inputs
+
+_CELLS_OF_A_SHARD = 8192
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VectorWork:
+    """What is to be embedded, by what, and for which task.
+
+    Attributes
+    ----------
+    task
+        The command.
+    sources
+        Files and folders of cells.
+    checkpoint
+        The model.
+    mode
+        What a cell's vector is.
+    options
+        Where counts and genes lie.
+    embedding
+        Settings of the `Embedder`.
+    decides
+        What else of the task decides its result; plain values.
+    notes
+        What the merging needs to know; plain values.
+    """
+
+    task: str
+    sources: Sequence[Path]
+    checkpoint: Checkpoint
+    mode: CellMode
+    options: ReadingOptions | None = None
+    embedding: Mapping[str, Any] = field(default_factory=dict)
+    decides: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def open_embedder(self, before: Manifest | None) -> Embedder:
+        """Make the embedder; where the dtype is ``"auto"``, of the dtype of an earlier run.
+
+        What ``"auto"`` takes depends on the machine, and may have been another one there.
+        """
+        embedding = dict(self.embedding)
+        if embedding.get("dtype", "auto") == "auto" and before is not None:
+            embedding["dtype"] = before.work.options.get("dtype", "auto")
+        embedder = Embedder(self.checkpoint, **embedding)
+        embedder.check_mode(self.mode)
+        return embedder
+
+    def describe(self, embedder: Embedder, shard_cells: int | None) -> Work:
+        """As the manifest has it."""
+        options = {
+            "mode": self.mode, "layer": embedder.layer, "dtype": embedder.precision,
+            "reading": plain_reading(self.options), **self.decides,
+        }  # fmt: skip
+        model = self.checkpoint.provenance()
+        cells_each = shard_cells or _CELLS_OF_A_SHARD
+        return Work(self.task, as_plain(model), as_plain(options), cells_each)
+
+
+@dataclass(frozen=True, eq=False)
+class VectorRun:
+    """A run that embeds cells, under way."""
+
+    run: Run
+    inputs: RunInputs
+    embedder: Embedder
+    work: VectorWork
+    settings: RunSettings
+
+    def compute(self) -> list[Shard]:
+        """Do what is left of the run, or of this process's share; give the shards it is of."""
+        shards = own_shards(self.run, self.settings)
+        task = VectorShards(self.embedder, self.work.mode)
+        do_shards(self.run, shards, self.inputs, task, self.settings, "Embedding cells")
+        return shards
+
+    @property
+    def vectors(self) -> "RunVectors":
+        """What was computed, where nothing failed."""
+        return RunVectors(self.run, self.inputs.streams, self.run.shards())
+
+
+@contextmanager
+def vector_run(
+    folder: Path,
+    work: VectorWork,
+    settings: RunSettings,
+    *,
+    keep_open: bool,
+    prepare: Callable[[Embedder, bool], None] | None = None,
+) -> Iterator[VectorRun]:
+    """Begin a run that embeds cells, or go on with one; see `open_run`.
+
+    Parameters
+    ----------
+    folder
+        Of its shards.
+    work
+        What is embedded.
+    settings
+        How it is cut and shared out.
+    keep_open
+        Keep all inputs open, with the obs of all their cells.
+    prepare
+        Called with the embedder, and whether the run is begun anew, before anything is computed;
+        by one process at a time.
+    """
+    inputs = RunInputs(
+        list_inputs(work.sources), work.checkpoint.vocabulary, work.options,
+        keep_open=keep_open, fail_fast=settings.fail_fast,
+    )  # fmt: skip
+    made: list[Embedder] = []
+
+    def describe(before: Manifest | None) -> Any:
+        found = inputs.survey(before)
+        embedder = work.open_embedder(before)
+        made.append(embedder)
+        if prepare is not None:
+            prepare(embedder, before is None)
+        notes = {
+            "provenance": as_plain(describe_model(embedder, work.mode)),
+            "d_model": embedder.d_model,
+            "input_length": work.checkpoint.vocabulary.input_length, **work.notes,
+        }  # fmt: skip
+        return work.describe(embedder, settings.shard_cells), found, as_plain(notes)
+
+    with closing(inputs), open_run(folder, settings, describe) as run:
+        yield VectorRun(run, inputs, made[0], work, settings)
+
+
+@dataclass(frozen=True, eq=False)
+class RunVectors:
+    """The vectors of a run, with what a result says of the cells.
+
+    Attributes
+    ----------
+    run
+        Of which the shards are done.
+    cells
+        Its inputs, in order.
+    shards
+        Those that are read.
+    """
+
+    run: Run
+    cells: Sequence[NamedCells]
+    shards: Sequence[Shard]
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """(n_cells, d_model) float32, read as they are asked for: see `ShardedVectors`."""
+        values = ShardedVectors(self.run, self.shards, self.run.manifest.notes["d_model"])
+        # It has what those need who go over an array in blocks of rows.
+        return cast("NDArray[np.float32]", values)
+
+    def missing(self) -> NDArray[np.object_]:
+        """Why cells have no vector, which is told, or None."""
+        missing = read_reasons(self.run, self.shards)
+        n_full = count_full(self.run, self.shards)
+        tell_full_inputs(n_full, len(missing), self.run.manifest.notes["input_length"])
+        tell_missing(missing)
+        return missing
+
+    def sources(self) -> NDArray[np.object_] | None:
+        """Which input each cell is of, or None where there is one."""
+        return name_sources(self.cells)
+
+    def obs(self, sources: NDArray[np.object_] | None) -> pd.DataFrame:
+        """Obs of all cells."""
+        return join_obs(self.cells, sources)
+
+    def provenance(self) -> dict[str, Any]:
+        """Model, precision, versions and inputs."""
+        inputs = self.run.manifest.inputs
+        sources = {str(i): dict(each.source) for i, each in enumerate(inputs)}
+        return {**self.run.manifest.notes["provenance"], "sources": sources}
+
+
+def merged_vectors(run: Run, shards: Sequence[Shard]) -> RunVectors:
+    """The vectors of some shards, to be merged: each cell once.
+
+    Raises
+    ------
+    OutputError
+        If a shard has not as many rows as cells.
+    """
+    for shard in shards:
+        n_rows = run.n_rows(shard)
+        if n_rows != len(shard):
+            raise OutputError(
+                f"The shard {run.file(shard)} has {n_rows:,} rows for {len(shard):,} cells.",
+                "A row for each cell.",
+                "Remove it, and give the command of the run again, which computes it anew.",
+            )
+    return RunVectors(run, read_cells(run, shards), shards)

@@ -1,0 +1,90 @@
+"""The shards of a run joined to one result."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from rankformer.annotate.files import merge_annotation
+from rankformer.embed.files import merge_embeddings
+from rankformer.errors import OutputError
+from rankformer.finetuning.predict import merge_predictions
+from rankformer.runs.failures import kept_failures
+from rankformer.runs.run import Run
+from rankformer.runs.settings import MergeJob
+from rankformer.runs.shards import Shard
+from rankformer.runs.token_runs import merge_tokens
+from rankformer.summary import Summary
+
+_MOST_TOLD = 5
+_Merge = Callable[[Run, Sequence[Shard], MergeJob], Summary]
+_MERGES: Mapping[str, _Merge] = {
+    "embed": merge_embeddings,
+    "annotate": merge_annotation,
+    "predict": merge_predictions,
+    "tokenize": merge_tokens,
+}
+
+
+def merge_run(job: MergeJob) -> Summary:
+    """Join the shards of a run to one result, some rows at a time.
+
+    It is checked that every cell of every input is there, once.
+
+    Parameters
+    ----------
+    job
+        The folder of the run, and what to write.
+
+    Returns
+    -------
+    What was written; with `partial` also the inputs that could not be read.
+
+    Raises
+    ------
+    OutputError
+        If shards are missing or damaged, and `partial` is not given; it says which. If the output
+        cannot be written, or the inputs are no longer what they were where obs is read from them.
+    """
+    run = Run.read(job.folder)
+    task = run.manifest.work.task
+    if task not in _MERGES:
+        raise OutputError(
+            f"{job.folder} holds a run of {task!r}.",
+            f"A run of {', '.join(_MERGES)}.",
+            "Use the version of rankformer that wrote it.",
+        )
+    shards = run.shards()
+    done = [shard for shard in shards if run.is_done(shard)]
+    failures = kept_failures(job.folder)
+    _check_whole(run, done, job)
+    if not done:
+        raise OutputError(
+            f"{job.folder} holds no shard that is done.",
+            "At least one.",
+            "Give the command of the run again, which goes on with it.",
+        )
+    return replace(_MERGES[task](run, done, job), failures=failures)
+
+
+def _check_whole(run: Run, done: Sequence[Shard], job: MergeJob) -> None:
+    """Refuse a run of which something is missing, unless that is wanted."""
+    known = set(done)
+    missing = [shard for shard in run.shards() if shard not in known]
+    inputs = run.manifest.inputs
+    unread = [each.path for each in inputs if not each.n_cells]
+    if job.partial or not (missing or unread):
+        return
+    places = [
+        f"cells {shard.start:,} to {shard.stop - 1:,} of {inputs[shard.input].path}"
+        for shard in missing[:_MOST_TOLD]
+    ]
+    told = [*places, *(f"all of {path}, which could not be read" for path in unread[:_MOST_TOLD])]
+    n_more = len(missing) + len(unread) - len(told)
+    more = f", and {n_more:,} more" if n_more else ""
+    n_cells = sum(map(len, missing))
+    raise OutputError(
+        f"Of the run in {job.folder} {len(missing):,} of {len(run.shards()):,} shards are missing, "
+        f"with {n_cells:,} of {run.manifest.n_cells:,} cells: {'; '.join(told)}{more}.",
+        "All of them, so that every cell is in the result.",
+        "Give the command of the run again, which goes on with it, with each share that has not "
+        "ended; or pass --partial to merge what is there.",
+    )

@@ -1,0 +1,57 @@
+"""Inputs that could not be read, kept with a run so that `rankformer merge` can tell of them."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from rankformer.runs.shards import half_written
+from rankformer.scratch import as_output_error
+from rankformer.summary import Failure
+
+_FOLDER = "failures"
+
+
+def keep_failures(folder: Path, tried: Iterable[int], failures: Mapping[int, Failure]) -> None:
+    """Keep why inputs could not be read, and forget it of those that now could.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    tried
+        Numbers of the inputs that were to be read.
+    failures
+        Number of the input → why it could not.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    kept = folder / _FOLDER
+    with as_output_error(kept):
+        for index in sorted({*tried, *failures}):
+            file = kept / f"{index:06d}.json"
+            if index not in failures:
+                file.unlink(missing_ok=True)
+                continue
+            kept.mkdir(exist_ok=True)
+            part = half_written(file)
+            part.write_text(json.dumps(asdict(failures[index]), indent=2) + "\n", "utf-8")
+            part.replace(file)
+
+
+def kept_failures(folder: Path) -> list[Failure]:
+    """Why inputs could not be read; of a damaged note nothing."""
+    return [
+        each for file in sorted((folder / _FOLDER).glob("*.json"))
+        if (each := _read(file)) is not None
+    ]  # fmt: skip
+
+
+def _read(file: Path) -> Failure | None:
+    try:
+        return Failure(**json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None

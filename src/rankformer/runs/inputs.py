@@ -1,0 +1,72 @@
+"""The inputs of a run, as its manifest binds them."""
+
+import hashlib
+import os
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+_HEADER_BYTES = 2**16
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """An input as it was when the run began.
+
+    Attributes
+    ----------
+    path
+        Where it lies, from the root.
+    n_bytes
+        Its size; of a folder that of all files in it.
+    modified
+        When it was changed last, as ISO 8601; of a folder the newest of its files.
+    header_sha256
+        Hash of its first 64 KiB; of a folder that of the names and sizes of its files.
+    n_cells
+        Its cells.
+    source
+        What was read of it and how, for the provenance of the result.
+    """
+
+    path: str
+    n_bytes: int
+    modified: str
+    header_sha256: str
+    n_cells: int = 0
+    source: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, path: Path, n_cells: int = 0, source: dict[str, Any] | None = None) -> "InputFile":
+        """Describe a file or folder as it is now."""
+        path = path.resolve()
+        n_bytes, modified, header = _look_at_folder(path) if path.is_dir() else _look_at_file(path)
+        when = datetime.fromtimestamp(modified, UTC).isoformat(timespec="microseconds")
+        return cls(str(path), n_bytes, when, header, n_cells, source or {})
+
+    def differs_from(self, other: "InputFile") -> str | None:
+        """What is another than it was, in a few words; None where nothing is."""
+        own, theirs = asdict(self), asdict(other)
+        names = {"n_bytes": "size", "modified": "time of change", "header_sha256": "beginning"}
+        odd = [words for key, words in names.items() if own[key] != theirs[key]]
+        return " and ".join(odd) or None
+
+
+def _look_at_file(path: Path) -> tuple[int, float, str]:
+    found = path.stat()
+    with path.open("rb") as stream:
+        header = hashlib.sha256(stream.read(_HEADER_BYTES)).hexdigest()
+    return found.st_size, found.st_mtime, header
+
+
+def _look_at_folder(path: Path) -> tuple[int, float, str]:
+    n_bytes, newest, header = 0, path.stat().st_mtime, hashlib.sha256()
+    for folder, inner, names in os.walk(path):
+        inner.sort()
+        for name in sorted(names):
+            file = Path(folder, name)
+            found = file.stat()
+            n_bytes, newest = n_bytes + found.st_size, max(newest, found.st_mtime)
+            header.update(f"{file.relative_to(path)}\t{found.st_size}\n".encode())
+    return n_bytes, newest, header.hexdigest()

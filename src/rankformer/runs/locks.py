@@ -1,0 +1,87 @@
+"""One run at a time on an output: locks that a living process holds, with the name of their owner.
+
+The system lets go of a lock when its process ends, however it ends: a dead owner's lock is free.
+"""
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from rankformer.errors import OutputError
+from rankformer.runs.shards import Share
+
+_WHOLE = "whole"
+# Those that begin at the same time try each other's locks for a moment.
+_SECONDS_OF_A_TRY = 2.0
+
+
+@contextmanager
+def locked(folder: Path, share: Share | None) -> Iterator[None]:
+    """Hold the lock of a run, whole or a share of it, on its folder.
+
+    Raises
+    ------
+    OutputError
+        If another process does the same work at this time: the whole run and a share of it, or one
+        share twice.
+    """
+    name = _WHOLE if share is None else f"share-{share.number}-of-{share.of}"
+    lock = FileLock(folder / f"{name}.lock", is_singleton=False)
+    _take(lock, folder, name, timeout=0 if share is not None else _SECONDS_OF_A_TRY)
+    try:
+        for other in _others(folder, share):
+            theirs = FileLock(folder / f"{other}.lock", is_singleton=False)
+            _take(theirs, folder, other, timeout=_SECONDS_OF_A_TRY)
+            theirs.release()
+        owner = _owner_file(folder, name)
+        owner.write_text(json.dumps(_this_process()) + "\n", encoding="utf-8")
+        yield
+        owner.unlink(missing_ok=True)
+    finally:
+        lock.release()
+
+
+def _others(folder: Path, share: Share | None) -> list[str]:
+    """Names of the locks that must be free: for the whole all shares', for a share the whole's."""
+    if share is not None:
+        return [_WHOLE]
+    return sorted(file.stem for file in folder.glob("share-*.lock"))
+
+
+def _take(lock: FileLock, folder: Path, name: str, timeout: float) -> None:
+    try:
+        lock.acquire(timeout=timeout, poll_interval=0.05)
+    except Timeout as error:
+        raise OutputError(
+            f"{_describe_owner(folder, name)} is at work on {folder} at this time.",
+            "One run at a time on an output, or each share once.",
+            "Wait until it has ended, end it, or choose another output.",
+        ) from error
+
+
+def _describe_owner(folder: Path, name: str) -> str:
+    what = "Another run" if name == _WHOLE else f"A run of {name.replace('-', ' ')}"
+    try:
+        owner = json.loads(_owner_file(folder, name).read_text(encoding="utf-8"))
+        return f"{what} (process {owner['pid']} on {owner['host']}, begun {owner['begun']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return what
+
+
+def _owner_file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.owner.json"
+
+
+def _this_process() -> dict[str, object]:
+    host = ""
+    with suppress(OSError):
+        host = socket.gethostname()
+    begun = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"pid": os.getpid(), "host": host, "begun": begun, "program": Path(sys.argv[0]).name}

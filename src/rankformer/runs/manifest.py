@@ -1,0 +1,178 @@
+"""The manifest of a run: what its shards are of, so that nothing else is ever put among them."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rankformer.errors import OutputError
+from rankformer.runs.inputs import InputFile
+
+FORMAT, VERSION = "rankformer run", 1
+MANIFEST = "manifest.json"
+_MOST_TOLD = 5
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is computed of the inputs, by which model.
+
+    Attributes
+    ----------
+    task
+        The command, such as ``"embed"``.
+    model
+        Name, place and hashes of the model and its vocabulary; plain values.
+    options
+        All that decides the result; plain values.
+    shard_cells
+        The most cells of a shard.
+    """
+
+    task: str
+    model: Mapping[str, Any]
+    options: Mapping[str, Any]
+    shard_cells: int
+
+    @property
+    def id(self) -> str:
+        """A hash, which each shard bears."""
+        return hashlib.sha256(_canonical(asdict(self))).hexdigest()
+
+    def differences(self, other: "Work") -> list[str]:
+        """What is another in `other` than here, a sentence each."""
+        own, theirs = _flat(asdict(self)), _flat(asdict(other))
+        return [
+            f"{key} was {_show(own.get(key))} and is {_show(theirs.get(key))}"
+            for key in sorted({*own, *theirs})
+            if own.get(key) != theirs.get(key)
+        ]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is written in ``manifest.json``.
+
+    Attributes
+    ----------
+    work
+        What is computed.
+    inputs
+        Of which files, in the order of their cells.
+    notes
+        What else is to be kept for the merging: plain values.
+    """
+
+    work: Work
+    inputs: tuple[InputFile, ...]
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def n_cells(self) -> int:
+        """The cells of all inputs."""
+        return sum(each.n_cells for each in self.inputs)
+
+    def write(self, part: Path) -> None:
+        """Write it as JSON."""
+        document = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        part.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """Read the manifest of a run's folder.
+
+        Raises
+        ------
+        OutputError
+            If there is none, or it is damaged or of a later version.
+        """
+        file = folder / MANIFEST
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+            is_ours = found["format"] == FORMAT
+            version = found["version"]
+            if is_ours and version == VERSION:
+                return cls(
+                    Work(**found["work"]),
+                    tuple(InputFile(**each) for each in found["inputs"]),
+                    dict(found["notes"]),
+                )
+        except FileNotFoundError as error:
+            raise OutputError(
+                f"{folder} has no {MANIFEST}.",
+                "The folder of a run, as `rankformer embed FILE -o FOLDER` makes it.",
+                "Check the path.",
+            ) from error
+        # A damaged one may lack any part, or have it in another form.
+        except Exception as error:
+            raise _damaged(file, str(error) or type(error).__name__) from error
+        if not is_ours:
+            raise _damaged(file, f"its format is {found['format']!r}")
+        raise OutputError(
+            f"{file} is of version {version}.",
+            f"Version {VERSION}, which this version of rankformer writes.",
+            "Use the version of rankformer that wrote it, or begin anew (--restart).",
+        )
+
+    def expect_same(self, work: Work, inputs: Mapping[str, InputFile], folder: Path) -> None:
+        """Refuse to go on with another work, or with inputs that are not what they were.
+
+        Parameters
+        ----------
+        work
+            What is now to be done.
+        inputs
+            Path → the inputs as they are now.
+        folder
+            Of the run.
+
+        Raises
+        ------
+        OutputError
+            If anything differs; it says what.
+        """
+        odd = self.work.differences(work)
+        known = {each.path: each for each in self.inputs}
+        odd += [f"{path} was no input and is one now" for path in inputs if path not in known]
+        odd += [f"{path} was an input and is none now" for path in known if path not in inputs]
+        for path, now in inputs.items():
+            change = known[path].differs_from(now) if path in known else None
+            if change:
+                odd.append(f"the {change} of {path} is another than it was")
+        if odd:
+            more = f"; and {len(odd) - _MOST_TOLD} more" if len(odd) > _MOST_TOLD else ""
+            raise OutputError(
+                f"{folder} holds the parts of another run: {'; '.join(odd[:_MOST_TOLD])}{more}.",
+                "The same inputs and options, so that its parts can be gone on with.",
+                "Give the command as it was, choose another output, or pass --restart to delete "
+                "what is there and begin anew.",
+            )
+
+
+def _damaged(file: Path, reason: str) -> OutputError:
+    return OutputError(
+        f"{file} could not be read: {reason[:200]}.",
+        "A manifest as a run writes it.",
+        "Begin the run anew with --restart, which deletes what it had done.",
+    )
+
+
+def _canonical(values: Mapping[str, Any]) -> bytes:
+    return json.dumps(values, sort_keys=True).encode()
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def _show(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"

@@ -1,0 +1,51 @@
+"""Options as a manifest has them: plain values."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rankformer.runs.inputs import InputFile
+from rankformer.tokens.reading_options import ReadingOptions
+
+# How it is done, and not what comes of it.
+_NOT_BINDING = ("n_threads", "chunk_cells")
+
+
+def plain_reading(options: ReadingOptions | None) -> dict[str, Any]:
+    """Where counts and genes lie; of tables of genes what identifies them."""
+    options = options or ReadingOptions()
+    plain = {
+        name: value for name, value in vars(options).items()
+        if name not in (*_NOT_BINDING, "gene_table", "pyensembl_genome")
+    }  # fmt: skip
+    table = options.gene_table
+    names = None if table is None else [table.symbols, table.previous, table.aliases]
+    plain["gene_table"] = None if names is None else _hash_of(names)
+    genome = options.pyensembl_genome
+    plain["pyensembl_genome"] = None if genome is None else str(genome)
+    return dict(as_plain(plain))
+
+
+def plain_file(path: Path) -> dict[str, Any]:
+    """A file or folder that is no input of the run, but decides its result."""
+    found = asdict(InputFile.of(path))
+    return {name: found[name] for name in ("path", "n_bytes", "modified", "header_sha256")}
+
+
+def as_plain(value: Any) -> Any:
+    """Values as JSON gives them back."""
+    if isinstance(value, Mapping):
+        return {str(key): as_plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [as_plain(each) for each in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
+def _hash_of(names: list[Mapping[str, Any]]) -> str:
+    text = json.dumps(as_plain(names), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,304 @@
+"""A run: its folder, its lock, its shards, and what of them is done."""
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from rankformer.errors import OutputError
+from rankformer.runs.inputs import InputFile
+from rankformer.runs.locks import locked
+from rankformer.runs.manifest import MANIFEST, Manifest, Work
+from rankformer.runs.settings import RunSettings
+from rankformer.runs.shards import (
+    Shard,
+    ShardWriter,
+    Share,
+    about_shard,
+    cut_shards,
+    half_written,
+    shard_file,
+    sync,
+    write_shard,
+)
+from rankformer.scratch import as_output_error, make_folder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+logger = logging.getLogger(__name__)
+_SHARDS = "shards"
+_PARTS = ".parts"
+_PLAN = "plan.lock"
+
+
+class Run:
+    """The folder of a run, whose manifest is known.
+
+    Attributes
+    ----------
+    folder
+        Where it lies.
+    manifest
+        What it is of.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder, self.manifest = folder, manifest
+
+    @classmethod
+    def read(cls, folder: Path) -> "Run":
+        """Open a folder to read what was done.
+
+        Raises
+        ------
+        OutputError
+            If it holds no run.
+        """
+        return cls(folder, Manifest.read(folder))
+
+    def shards(self) -> list[Shard]:
+        """All shards, where each cell of each input is computed."""
+        cells_each = self.manifest.work.shard_cells
+        return [
+            shard
+            for index, each in enumerate(self.manifest.inputs)
+            for shard in cut_shards(index, each.n_cells, cells_each)
+        ]
+
+    def first_cell(self, index: int) -> int:
+        """Where the cells of an input begin, counted over all inputs."""
+        return sum(each.n_cells for each in self.manifest.inputs[:index])
+
+    def file(self, shard: Shard, kind: str = "") -> Path:
+        """The Parquet file of a shard."""
+        return shard_file(self.folder / _SHARDS / f"{shard.name}.parquet", kind)
+
+    def is_done(self, shard: Shard) -> bool:
+        """Whether it was computed, by this work, and is whole."""
+        file = self.file(shard)
+        if not file.exists():
+            return False
+        about = about_shard(file)
+        if about is not None and about.get("run") == self.manifest.work.id:
+            return True
+        logger.warning("%s is damaged or of another run, and is computed again.", file)
+        return False
+
+    def n_rows(self, shard: Shard) -> int:
+        """The rows of the main file of a shard that is done."""
+        import pyarrow.parquet as pq
+
+        return int(pq.read_metadata(self.file(shard)).num_rows)
+
+    def notes(self, shard: Shard) -> dict[str, Any]:
+        """What a shard that is done says of itself."""
+        return about_shard(self.file(shard)) or {}
+
+    def read_shard(
+        self, shard: Shard, kind: str = "", columns: Sequence[str] | None = None
+    ) -> "pa.Table":
+        """The rows of a shard that is done.
+
+        Raises
+        ------
+        OutputError
+            If they cannot be read.
+        """
+        import pyarrow.parquet as pq
+
+        file = self.file(shard, kind)
+        try:
+            return pq.ParquetFile(file).read(columns=columns)
+        # A damaged file makes its reader raise nearly anything.
+        except Exception as error:
+            raise OutputError(
+                f"The shard {file} could not be read: {str(error)[:200]}.",
+                "A shard as a run writes it.",
+                "Remove it, and give the command of the run again, which computes it anew.",
+            ) from error
+
+    @contextmanager
+    def writing(self, shard: Shard) -> Iterator[ShardWriter]:
+        """Write a shard; see `write_shard`."""
+        about = {"run": self.manifest.work.id, **_plain(shard)}
+        with write_shard(self.file(shard), about) as writer:
+            yield writer
+
+
+def _plain(shard: Shard) -> dict[str, int]:
+    return {"step": shard.step, "input": shard.input, "start": shard.start, "stop": shard.stop}
+
+
+def earlier_run(folder: Path, settings: RunSettings) -> Manifest | None:
+    """The manifest of a run that was begun in a folder, unless it is to begin anew.
+
+    Raises
+    ------
+    OutputError
+        If there is a manifest that cannot be read.
+    """
+    if settings.restart or not (folder / MANIFEST).exists():
+        return None
+    return Manifest.read(folder)
+
+
+def parts_folder(output: Path) -> Path:
+    """Where the shards of a run lie whose output is a file."""
+    return output.with_name(f"{output.name}{_PARTS}")
+
+
+def is_run_folder(path: Path) -> bool:
+    """Whether there is a run in it."""
+    return (path / MANIFEST).is_file()
+
+
+@contextmanager
+def open_run(
+    folder: Path,
+    settings: RunSettings,
+    describe: Callable[[Manifest | None], tuple[Work, tuple[InputFile, ...], dict[str, Any]]],
+) -> Iterator[Run]:
+    """Begin a run or go on with one, alone: the folder is locked until the end.
+
+    What is done stays when the block ends, however it ends, and it is said how to go on.
+
+    Parameters
+    ----------
+    folder
+        Of the run; it is made.
+    settings
+        Which share is done, and whether to begin anew.
+    describe
+        Called with the manifest of an earlier run, or None: gives what is computed, of which inputs
+        as they are now, and what is to be noted. Only one process calls it at a time.
+
+    Raises
+    ------
+    OutputError
+        If another run is at work on the folder, it holds parts of another run or something else,
+        or cannot be written to.
+    """
+    is_new = not folder.exists()
+    _expect_run_folder(folder)
+    make_folder(folder)
+    run: Run | None = None
+    try:
+        with as_output_error(folder), locked(folder, settings.shard):
+            with FileLock(folder / _PLAN, is_singleton=False):
+                run = _plan(folder, settings, describe)
+            _remove_half_written(run, settings.shard)
+            yield run
+    except BaseException:
+        _tell_how_to_go_on(run)
+        raise
+    finally:
+        # Nothing is kept where nothing was done; another share may have begun meanwhile.
+        if is_new and settings.shard is None and not _holds_shards(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _plan(
+    folder: Path,
+    settings: RunSettings,
+    describe: Callable[[Manifest | None], tuple[Work, tuple[InputFile, ...], dict[str, Any]]],
+) -> Run:
+    if settings.restart:
+        _clear(folder)
+    before = earlier_run(folder, settings)
+    work, inputs, notes = describe(before)
+    manifest = Manifest(work, inputs, notes)
+    if before is not None:
+        readable = {each.path: each for each in before.inputs if each.n_cells}
+        unread = [each.path for each in before.inputs if not each.n_cells]
+        before.expect_same(work, {each.path: each for each in inputs}, folder)
+        manifest = Manifest(
+            work, tuple(readable.get(each.path, each) for each in inputs), before.notes
+        )
+        if not unread or manifest.inputs == before.inputs:
+            return Run(folder, manifest)
+    (folder / _SHARDS).mkdir(exist_ok=True)
+    file = folder / MANIFEST
+    part = half_written(file)
+    manifest.write(part)
+    sync(part)
+    part.replace(file)
+    sync(folder)
+    return Run(folder, manifest)
+
+
+def _holds_shards(folder: Path) -> bool:
+    return any((folder / _SHARDS).glob("*.parquet"))
+
+
+def _expect_run_folder(folder: Path) -> None:
+    """Refuse a folder with something else in it, to which shards would be added."""
+    if folder.is_file():
+        raise OutputError(
+            f"{folder} is a file.", "A folder, or a name for one.", "Choose another output."
+        )
+    if not folder.parent.is_dir():
+        raise OutputError(
+            f"The folder {folder.parent} does not exist.",
+            "A folder that exists.",
+            "Make it, or choose another output.",
+        )
+    if not folder.exists() or is_run_folder(folder):
+        return
+    ours = (_SHARDS, "failures")
+    foreign = [
+        each.name for each in folder.iterdir()
+        if each.name not in ours and each.suffix not in (".lock", ".part")
+        and not each.name.endswith(".owner.json")
+    ]  # fmt: skip
+    if foreign:
+        raise OutputError(
+            f"The folder {folder} holds {', '.join(sorted(foreign)[:5])}.",
+            "A folder that is not there yet, an empty one, or that of a run to go on with.",
+            "Choose another output.",
+        )
+
+
+def _clear(folder: Path) -> None:
+    """Delete what an earlier run did; its locks stay, as others may hold or wait for them."""
+    with as_output_error(folder):
+        # The manifest first: shards without one are of no run.
+        (folder / MANIFEST).unlink(missing_ok=True)
+        for each in folder.iterdir():
+            if each.is_dir():
+                shutil.rmtree(each)
+
+
+def _remove_half_written(run: Run, share: Share | None) -> None:
+    """Remove what a run that was killed left of shards that this one computes."""
+    folder = run.folder / _SHARDS
+    if share is None:
+        left = list(folder.glob("*.part"))
+    else:
+        own = {shard.name for shard in share.among(run.shards())}
+        left = [each for each in folder.glob("*.part") if each.name.partition(".")[0] in own]
+    for each in left:
+        with suppress(OSError):
+            each.unlink()
+
+
+def remove_run(run: Run) -> None:
+    """Delete the folder of a run whose result is elsewhere."""
+    # The manifest first: shards without one are of no run.
+    (run.folder / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(run.folder, ignore_errors=True)
+
+
+def _tell_how_to_go_on(run: Run | None) -> None:
+    if run is None:
+        return
+    n_done = sum(1 for _ in (run.folder / _SHARDS).glob("0-*[0-9].parquet"))
+    if n_done:
+        logger.warning(
+            "%s of %s shards are done, and kept in %s. The same command goes on from there.",
+            f"{n_done:,}", f"{len(run.shards()):,}", run.folder,
+        )  # fmt: skip

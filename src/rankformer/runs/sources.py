@@ -1,0 +1,126 @@
+"""The inputs of a run, opened one at a time or kept open, with those set aside that fail."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from rankformer.errors import MissingFileError, RankformerError
+from rankformer.runs.inputs import InputFile
+from rankformer.runs.manifest import Manifest
+from rankformer.summary import Failure
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.token_sources import TokenSource
+from rankformer.tokens.tokenize import open_token_source
+from rankformer.vocabulary.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
+
+
+class RunInputs:
+    """The inputs of a run.
+
+    Parameters
+    ----------
+    paths
+        Each an input of its own, in the order of their cells.
+    vocabulary
+        Of the model that is to read their tokens.
+    options
+        Where counts and genes lie, for all of them.
+    keep_open
+        Open all at once, and keep them and the obs of all cells; otherwise one at a time.
+    fail_fast
+        Raise the first error that one makes; otherwise set it aside.
+
+    Attributes
+    ----------
+    failures
+        Number of the input → why it could not be read.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        vocabulary: Vocabulary,
+        options: ReadingOptions | None = None,
+        *,
+        keep_open: bool = False,
+        fail_fast: bool = False,
+    ) -> None:
+        self.paths = list(paths)
+        self.failures: dict[int, Failure] = {}
+        self._vocabulary, self._options = vocabulary, options
+        # One alone is opened once, for the survey and for the work.
+        self._keep_open, self._fail_fast = keep_open or len(self.paths) == 1, fail_fast
+        self._kept: dict[int, TokenSource] = {}
+        self._resources = ExitStack()
+
+    @property
+    def streams(self) -> list[TokenSource]:
+        """Those that are kept open, in order."""
+        return [self._kept[index] for index in sorted(self._kept)]
+
+    def survey(self, before: Manifest | None = None) -> tuple[InputFile, ...]:
+        """Describe each as it is now, with its cells; 0 cells where it could not be read.
+
+        Parameters
+        ----------
+        before
+            The manifest of an earlier run, which knows the cells of those that did not change.
+
+        Raises
+        ------
+        RankformerError
+            The first error, if none could be read, or with `fail_fast`.
+        """
+        known = {} if before is None else {each.path: each for each in before.inputs}
+        found, first = [], None
+        for index, path in enumerate(self.paths):
+            try:
+                found.append(self._look(index, path, known))
+            except MissingFileError:
+                raise
+            except RankformerError as error:
+                if self._fail_fast:
+                    raise
+                first = first or error
+                self.set_aside(index, error)
+                found.append(InputFile.of(path))
+        if first is not None and len(self.failures) == len(self.paths):
+            raise first
+        return tuple(found)
+
+    @contextmanager
+    def opened(self, index: int) -> Iterator[TokenSource]:
+        """An input, open."""
+        if index in self._kept:
+            yield self._kept[index]
+            return
+        source = open_token_source(self.paths[index], self._vocabulary, self._options)
+        if self._keep_open:
+            self._kept[index] = self._resources.enter_context(closing(source))
+            yield source
+        else:
+            with closing(source):
+                yield source
+
+    def set_aside(self, index: int, error: RankformerError) -> None:
+        """Note that an input cannot be read, and say so."""
+        self.failures[index] = Failure.of(self.paths[index], error)
+        logger.warning("%s is left out, and listed at the end: %s", self.paths[index], error.found)
+
+    def close(self) -> None:
+        """Close those that were kept open."""
+        self._resources.close()
+
+    def _look(self, index: int, path: Path, known: dict[str, InputFile]) -> InputFile:
+        now = InputFile.of(path)
+        then = known.get(now.path)
+        if then is not None and then.n_cells and not then.differs_from(now):
+            if self._keep_open:
+                with self.opened(index):
+                    pass
+            return then
+        with self.opened(index) as source:
+            return InputFile.of(path, len(source), source.provenance())
