@@ -40,11 +40,11 @@ def locked(folder: Path, share: Share | None) -> Iterator[None]:
             theirs = FileLock(folder / f"{other}.lock", is_singleton=False)
             _take(theirs, folder, other, timeout=_SECONDS_OF_A_TRY)
             theirs.release()
-        owner = _owner_file(folder, name)
-        owner.write_text(json.dumps(_this_process()) + "\n", encoding="utf-8")
+        _owner_file(folder, name).write_text(json.dumps(_this_process()) + "\n", encoding="utf-8")
         yield
-        owner.unlink(missing_ok=True)
     finally:
+        with suppress(OSError):
+            _owner_file(folder, name).unlink()
         lock.release()
 
 

@@ -94,11 +94,8 @@ class Manifest:
             is_ours = found["format"] == FORMAT
             version = found["version"]
             if is_ours and version == VERSION:
-                return cls(
-                    Work(**found["work"]),
-                    tuple(InputFile(**each) for each in found["inputs"]),
-                    dict(found["notes"]),
-                )
+                inputs = tuple(InputFile(**each) for each in found["inputs"])
+                return _of_right_types(cls(Work(**found["work"]), inputs, dict(found["notes"])))
         except FileNotFoundError as error:
             raise OutputError(
                 f"{folder} has no {MANIFEST}.",
@@ -138,7 +135,9 @@ class Manifest:
         odd += [f"{path} was no input and is one now" for path in inputs if path not in known]
         odd += [f"{path} was an input and is none now" for path in known if path not in inputs]
         for path, now in inputs.items():
-            change = known[path].differs_from(now) if path in known else None
+            # What could not be read may have been mended.
+            is_bound = path in known and known[path].n_cells > 0
+            change = known[path].differs_from(now) if is_bound else None
             if change:
                 odd.append(f"the {change} of {path} is another than it was")
         if odd:
@@ -149,6 +148,28 @@ class Manifest:
                 "Give the command as it was, choose another output, or pass --restart to delete "
                 "what is there and begin anew.",
             )
+
+
+def _of_right_types(manifest: Manifest) -> Manifest:
+    """Refuse values of other types, which JSON may hold where it was damaged or edited."""
+    work = manifest.work
+    is_right = (
+        isinstance(work.task, str)
+        and isinstance(work.model, dict)
+        and isinstance(work.options, dict)
+        and type(work.shard_cells) is int
+        and work.shard_cells > 0
+        and all(
+            isinstance(each.path, str)
+            and isinstance(each.source, dict)
+            and type(each.n_cells) is int
+            and each.n_cells >= 0
+            for each in manifest.inputs
+        )
+    )
+    if not is_right:
+        raise TypeError("a value is of another type than a run writes")
+    return manifest
 
 
 def _damaged(file: Path, reason: str) -> OutputError:

@@ -72,10 +72,10 @@ class RunInputs:
         Raises
         ------
         RankformerError
-            The first error, if none could be read, or with `fail_fast`.
+            With `fail_fast` the first error; otherwise the last, if none could be read.
         """
         known = {} if before is None else {each.path: each for each in before.inputs}
-        found, first = [], None
+        found = []
         for index, path in enumerate(self.paths):
             try:
                 found.append(self._look(index, path, known))
@@ -84,11 +84,8 @@ class RunInputs:
             except RankformerError as error:
                 if self._fail_fast:
                     raise
-                first = first or error
                 self.set_aside(index, error)
                 found.append(InputFile.of(path))
-        if first is not None and len(self.failures) == len(self.paths):
-            raise first
         return tuple(found)
 
     @contextmanager
@@ -106,8 +103,16 @@ class RunInputs:
                 yield source
 
     def set_aside(self, index: int, error: RankformerError) -> None:
-        """Note that an input cannot be read, and say so."""
+        """Note that an input cannot be read, and say so.
+
+        Raises
+        ------
+        RankformerError
+            The error itself, if no input is left.
+        """
         self.failures[index] = Failure.of(self.paths[index], error)
+        if len(self.failures) == len(self.paths):
+            raise error
         logger.warning("%s is left out, and listed at the end: %s", self.paths[index], error.found)
 
     def close(self) -> None:

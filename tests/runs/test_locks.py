@@ -1,0 +1,86 @@
+"""One run at a time on an output; what a dead process held is free."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from rankformer.errors import OutputError
+from rankformer.runs.locks import locked
+from rankformer.runs.shards import Share
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from rankformer.runs.locks import locked
+from rankformer.runs.shards import Share
+share = Share(*map(int, sys.argv[2].split("/"))) if sys.argv[2] else None
+with locked(Path(sys.argv[1]), share):
+    print("held", flush=True)
+    time.sleep(120)
+"""
+
+
+@pytest.fixture
+def hold(tmp_path):
+    """Start a process that holds a lock."""
+    processes = []
+
+    def start(share=""):
+        command = [sys.executable, "-c", HOLD, str(tmp_path), share]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        processes.append(process)
+        assert process.stdout.readline() == "held\n"
+        return process
+
+    yield start
+    for each in processes:
+        each.kill()
+        each.wait()
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [("", None), ("", Share(1, 4)), ("2/4", None), ("2/4", Share(2, 4))]
+)
+def test_the_second_is_refused_while_the_first_lives(tmp_path, hold, theirs, ours):
+    process = hold(theirs)
+    with (
+        pytest.raises(OutputError, match=f"process {process.pid} on ") as refused,
+        locked(tmp_path, ours),
+    ):
+        pass
+    assert str(tmp_path) in str(refused.value)
+
+
+def test_other_shares_go_on_beside_one(tmp_path, hold):
+    hold("1/4")
+    with locked(tmp_path, Share(2, 4)), locked(tmp_path, Share(3, 4)):
+        pass
+
+
+@pytest.mark.parametrize("share", ["", "2/4"])
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
+def test_the_lock_of_a_dead_owner_is_taken_over(tmp_path, hold, share, kill):
+    process = hold(share)
+    process.send_signal(kill)
+    process.wait()
+    for ours in (None, Share(2, 4)):
+        with locked(tmp_path, ours):
+            pass
+
+
+def test_the_owner_is_named(tmp_path):
+    with locked(tmp_path, None):
+        owner = json.loads((tmp_path / "whole.owner.json").read_text())
+        assert owner["pid"] == os.getpid()
+    assert not (tmp_path / "whole.owner.json").exists()
+
+
+def test_a_damaged_note_on_the_owner_changes_nothing(tmp_path, hold):
+    hold()
+    (tmp_path / "whole.owner.json").write_text("{")
+    with pytest.raises(OutputError, match="Another run is at work"), locked(tmp_path, None):
+        pass

@@ -1,0 +1,136 @@
+"""What binds a run: anything else is refused, and named."""
+
+import json
+import os
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rankformer.errors import OutputError
+from rankformer.runs.inputs import InputFile
+from rankformer.runs.manifest import MANIFEST, Manifest, Work
+
+WORK = Work("embed", {"weights_sha256": "aa"}, {"mode": "cell", "reading": {"layer": None}}, 100)
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    """Two files and a folder."""
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(name.encode() * 200_000)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "within").write_bytes(b"c")
+    return {
+        each.path: each for each in (InputFile.of(tmp_path / name, n_cells=7) for name in "abc")
+    }
+
+
+@pytest.fixture
+def manifest(inputs, tmp_path):
+    """Written, and read again."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    Manifest(WORK, tuple(inputs.values()), {"key": "X"}).write(folder / MANIFEST)
+    return Manifest.read(folder)
+
+
+def test_it_is_read_as_it_was_written(manifest, inputs, tmp_path):
+    assert manifest == Manifest(WORK, tuple(inputs.values()), {"key": "X"})
+    manifest.expect_same(WORK, inputs, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"shard_cells": 50}, "shard_cells was 100 and is 50"),
+        ({"task": "tokenize"}, 'task was "embed" and is "tokenize"'),
+        ({"model": {"weights_sha256": "bb"}}, 'model.weights_sha256 was "aa" and is "bb"'),
+        (
+            {"options": {"mode": "cell", "reading": {"layer": "counts"}}},
+            'options.reading.layer was null and is "counts"',
+        ),
+        (
+            {"options": {**WORK.options, "dtype": "float32"}},
+            'options.dtype was null and is "float32"',
+        ),
+    ],
+)
+def test_another_work_is_refused(manifest, inputs, tmp_path, change, told):
+    other = replace(WORK, **change)
+    assert other.id != WORK.id
+    with pytest.raises(OutputError) as refused:
+        manifest.expect_same(other, inputs, tmp_path)
+    assert told in str(refused.value)
+    assert "--restart" in str(refused.value)
+
+
+def test_changed_inputs_are_refused(manifest, inputs, tmp_path):
+    def look():
+        return {path: InputFile.of(tmp_path / path.rpartition("/")[2], 7) for path in inputs}
+
+    (tmp_path / "a").write_bytes(b"a" * 200_001)
+    with pytest.raises(OutputError, match=r"the size and time of change of .*/a is another"):
+        manifest.expect_same(WORK, look(), tmp_path)
+    before = (tmp_path / "b").stat()
+    (tmp_path / "b").write_bytes(b"B" + b"b" * 199_999)
+    os.utime(tmp_path / "b", ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(OutputError, match=r"the beginning of .*/b is another"):
+        manifest.expect_same(WORK, look(), tmp_path)
+    (tmp_path / "c" / "more").write_bytes(b"c")
+    with pytest.raises(OutputError, match=r"of .*/c is another"):
+        manifest.expect_same(WORK, look(), tmp_path)
+
+
+def test_more_or_fewer_inputs_are_refused(manifest, inputs, tmp_path):
+    (tmp_path / "d").write_bytes(b"d")
+    more = InputFile.of(tmp_path / "d", 7)
+    with pytest.raises(OutputError, match="/d was no input and is one now"):
+        manifest.expect_same(WORK, {**inputs, more.path: more}, tmp_path)
+    fewer = dict(list(inputs.items())[1:])
+    with pytest.raises(OutputError, match="/a was an input and is none now"):
+        manifest.expect_same(WORK, fewer, tmp_path)
+
+
+def test_an_input_that_could_not_be_read_may_change(inputs, tmp_path):
+    path = str(tmp_path / "a")
+    unread = {**inputs, path: replace(inputs[path], n_cells=0)}
+    (tmp_path / "a").write_bytes(b"mended")
+    now = {**inputs, path: InputFile.of(tmp_path / "a", 7)}
+    Manifest(WORK, tuple(unread.values())).expect_same(WORK, now, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", "3", '{"format": "rankformer run"}', '{"format": "x", "version": 1}',
+     '{"format": "rankformer run", "version": 1, "work": {}, "inputs": [], "notes": {}}',
+     '{"format": "rankformer run", "version": 1, "work": [], "inputs": [], "notes": {}}'],
+)  # fmt: skip
+def test_a_damaged_manifest_is_an_error(tmp_path, text):
+    (tmp_path / MANIFEST).write_text(text)
+    with pytest.raises(OutputError, match=r"manifest.json"):
+        Manifest.read(tmp_path)
+
+
+@given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255))
+def test_any_byte_may_be_damaged(tmp_path_factory, place, byte):
+    folder = tmp_path_factory.mktemp("run")
+    Manifest(WORK, (InputFile("/a", 1, "2026", "aa", 7),)).write(folder / MANIFEST)
+    content = bytearray((folder / MANIFEST).read_bytes())
+    content[int(place * len(content))] = byte
+    (folder / MANIFEST).write_bytes(content)
+    try:
+        found = Manifest.read(folder)
+    except OutputError:
+        return
+    # Read as another value, it binds another work.
+    assert isinstance(found.work.task, str)
+
+
+def test_a_later_version_says_so(tmp_path):
+    Manifest(WORK, ()).write(tmp_path / MANIFEST)
+    document = json.loads((tmp_path / MANIFEST).read_text())
+    (tmp_path / MANIFEST).write_text(json.dumps({**document, "version": 2}))
+    with pytest.raises(OutputError, match="is of version 2"):
+        Manifest.read(tmp_path)
