@@ -12,6 +12,7 @@ from pathlib import Path
 
 import anndata as ad
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from datasets import load_from_disk
 from tests.damage import largest_file
@@ -57,36 +58,48 @@ def start(folder: Path, words: list[str], **more) -> subprocess.Popen:
 def wait_for(process: subprocess.Popen, folder: Path, output: str) -> None:
     """Until something of the output is there: the work has begun."""
     give_up = time.monotonic() + SECONDS_AT_MOST
-    while not parts(folder, output):
+    while not (folder / f"{output}.parts").exists():
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < give_up
         time.sleep(0.01)
 
 
-def parts(folder: Path, output: str) -> list[str]:
-    """Folders of an output on its way, as their names tell."""
-    return sorted(path.name for path in folder.glob(f"{output}.????????.part"))
+def beside(folder: Path, before: dict[str, str], output: str) -> set[str]:
+    """What is there and was not before; nothing that was is lost, or under the output's name."""
+    now = snapshot(folder)
+    assert {name: hash_ for name, hash_ in now.items() if name in before} == before
+    new = now.keys() - before.keys()
+    assert not any(name.split("/")[0] == output for name in new)
+    return new
+
+
+def expect_finished_shards(folder: Path, new: set[str], output: str) -> None:
+    """Beside the output are shards that are whole, and what says of which run; or nothing."""
+    assert all(name.startswith(f"{output}.parts/") for name in new)
+    assert not [name for name in new if name.endswith(".part")]
+    shards = [folder / name for name in new if name.endswith(".parquet")]
+    assert all(pq.read_metadata(shard).num_rows for shard in shards)
+    assert bool(shards) == bool(new)
 
 
 def test_killed_at_a_random_moment(folder):
-    """The same command run again succeeds; what the killed one left is told and not touched."""
+    """The same command run again goes on and succeeds; nothing of the first stays."""
     before = snapshot(folder)
-    process = start(folder, arguments("out.h5ad"))
+    words = arguments("out.h5ad", "--shard-cells", "1000")
+    process = start(folder, words)
     wait_for(process, folder, "out.h5ad")
     time.sleep(random.uniform(0, 1))  # noqa: S311
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL, "the run ended too early to be killed"
-    assert not (folder / "out.h5ad").exists()
-    assert {name: hash_ for name, hash_ in snapshot(folder).items() if name in before} == before
-    left = parts(folder, "out.h5ad")
-    assert {name.split("/")[0] for name in snapshot(folder).keys() - before.keys()} <= {*left}
+    # Where the result was being written, what was written of it lies beside it too.
+    left = [name for name in beside(folder, before, "out.h5ad") if ".parts/" not in name]
+    assert all(name.split("/")[0].endswith(".part") for name in left)
 
-    again = run_here(arguments("out.h5ad"), folder)
+    again = run_here(words, folder)
     assert again.status == 0, again.stderr
     assert np.isfinite(ad.read_h5ad(folder / "out.h5ad").obsm["X_geneformer"]).all()
-    assert parts(folder, "out.h5ad") == left
-    assert all(f"{name} was left by another run" in again.stderr for name in left)
+    assert not (folder / "out.h5ad.parts").exists()
 
 
 def test_tokenizing_killed(folder):
@@ -99,7 +112,7 @@ def test_tokenizing_killed(folder):
     if not (folder / "tokens").exists():
         assert run_here(arguments("tokens"), folder).status == 0
     assert load_from_disk(str(folder / "tokens")).num_rows == N_CELLS
-    assert len(parts(folder, "tokens")) == (process.returncode != 0)
+    assert not (folder / "tokens.parts").exists()
 
 
 def test_killed_before_the_work_began(folder):
@@ -113,17 +126,19 @@ def test_killed_before_the_work_began(folder):
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=lambda stop: stop.name)
 def test_interrupted(folder, stop):
-    """As by Ctrl-C, and as a cluster ends a job: nothing is left at all."""
+    """As by Ctrl-C, and as a cluster ends a job: whole shards are kept, and it is said so."""
     before = snapshot(folder)
-    process = start(folder, arguments("out.h5ad"))
+    process = start(folder, arguments("out.h5ad", "--shard-cells", "1000"))
     wait_for(process, folder, "out.h5ad")
-    time.sleep(random.uniform(0, 0.5))  # noqa: S311
+    time.sleep(random.uniform(0, 2))  # noqa: S311
     process.send_signal(stop)
     _, said = process.communicate(timeout=SECONDS_AT_MOST)
     assert process.returncode == 128 + stop
     assert "nothing half-written" in said
     assert "Traceback" not in said
-    assert snapshot(folder) == before
+    new = beside(folder, before, "out.h5ad")
+    expect_finished_shards(folder, new, "out.h5ad")
+    assert ("The same command goes on from there" in said) == bool(new)
 
 
 def run_with_largest_file(n_bytes: int, folder: Path, words: list[str]) -> Outcome:
@@ -146,7 +161,7 @@ def expect_full_disk(outcome: Outcome) -> None:
 
 @pytest.mark.parametrize("output", ["copy.h5ad", "new.h5ad"])
 def test_a_full_disk_met_by_hdf5(folder, output):
-    """The copy itself fits, and its vectors do not."""
+    """The shards and the copy itself fit, and the vectors in it do not."""
     words = arguments(output)
     n_bytes = (folder / "cells.h5ad").stat().st_size + 4 * 32 * N_CELLS // 2
     if output == "new.h5ad":
@@ -155,7 +170,8 @@ def test_a_full_disk_met_by_hdf5(folder, output):
         n_bytes = 4 * 32 * N_CELLS + 1000
     before = snapshot(folder)
     expect_full_disk(run_with_largest_file(n_bytes, folder, words))
-    assert snapshot(folder) == before
+    expect_finished_shards(folder, beside(folder, before, output), output)
+    assert run_here(words, folder).status == 0
 
 
 # Vectors of 300 cells take 38 kB, those of their genes 2 MB, their tokens 80 kB.
@@ -173,7 +189,7 @@ def test_a_full_disk_met_by_hdf5(folder, output):
     ids=["vectors", "copy", "parquet", "npy", "genes", "median", "tokens"],
 )
 def test_a_full_disk(folder, words, n_bytes):
-    """What is written beyond a limit fails, as on a full disk."""
+    """What is written beyond a limit fails, as on a full disk; with more room it goes on."""
     write(folder).rename(folder / "cells.h5ad")
     if "--overwrite" in words:
         (folder / words[3]).write_bytes(b"the result of last week")
@@ -181,7 +197,9 @@ def test_a_full_disk(folder, words, n_bytes):
     with largest_file(n_bytes):
         outcome = run_here(words, folder)
     expect_full_disk(outcome)
-    assert snapshot(folder) == before
+    expect_finished_shards(folder, beside(folder, before, words[3]), words[3])
+    assert run_here(words, folder).status == 0
+    assert not (folder / f"{words[3]}.parts").exists()
 
 
 @pytest.mark.parametrize("output", ["out.h5ad", "out.zarr", "out.npy"])

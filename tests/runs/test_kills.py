@@ -21,10 +21,12 @@ def desk(tmp_path_factory):
 @pytest.mark.parametrize("name", ["embed, file", "tokenize, file"])
 def test_killed_twice_at_random_moments(desk, tmp_path, name):
     (way,) = [each for each in ways() if each.name == name]
-    try_way(desk, tmp_path / "round", way, random.Random(), most=2)
+    rng = random.Random()  # noqa: S311
+    try_way(desk, tmp_path / "round", way, rng, most=2)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ways(), ids=lambda way: way.name)
 def test_killed_over_and_over(desk, tmp_path, way):
-    try_way(desk, tmp_path / "round", way, random.Random(), most=4)
+    rng = random.Random()  # noqa: S311
+    try_way(desk, tmp_path / "round", way, rng, most=4)
