@@ -48,7 +48,7 @@ TASKS = {
         "rankformer.annotate.files.annotate_files": Summary(),
         "rankformer.cli.annotate.check_report": None,
     },
-    "tokenize": {"rankformer.tokens.files.tokenize_files": Summary()},
+    "tokenize": {"rankformer.runs.token_runs.tokenize_files": Summary()},
     "inspect": {
         "rankformer.tokens.inspection.inspect_file": SimpleNamespace(arguments=None),
         "rankformer.show.inspect_screen.render_inspection": None,
@@ -100,6 +100,7 @@ TASKS = {
         "rankformer.show.bench_screen.bench_figures": {},
     },
     "mcp": {"rankformer.mcp.server.serve": None},
+    "merge": {"rankformer.merge.merge_run": Summary()},
     "models": {"rankformer.show.models_screen.render_models": None},
     "models fetch": {"rankformer.checkpoints.hub.fetch": "a folder"},
     "vocabulary build": {
@@ -133,6 +134,7 @@ BASE = {
     "perturb": "cells.h5ad -o out.parquet -m model",
     "perturb-test": "perturbed.parquet -o out.csv",
     "mcp": "--folder .",
+    "merge": "run -o out.h5ad",
     "network": "cells.h5ad -o out.parquet -m model",
     "bench": "-m model",
     "models": "",
@@ -179,7 +181,7 @@ VALUES = {
     "vocabulary": "more.parquet", "preset": "gf-12L-95M-i4096", "held_out_by": "donor",
     "threads": "1", "device": "cuda:7", "attribute": "new=cell_type", "where": "stage=old",
     "beside": "harmony", "thinnest_view": "0.25", "objective": "mlm+contrastive", "model": "other",
-    "classifier": "tuned", "seconds": "7.5",
+    "classifier": "tuned", "seconds": "7.5", "shard": "2/37",
     "output": {"embed": "other.npy", "annotate": "other.csv", "predict": "other.csv",
                "example": "other.h5ad",
                "perturb": "other.parquet", "network": "other.graphml", "perturb-test": "other.csv",
@@ -194,7 +196,7 @@ VALUES = {
 ARRIVES_AS = {
     "identifier_column": "symbols.7_at", "ensembl_column": f"{TP53[:-1]}2", "genes": "genes.csv",
     "vocabulary": "ENSG00000000300", "more_genes": "ENSG00000000300", "preset": "d_model=512",
-    "groups": "ENSG", "names_from": "small-v2", "gene_column": "other_id",
+    "shard": "of=37", "groups": "ENSG", "names_from": "small-v2", "gene_column": "other_id",
 }  # fmt: skip
 # What is said or set for the whole process is held by tests of its own.
 ELSEWHERE = {

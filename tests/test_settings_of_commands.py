@@ -23,6 +23,7 @@ from rankformer.finetuning.settings import GeneTask
 from rankformer.pretraining.hyperparameters import published_hyperparameters
 from rankformer.pretraining.pretrain import published_shape
 from rankformer.pretraining.settings import PretrainingSettings
+from rankformer.runs.settings import TokenizeJob
 from rankformer.show import summary_screen
 from rankformer.summary import Summary
 from rankformer.tokens.reading_options import ReadingOptions
@@ -70,7 +71,7 @@ HOMES = {
     "found_hyperparameters": "finetuning.finetune",
     "pretrain": "pretraining.pretrain",
     "search_hyperparameters": "finetuning.finetune",
-    "tokenize_files": "tokens.files",
+    "tokenize_files": "runs.token_runs",
     "write_gene_report": "results.gene_report",
 }
 
@@ -297,7 +298,8 @@ def test_tokenize(calls):
     words = f"tokenize a.h5ad b.h5ad -o out -m model --attribute kind=cell_type {READING}"
     found = calls(words, tokenize_files=Summary())
     options = replace(OPTIONS, attributes={"kind": "cell_type"})
-    assert found["tokenize_files"] == [((tuple(FILES), Path("out"), "model", options), {})]
+    job = TokenizeJob(sources=tuple(FILES), output=Path("out"))
+    assert found["tokenize_files"] == [((job, "model", options), {})]
 
 
 @pytest.mark.parametrize("name", ["embed", "annotate -r r.h5ad", "tokenize"])

@@ -223,15 +223,16 @@ def test_a_truncated_file_among_others(folder, whole, output):
 
 def test_a_file_that_fails_in_its_middle(folder):
     """Its shards before are kept, and so are the other files'."""
-    values = counts(45)
-    values.data[values.indptr[30]] = 0.5
+    # More cells than the look at the beginning takes in.
+    values = counts(5100, mean=0.05)
+    values.data[values.indptr[5000]] = 0.5
     adata_of(values).write_h5ad(folder / "cells" / "b.h5ad")
-    said = give(folder, embed("run"), 3)
-    assert "row 30" in said
-    names = [each.stem.split("-")[1:3] for each in shards(folder, "run")]
-    assert names.count(["000001", "0000000000"]) == 1
-    assert ["000001", "0000000020"] not in names
-    assert len(names) == 4 + 1 + 2
+    said = give(folder, embed("run").replace("--shard-cells 20", "--shard-cells 1000"), 3)
+    assert "row 5,000" in said
+    done = [each.stem.split("-")[1:] for each in shards(folder, "run")]
+    of_b = [(int(start), int(stop)) for index, start, stop in done if index == "000001"]
+    assert of_b == [(first, first + 1000) for first in range(0, 5000, 1000)]
+    assert {index for index, _, _ in done} == {"000000", "000001", "000002"}
 
 
 def test_fail_fast_ends_at_the_first(folder):

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from rankformer.errors import SettingsError
 from rankformer.mcp.folders import AllowedFolders
 from rankformer.perturb.gene_lists import names_in
+from rankformer.runs.settings import RunSettings
 from rankformer.settings import About, described_fields, is_settings
 
 Role = Literal["value", "input", "output", "model", "genes"]
@@ -118,7 +119,8 @@ def _of_settings(cls: Any, *, may_be_missing: bool = False) -> Iterator[Paramete
 
 def _fields(cls: Any) -> Iterator[tuple[Any, Any, About]]:
     for each, kind, about in described_fields(cls):
-        if about is not None and about.options is not None:
+        # A tool does its work in one go, and gives one file.
+        if about is not None and about.options is not None and kind is not RunSettings:
             yield each, kind, about
 
 

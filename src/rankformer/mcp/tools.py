@@ -5,12 +5,13 @@ it means. Paths come as they lie in the allowed folders: `parameters.arguments_o
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, get_type_hints
+from typing import Annotated, TypeVar, get_type_hints
 
 from rankformer.annotate.settings import AnnotateJob
 from rankformer.embed.settings import EmbedJob, Running
+from rankformer.errors import OutputError
 from rankformer.mcp.inspected import Inspected
 from rankformer.mcp.parameters import Meaning, Model
 from rankformer.mcp.results import (
@@ -27,9 +28,11 @@ from rankformer.mcp.results import (
 )
 from rankformer.perturb.settings import Comparison, PerturbJob
 from rankformer.report.settings import ReportJob, ReportSettings
+from rankformer.runs.settings import RunSettings
 from rankformer.tokens.reading_options import ReadingOptions
 
 _MOST_ROWS = 20
+Job = TypeVar("Job", EmbedJob, AnnotateJob)
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def embed(
 
     name = _model_or_default(model)
     taken = ModelFolder.open(name)
-    made = embed_files(job, name, options, **vars(running))
+    made = embed_files(in_one_go(job), name, options, **vars(running))
     return Embedded(
         output=job.output, model=taken.name, inputs=genes_found(made.sources), mode=job.mode,
         d_model=taken.spec.d_model,
@@ -118,7 +121,7 @@ def annotate(
 
     name = _model_or_default(model)
     taken = ModelFolder.open(name)
-    made = annotate_files(job, name, options, **vars(running))
+    made = annotate_files(in_one_go(job), name, options, **vars(running))
     return Labelled(
         output=job.output, model=taken.name, inputs=genes_found(made.sources),
         labels=count_labels(job),
@@ -275,6 +278,23 @@ TOOLS: Sequence[Tool] = (
     Tool(list_models, "List models", is_reading=True),
     Tool(fetch_model, "Fetch a model", needs_network=True),
 )
+
+
+def in_one_go(job: Job) -> Job:
+    """The job of one file, in which every input must be read.
+
+    Raises
+    ------
+    OutputError
+        If the output has no ending, which would make a folder of shards.
+    """
+    if not job.output.suffix:
+        raise OutputError(
+            f"The output {job.output} has no ending.",
+            "A file, such as embedded.h5ad: the ending chooses the format.",
+            "Choose another output.",
+        )
+    return replace(job, run=RunSettings(fail_fast=True))
 
 
 def _model_or_default(model: str | None) -> str:
