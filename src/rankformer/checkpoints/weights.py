@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from rankformer.errors import CheckpointError
 from rankformer.model.encoder import Encoder, MaskedLanguageModel
@@ -30,6 +31,7 @@ _LAYER_NAMES = {
     "ffn_out": ("output.dense",),
     "ffn_norm": ("output.LayerNorm",),
 }
+_DRAWING = (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_)
 _HEAD_NAMES = {
     "transform": "cls.predictions.transform.dense",
     "norm": "cls.predictions.transform.LayerNorm",
@@ -55,16 +57,26 @@ def load_encoder(file: Path, spec: EncoderSpec, dtype: torch.dtype = torch.float
     CheckpointError
         If the file is damaged, or its tensors do not fit `spec`.
     """
-    with torch.device("meta"):
+    with _Undrawn(), torch.device("meta"):
         encoder = Encoder(spec)
     return _fill(encoder, _encoder_names(spec), read_tensors(file), file, dtype)
 
 
 def load_masked_language_model(file: Path, spec: EncoderSpec) -> MaskedLanguageModel:
     """As `load_encoder`, with the masked-LM head; float32."""
-    with torch.device("meta"):
+    with _Undrawn(), torch.device("meta"):
         model = MaskedLanguageModel(Encoder(spec))
     return _fill(model, _model_names(spec), read_tensors(file), file, torch.float32)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Here no weights are drawn, as a file gives them: for that, torch loads its compiler."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        # Modules call them for the weights alone, and take nothing from them.
+        return None if func in _DRAWING else func(*args, **(kwargs or {}))
 
 
 def hugging_face_tensors(model: MaskedLanguageModel | Encoder) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ import typer
 from rankformer.cli.catalogue import LazyGroup
 from rankformer.cli.process import (
     Stopped,
+    collected_rarely,
     ended_in_time,
     set_up_logging,
     stopped_by_signals,
@@ -40,7 +41,7 @@ app = typer.Typer(
 
 def run() -> None:
     """Run the command line as a process of its own: `main`, which signals end in any case."""
-    with ended_in_time():
+    with ended_in_time(), collected_rarely():
         main()
 
 
