@@ -33,6 +33,7 @@ OUTPUTS = {
     "predict": ["predicted.h5ad"],
     "pretrain": ["my-pretrained/model.safetensors"],
     "tokenize": ["tokens/dataset_info.json"],
+    "merge": ["all.h5ad"],
     "vocabulary build": ["vocabulary.parquet"],
     "vocabulary sketch": ["part-1.sketch"],
 }
@@ -67,7 +68,9 @@ def done(desk):
     def of(name):
         if name not in found:
             after = entries()[name].after if name in entries() else ""
-            if after:
+            if " " in after:
+                run("rankformer", *shlex.split(after), cwd=desk)
+            elif after:
                 of(after)
             _, _, line = COMMANDS[name].epilog.partition(": ")
             words = shlex.split(line)

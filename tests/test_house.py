@@ -109,5 +109,5 @@ def test_a_folder_is_a_word_of_the_field():
     assert folders == {
         "annotate", "cells", "checkpoints", "cli", "corpus", "embed", "evaluate", "finetuning",
         "genes", "mcp", "model", "networks", "perturb", "pretraining", "results", "show", "tokens",
-        "training", "vocabulary", "report",
+        "training", "vocabulary", "report", "runs",
     }  # fmt: skip

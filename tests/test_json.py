@@ -21,7 +21,8 @@ from rankformer.summary import NextStep, Summary, Written
 from tests.test_options import COMMANDS
 
 KEYS = {
-    "command", "written", "figures", "tables", "warnings", "next", "seconds", "versions",
+    "command", "written", "figures", "tables", "failures", "warnings", "next", "seconds",
+    "versions",
 }  # fmt: skip
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "json.md"
 

@@ -30,7 +30,7 @@ class Entry:
     example
         Words behind ``rankformer`` that work where ``make demo`` was run; none of a group.
     after
-        The command whose example makes what this one reads.
+        The command whose example makes what this one reads, or words of one that makes it.
     """
 
     place: str
@@ -47,7 +47,8 @@ class Entry:
 
 def example(words: str, after: str = "") -> str:
     """An example as it stands below the help of a command."""
-    when = f" (after that of `rankformer {after}`)" if after else ""
+    that = "that of " if " " not in after else ""
+    when = f" (after {that}`rankformer {after}`)" if after else ""
     return f"Example{when}: rankformer {words}"
 
 
@@ -167,7 +168,7 @@ def entries() -> dict[str, Entry]:
         ),
         "merge": Entry(
             "merge:merge", "Join the shards of a long run to one file.", REST,
-            "merge embedded -o all.h5ad",
+            "merge shards -o all.h5ad", "embed demo-output/blood.h5ad -o shards",
         ),
         "vocabulary": Entry(
             "vocabulary:vocabulary_app", "Build the vocabulary of a new model, or show one.", REST
