@@ -157,7 +157,7 @@ def open_source(source: ad.AnnData | str | os.PathLike[str]) -> OpenSource:
             "map_genes, as the index of a pandas.DataFrame.",
         )
     path = Path(source)
-    kind = identify(path)
+    kind = identify(path, parts=None)
     with ExitStack() as resources, reading(str(path)):
         opened = _OPENERS[kind](path, resources)
         opened.resources = resources.pop_all()

@@ -5,6 +5,7 @@ import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,6 +15,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from rankformer.cells.cell_budget import CellBudget
 from rankformer.cells.open_sources import list_sources
 from rankformer.cells.source import CellSource, each_once, find_files, open_cells
 from rankformer.checkpoints.model_folder import AnyVocabulary, open_vocabulary
@@ -78,12 +80,10 @@ class TokenStream:
 
     def parts(self) -> Generator[TokenPart, None, None]:
         """Read and encode, a chunk after the other; memory does not grow with the cells."""
+        budget = CellBudget(self.options.chunk_cells, f"encoded, of {self.name}")
         with closing(read_kept(self.source, self.options)) as kept:
             for rows, counts in kept:
-                ragged = encode_rank_values(
-                    counts, self.mapping.tokens, self.vocabulary, n_threads=self.options.threads
-                )
-                yield TokenPart(rows, self._with_metadata(ragged, rows))
+                yield from budget.run(partial(self._encode, rows, counts), 0, len(rows))
 
     @property
     def kept(self) -> NDArray[np.bool_]:
@@ -102,6 +102,16 @@ class TokenStream:
     def close(self) -> None:
         """Close the file and remove temporary ones; AnnData stays open."""
         self.source.close()
+
+    def _encode(
+        self, rows: NDArray[np.int64], counts: csr_matrix, first: int, last: int
+    ) -> TokenPart:
+        if last - first < len(rows):
+            rows, counts = rows[first:last], counts[first:last]
+        ragged = encode_rank_values(
+            counts, self.mapping.tokens, self.vocabulary, n_threads=self.options.threads
+        )
+        return TokenPart(rows, self._with_metadata(ragged, rows))
 
     def _with_metadata(self, ragged: Any, rows: NDArray[np.int64]) -> TokenizedCells:
         return TokenizedCells.from_ragged(
