@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+import numpy as np
+
 from rankformer.errors import OutOfMemoryError, RankformerError
 
 T = TypeVar("T")
@@ -24,7 +26,7 @@ def is_out_of_memory(error: Exception) -> bool:
 def _is_room_left() -> bool:
     """Compression filters of HDF5 only say that they failed."""
     try:
-        bytearray(_ENOUGH_BYTES)
+        np.empty(_ENOUGH_BYTES, np.uint8)
     except MemoryError:
         return False
     return True
