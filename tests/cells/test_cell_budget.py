@@ -64,8 +64,8 @@ class FewAtOnce:
 
 @pytest.fixture
 def few_at_once(monkeypatch):
-    def limit(most, error=MemoryError("no more")):
-        few = FewAtOnce(CompressedRows.rows, most, error)
+    def limit(most, error=None):
+        few = FewAtOnce(CompressedRows.rows, most, error or MemoryError("no more"))
         monkeypatch.setattr(CompressedRows, "rows", lambda *given: few(*given))
 
     return limit

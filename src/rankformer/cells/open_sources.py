@@ -237,7 +237,8 @@ def _open_group(path: Path, group: Any) -> OpenSource:
     places = []
     if _is_matrix(group, "X"):
         places.append(_place(X, lambda: group["X"], read_var))
-    if "raw" in group and _is_matrix(group["raw"], "X"):
+    # A raw that is missing may be written as an empty element, too.
+    if "raw" in group and hasattr(group["raw"], "keys") and _is_matrix(group["raw"], "X"):
         read_raw_var = _once(lambda: fill_var(read_elem(group["raw/var"]), read_var()))
         places.append(_place(RAW_X, lambda: group["raw/X"], read_raw_var))
     layers = group.get("layers", {})
