@@ -16,7 +16,7 @@ from tests.cells.count_files import make_adata, write_tenx_h5
 from tests.damage import with_looped_index, without_heap
 from tests.faults.bad_input import run_here
 
-from rankformer.cells import hdf5_trial
+from rankformer.cells import hdf5_trial, hdf5_walk
 from rankformer.cells.file_kinds import find_files
 from rankformer.cells.hdf5_trial import SECONDS_VARIABLE, seconds_allowed, try_hdf5
 from rankformer.cells.hdf5_walk import walk_hdf5
@@ -76,7 +76,10 @@ def test_a_damaged_file_of_a_folder_is_found(sound, tmp_path):
         find_files(tmp_path)
 
 
-def test_a_file_on_which_the_library_crashes(sound):
+@pytest.mark.parametrize("small_bytes", [0, 16 << 20], ids=["index alone", "values too"])
+def test_a_file_on_which_the_library_crashes(sound, monkeypatch, small_bytes):
+    """Of large arrays, the index of chunks is gone through, and no value is read."""
+    monkeypatch.setattr(hdf5_walk, "_SMALL_BYTES", small_bytes)
     with_looped_index(sound)
     with pytest.raises(CountsError, match=r"HDF5 library crashed on it \(SIGSEGV\)"):
         open_cells(sound)
