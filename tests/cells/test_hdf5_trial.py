@@ -192,7 +192,12 @@ def test_no_other_file_is_entered(endless, tmp_path, one_second):
 
 QUIET = """
 import atexit, gc, os, signal, sys, tempfile, threading
-import rankformer, rankformer.cells.source
+import rankformer
+from rankformer.cells import hdf5_trial, source
+def walk(*_):
+    gc.set_threshold(10)
+    return [[] for _ in range(1000)]
+hdf5_trial.walk_hdf5 = walk
 sys.stdout.write("once ")
 folder = tempfile.TemporaryDirectory()
 atexit.register(lambda: print("ended", end=" "))
@@ -201,6 +206,7 @@ class Held:
     def __del__(self):
         os.write(tell, b"dropped ")
 gc.collect()
+gc.set_threshold(10**6)
 held = Held(); held.itself = held; del held
 read_end, write_end = os.pipe()
 os.set_blocking(write_end, False)

@@ -42,15 +42,14 @@ def walk_hdf5(path: str, parts: Collection[str] | None = None) -> None:
                 if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
                     continue
                 member = group[name]
-                if _address(member) in seen:
-                    continue
-                seen.add(_address(member))
-                _read_attributes(member)
-                names = list(member) if isinstance(member, h5py.Group) else []
-                if wholly:
-                    waiting += [(member, each, True) for each in names]
-                if wholly and isinstance(member, h5py.Dataset):
+                if isinstance(member, h5py.Group):
+                    if _address(member) not in seen:
+                        seen.add(_address(member))
+                        names = list(member)
+                        waiting += [(member, each, True) for each in names if wholly]
+                elif wholly and isinstance(member, h5py.Dataset):
                     _read_array(member)
+                _read_attributes(member)
 
 
 def _address(member: Any) -> int:
