@@ -47,9 +47,9 @@ def walk_hdf5(path: str, parts: Collection[str] | None = None) -> None:
                         seen.add(_address(member))
                         names = list(member)
                         waiting += [(member, each, True) for each in names if wholly]
-                elif wholly and isinstance(member, h5py.Dataset):
-                    _read_array(member)
                 _read_attributes(member)
+                if wholly and isinstance(member, h5py.Dataset):
+                    _read_array(member)
 
 
 def _address(member: Any) -> int:
