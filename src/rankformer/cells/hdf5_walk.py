@@ -42,11 +42,10 @@ def walk_hdf5(path: str, parts: Collection[str] | None = None) -> None:
                 if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
                     continue
                 member = group[name]
-                if isinstance(member, h5py.Group):
-                    if _address(member) not in seen:
-                        seen.add(_address(member))
-                        names = list(member)
-                        waiting += [(member, each, True) for each in names if wholly]
+                if isinstance(member, h5py.Group) and _address(member) not in seen:
+                    seen.add(_address(member))
+                    names = list(member)
+                    waiting += [(member, each, True) for each in names if wholly]
                 _read_attributes(member)
                 if wholly and isinstance(member, h5py.Dataset):
                     _read_array(member)
