@@ -21,8 +21,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
-import psutil
-
 from rankformer.cells.hdf5_walk import register_filters, walk_hdf5
 from rankformer.errors import CountsError, SettingsError
 
@@ -227,6 +225,8 @@ def _started(path: str, parts: Collection[str] | None, seconds: float) -> _End:
 
 
 def _look_after(child: "subprocess.Popen[bytes]", seconds: float) -> _End | None:
+    import psutil
+
     status = child.poll()
     if status is not None:
         return _End(status)
