@@ -3,10 +3,13 @@
 import json
 import os
 import pickle
+import re
 import resource
+import struct
 from contextlib import contextmanager
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from rankformer.vocabulary.vocabulary import Vocabulary
@@ -40,6 +43,32 @@ def write_tables(folder: Path, tables: dict[str, dict], suffix: str = "_gc30M.pk
 def flip_byte(sound: bytes, place: float, change: int) -> bytes:
     index = int(place * len(sound))
     return sound[:index] + bytes([sound[index] ^ change]) + sound[index + 1 :]
+
+
+def without_heap(sound: bytes) -> bytes:
+    """HDF5 with texts, whose heap has an object of no size: who looks for others finds no end."""
+    damaged = bytearray(sound)
+    heap = damaged.index(b"GCOL")
+    damaged[heap + 16 : heap + 32] = bytes(16)
+    return bytes(damaged)
+
+
+def with_looped_index(file: Path, name: str = "X/data") -> Path:
+    """An array of HDF5 whose index of chunks leads back to itself: the library crashes on it."""
+    with h5py.File(file, "a") as group:
+        values = group[name][:]
+        del group[name]
+        group.create_dataset(name, data=values, chunks=(4,))
+    damaged = bytearray(file.read_bytes())
+    # Nodes of kind 1 list chunks; those of level 1 list other nodes. A key here has 24 bytes.
+    tops = [at.start() for at in re.finditer(b"TREE\x01\x01", damaged)]
+    for top in tops:
+        (n_below,) = struct.unpack_from("<H", damaged, top + 6)
+        for number in range(n_below):
+            struct.pack_into("<Q", damaged, top + 24 + 24 + number * 32, top)
+    assert tops
+    file.write_bytes(damaged)
+    return file
 
 
 @contextmanager

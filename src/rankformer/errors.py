@@ -71,7 +71,7 @@ class OutputError(RankformerError):
 
 
 class OutOfMemoryError(RankformerError):
-    """One cell alone does not fit into the memory of the device."""
+    """One cell alone, or a table of all cells, does not fit into memory."""
 
 
 def expect_type(

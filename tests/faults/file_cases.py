@@ -7,6 +7,7 @@ import anndata as ad
 import h5py
 import numpy as np
 from tests.cells.count_files import make_adata, write_tenx_folder
+from tests.damage import with_looped_index, without_heap
 from tests.faults.bad_input import EMBED, BadInput, nothing
 from tests.faults.cells import adata_of, counts, write
 
@@ -30,6 +31,15 @@ def hdf5_with(*keys: str):
 def truncated(folder: Path) -> None:
     path = write(folder)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def endless(folder: Path) -> None:
+    path = write(folder)
+    path.write_bytes(without_heap(path.read_bytes()))
+
+
+def crashing(folder: Path) -> None:
+    with_looped_index(write(folder))
 
 
 def notes(folder: Path) -> None:
@@ -172,6 +182,23 @@ CASES = (
         truncated,
         ("pbmc.h5ad could not be read", "truncated", "Copy or download the file again"),
         varies=H5PY_SAYS,
+    ),
+    BadInput(
+        "an `.h5ad` whose texts are damaged, so that HDF5 searches them for ever",
+        endless,
+        (
+            "pbmc.h5ad could not be opened within 10 seconds",
+            "damaged",
+            "whole",
+            "Copy or download",
+            "RANKFORMER_OPENING_SECONDS to more than 10",
+        ),
+    ),
+    BadInput(
+        "an `.h5ad` whose index of chunks is damaged, so that HDF5 crashes",
+        crashing,
+        ("HDF5 library crashed on it (SIGSEGV)", "undamaged", "Copy or download the file again"),
+        "inspect pbmc.h5ad",
     ),
     BadInput(
         "a folder without counts",

@@ -7,6 +7,7 @@ from datasets import load_from_disk
 
 from rankformer.cores import usable_cores
 from rankformer.errors import GeneError, SettingsError
+from rankformer.tokens import tokenize
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import SavedTokens
 from rankformer.tokens.tokenize import open_tokens, opened_sources, tokenize_cells
@@ -48,6 +49,26 @@ def test_parts_hold_each_cell_once_in_order(small_adata, vocabulary, chunk_cells
     names = [name for part in parts for name in part.cells.cell_names.to_pylist()]
     assert names == small_adata.obs_names.tolist()
     assert len(stream) == 30
+
+
+def test_fewer_cells_are_encoded_at_once_where_memory_runs_out(
+    small_adata, vocabulary, monkeypatch
+):
+    encode = tokenize.encode_rank_values
+
+    def starved(counts, *given, **more):
+        if counts.shape[0] > 8:
+            raise MemoryError
+        return encode(counts, *given, **more)
+
+    monkeypatch.setattr(tokenize, "encode_rank_values", starved)
+    parts = list(open_tokens(small_adata, vocabulary).parts())
+    assert [len(part.rows) for part in parts] == [7, 7, 7, 7, 2]
+    assert np.concatenate([part.rows for part in parts]).tolist() == list(range(30))
+    found = [tokens for part in parts for tokens in lists_of(part.cells)]
+    assert found == tokens_by_hand(small_adata, vocabulary)
+    names = [name for part in parts for name in part.cells.cell_names.to_pylist()]
+    assert names == small_adata.obs_names.tolist()
 
 
 def test_a_source_in_one_go(cells, small_adata, vocabulary):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tests.conftest import small_counts
 
+from rankformer.cells.row_matrices import CompressedRows
 from rankformer.errors import SettingsError
 from rankformer.tokens.token_sources import SavedTokens
 from rankformer.tokens.tokenize import open_tokens, opened_sources, tokenize_cells
@@ -54,6 +55,21 @@ def test_any_cells_in_any_order(files, vocabulary, expected, tmp_path, saved):
         rows = np.random.default_rng(0).permutation(len(cells))[:200]
         for row, found in zip(rows, cells_of(cells.take(rows)), strict=True):
             assert found.tolist() == expected[row].tolist()
+
+
+def test_where_memory_runs_out_they_are_read_in_pieces(files, vocabulary, expected, monkeypatch):
+    read = CompressedRows.rows
+
+    def starved(matrix, start, stop):
+        if stop - start > 20:
+            raise MemoryError
+        return read(matrix, start, stop)
+
+    with opened_sources(files, vocabulary) as opened:
+        monkeypatch.setattr(CompressedRows, "rows", starved)
+        cells = gather_training_cells(opened)
+        found = cells_of(cells.take(np.arange(len(cells))))
+    assert [each.tolist() for each in found] == [each.tolist() for each in expected]
 
 
 def test_as_tokens_they_go_to_another_process(files, vocabulary, expected):

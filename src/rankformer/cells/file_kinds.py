@@ -2,18 +2,20 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import StrEnum
-from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
 
 import h5py
 
+from rankformer.cells.cell_budget import is_out_of_memory
+from rankformer.cells.hdf5_trial import try_hdf5
+from rankformer.cells.hdf5_walk import register_filters
 from rankformer.cells.row_matrices import REPEATED
 from rankformer.cells.tenx import find_matrix_files, holds_tenx, is_beside_matrix
-from rankformer.errors import CountsError, MissingFileError, RankformerError
+from rankformer.errors import CountsError, MissingFileError, OutOfMemoryError, RankformerError
 
 logger = logging.getLogger(__name__)
 
@@ -91,15 +93,26 @@ def each_once(sources: Iterable[S]) -> Iterator[S]:
         yield source
 
 
-def identify(path: Path) -> FileKind:
+def identify(path: Path, parts: Collection[str] | None = ()) -> FileKind:
     """Tell which kind of source a path is.
+
+    HDF5 is tried in a process that can be given up on, before it is opened here.
+
+    Parameters
+    ----------
+    path
+        A file or folder.
+    parts
+        Names in the root of HDF5 of what is read after this, so that it is tried too; None for
+        all.
 
     Raises
     ------
     MissingFileError
         If it does not exist.
     CountsError
-        If it may not be read, or holds no cells; the message says what it is.
+        If it may not be read, or holds no cells; the message says what it is. Or if it is HDF5
+        that the library finds no end of, or crashes on.
     """
     with reading(str(path)):
         if path.is_dir():
@@ -114,6 +127,7 @@ def identify(path: Path) -> FileKind:
             beginning = stream.read(512)
         # MuData has a line of text before what HDF5 begins with.
         if beginning.startswith(_HDF5_MAGIC) or h5py.is_hdf5(path):
+            try_hdf5(path, parts)
             return _identify_hdf5(path)
         raise _not_cells(path, beginning)
 
@@ -184,7 +198,7 @@ def reading(name: str, part: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except (RankformerError, MemoryError):
+    except RankformerError:
         raise
     except PermissionError as error:
         raise CountsError(
@@ -192,8 +206,16 @@ def reading(name: str, part: str = "") -> Iterator[None]:
         ) from error
     # Readers of HDF5, zarr, gzip and text raise nearly anything, depending on the damage.
     except Exception as error:
+        what = f"{part} of {name}" if part else name
+        if is_out_of_memory(error):
+            raise OutOfMemoryError(
+                f"Memory ran out while {what} was read: {_one_line(error)}.",
+                "Memory for what is read at once.",
+                "Free memory, or ask the scheduler for more. If that is more than any machine has, "
+                "the file is damaged: copy or download it again.",
+            ) from error
         raise CountsError(
-            f"{part + ' of ' if part else ''}{name} could not be read: {_one_line(error)}.",
+            f"{what} could not be read: {_one_line(error)}.",
             "A whole, undamaged file." if name != IN_MEMORY else "A matrix of numbers.",
             _advise(name, str(error)),
         ) from error
@@ -202,7 +224,7 @@ def reading(name: str, part: str = "") -> Iterator[None]:
 def _advise(name: str, reason: str) -> str:
     if name == IN_MEMORY:
         return "Pass a CSR or CSC matrix of scipy or an array of numpy, of integers or floats."
-    if "filter" in reason or "plugin" in reason:
+    if "not registered" in reason or "plugin" in reason:
         return "Its compression needs a plugin; install it with `pip install hdf5plugin`."
     if REPEATED in reason:
         return (
@@ -246,8 +268,7 @@ def _identify_hdf5(path: Path) -> FileKind:
 
 def _look_into_hdf5(path: Path) -> tuple[FileKind | None, list[str]]:
     """The kind, or None where it holds something else than cells, and what lies in it."""
-    with suppress(ImportError):
-        import_module("hdf5plugin")  # registers the compression filters that anndata offers
+    register_filters()
     with h5py.File(path, "r") as file:
         keys = list(file)
         if "mod" in keys:
@@ -324,7 +345,10 @@ def _search(folder: Path, *, damaged: bool = False) -> Iterator[Path]:
 def _holds_other_hdf5(path: Path) -> bool:
     """Whether it is a sound file of something else, such as Cell Ranger's molecules."""
     with reading(str(path)):
-        return h5py.is_hdf5(path) and _look_into_hdf5(path)[0] is None
+        if not h5py.is_hdf5(path):
+            return False
+        try_hdf5(path, ())
+        return _look_into_hdf5(path)[0] is None
 
 
 def _prefer(files: list[Path]) -> list[Path]:

@@ -115,7 +115,7 @@ def _open_parts(source: "AnnData | str | os.PathLike[str]") -> "Iterator[_Parts]
         yield source.obsm, source.uns
         return
     path = Path(source)
-    kind = identify(path)
+    kind = identify(path, parts=("obsm", "uns"))
     if kind is FileKind.H5AD:
         import h5py
 

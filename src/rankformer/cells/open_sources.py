@@ -157,7 +157,7 @@ def open_source(source: ad.AnnData | str | os.PathLike[str]) -> OpenSource:
             "map_genes, as the index of a pandas.DataFrame.",
         )
     path = Path(source)
-    kind = identify(path)
+    kind = identify(path, parts=None)
     with ExitStack() as resources, reading(str(path)):
         opened = _OPENERS[kind](path, resources)
         opened.resources = resources.pop_all()
@@ -237,7 +237,8 @@ def _open_group(path: Path, group: Any) -> OpenSource:
     places = []
     if _is_matrix(group, "X"):
         places.append(_place(X, lambda: group["X"], read_var))
-    if "raw" in group and _is_matrix(group["raw"], "X"):
+    # A raw that is missing may be written as an empty element, too.
+    if "raw" in group and hasattr(group["raw"], "keys") and _is_matrix(group["raw"], "X"):
         read_raw_var = _once(lambda: fill_var(read_elem(group["raw/var"]), read_var()))
         places.append(_place(RAW_X, lambda: group["raw/X"], read_raw_var))
     layers = group.get("layers", {})

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
+from rankformer.cells.cell_budget import CellBudget, is_out_of_memory
 from rankformer.cells.count_search import CountSearch, FoundCounts, MatrixSurvey
 from rankformer.cells.counts import CountKind, ValueFigures, check_values, undo_log
 from rankformer.cells.file_kinds import FileKind, each_once, find_files, identify, reading
@@ -118,6 +119,8 @@ class CellSource:
     ) -> Generator[CountChunk, None, None]:
         """Read cells in order, `n_rows` at a time; memory does not grow with their number.
 
+        Where memory runs out, the same cells are read again, half as many at once.
+
         Parameters
         ----------
         n_rows
@@ -130,14 +133,16 @@ class CellSource:
         CountsError
             If a cell holds a value that is no count (named with its cell and variable), or the
             file is damaged or closed.
+        OutOfMemoryError
+            If memory does not suffice for one cell.
         """
         if n_rows < 1:
             raise SettingsError(
                 f"n_rows is {n_rows}.", "At least 1 cell in a chunk.", "Pass n_rows=2048."
             )
         last = self.n_cells if stop is None else min(stop, self.n_cells)
-        for first in range(start, last, n_rows):
-            yield self._read(first, min(first + n_rows, last))
+        budget = CellBudget(n_rows, f"read from {self.location} of {self.name}")
+        yield from budget.run(self._read, start, last)
 
     def close(self) -> None:
         """Close the file and remove temporary ones; AnnData stays open."""
@@ -176,9 +181,9 @@ class CellSource:
     def _read_rows(self, start: int, stop: int) -> csr_matrix:
         try:
             return make_canonical(self._matrix.rows(start, stop))
-        except MemoryError:
-            raise
-        except Exception:
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
             first, last = _find_damage(self._reads, start, stop)
             with reading(self.name, f"Rows {first:,} to {last:,} of {self.location}"):
                 raise
@@ -186,10 +191,10 @@ class CellSource:
     def _reads(self, start: int, stop: int) -> bool:
         try:
             self._matrix.rows(start, stop)
-        except MemoryError:
-            raise
         # As many kinds of errors as `reading` knows.
-        except Exception:
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
             return False
         return True
 

@@ -151,10 +151,12 @@ def _refuse_hdf5_of_several_files(path: Path) -> None:
     import h5py
 
     from rankformer.cells.file_kinds import reading
+    from rankformer.cells.hdf5_trial import try_hdf5
 
     with reading(str(path)):
         if not h5py.is_hdf5(path):
             return
+        try_hdf5(path)
         with h5py.File(path, "r") as file:
             name = _first_from_elsewhere(file)
     if name is not None:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,6 +15,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from rankformer.cells.cell_budget import CellBudget
 from rankformer.cells.open_sources import list_sources
 from rankformer.cells.source import CellSource, each_once, find_files, open_cells
 from rankformer.checkpoints.model_folder import AnyVocabulary, open_vocabulary
@@ -84,12 +86,10 @@ class TokenStream:
         start, stop
             The rows, all by default.
         """
+        budget = CellBudget(self.options.chunk_cells, f"encoded, of {self.name}")
         with closing(read_kept(self.source, self.options, start, stop)) as kept:
             for rows, counts in kept:
-                ragged = encode_rank_values(
-                    counts, self.mapping.tokens, self.vocabulary, n_threads=self.options.threads
-                )
-                yield TokenPart(rows, self._with_metadata(ragged, rows))
+                yield from budget.run(partial(self._encode, rows, counts), 0, len(rows))
 
     def names(self, start: int, stop: int) -> NDArray[np.object_]:
         """The names of the cells start … stop - 1."""
@@ -112,6 +112,16 @@ class TokenStream:
     def close(self) -> None:
         """Close the file and remove temporary ones; AnnData stays open."""
         self.source.close()
+
+    def _encode(
+        self, rows: NDArray[np.int64], counts: csr_matrix, first: int, last: int
+    ) -> TokenPart:
+        if last - first < len(rows):
+            rows, counts = rows[first:last], counts[first:last]
+        ragged = encode_rank_values(
+            counts, self.mapping.tokens, self.vocabulary, n_threads=self.options.threads
+        )
+        return TokenPart(rows, self._with_metadata(ragged, rows))
 
     def _with_metadata(self, ragged: Any, rows: NDArray[np.int64]) -> TokenizedCells:
         return TokenizedCells.from_ragged(

@@ -15,7 +15,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, vstack
 
 from rankformer.errors import SettingsError
 from rankformer.ragged import Ragged
@@ -125,11 +125,15 @@ class CountedCells(TrainingCells[TokenStream]):
         return self._encode(first), self._encode(second)
 
     def _read(self, source: TokenStream, start: int, stop: int) -> _Cells:
-        (chunk,) = source.source.chunks(stop - start, start=start, stop=stop)
-        tokens = source.mapping.tokens[chunk.counts.indices]
+        # Several where memory ran out.
+        chunks = [
+            each.counts for each in source.source.chunks(stop - start, start=start, stop=stop)
+        ]
+        counts = chunks[0] if len(chunks) == 1 else vstack(chunks, format="csr")
+        tokens = source.mapping.tokens[counts.indices]
         mapped = tokens >= 0
         ends = np.concatenate([[0], np.cumsum(mapped)])
-        return _Cells(ends[chunk.counts.indptr], (tokens[mapped], chunk.counts.data[mapped]))
+        return _Cells(ends[counts.indptr], (tokens[mapped], counts.data[mapped]))
 
     def _counts(self, rows: NDArray[np.int64]) -> csr_matrix:
         """(len(rows), vocabulary.size): counts by token; variables of one gene not yet summed."""
