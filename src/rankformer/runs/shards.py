@@ -143,7 +143,7 @@ def write_shard(file: Path, about: Mapping[str, Any]) -> Iterator[ShardWriter]:
             for kind in kinds:
                 _put_in_place(shard_file(file, kind))
     except BaseException:
-        for left in file.parent.glob(f"{file.stem}*{_HALF_WRITTEN}"):
+        for left in file.parent.glob(f"{file.stem}.*{os.getpid()}{_HALF_WRITTEN}"):
             with suppress(OSError):
                 left.unlink()
         raise
