@@ -93,7 +93,7 @@ def lay_tables(series: str, folder: Path, suffix: str) -> Path:
         if suffix.endswith(".json"):
             (folder / f"{name}{suffix}").write_text(published_json(series)[name])
         else:
-            (folder / f"{name}{suffix}").symlink_to(file)
+            shutil.copyfile(file, folder / f"{name}{suffix}")
     return folder
 
 

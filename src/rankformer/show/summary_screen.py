@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rankformer.printable import without_secrets
 from rankformer.summary import Summary
 
 _MOST_WARNINGS = 6
@@ -39,14 +40,14 @@ def summary_document(
     """The same as JSON: strict, so that what is not a number is null."""
     inputs = {"inputs": describe_inputs(summary.sources)} if summary.sources else {}
     document = {
-        "command": list(argv),
+        "command": list(map(without_secrets, argv)),
         "written": [
             {"path": str(each.path), "what": each.what, "bytes": each.n_bytes}
             for each in summary.written
         ],
         "figures": {**summary.figures, **inputs},
         "tables": summary.tables,
-        "warnings": list(warnings),
+        "warnings": list(map(without_secrets, warnings)),
         "next": [
             {"why": each.why, "argv": list(each.argv), "python": list(each.python)}
             for each in summary.next_steps
@@ -59,7 +60,7 @@ def summary_document(
 
 def error_document(kind: str, message: str) -> str:
     """An error as JSON."""
-    return json.dumps({"error": {"type": kind, "message": message}}, indent=2)
+    return json.dumps({"error": {"type": kind, "message": without_secrets(message)}}, indent=2)
 
 
 def as_plain(value: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from rankformer.errors import VocabularyError
+from rankformer.own_files import expect_own_files
 from rankformer.plain_pickles import PlainUnpickler
 from rankformer.scratch import whole_or_nothing
 
@@ -62,6 +63,8 @@ def read_tables(path: Path) -> list[VocabularyTables]:
     VocabularyError
         If there is none, it is damaged, or a pickle asks for more than plain tables.
     """
+    if path.is_dir():
+        expect_own_files(path, VocabularyError)
     own = path / VOCABULARY_FILE if path.is_dir() else path
     if own.is_file():
         return [_read_parquet(own)]
