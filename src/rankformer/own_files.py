@@ -15,8 +15,14 @@ TRUST_VARIABLE = "RANKFORMER_FOLLOW_LINKS"
 _YES = ("1", "true", "yes", "on")
 
 
-def expect_own_files(folder: Path, error: type[RankformerError], *, within: bool = False) -> None:
-    """Refuse a folder in which a file or a folder is a link that leads out of it.
+def expect_own_files(
+    folder: Path,
+    error: type[RankformerError],
+    *,
+    names: Iterable[str] | None = None,
+    within: bool = False,
+) -> None:
+    """Refuse a folder in which a file is a link that leads out of it.
 
     Nothing is looked at where the environment variable ``RANKFORMER_FOLLOW_LINKS`` is 1.
 
@@ -26,6 +32,8 @@ def expect_own_files(folder: Path, error: type[RankformerError], *, within: bool
         Of any kind that is read as one: a model, a reference, a dataset, a run, a store.
     error
         What is raised.
+    names
+        The files in it that are read; all of them unless given.
     within
         Look at the folders in it, too.
 
@@ -38,7 +46,10 @@ def expect_own_files(folder: Path, error: type[RankformerError], *, within: bool
         return
     home = folder.resolve()
     roots = (home, *_blobs(home))
+    wanted = None if names is None else set(names)
     for link in _links(home, within=within):
+        if wanted is not None and link.name not in wanted:
+            continue
         target = link.resolve()
         if not any(target.is_relative_to(root) for root in roots):
             raise error(
@@ -73,7 +84,8 @@ def _blobs(home: Path) -> Iterator[Path]:
 
 def _links(home: Path, *, within: bool) -> Iterator[Path]:
     for folder, folders, files in os.walk(home):
-        for name in (*folders, *files):
+        # Without what is in them, folders are not read.
+        for name in (*folders, *files) if within else files:
             path = Path(folder, name)
             if path.is_symlink():
                 yield path

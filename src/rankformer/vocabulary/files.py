@@ -63,10 +63,10 @@ def read_tables(path: Path) -> list[VocabularyTables]:
     VocabularyError
         If there is none, it is damaged, or a pickle asks for more than plain tables.
     """
-    if path.is_dir():
-        expect_own_files(path, VocabularyError)
     own = path / VOCABULARY_FILE if path.is_dir() else path
     if own.is_file():
+        if path.is_dir():
+            expect_own_files(path, VocabularyError, names=[VOCABULARY_FILE])
         return [_read_parquet(own)]
     if not path.is_dir():
         raise VocabularyError(
@@ -81,6 +81,8 @@ def read_tables(path: Path) -> list[VocabularyTables]:
             f"{VOCABULARY_FILE}, or {_TOKENS}*.pkl (or .json) with {_MEDIANS}* beside it.",
             "Copy the dictionaries of the model's release into this folder.",
         )
+    names = [each.name for files in releases.values() for each in files.values()]
+    expect_own_files(path, VocabularyError, names=names)
     return [_read_release(files, name or path.name) for name, files in releases.items()]
 
 
