@@ -20,7 +20,8 @@ _HIDDEN_NAMES = (
     r"|key-pair-id|policy)[\w.-]*|sig|key|pwd"
 )
 _SECRETS = (
-    (re.compile(r"(?<=://)[^\s/?#@]+(?=@)"), _HIDDEN),
+    # A path keeps one of two slashes.
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]+:/{1,2})[^\s/?#@]+(?=@)"), rf"\1{_HIDDEN}"),
     (re.compile(rf"(?i)([?&;](?:{_HIDDEN_NAMES})=)[^\s&#;'\"<>)\]]+"), rf"\1{_HIDDEN}"),
     (re.compile(r"(?i)\b(bearer|basic)(\s+)[\w.~+/=-]{8,}"), rf"\1\2{_HIDDEN}"),
     (re.compile(r"\bhf_[A-Za-z0-9]{30,}"), f"hf_{_HIDDEN}"),

@@ -5,7 +5,9 @@ start programs or send off what stands beside it. Names of cells come from files
 apostrophe in front makes such a text one that is shown; `read_csv` takes it away again.
 """
 
+import csv
 import re
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # A sign alone is no formula. The last four are the signs in the width of Chinese characters.
-_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠].", re.DOTALL)  # noqa: RUF001  # these are meant
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20].", re.DOTALL)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -31,7 +33,9 @@ def write_csv(table: "pd.DataFrame", target: Path | TextIO, *, header: bool = Tr
         Write the names of the columns.
     """
     guarded = _texts_changed(table, _guard)
-    guarded.to_csv(target, index=False, header=header)
+    # Between the ends of lines that are written, this one of old is not put into quotes by itself.
+    in_quotes: Any = csv.QUOTE_NONNUMERIC if _hold(guarded, "\r") else csv.QUOTE_MINIMAL
+    guarded.to_csv(target, index=False, header=header, quoting=in_quotes)
 
 
 def read_csv(path: Path, **how: Any) -> "pd.DataFrame":
@@ -52,6 +56,15 @@ def read_csv(path: Path, **how: Any) -> "pd.DataFrame":
     import pandas as pd
 
     return _texts_changed(pd.read_csv(path, **how), _unguard)
+
+
+def _hold(table: "pd.DataFrame", character: str) -> bool:
+    """Whether a text of a table holds a character."""
+    columns = (column for _, column in table.items() if column.dtype.kind == "O")
+    return any(
+        isinstance(each, str) and character in each
+        for each in chain(table.columns, chain.from_iterable(columns))
+    )
 
 
 def _texts_changed(table: "pd.DataFrame", change: Any) -> "pd.DataFrame":
