@@ -273,6 +273,18 @@ def test_a_file_that_is_named_may_be_a_link(tmp_path, caplog):
     assert f"{link} is a link to {tmp_path / 'store.h5ad'}" in caplog.text
 
 
+def test_a_linked_column_of_a_zarr_store_is_not_read(tmp_path, secret, monkeypatch):
+    """A link to a folder, by which a column of the user's own would come along into the result."""
+    store = tmp_path / "stranger.zarr"
+    make_adata().write_zarr(store)
+    shutil.rmtree(store / "obs" / "batch")
+    (store / "obs" / "batch").symlink_to(secret / "secret.zarr" / "obs" / "patient")
+    with pytest.raises(CountsError, match="obs/batch is a link that leads out"):
+        open_source(store)
+    monkeypatch.setenv(TRUST_VARIABLE, "1")
+    assert open_source(store).obs["batch"].iloc[1] == "secret-1"
+
+
 def test_names_in_a_zarr_store_stay_in_it(tmp_path, secret):
     store = tmp_path / "stranger.zarr"
     make_adata().write_zarr(store)
