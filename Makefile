@@ -47,6 +47,12 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Looks up the versions of constraints.txt among those with known weaknesses, in an environment of its own.
+# Needs the network: without it, or where some versions could not be looked up, it fails.
+.PHONY: audit
+audit:
+	$(PYTHON) .ci/audit.py
+
 # Runs the notebooks of the docs, and keeps their outputs in them. NOTEBOOKS: some of them, such as course.
 .PHONY: notebooks
 notebooks: $(READY)
@@ -79,4 +85,4 @@ $(READY): pyproject.toml constraints.txt | $(BIN)/python
 	touch $(READY) $(DEMO_READY)
 
 clean:
-	rm -rf $(VENV) demo-output docs/_build docs/api .mutants .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .audit demo-output docs/_build docs/api .mutants .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,8 +1,12 @@
 """What goes wrong, told the same way everywhere: what was found, what was expected, what to do.
 
 Every error that a user can cause is a `RankformerError`. It cannot be raised without its three
-sentences, and the command line ends with exit status 2 when it meets one.
+sentences, and the command line ends with exit status 2 when it meets one. Names in the sentences
+are shown, whatever characters they hold, and a terminal obeys none of them; tokens and passwords
+are hidden.
 """
+
+from rankformer.printable import fit_to_show
 
 
 class RankformerError(ValueError):
@@ -28,7 +32,7 @@ class RankformerError(ValueError):
 
 def _as_sentence(text: str) -> str:
     """End it with a full stop: what other libraries say, put at its end, often has none."""
-    text = text.rstrip()
+    text = fit_to_show(text).rstrip()
     if text.endswith("..") and not text.endswith("..."):
         return text[:-1]
     return text if text.rstrip("\"'`)]»”").endswith((".", "!", "?", "…", ":")) else f"{text}."

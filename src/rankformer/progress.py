@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from rankformer.printable import printable
+
 logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 10.0
 _SHARE_BETWEEN_LINES = 0.1
@@ -51,7 +53,7 @@ def show_progress(
     n_before
         Items that were done before, by a run that this one goes on with.
     """
-    watcher = _watcher.get()
+    watcher, what = _watcher.get(), printable(what)
     if watcher is not None:
         yield _Watched(watcher, n_items, what, n_before)
     elif logging.getLogger("rankformer").level > logging.INFO:
@@ -91,7 +93,7 @@ def _bar(n_items: int, what: str, unit: str, n_before: int) -> Iterator[Progress
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),

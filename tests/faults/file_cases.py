@@ -1,6 +1,7 @@
 """Files and folders that hold no cells, or not those that were asked for."""
 
 import gzip
+import json
 from pathlib import Path
 
 import anndata as ad
@@ -100,6 +101,26 @@ def with_changed(name: str, change):
 short_indptr = with_changed("indptr", lambda starts: np.minimum(starts, starts[99]))
 nan_indices = with_changed("indices", lambda indices: indices * np.nan)
 bool_indices = with_changed("indices", lambda indices: indices > 0)
+
+
+def of_another_file(folder: Path) -> None:
+    with h5py.File(write(folder), "a") as file:
+        del file["X"]
+        file["X"] = h5py.ExternalLink("private.h5ad", "X")
+
+
+def tenx_linked(folder: Path) -> None:
+    write_tenx_folder(folder / "run1", make_adata(), version=2)
+    (folder / "run1" / "barcodes.tsv").rename(folder / "private.txt")
+    (folder / "run1" / "barcodes.tsv").symlink_to("../private.txt")
+
+
+def pickled_zarr(folder: Path) -> None:
+    adata_of(counts()).write_zarr(folder / "pbmc.zarr")
+    array = folder / "pbmc.zarr" / "obs" / "_index" / ".zarray"
+    described = json.loads(array.read_text())
+    array.write_text(json.dumps({**described, "compressor": {"id": "pickle"}}))
+
 
 RUN = "embed run1 -o out.h5ad -m model"
 H5PY_SAYS = r"(?<=could not be read: ).*?(?= Expected:)"
@@ -212,6 +233,24 @@ CASES = (
         ("runs/b.h5ad could not be read", "Copy or download the file again"),
         "embed runs -o out.h5ad -m model",
         varies=H5PY_SAYS,
+    ),
+    BadInput(
+        "a `.h5ad` that takes its counts from another file",
+        of_another_file,
+        ("takes '/X' from another file", "no external link", "save it again with anndata"),
+    ),
+    BadInput(
+        "a 10x folder with a link out of it",
+        tenx_linked,
+        ("barcodes.tsv is a link that leads out", "cp -rL", "RANKFORMER_FOLLOW_LINKS=1"),
+        RUN,
+        varies=r"(?<=out of the folder, to )\S+(?=\.)",
+    ),
+    BadInput(
+        "a `.zarr` store with an array of pickles",
+        pickled_zarr,
+        ("stored as pickles", "can run code", "save it again with anndata"),
+        "embed pbmc.zarr -o out.h5ad -m model",
     ),
     BadInput(
         "a 10x folder without `barcodes.tsv.gz`",

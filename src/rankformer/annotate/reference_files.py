@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rankformer.annotate.neighbours import NeighbourIndex, require_usearch
 from rankformer.annotate.reference import Reference
 from rankformer.errors import SettingsError
+from rankformer.own_files import expect_own_files, expect_plain_names
 from rankformer.results.cell_embeddings import write_npy
 from rankformer.scratch import check_free, whole_or_nothing
 
@@ -97,6 +98,7 @@ def open_reference(folder: str | os.PathLike[str]) -> Reference:
             "Build one of labelled cells: build_reference(cells, model, label).",
         )
     folder = Path(folder)
+    expect_own_files(folder, SettingsError)
     try:
         description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         _check_files(folder, description)
@@ -157,6 +159,7 @@ def _check_files(folder: Path, description: Mapping[str, Any]) -> None:
             f"Format {_FORMAT}, which this version reads.",
             "Update rankformer, or build the reference anew.",
         )
+    expect_plain_names(folder, description["files"])
     for name, size in description["files"].items():
         found = (folder / name).stat().st_size
         if found != size:

@@ -13,9 +13,11 @@ import h5py
 from rankformer.cells.cell_budget import is_out_of_memory
 from rankformer.cells.hdf5_trial import try_hdf5
 from rankformer.cells.hdf5_walk import register_filters
+from rankformer.cells.own_bytes import expect_own_store, refuse_other_files
 from rankformer.cells.row_matrices import REPEATED
 from rankformer.cells.tenx import find_matrix_files, holds_tenx, is_beside_matrix
 from rankformer.errors import CountsError, MissingFileError, OutOfMemoryError, RankformerError
+from rankformer.own_files import expect_own_files
 
 logger = logging.getLogger(__name__)
 
@@ -236,9 +238,11 @@ def _advise(name: str, reason: str) -> str:
 
 def _identify_folder(path: Path) -> FileKind:
     if any((path / mark).exists() for mark in _ZARR_MARKS):
+        expect_own_store(path)
         return FileKind.ZARR
     matrices = find_matrix_files(path)
     if len(matrices) == 1:
+        expect_own_files(path, CountsError)
         return FileKind.TENX_FOLDER
     files = list(_search(path))
     raise CountsError(
@@ -271,11 +275,14 @@ def _look_into_hdf5(path: Path) -> tuple[FileKind | None, list[str]]:
     register_filters()
     with h5py.File(path, "r") as file:
         keys = list(file)
+        kind = FileKind.TENX_H5 if holds_tenx(file) else None
         if "mod" in keys:
-            return FileKind.MUDATA, keys
-        if {"obs", "var"} <= set(keys):
-            return FileKind.H5AD, keys
-        return FileKind.TENX_H5 if holds_tenx(file) else None, keys
+            kind = FileKind.MUDATA
+        elif {"obs", "var"} <= set(keys):
+            kind = FileKind.H5AD
+        if kind is not None:
+            refuse_other_files(file, str(path))
+        return kind, keys
 
 
 def _not_cells(path: Path, beginning: bytes) -> CountsError:
@@ -333,13 +340,21 @@ def _search(folder: Path, *, damaged: bool = False) -> Iterator[Path]:
             except CountsError:
                 if not damaged:
                     raise
+            _tell_link(child)
             yield child
         elif child.is_dir():
             with suppress(CountsError):
                 identify(child)
+                _tell_link(child)
                 yield child
         elif child in find_matrix_files(folder):
             yield child
+
+
+def _tell_link(child: Path) -> None:
+    """Inputs are often gathered in a folder by links; where they lead is said."""
+    if child.is_symlink():
+        logger.info("%s is a link to %s, which is read.", child, child.resolve())
 
 
 def _holds_other_hdf5(path: Path) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from rankformer.checkpoints.registry import HUB_REPOSITORY, PublishedModel
 from rankformer.errors import CheckpointError
 from rankformer.model.spec import CONFIG_FILE, WEIGHTS_FILES
+from rankformer.printable import without_secrets
 
 logger = logging.getLogger(__name__)
 _SECONDS_TO_ANSWER = 10
@@ -151,9 +152,9 @@ def _download_blob(name: str, revision: str | None) -> None:
 
     try:
         file = get_hf_file_metadata(hf_hub_url(HUB_REPOSITORY, name, revision=revision))
-    except Exception:
+    except Exception as error:
         # The usual download, which comes next, meets it too; it looks into the cache and explains.
-        logger.debug("No metadata of %s", name, exc_info=True)
+        logger.debug("No metadata of %s: %s", name, without_secrets(str(error)))
         return
     if file.etag is None or file.size is None:
         return

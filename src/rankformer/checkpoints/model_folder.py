@@ -17,6 +17,7 @@ from rankformer.checkpoints.registry import (
 )
 from rankformer.errors import CheckpointError, VocabularyError
 from rankformer.model.spec import CONFIG_FILE, WEIGHTS_FILES, EncoderSpec
+from rankformer.own_files import expect_own_files
 from rankformer.vocabulary.files import VOCABULARY_FILE, find_releases
 from rankformer.vocabulary.vocabulary import Vocabulary
 
@@ -70,7 +71,8 @@ class ModelFolder:
         Raises
         ------
         CheckpointError
-            If it is unknown, not on this machine, incomplete or inconsistent.
+            If it is unknown, not on this machine, incomplete or inconsistent, or has links that
+            lead out of it.
         VocabularyError
             If its vocabulary is missing, damaged, or another model's.
         """
@@ -97,6 +99,7 @@ class ModelFolder:
 
     @classmethod
     def _of_folder(cls, folder: Path, published: PublishedModel | None) -> Self:
+        expect_own_files(folder, CheckpointError)
         spec = EncoderSpec.read(folder / CONFIG_FILE)
         weights = weights_in(folder)
         if weights is None:

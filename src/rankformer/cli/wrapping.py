@@ -7,6 +7,8 @@ import sys
 import textwrap
 from typing import TextIO
 
+from rankformer.printable import fit_to_show
+
 _USUAL_WIDTH = 80
 _NO_BREAK = "\0"
 
@@ -43,7 +45,10 @@ def _width(stream: TextIO) -> int:
 
 
 class WrappingHandler(logging.StreamHandler[TextIO]):
-    """Writes messages alone, wrapped, to the `sys.stderr` of the moment: a bar takes its place."""
+    """Writes messages alone, wrapped, to the `sys.stderr` of the moment: a bar takes its place.
+
+    Names in them are shown, whatever characters they hold, and never obeyed by the terminal.
+    """
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -53,4 +58,4 @@ class WrappingHandler(logging.StreamHandler[TextIO]):
         return sys.stderr
 
     def format(self, record: logging.LogRecord) -> str:
-        return wrap(super().format(record), self.stream)
+        return wrap(fit_to_show(super().format(record)), self.stream)

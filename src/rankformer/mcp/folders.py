@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rankformer.checkpoints.registry import PACKAGED_MODEL, find_model
 from rankformer.errors import MissingFileError, SettingsError
@@ -54,7 +53,7 @@ class AllowedFolders:
         SettingsError
             If it, or something that it takes in, lies outside the folders.
         CountsError
-            If it is HDF5 that cannot be read.
+            If it is HDF5 that cannot be read, or that takes something from other files.
         """
         found = self._within(path)
         for file in self._files(found, path, {found}):
@@ -152,36 +151,10 @@ def _refuse_hdf5_of_several_files(path: Path) -> None:
 
     from rankformer.cells.file_kinds import reading
     from rankformer.cells.hdf5_trial import try_hdf5
+    from rankformer.cells.own_bytes import refuse_other_files
 
     with reading(str(path)):
-        if not h5py.is_hdf5(path):
-            return
-        try_hdf5(path)
-        with h5py.File(path, "r") as file:
-            name = _first_from_elsewhere(file)
-    if name is not None:
-        raise SettingsError(
-            f"{path} takes {name!r} from another file.",
-            "HDF5 that holds all that it shows: no external link, storage or virtual dataset.",
-            "Open it and save it again with anndata.",
-        )
-
-
-def _first_from_elsewhere(file: Any) -> str | None:
-    import h5py
-
-    seen, waiting = set(), [file]
-    while waiting:
-        group = waiting.pop()
-        for name in group:
-            if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
-                return f"{group.name}/{name}"
-            found = group.get(name)
-            if isinstance(found, h5py.Dataset) and (found.external or found.is_virtual):
-                return str(found.name)
-            if isinstance(found, h5py.Group):
-                place = h5py.h5o.get_info(found.id).addr
-                if place not in seen:
-                    seen.add(place)
-                    waiting.append(found)
-    return None
+        if h5py.is_hdf5(path):
+            try_hdf5(path)
+            with h5py.File(path, "r") as file:
+                refuse_other_files(file, str(path))

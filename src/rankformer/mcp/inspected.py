@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankformer.mcp.plain_data import first, name_shown, printable
+from rankformer.mcp.plain_data import first, name_shown
 from rankformer.mcp.results import Result
+from rankformer.printable import printable
 
 if TYPE_CHECKING:
     import pandas as pd

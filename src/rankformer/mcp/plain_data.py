@@ -5,17 +5,15 @@ which the instructions of the server say so.
 """
 
 import math
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from rankformer.printable import printable, without_secrets
+
 MOST_CHARACTERS, MOST_OF_A_NAME = 2000, 200
 MOST_ITEMS = 50
-# Controls (terminal escapes among them), formats (marks that turn the direction of text, or hide
-# it), surrogates, private use, and what breaks lines.
-_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
 def as_data(value: Any) -> Any:
@@ -43,15 +41,7 @@ def name_shown(name: object) -> str:
 def shown(text: str, most: int = MOST_CHARACTERS) -> str:
     """A text of which no more than `most` characters are left."""
     cut = text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters in all)"
-    return printable(cut)
-
-
-def printable(text: str) -> str:
-    """A text with escapes, as Python writes them, for characters that are not seen."""
-    return "".join(
-        each.encode("unicode_escape").decode() if unicodedata.category(each) in _UNSEEN else each
-        for each in text
-    )
+    return printable(without_secrets(cut))
 
 
 def first(items: Iterable[Any], most: int = MOST_ITEMS) -> tuple[Any, ...]:

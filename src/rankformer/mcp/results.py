@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankformer.mcp.plain_data import first, printable
+from rankformer.mcp.plain_data import first
+from rankformer.printable import printable
 
 if TYPE_CHECKING:
     from rankformer.tokens.token_sources import TokenSource

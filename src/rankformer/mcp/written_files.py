@@ -7,6 +7,7 @@ import pandas as pd
 
 from rankformer.annotate.settings import AnnotateJob
 from rankformer.mcp.plain_data import first, name_shown
+from rankformer.results.csv_tables import read_csv
 
 
 def count_rows(table: Path) -> int:
@@ -35,7 +36,7 @@ def _counts(output: Path, key: str) -> dict[str, int]:
 
 def _column(output: Path, key: str) -> "pd.Series[str]":
     if output.suffix == ".csv":
-        return pd.read_csv(output, usecols=[key])[key].astype(str)
+        return read_csv(output)[key].astype(str)
     if output.suffix == ".parquet":
         return pd.read_parquet(output, columns=[key])[key].astype(str)
     from rankformer.cells.open_sources import open_source

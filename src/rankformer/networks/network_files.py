@@ -17,6 +17,7 @@ from rankformer.errors import SettingsError
 from rankformer.networks.gene_network import GeneNetwork, build_network
 from rankformer.networks.known_pairs import read_known_pairs
 from rankformer.networks.settings import NetworkJob
+from rankformer.results.csv_tables import write_csv
 from rankformer.results.output_checks import check_target
 from rankformer.results.parquet_tables import indented_table, schema_metadata
 from rankformer.scratch import whole_or_nothing
@@ -78,7 +79,7 @@ def network_files(
         job.curves_output.unlink(missing_ok=True)
     if network.curves is not None:
         with whole_or_nothing(job.curves_output, overwrite=job.overwrite) as part:
-            network.curves.to_csv(part, index=False)
+            write_csv(network.curves, part)
     return _summarize(network, job)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from rankformer.errors import SettingsError
+from rankformer.results.csv_tables import write_csv
 from rankformer.results.output_checks import PICTURE_FORMATS, check_target
 from rankformer.results.parquet_tables import indented_table
 from rankformer.scratch import whole_or_nothing
@@ -40,7 +41,7 @@ def write_tested(tested: pd.DataFrame, output: Path, *, overwrite: bool) -> None
     """Write the table, whole or not at all."""
     with whole_or_nothing(output, overwrite=overwrite) as part:
         if output.suffix == ".csv":
-            tested.to_csv(part, index=False)
+            write_csv(tested, part)
         else:
             tested.to_parquet(part, index=False)
 

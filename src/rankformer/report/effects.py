@@ -12,6 +12,7 @@ import pandas as pd
 from rankformer.errors import MissingFileError, TableError
 from rankformer.perturb.result_files import read_results
 from rankformer.perturb.statistics import compare_genes
+from rankformer.results.csv_tables import read_csv
 from rankformer.show.perturbation_plots import (
     check_tested,
     describe_effect,
@@ -127,7 +128,7 @@ def _read_tested(path: Path) -> pd.DataFrame:
         )
     if path.suffix == ".csv":
         try:
-            return pd.read_csv(path)
+            return read_csv(path)
         except (ValueError, UnicodeDecodeError) as error:
             raise TableError(
                 f"{path} cannot be read as a table: {error}.",

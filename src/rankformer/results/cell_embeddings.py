@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rankformer.results.anndata_files import Addition, column_of_reasons, write_anndata
+from rankformer.results.csv_tables import write_csv
 from rankformer.results.output_checks import provenance_file
 from rankformer.results.parquet_tables import (
     name_cells,
@@ -137,10 +138,10 @@ def write_cell_csv(part: Path, embeddings: CellEmbeddings, key: str) -> None:
     vectors = embeddings.vectors
     columns = [f"{key}_{i}" for i in range(1, vectors.shape[1] + 1)]
     with part.open("w", encoding="utf-8", newline="") as stream:
-        pd.DataFrame(columns=[*names, *columns]).to_csv(stream, index=False)
+        write_csv(pd.DataFrame(columns=[*names, *columns]), stream)
         for rows in blocks_of_rows(vectors):
             numbers = pd.DataFrame(vectors[rows], columns=columns, index=names.index[rows])
-            names[rows].join(numbers).to_csv(stream, index=False, header=False)
+            write_csv(names[rows].join(numbers), stream, header=False)
 
 
 def write_npy(part: Path, vectors: NDArray[np.float32]) -> None:

@@ -13,6 +13,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from rankformer.results.anndata_files import Addition, add_to, column_of_reasons, write_anndata
+from rankformer.results.csv_tables import write_csv
 from rankformer.results.output_checks import provenance_file
 from rankformer.results.parquet_tables import name_cells, schema_metadata
 from rankformer.scratch import whole_or_nothing
@@ -132,7 +133,7 @@ def write_cell_labels(
         elif path.suffix == ".parquet":
             _write_parquet(part, cells)
         else:
-            _table(cells).to_csv(part, index=False)
+            write_csv(_table(cells), part)
             with whole_or_nothing(provenance_file(path), overwrite=overwrite) as beside:
                 beside.write_text(json.dumps(_provenance(cells), indent=2) + "\n")
 

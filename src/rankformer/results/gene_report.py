@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rankformer.errors import OutputError
+from rankformer.results.csv_tables import write_csv
 from rankformer.results.output_checks import check_target
 from rankformer.scratch import whole_or_nothing
 from rankformer.tokens.token_sources import TokenSource
@@ -51,7 +52,7 @@ def write_gene_report(
     else:
         table = pd.concat(reports, names=["source", None]).reset_index(level=0)
     with whole_or_nothing(path, overwrite=overwrite) as part:
-        table.to_csv(part, index=False)
+        write_csv(table, part)
 
 
 def _no_genes_to_report() -> OutputError:

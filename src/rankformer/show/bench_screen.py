@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rankformer.embed.bench import BenchResult
+from rankformer.show.screen import Screen
 
 
 def bench_figures(result: BenchResult) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def bench_figures(result: BenchResult) -> dict[str, Any]:
 
 def render_bench(result: BenchResult, console: Console | None = None) -> None:
     """Print the encoder's figures, and its parts' alone."""
-    console = console or Console()
+    console = console or Screen()
     embedder = result.embedder
     where = f"{embedder.device}, {embedder.precision}"
     if embedder.device.type == "cpu":

@@ -11,6 +11,7 @@ import pandas as pd
 
 from rankformer.evaluate.embedding_report import EmbeddingEvaluation
 from rankformer.finetuning.classifier_report import MAJORITY, ClassifierEvaluation
+from rankformer.results.csv_tables import write_csv
 from rankformer.scratch import whole_or_nothing
 from rankformer.show.canvas import new_axes, write_figure
 from rankformer.show.confusion_plot import confusion_size, draw_confusion
@@ -44,8 +45,8 @@ def write_embeddings(
     with whole_or_nothing(folder, overwrite=overwrite) as part:
         part.mkdir()
         _write_json(part / "figures.json", figures, evaluation)
-        evaluation.scores.to_csv(part / "figures.csv", index=False)
-        evaluation.per_class.to_csv(part / "per_class.csv", index=False)
+        write_csv(evaluation.scores, part / "figures.csv")
+        write_csv(evaluation.per_class, part / "per_class.csv")
         write_figure(draw_embeddings(evaluation), part / "comparison.png")
         for name, (method, table) in _file_names(evaluation.confusion):
             _save_confusion(table, f"{method}, linear probe", part / f"confusion-{name}.png")
@@ -69,7 +70,7 @@ def write_classifier(
         part.mkdir()
         _write_json(part / "figures.json", evaluation.figures.to_dict(), evaluation)
         for name, table in _tables(evaluation).items():
-            table.to_csv(part / f"{name}.csv", index=False)
+            write_csv(table, part / f"{name}.csv")
         write_figure(draw_classifiers(evaluation), part / "comparison.png")
         for name, (method, table) in _file_names(evaluation.confusion):
             _save_confusion(table, method, part / f"confusion-{name}.png")

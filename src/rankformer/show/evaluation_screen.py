@@ -11,6 +11,7 @@ from rich.table import Table
 from rankformer.evaluate.embedding_report import EmbeddingEvaluation
 from rankformer.finetuning.classifier_report import ClassifierEvaluation
 from rankformer.results.metric_names import CLASSIFIER_FIGURES, EMBEDDING_FIGURES, in_order
+from rankformer.show.screen import Screen
 
 _MOST_CLASSES = 30
 _SMALLEST_SPREAD = 0.0005
@@ -50,7 +51,7 @@ def _counted(evaluation: EmbeddingEvaluation | ClassifierEvaluation) -> dict[str
 
 def render_embeddings(evaluation: EmbeddingEvaluation, console: Console | None = None) -> None:
     """Print the mean of each figure, its spread over seeds, and the lowest fold."""
-    console = console or Console(highlight=False)
+    console = console or Screen()
     summary = evaluation.summary()
     methods = list(evaluation.scores["method"].unique())
     table = _table(f"{evaluation.n_cells:,} cells, {len(evaluation.settings['classes'])} labels",
@@ -69,7 +70,7 @@ def render_embeddings(evaluation: EmbeddingEvaluation, console: Console | None =
 
 def render_classifier(evaluation: ClassifierEvaluation, console: Console | None = None) -> None:
     """Print figures and the table of classes of the first method."""
-    console = console or Console(highlight=False)
+    console = console or Screen()
     figures = evaluation.figures
     title = f"{evaluation.n_cells:,} cells, {len(evaluation.classes)} labels"
     table = _table(title, list(figures.columns))

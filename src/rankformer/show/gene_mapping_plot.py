@@ -15,6 +15,7 @@ from rankformer.errors import MissingFileError, SettingsError, TableError
 from rankformer.genes.mapping import GeneMapping
 from rankformer.genes.rules import GeneFate, GeneRule
 from rankformer.results.anndata_files import UNS_KEY
+from rankformer.results.csv_tables import read_csv
 from rankformer.show.canvas import SMALL, Panel, entitle, plain
 from rankformer.show.cell_values import require
 from rankformer.show.palette import CATEGORIES, INK, UP
@@ -229,4 +230,4 @@ def _read_report(path: Path) -> pd.DataFrame:
             f"{path} does not exist.", "A gene report, as --gene-report writes it.",
             "Correct the path.",
         )  # fmt: skip
-    return pd.read_csv(path, keep_default_na=False)
+    return read_csv(path, keep_default_na=False)

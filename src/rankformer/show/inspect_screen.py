@@ -10,6 +10,7 @@ from rich.table import Table
 
 from rankformer.cells.source import MatrixSurvey
 from rankformer.checkpoints.registry import PACKAGED_MODEL
+from rankformer.show.screen import Screen
 from rankformer.tokens.inspection import GenesPerCell, Inspection, ModelMatch
 
 
@@ -63,7 +64,7 @@ def _match_row(match: ModelMatch) -> dict[str, Any]:
 
 def render_inspection(inspection: Inspection, console: Console | None = None) -> None:
     """Print what a file holds, and what to pass to ``rankformer embed``."""
-    console = console or Console(highlight=False)
+    console = console or Screen()
     _print_file(inspection, console)
     _print_matrices(inspection, console)
     _print_identifiers(inspection, console)
@@ -88,7 +89,10 @@ def _print_matrices(inspection: Inspection, console: Console) -> None:
         mark = "  [green]← counts[/green]" if matrix.location == used else ""
         size = "{:,} x {:,}".format(*matrix.shape) if matrix.shape else "?"
         table.add_row(
-            escape(matrix.location), size, f"{matrix.layout} {matrix.dtype}", _holds(matrix) + mark
+            escape(matrix.location),
+            size,
+            escape(f"{matrix.layout} {matrix.dtype}"),
+            _holds(matrix) + mark,
         )
     console.print(table)
 

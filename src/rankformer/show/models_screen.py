@@ -1,18 +1,20 @@
 """The known models on a terminal: names, sizes, and which are here."""
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from rankformer.checkpoints.find import models_folder
 from rankformer.checkpoints.known_models import KnownModel, list_models
 from rankformer.checkpoints.registry import PACKAGED_MODEL
+from rankformer.show.screen import Screen
 
 _WIDTH_OF_ALL = 78
 
 
 def render_models(console: Console | None = None) -> None:
     """Print one row a model, its other names below the first; what has no room is left out."""
-    console = console or Console(highlight=False)
+    console = console or Screen()
     shape = ("layers", "width") if console.width >= _WIDTH_OF_ALL else ()
     table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("model", no_wrap=True)
@@ -25,7 +27,7 @@ def render_models(console: Console | None = None) -> None:
     console.print(
         "Each name works, and so does the folder of a model.\n"
         "Fetch one: rankformer models fetch NAME\n"
-        f"Put by hand: {models_folder()}/NAME",
+        f"Put by hand: {escape(str(models_folder()))}/NAME",
         style="dim",
         soft_wrap=True,
     )

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rankformer.printable import without_secrets
 from rankformer.summary import Failure, Summary
 
 _MOST_WARNINGS = 6
@@ -50,7 +51,7 @@ def summary_document(
     """The same as JSON: strict, so that what is not a number is null."""
     inputs = {"inputs": describe_inputs(summary.sources)} if summary.sources else {}
     document = {
-        "command": list(argv),
+        "command": list(map(without_secrets, argv)),
         "written": [
             {"path": str(each.path), "what": each.what, "bytes": each.n_bytes}
             for each in summary.written
@@ -58,7 +59,7 @@ def summary_document(
         "figures": {**summary.figures, **inputs},
         "tables": summary.tables,
         "failures": [asdict(each) for each in summary.failures],
-        "warnings": list(warnings),
+        "warnings": list(map(without_secrets, warnings)),
         "next": [
             {"why": each.why, "argv": list(each.argv), "python": list(each.python)}
             for each in summary.next_steps
@@ -71,7 +72,7 @@ def summary_document(
 
 def error_document(kind: str, message: str) -> str:
     """An error as JSON."""
-    return json.dumps({"error": {"type": kind, "message": message}}, indent=2)
+    return json.dumps({"error": {"type": kind, "message": without_secrets(message)}}, indent=2)
 
 
 def as_plain(value: Any) -> Any:

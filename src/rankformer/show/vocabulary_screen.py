@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rankformer.genes.species import species_of_genes
+from rankformer.show.screen import Screen
 from rankformer.vocabulary.vocabulary import Vocabulary
 
 _QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
@@ -32,7 +33,7 @@ def vocabulary_figures(vocabulary: Vocabulary) -> dict[str, Any]:
 
 def render_vocabulary(vocabulary: Vocabulary, console: Console | None = None) -> None:
     """Print genes, tokens, names and the quantiles of the medians."""
-    console = console or Console(highlight=False)
+    console = console or Screen()
     table = Table(title=escape(vocabulary.name), title_justify="left", box=None, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

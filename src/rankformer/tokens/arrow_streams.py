@@ -35,8 +35,9 @@ def check_streams(paths: Sequence[Path]) -> None:
     ValueError
         If one is damaged; the message names it.
     """
+    # -P: no module is taken from the folder that the command runs in, which may be the dataset.
     checked = subprocess.run(  # noqa: S603  # this interpreter, and names of files
-        [sys.executable, "-c", _CHECK, *map(str, paths)], capture_output=True, text=True
+        [sys.executable, "-P", "-c", _CHECK, *map(str, paths)], capture_output=True, text=True
     )
     # Each file that was read whole has a line; the next one ended the process.
     n_sound = len(checked.stdout.splitlines())

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rankformer.errors import TokensError
+from rankformer.own_files import expect_own_files
 from rankformer.ragged import Ragged, join_ragged
 from rankformer.scratch import check_free, whole_or_nothing
 from rankformer.tokens.arrow_streams import check_streams, without_progress_bars
@@ -224,6 +225,7 @@ class TokenizedCells:
         from datasets import Dataset
 
         path = Path(path)
+        expect_own_files(path, TokensError)
         with _reading(path):
             check_streams(_stream_files(path))
             cells = cls.from_dataset(Dataset.load_from_disk(str(path)))

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -276,7 +277,8 @@ def _check_name(name: str) -> None:
 
 def _read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, sep=None, engine="python", dtype=str)
+        # An absolute path, as pandas would fetch what is written as an address.
+        return pd.read_csv(Path(path).absolute(), sep=None, engine="python", dtype=str)
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise SettingsError(
             f"The table {path} could not be read: {error}.",

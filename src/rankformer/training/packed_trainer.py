@@ -5,7 +5,6 @@ is ours to write with each checkpoint is written by a callback.
 """
 
 import logging
-import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.util import find_spec
@@ -29,7 +28,8 @@ from rankformer.tokens.block_shuffle import shuffle_in_blocks
 from rankformer.training.callbacks import BindCheckpoints, KeepOwnSteps, LogProgress, ShowSteps
 from rankformer.training.distributed import is_distributed, wait_for
 from rankformer.training.hyperparameters import TrainingHyperparameters
-from rankformer.training.run_folder import TrainingRun, damaged_checkpoint
+from rankformer.training.resume_states import check_resume_states
+from rankformer.training.run_folder import TrainingRun
 
 logger = logging.getLogger(__name__)
 _SECONDS_FOR_A_FOLDER = 60.0  # on disks of a network, a new folder is not seen at once
@@ -153,16 +153,14 @@ class PackedTrainer(Trainer):
         Raises
         ------
         OutputError
-            If the checkpoint holds anything but tensors and numbers: nothing else is read.
+            If the checkpoint holds anything but tensors and numbers, or names weights of another
+            place: nothing else is read.
         """
-        try:
-            with ExitStack() as shown:
-                self.add_callback(ShowSteps(shown))
-                self.train(resume_from_checkpoint=str(last) if last else None)
-        except pickle.UnpicklingError as error:
-            if last is None:
-                raise
-            raise damaged_checkpoint(_find_pickle(last)) from error
+        if last is not None:
+            check_resume_states(last)
+        with ExitStack() as shown:
+            self.add_callback(ShowSteps(shown))
+            self.train(resume_from_checkpoint=str(last) if last else None)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Draws in a shuffled order, made into batches of cells."""
@@ -317,13 +315,3 @@ def _diverged(found: str) -> SettingsError:
         "Finite losses and weights.",
         "Lower learning_rate (--learning-rate), and remove the run's folder to begin anew.",
     )
-
-
-def _find_pickle(folder: Path) -> Path:
-    """The file of a checkpoint that holds more than tensors and numbers."""
-    for name in ("optimizer.pt", "scheduler.pt"):
-        try:
-            torch.load(folder / name, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError:
-            return folder / name
-    return folder / "rng_state.pth"

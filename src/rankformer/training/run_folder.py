@@ -13,6 +13,7 @@ from typing import Any
 
 from rankformer.checkpoints.hashes import hash_of, list_hashes
 from rankformer.errors import OutputError, RankformerError, SettingsError
+from rankformer.own_files import expect_own_files
 from rankformer.scratch import check_free, whole_or_nothing
 
 logger = logging.getLogger(__name__)
@@ -102,8 +103,10 @@ class TrainingRun:
         Raises
         ------
         OutputError
-            If it was damaged after it was written; the message names the one before it.
+            If it was damaged after it was written; the message names the one before it. Or if the
+            folder has links that lead out of it.
         """
+        expect_own_files(self.folder, OutputError, within=True)
         folders = sorted(self.folder.glob("checkpoint-*"), key=_step, reverse=True)
         for folder in [each for each in folders if not _is_whole(each)]:
             shutil.rmtree(folder)
@@ -206,7 +209,7 @@ def _find_damaged(folder: Path) -> Path | None:
     lines = (folder / _HASHES_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
     for line in lines:
         sha256, _, name = line.partition("  ")
-        file = folder / name
+        file = folder / Path(name).name
         if not file.is_file() or hash_of(file) != sha256:
             return file
     others = sorted(folder.glob(_OF_OTHER_PROCESSES))

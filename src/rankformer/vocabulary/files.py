@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from rankformer.errors import VocabularyError
+from rankformer.own_files import expect_own_files
 from rankformer.plain_pickles import PlainUnpickler
 from rankformer.scratch import whole_or_nothing
 
@@ -64,6 +65,8 @@ def read_tables(path: Path) -> list[VocabularyTables]:
     """
     own = path / VOCABULARY_FILE if path.is_dir() else path
     if own.is_file():
+        if path.is_dir():
+            expect_own_files(path, VocabularyError, names=[VOCABULARY_FILE])
         return [_read_parquet(own)]
     if not path.is_dir():
         raise VocabularyError(
@@ -78,6 +81,8 @@ def read_tables(path: Path) -> list[VocabularyTables]:
             f"{VOCABULARY_FILE}, or {_TOKENS}*.pkl (or .json) with {_MEDIANS}* beside it.",
             "Copy the dictionaries of the model's release into this folder.",
         )
+    names = [each.name for files in releases.values() for each in files.values()]
+    expect_own_files(path, VocabularyError, names=names)
     return [_read_release(files, name or path.name) for name, files in releases.items()]
 
 
