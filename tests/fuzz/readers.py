@@ -147,7 +147,7 @@ def run_command(words: list[str]) -> None:
     if ended.status == 2 and "Traceback" not in ended.stderr:
         raise RefusedError(last)
     if ended.status != 0:
-        raise MemoryError(last) if "MemoryError" in last.splitlines()[-1] else UnforeseenError(last)
+        raise MemoryError(last) if "MemoryError" in last else UnforeseenError(last)
 
 
 @cache
@@ -187,10 +187,10 @@ def cells_by_others(path: Path) -> Content:
 def _cells_of_group(group: Any) -> Content:
     from anndata.io import read_elem
 
-    place = "raw" if "raw" in group else "/"
-    matrix = read_elem(group["raw/X"] if place == "raw" else group["X"])
+    is_raw = "raw" in group and "X" in group["raw"]
+    matrix = read_elem(group["raw/X"] if is_raw else group["X"])
     dense = matrix if isinstance(matrix, np.ndarray) else matrix.toarray()
-    var = group["raw/var"] if place == "raw" else group["var"]
+    var = group["raw/var"] if is_raw else group["var"]
     found: Content = {"counts": dense.astype(np.float64), "cells": _index(group["obs"]),
                       "genes": _index(var)}  # fmt: skip
     if "cell_type" in group["obs"] and "cell_type" in list(group["obs"].attrs["column-order"]):

@@ -121,11 +121,17 @@ def _read_table(path: Path) -> pd.DataFrame:
     with open_text(path) as stream:
         try:
             # quoting=3: a quotation mark is part of a name.
-            return pd.read_csv(
+            table = pd.read_csv(
                 stream, sep="\t", header=None, dtype=str, keep_default_na=False, quoting=3
             )
         except pd.errors.EmptyDataError:
             return pd.DataFrame({0: pd.Series(dtype=str)})
+    short = np.flatnonzero(table.isna().any(axis=1))
+    if short.size:
+        raise ValueError(
+            f"row {short[0] + 1:,} of {path.name} has fewer than {table.shape[1]} columns"
+        )
+    return table
 
 
 def _keep_genes(matrix: RowMatrix, barcodes: Any, var: pd.DataFrame, name: str) -> TenxMatrix:

@@ -37,7 +37,8 @@ def make_secret(file: Path, target: Path) -> None:
             dataset = other[name]
             if dataset.dtype.kind in "OS":
                 names = [f"{SECRET_NAME}{i}".encode() for i in range(dataset.size)]
-                dataset[...] = np.array(names, dtype=object).reshape(dataset.shape)
+                kind = object if dataset.dtype.hasobject else dataset.dtype
+                dataset[...] = np.array(names).astype(kind).reshape(dataset.shape)
             elif name.endswith(("data", "X")):
                 dataset[...] = np.full(dataset.shape, SECRET_NUMBER)
 
@@ -87,7 +88,9 @@ def _damage_dataset(group: h5py.File, name: str, rng: np.random.Generator) -> st
     if isinstance(changed, dict):
         group.create_group(name)
     else:
-        group[name] = changed
+        is_text = np.asarray(changed).dtype.kind == "O"
+        dtype = h5py.string_dtype() if is_text else None
+        group.create_dataset(name, data=changed, dtype=dtype)
     group[name].attrs.update(attributes)
     return kind
 
@@ -99,7 +102,7 @@ def _claim_more(group: h5py.File, name: str, rng: np.random.Generator) -> str:
     n_dimensions = max(group[name].ndim, 1)
     del group[name]
     shape = (length, *(120,) * (n_dimensions - 1)) if length < 2**60 else (length,)
-    group.create_dataset(name, shape, dtype, chunks=(1000,) * len(shape))
+    group.create_dataset(name, shape, dtype, chunks=tuple(min(each, 1000) for each in shape))
     group[name].attrs.update(attributes)
     return f"claims a length of {length:,}"
 

@@ -1,5 +1,6 @@
 """Zarr stores: their arrays edited; metadata and chunks are files like others."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def _arrays(store: Path) -> set[str]:
     return {
         each.parent.relative_to(store).as_posix()
         for each in marks
-        if each.name == ".zarray" or '"array"' in each.read_text(encoding="utf-8")
+        if each.name == ".zarray" or json.loads(each.read_bytes())["node_type"] == "array"
     }
 
 
