@@ -259,7 +259,7 @@ SOURCES = {
     ),
     "a gene without its type": (
         lambda p: tenx(p, lambda f: cut_last_field(f / "features.tsv.gz")),
-        "has fewer than",
+        "1 features, such as ENSG",
     ),
     "names of cells as a column": (
         lambda p: edited(p, replace("obs/_index", lambda x: x[:, None])),

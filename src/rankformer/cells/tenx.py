@@ -121,17 +121,11 @@ def _read_table(path: Path) -> pd.DataFrame:
     with open_text(path) as stream:
         try:
             # quoting=3: a quotation mark is part of a name.
-            table = pd.read_csv(
+            return pd.read_csv(
                 stream, sep="\t", header=None, dtype=str, keep_default_na=False, quoting=3
             )
         except pd.errors.EmptyDataError:
             return pd.DataFrame({0: pd.Series(dtype=str)})
-    short = np.flatnonzero(table.isna().any(axis=1))
-    if short.size:
-        raise ValueError(
-            f"row {short[0] + 1:,} of {path.name} has fewer than {table.shape[1]} columns"
-        )
-    return table
 
 
 def _keep_genes(matrix: RowMatrix, barcodes: Any, var: pd.DataFrame, name: str) -> TenxMatrix:
@@ -145,6 +139,12 @@ def _keep_genes(matrix: RowMatrix, barcodes: Any, var: pd.DataFrame, name: str) 
     obs = pd.DataFrame(index=pd.Index(barcodes, dtype=object))
     if "feature_types" not in var:
         return TenxMatrix(matrix, obs, var, "")
+    untyped = np.flatnonzero(var["feature_types"] == "")
+    if untyped.size:
+        # Left out, they would be missed by no one.
+        raise ValueError(
+            f"{len(untyped):,} features, such as {var.index[untyped[0]]}, have no type"
+        )
     is_gene = (var["feature_types"] == GENE_EXPRESSION).to_numpy()
     if is_gene.all():
         return TenxMatrix(matrix, obs, var, "")
