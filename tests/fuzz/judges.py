@@ -9,6 +9,7 @@ from tests.fuzz.content import Content, is_same
 from tests.fuzz.readers import (
     cells_by_others,
     checkpoint_by_others,
+    names_by_others,
     tenx_by_others,
     tenx_folder_by_others,
     tokens_by_others,
@@ -80,7 +81,14 @@ def judge_tokens(sound: Path, damaged: Path, right: Content, found: Content) -> 
 
 def judge_vocabulary(sound: Path, damaged: Path, right: Content, found: Content) -> str:
     if list(damaged.glob("*.parquet")):
-        return WRONG
+        # A hash binds tokens and medians, and checksums of pages the other names.
+        bound = ("tokens", "medians", "input_length", "hash")
+        if not is_same(
+            {name: right[name] for name in bound}, {name: found[name] for name in bound}
+        ):
+            return WRONG
+        said = names_by_others(damaged)
+        return OTHER_VALUES if is_same(said, {name: found[name] for name in said}) else WRONG
     said = vocabulary_by_others(damaged)
     same = is_same({key: found[key] for key in said}, said)
     return OTHER_VALUES if same else WRONG

@@ -266,6 +266,15 @@ def vocabulary_by_others(path: Path) -> Content:
     return {"tokens": tables["token"], "medians": {gene: tables["median"][gene] for gene in genes}}
 
 
+def names_by_others(path: Path) -> Content:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path / "vocabulary.parquet", page_checksum_verification=True)
+    rows = table.to_pylist()
+    return {column: {name: row["ensembl_id"] for row in rows for name in row[column]}
+            for column in ("symbols", "aliases")}  # fmt: skip
+
+
 def checkpoint_by_others(path: Path) -> Content:
     import torch
     from safetensors.numpy import load_file
