@@ -83,9 +83,8 @@ def judge_vocabulary(sound: Path, damaged: Path, right: Content, found: Content)
     if list(damaged.glob("*.parquet")):
         # A hash binds tokens and medians, and checksums of pages the other names.
         bound = ("tokens", "medians", "input_length", "hash")
-        if not is_same(
-            {name: right[name] for name in bound}, {name: found[name] for name in bound}
-        ):
+        before, after = ({name: each[name] for name in bound} for each in (right, found))
+        if not is_same(before, after):
             return WRONG
         said = names_by_others(damaged)
         return OTHER_VALUES if is_same(said, {name: found[name] for name in said}) else WRONG

@@ -143,7 +143,10 @@ def _read_labels(
     for name, own in classes.items():
         # By name: Parquet need not keep the order of a dictionary.
         texts = table[name].cast(pa.string())
-        codes[name] = np.asarray(pc.index_in(texts, pa.array(own, pa.string())), dtype=np.int32)
+        places = pc.index_in(texts, pa.array(own, pa.string()))
+        if places.null_count or len(pc.unique(places)) != len(own):
+            raise ValueError(f"{DESCRIPTION} and {path.name} differ in the classes of {name}")
+        codes[name] = np.asarray(places, dtype=np.int32)
     return codes
 
 

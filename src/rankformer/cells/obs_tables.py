@@ -17,6 +17,6 @@ def read_table(group: Any) -> pd.DataFrame:
     categories = {name: each.cat.categories for name, each in table.items()
                   if isinstance(each.dtype, pd.CategoricalDtype)}  # fmt: skip
     for what, names in {"its names": table.index, **categories}.items():
-        if len(names) and not pd.api.types.is_scalar(names[0]):
+        if len(names) and (isinstance(names[0], bytes) or not pd.api.types.is_scalar(names[0])):
             raise ValueError(f"{what} are no list of texts or numbers")
     return table
