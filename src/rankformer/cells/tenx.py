@@ -57,6 +57,8 @@ def read_tenx_h5(file: Mapping[str, Any], name: str) -> TenxMatrix:
             "Split it: scanpy.read_10x_h5(path, genome=...).write_h5ad(...).",
         )
     (group,) = groups.values()
+    if group["shape"].shape != (2,):
+        raise ValueError(f"its shape has {group['shape'].size:,} numbers, not two")
     n_features, n_cells = (int(length) for length in group["shape"][:])
     # Columns are cells: what is CSC for features by cells is CSR for cells by features.
     shape = (n_cells, n_features)
