@@ -126,6 +126,11 @@ def transpose_matrix(folder: Path) -> None:
     scipy.io.mmwrite(folder / "matrix.mtx", sp.coo_matrix(make_counts().astype(int)))
 
 
+def cut_last_field(packed: Path) -> None:
+    lines = gzip.decompress(packed.read_bytes())
+    packed.write_bytes(gzip.compress(lines.rpartition(b"\t")[0] + b"\n"))
+
+
 def mtx_lines(change):
     def edit(folder: Path) -> None:
         file = folder / "matrix.mtx"
@@ -240,6 +245,25 @@ SOURCES = {
     "words in matrix.mtx": (
         lambda p: tenx(p, mtx_lines(lambda lines: [*lines[:-1], "a b c\n"]), version=2),
         "could not be read",
+    ),
+    "bytes of no text in matrix.mtx": (
+        # scipy's parser takes the process down with it.
+        lambda p: tenx(
+            p,
+            lambda f: write(
+                f / "matrix.mtx", (f / "matrix.mtx").read_bytes()[:-9] + b"\xff\xfe\x00\x801 1 1\n"
+            ),
+            version=2,
+        ),
+        "beside numbers",
+    ),
+    "a gene without its type": (
+        lambda p: tenx(p, lambda f: cut_last_field(f / "features.tsv.gz")),
+        "1 features, such as ENSG",
+    ),
+    "names of cells as a column": (
+        lambda p: edited(p, replace("obs/_index", lambda x: x[:, None])),
+        "its names are no list",
     ),
     "an entry outside the matrix": (
         lambda p: tenx(p, mtx_lines(lambda lines: [*lines[:-1], "41 1 1\n"]), version=2),

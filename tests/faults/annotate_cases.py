@@ -77,6 +77,14 @@ def saved_as_no_json(folder: Path) -> None:
     (folder / "saved" / "reference.json").write_text("{")
 
 
+def saved_with_other_labels(folder: Path) -> None:
+    saved(folder)
+    labels = folder / "saved" / "labels.parquet"
+    content = bytearray(labels.read_bytes())
+    content[len(content) // 2] ^= 1
+    labels.write_bytes(content)
+
+
 def _say_size(folder: Path, file: Path) -> None:
     path = folder / "saved" / "reference.json"
     description = json.loads(path.read_text())
@@ -191,6 +199,12 @@ CASES = (
         "a saved reference whose vectors are cut off",
         saved_short,
         ("saved cannot be read", "vectors.npy has 1,000 of", "build it anew"),
+        SAVED,
+    ),
+    BadInput(
+        "a saved reference with a byte of its labels changed",
+        saved_with_other_labels,
+        ("labels.parquet is not as it was written", "Copy it again"),
         SAVED,
     ),
     BadInput(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rankformer.annotate.neighbours import NeighbourIndex, require_usearch
 from rankformer.annotate.reference import Reference
+from rankformer.checkpoints.hashes import hash_of
 from rankformer.errors import SettingsError
 from rankformer.own_files import expect_own_files, expect_plain_names
 from rankformer.results.cell_embeddings import write_npy
@@ -26,6 +27,8 @@ DESCRIPTION, VECTORS, LABELS, GRAPH = (
     "index.usearch",
 )
 _FORMAT = 1
+# Not the vectors: they are large, and a damaged one is one cell's.
+_HASHED = (LABELS, GRAPH)
 
 
 def is_saved_reference(path: object) -> bool:
@@ -42,9 +45,9 @@ def save_reference(reference: Reference, folder: str | os.PathLike[str]) -> Path
         What to write.
     folder
         A folder that is not there yet. It gets ``reference.json``: model, layer, mode, sources,
-        and the sizes of the other files; ``vectors.npy``: (n_cells, d_model) float32 of length 1;
-        ``labels.parquet``: a row a cell; and of a large reference ``index.usearch``, in the format
-        of usearch.
+        sizes of the other files, and hashes of all but the first of them; ``vectors.npy``:
+        (n_cells, d_model) float32 of length 1; ``labels.parquet``: a row a cell; and of a large
+        reference ``index.usearch``, in the format of usearch.
 
     Raises
     ------
@@ -70,6 +73,7 @@ def save_reference(reference: Reference, folder: str | os.PathLike[str]) -> Path
             "n_cells": len(reference),
             "classes": {name: list(each) for name, each in reference.classes.items()},
             "files": sizes,
+            "sha256": {name: hash_of(part / name) for name in _HASHED if name in sizes},
             "provenance": dict(reference.provenance),
         }
         (part / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
@@ -141,7 +145,10 @@ def _read_labels(
     for name, own in classes.items():
         # By name: Parquet need not keep the order of a dictionary.
         texts = table[name].cast(pa.string())
-        codes[name] = np.asarray(pc.index_in(texts, pa.array(own, pa.string())), dtype=np.int32)
+        places = pc.index_in(texts, pa.array(own, pa.string()))
+        if places.null_count or len(pc.unique(places)) != len(own):
+            raise ValueError(f"{DESCRIPTION} and {path.name} differ in the classes of {name}")
+        codes[name] = np.asarray(places, dtype=np.int32)
     return codes
 
 
@@ -164,6 +171,12 @@ def _check_files(folder: Path, description: Mapping[str, Any]) -> None:
         found = (folder / name).stat().st_size
         if found != size:
             raise _damaged(folder, f"{name} has {found:,} of {size:,} bytes")
+    # usearch believes what a file says of itself, and a damaged one takes the interpreter down.
+    # Version 0.1.0 wrote no hashes.
+    written = description.get("sha256", {})
+    for name in _HASHED:
+        if name in written and hash_of(folder / name) != written[name]:
+            raise _damaged(folder, f"{name} is not as it was written")
 
 
 def _check_shapes(

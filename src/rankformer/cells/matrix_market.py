@@ -21,6 +21,7 @@ from rankformer.cells.spilled_rows import Entries, spill_rows
 
 BLOCK_BYTES = 32 << 20
 _ENTRY_BYTES = 16  # two int32 positions and a value of 8 bytes
+_OF_NUMBERS = b"0123456789+-.eE \t\r\n" + b"nNaAiIfFtTyY"
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,10 @@ def _read_blocks(path: Path) -> Iterator[Entries]:
 def _parse(lines: bytes, header: MatrixMarketHeader) -> coo_matrix:
     """Hand whole lines to scipy under a header of their own."""
     lines = lines.strip()
+    # scipy crashes on some bytes that are no text.
+    odd = lines.translate(None, _OF_NUMBERS)
+    if odd:
+        raise ValueError(f"its entries hold {odd[:10]!r} beside numbers")
     if b"\n\n" in lines:
         lines = re.sub(rb"\n\s+", b"\n", lines)
     n_lines = lines.count(b"\n") + 1 if lines else 0

@@ -12,7 +12,6 @@ import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
-from anndata.io import read_elem
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
@@ -25,6 +24,7 @@ from rankformer.cells.file_kinds import (
     locate_table,
     reading,
 )
+from rankformer.cells.obs_tables import read_table
 from rankformer.cells.row_matrices import CompressedRows, DenseRows, RowMatrix, SelectedRows
 from rankformer.cells.tenx import TenxMatrix, find_matrix_files, read_tenx_folder, read_tenx_h5
 from rankformer.errors import CountsError
@@ -233,18 +233,18 @@ def _open_mudata(path: Path, resources: ExitStack) -> OpenSource:
 
 def _open_group(path: Path, group: Any) -> OpenSource:
     _check_tables(path, group)
-    read_var = _once(lambda: read_elem(group["var"]))
+    read_var = _once(lambda: read_table(group["var"]))
     places = []
     if _is_matrix(group, "X"):
         places.append(_place(X, lambda: group["X"], read_var))
     # A raw that is missing may be written as an empty element, too.
     if "raw" in group and hasattr(group["raw"], "keys") and _is_matrix(group["raw"], "X"):
-        read_raw_var = _once(lambda: fill_var(read_elem(group["raw/var"]), read_var()))
+        read_raw_var = _once(lambda: fill_var(read_table(group["raw/var"]), read_var()))
         places.append(_place(RAW_X, lambda: group["raw/X"], read_raw_var))
     layers = group.get("layers", {})
     places += [_layer_place(name, layers, read_var) for name in layers]
     return OpenSource(
-        str(path), path, read_elem(group["obs"]), {each.location: each for each in places}
+        str(path), path, read_table(group["obs"]), {each.location: each for each in places}
     )
 
 

@@ -251,9 +251,9 @@ def read_indptr(
         If these are no whole numbers, do not begin at 0, fall, or do not end with the values.
     """
     _check_whole_numbers(np.dtype(indptr.dtype), f"starts of its {line}s")
+    if indptr.shape[0] != n_lines + 1:
+        raise ValueError(f"it is cut into {indptr.shape[0] - 1:,} {line}s, not {n_lines:,}")
     starts = np.asarray(indptr[:]).astype(np.int64, copy=False)
-    if len(starts) != n_lines + 1:
-        raise ValueError(f"it is cut into {len(starts) - 1:,} {line}s, not {n_lines:,}")
     if starts[0] != 0:
         raise ValueError(f"its first {line} begins at value {starts[0]:,}, not at 0")
     falls = np.flatnonzero(np.diff(starts) < 0)

@@ -57,9 +57,14 @@ def read_tenx_h5(file: Mapping[str, Any], name: str) -> TenxMatrix:
             "Split it: scanpy.read_10x_h5(path, genome=...).write_h5ad(...).",
         )
     (group,) = groups.values()
+    if group["shape"].shape != (2,):
+        raise ValueError(f"its shape has {group['shape'].size:,} numbers, not two")
     n_features, n_cells = (int(length) for length in group["shape"][:])
     # Columns are cells: what is CSC for features by cells is CSR for cells by features.
     shape = (n_cells, n_features)
+    # Before they are read: a damaged length takes memory without end.
+    ids = group["features/id"] if "features" in group else group["genes"]
+    _check_lengths(shape, len(group["barcodes"]), len(ids), name)
     arrays = (group["data"], group["indices"], group["indptr"])
     matrix = CompressedRows(*arrays, shape, may_repeat=False)
     return _keep_genes(matrix, _texts(group["barcodes"]), _read_features(group), name)
@@ -129,16 +134,16 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def _keep_genes(matrix: RowMatrix, barcodes: Any, var: pd.DataFrame, name: str) -> TenxMatrix:
-    if matrix.shape != (len(barcodes), len(var)):
-        raise CountsError(
-            f"{name} holds a matrix of {matrix.shape[1]:,} features x {matrix.shape[0]:,} cells, "
-            f"but {len(var):,} features and {len(barcodes):,} barcodes.",
-            "One row a feature and one column a barcode.",
-            "Take matrix, features and barcodes of one run.",
-        )
+    _check_lengths(matrix.shape, len(barcodes), len(var), name)
     obs = pd.DataFrame(index=pd.Index(barcodes, dtype=object))
     if "feature_types" not in var:
         return TenxMatrix(matrix, obs, var, "")
+    untyped = np.flatnonzero(var["feature_types"] == "")
+    if untyped.size:
+        # Left out, they would be missed by no one.
+        raise ValueError(
+            f"{len(untyped):,} features, such as {var.index[untyped[0]]}, have no type"
+        )
     is_gene = (var["feature_types"] == GENE_EXPRESSION).to_numpy()
     if is_gene.all():
         return TenxMatrix(matrix, obs, var, "")
@@ -152,6 +157,16 @@ def _keep_genes(matrix: RowMatrix, barcodes: Any, var: pd.DataFrame, name: str) 
     return TenxMatrix(
         SelectedRows(matrix, var_index=np.flatnonzero(is_gene)), obs, var[is_gene], note
     )
+
+
+def _check_lengths(shape: tuple[int, int], n_barcodes: int, n_features: int, name: str) -> None:
+    if shape != (n_barcodes, n_features):
+        raise CountsError(
+            f"{name} holds a matrix of {shape[1]:,} features x {shape[0]:,} cells, "
+            f"but {n_features:,} features and {n_barcodes:,} barcodes.",
+            "One row a feature and one column a barcode.",
+            "Take matrix, features and barcodes of one run.",
+        )
 
 
 def _list_types(var: pd.DataFrame) -> str:

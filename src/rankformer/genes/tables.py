@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -251,7 +252,7 @@ def _read_rows(path: Path) -> pd.DataFrame:
         with _open_text(path) as stream:
             separator = "\t" if "\t" in stream.readline() else ","
         return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
-    except (OSError, EOFError, UnicodeDecodeError, ValueError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, ValueError, zlib.error) as error:
         raise GeneError(
             f"The gene table {path} cannot be read: {error}.",
             "CSV or tab-separated text with a header line, gzipped or not.",

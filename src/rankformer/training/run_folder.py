@@ -23,6 +23,7 @@ _HASHES_FILE = "sha256.txt"
 # Of processes beside the first, which may still be writing them.
 _OF_OTHER_PROCESSES = "rng_state_*.pth"
 _MOST_TOLD = 3
+_LONGEST_NAME = 255  # of a file, in any usual file system
 
 
 class TrainingRun:
@@ -209,6 +210,8 @@ def _find_damaged(folder: Path) -> Path | None:
     lines = (folder / _HASHES_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
     for line in lines:
         sha256, _, name = line.partition("  ")
+        if len(name) > _LONGEST_NAME:
+            return folder / _HASHES_FILE
         file = folder / Path(name).name
         if not file.is_file() or hash_of(file) != sha256:
             return file

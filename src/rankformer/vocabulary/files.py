@@ -254,7 +254,7 @@ def _read_names(table: "pa.Table", column: str) -> dict[str, str]:
     import pyarrow.compute as pc
 
     names = pc.list_flatten(table[column])
-    if names.null_count:
+    if names.null_count or table[column].null_count:
         raise ValueError(f"{column} are missing")
     genes = table["ensembl_id"].take(pc.list_parent_indices(table[column]))
     return dict(zip(names.to_pylist(), genes.to_pylist(), strict=True))
