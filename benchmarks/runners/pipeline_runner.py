@@ -88,18 +88,20 @@ def measure_job(arguments: argparse.Namespace) -> dict[str, Any]:
 
     from rankformer.embed.files import embed_files
     from rankformer.embed.settings import EmbedJob
-    from rankformer.tokens.files import tokenize_files
+    from rankformer.runs.settings import TokenizeJob
+    from rankformer.runs.token_runs import tokenize_files
 
     torch.set_num_threads(arguments.threads)
     stages = Stages()
     target = arguments.target
     if target.suffix:
         mode = "gene" if target.stem == "genes" else "cell"
-        job = EmbedJob((arguments.cells,), target, mode)
+        job = EmbedJob((arguments.cells,), output=target, mode=mode)
         settings = {"dtype": arguments.dtype, "emb_layer": arguments.layer}
         streams: Any = embed_files(job, arguments.checkpoint, **settings).sources
     else:
-        streams = tokenize_files([arguments.cells], target, arguments.checkpoint).sources
+        tokens = TokenizeJob((arguments.cells,), target)
+        streams = tokenize_files(tokens, arguments.checkpoint).sources
     stages.end("job")
     obs = streams[0].obs
     return {
