@@ -25,8 +25,8 @@ from rankformer.runs.run import Run
 from rankformer.runs.shards import Share
 
 HEADER = (
-    "inputs", "shards", "manifest, kB", "read it, s", "look at all inputs, s", "list the shards, s",
-    "find which are done, s",
+    "inputs", "shards", "manifest, kB", "read it, s (CPU)", "look at all inputs, s (CPU)",
+    "list the shards, s (CPU)", "find which are done, s (CPU)",
 )  # fmt: skip
 # As `rankformer embed` notes of an input with these figures of its genes.
 GENES = {
@@ -65,10 +65,16 @@ def make_run(folder: Path, n_files: int, n_shards: int) -> Run:
     return run
 
 
-def timed(task: Callable[[], Any]) -> tuple[float, Any]:
-    began = time.perf_counter()
+def timed(task: Callable[[], Any]) -> tuple[dict[str, float], Any]:
+    """Wall and CPU seconds of a task, and its result."""
+    wall, cpu = time.perf_counter(), time.process_time()
     result = task()
-    return round(time.perf_counter() - began, 3), result
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return {"wall": round(wall, 3), "cpu": round(cpu, 3)}, result
+
+
+def told(seconds: dict[str, float]) -> str:
+    return f"{short(seconds['wall'])} ({short(seconds['cpu'])})"
 
 
 def measure(n_files: int, n_shards: int) -> dict[str, Any]:
@@ -101,7 +107,7 @@ def main() -> None:
     write_json(arguments.out, {"machine": machine, "load_before": load, "results": results})
     rows = [
         [f"{each['n_files']:,}", f"{each['n_shards']:,}", f"{each['manifest_bytes'] / 1000:,.0f}",
-         *(short(each[f"{name}_seconds"]) for name in ("read", "look", "list", "done"))]
+         *(told(each[f"{name}_seconds"]) for name in ("read", "look", "list", "done"))]
         for each in results
     ]  # fmt: skip
     print(markdown_table(HEADER, rows))

