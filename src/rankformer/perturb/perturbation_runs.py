@@ -67,22 +67,34 @@ class ShardedPerturbation:
         if self.perturbing.state_names:
             vectors = run.prepared("states", self._embed_states)["vector"].to_pylist()
             self.perturbing.use_states(np.array(vectors, np.float64))
-        all_first = [shard for shard in run.shards() if shard.step == _ALL]
-        task = self._task(self.perturbing.asked, self._count_before(all_first))
-        if self.perturbing.screen is not None:
-            task = replace(task, state=self._begin_screen(all_first, task))
-        self._do([shard for shard in shards if shard.step == _ALL], task)
-        if self.inputs.failures or not all(map(run.is_done, all_first)):
+        every = [shard for shard in run.shards() if shard.step == _ALL]
+        self._perturb_all(every, [shard for shard in shards if shard.step == _ALL])
+        if self.inputs.failures or not all(map(run.is_done, every)):
             self._tell_of_second_step()
-            return shards
-        if not has_rows(run, all_first) and self.job.run.shard is None:
+        elif has_rows(run, every):
+            self._perturb_again(every, [shard for shard in shards if shard.step == _AGAIN])
+        elif self.job.run.shard is None:
             remove_run(run)
             raise nothing_perturbed(self.perturbing.n_cells)
-        again = [shard for shard in shards if shard.step == _AGAIN]
-        if again:
-            self._do(again, self._task(self._best_genes(all_first)))
-            self._tell_if_nothing(again)
         return shards
+
+    def _perturb_all(self, every: Sequence[Shard], own: Sequence[Shard]) -> None:
+        """The first step, of whose shards this process does its own."""
+        task = self._task(self.perturbing.asked, self._count_before(every))
+        if self.perturbing.screen is None:
+            self._do(own, task)
+            return
+        state, done = self._begin_screen(every, task)
+        self._do([shard for shard in own if shard not in done], replace(task, state=state))
+
+    def _perturb_again(self, every: Sequence[Shard], own: Sequence[Shard]) -> None:
+        """The second step, where all shards of the first are done."""
+        if not own:
+            return
+        self._do(own, self._task(self._best_genes(every)))
+        done = [shard for shard in own if self.run.is_done(shard)]
+        if len(done) == len(own) and not has_rows(self.run, done):
+            tell_no_edits(sum(map(len, own)), is_again=True)
 
     def _do(self, shards: Sequence[Shard], task: PerturbationShards) -> None:
         what = what_is_done(
@@ -113,21 +125,27 @@ class ShardedPerturbation:
 
     def _begin_screen(
         self, shards: Sequence[Shard], task: PerturbationShards
-    ) -> ScreenState | None:
-        """Do the first shard that has edits, from which all others begin; None if none has any.
+    ) -> tuple[ScreenState | None, list[Shard]]:
+        """Do the first shard that has edits, from which all others begin.
 
         Each share needs it: one process does it, while others wait.
+
+        Returns
+        -------
+        What the screen learned there, or None if no shard has edits; and the shards that were done.
         """
         run, settings = self.run, replace(self.job.run, fail_fast=True)
+        done: list[Shard] = []
         with FileLock(run.folder / "screen.lock", is_singleton=False):
             for shard in shards:
                 if not run.is_done(shard):
                     do_shards(
                         run, [shard], self.inputs, task, settings, "Screening the first cells"
                     )
+                    done.append(shard)
                 if run.file(shard, SCREEN).exists():
-                    return ScreenState.from_table(run.read_shard(shard, SCREEN))
-        return None
+                    return ScreenState.from_table(run.read_shard(shard, SCREEN)), done
+        return None, done
 
     def _best_genes(self, shards: Sequence[Shard]) -> AskedGenes:
         """The best genes of the screen, chosen once and kept with the run."""
@@ -148,11 +166,6 @@ class ShardedPerturbation:
             # It is named last.
             groups.append(tokens if anchor is None else tokens[:-1])
         return AskedGenes(tuple(groups), anchor)
-
-    def _tell_if_nothing(self, again: Sequence[Shard]) -> None:
-        done = [shard for shard in again if self.run.is_done(shard)]
-        if len(done) == len(again) and not has_rows(self.run, done):
-            tell_no_edits(sum(map(len, again)), is_again=True)
 
     def _tell_of_second_step(self) -> None:
         if self.perturbing.chosen_again is not None:

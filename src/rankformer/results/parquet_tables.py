@@ -32,13 +32,13 @@ def schema_metadata(provenance: Mapping[str, Any]) -> dict[str, str]:
 
 
 def schema_of_vectors(
-    columns: "Mapping[str, pa.DataType]", d_model: int, provenance: dict[str, Any]
+    columns: "Mapping[str, pa.DataType]", d_model: int, provenance: dict[str, Any] | None = None
 ) -> "pa.Schema":
     """The schema of some columns and of ``vector``, `d_model` float32 each."""
     import pyarrow as pa
 
     fields = {**columns, "vector": pa.list_(pa.float32(), d_model)}
-    return pa.schema(fields, metadata=schema_metadata(provenance))
+    return pa.schema(fields, metadata=schema_metadata(provenance) if provenance else None)
 
 
 def open_parquet(part: Path, schema: "pa.Schema") -> "pq.ParquetWriter":
@@ -90,7 +90,7 @@ class RowGroups:
         """Write what is left."""
         import pyarrow as pa
 
-        if self._waiting:
+        if any(table.num_rows for table in self._waiting):
             self._write(pa.concat_tables(self._waiting))
         self._waiting, self._n_waiting = [], 0
 
