@@ -7,11 +7,13 @@ from rankformer.annotate.files import merge_annotation
 from rankformer.embed.files import merge_embeddings
 from rankformer.errors import OutputError
 from rankformer.finetuning.predict import merge_predictions
+from rankformer.perturb.shard_tables import merge_perturbations
 from rankformer.runs.failures import kept_failures
 from rankformer.runs.run import Run
 from rankformer.runs.settings import MergeJob
 from rankformer.runs.shards import Shard
 from rankformer.runs.token_runs import merge_tokens
+from rankformer.runs.told import count_cells
 from rankformer.summary import Summary
 
 _MOST_TOLD = 5
@@ -20,6 +22,7 @@ _MERGES: Mapping[str, _Merge] = {
     "embed": merge_embeddings,
     "annotate": merge_annotation,
     "predict": merge_predictions,
+    "perturb": merge_perturbations,
     "tokenize": merge_tokens,
 }
 
@@ -75,15 +78,16 @@ def _check_whole(run: Run, done: Sequence[Shard], job: MergeJob) -> None:
         return
     places = [
         f"cells {shard.start:,} to {shard.stop - 1:,} of {inputs[shard.input].path}"
+        + (f" in step {shard.step + 1}" if shard.step else "")
         for shard in missing[:_MOST_TOLD]
     ]
     told = [*places, *(f"all of {path}, which could not be read" for path in unread[:_MOST_TOLD])]
     n_more = len(missing) + len(unread) - len(told)
     more = f", and {n_more:,} more" if n_more else ""
-    n_cells = sum(map(len, missing))
     raise OutputError(
         f"Of the run in {job.folder} {len(missing):,} of {len(run.shards()):,} shards are missing, "
-        f"with {n_cells:,} of {run.manifest.n_cells:,} cells: {'; '.join(told)}{more}.",
+        f"with {count_cells(missing):,} of {count_cells(run.shards()):,} cells: "
+        f"{'; '.join(told)}{more}.",
         "All of them, so that every cell is in the result.",
         "Give the command of the run again, which goes on with it, with each share that has not "
         "ended; or pass --partial to merge what is there.",

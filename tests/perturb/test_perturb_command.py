@@ -1,10 +1,8 @@
 """``rankformer perturb`` from counts to a table."""
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from itertools import pairwise
 
 import anndata as ad
@@ -222,38 +220,6 @@ def test_several_inputs_are_told_apart(folder, command):
     again = second.merge(first, on=["cell", "symbol"])
     assert len(again) == len(second) > 0
     np.testing.assert_allclose(again["cosine_x"], again["cosine_y"], atol=1e-6)
-
-
-def test_killed_it_leaves_nothing_under_the_name_and_begins_anew(folder, command):
-    words = [
-        "perturb", str(folder / "cells.h5ad"), "-o", str(folder / "out.parquet"),
-        "-m", str(folder / "model"), "--dtype", "float32",
-    ]  # fmt: skip
-    code = (
-        "import time\n"
-        "from rankformer.perturb import exact\n"
-        "run = exact.ExactPerturber.run\n"
-        "def slow(*args):\n"
-        "    for each in run(*args):\n"
-        "        yield each\n"
-        "        time.sleep(60)\n"
-        "exact.ExactPerturber.run = slow\n"
-        "from rankformer.cli import main\n"
-        "main()\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.PIPE)
-    give_up = time.monotonic() + 60
-    while not list(folder.glob("out.parquet.*.part")):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert not (folder / "out.parquet").exists()
-    status, _, said = command(*words)
-    assert status == 0
-    assert "was killed" in said
-    assert len(pd.read_parquet(folder / "out.parquet"))
 
 
 @pytest.mark.slow

@@ -24,10 +24,11 @@ from rankformer.results.cell_embeddings import (
 from rankformer.results.gene_embeddings import (
     GeneSummary,
     GeneVectors,
+    gene_tables,
     write_gene_summary,
-    write_gene_vectors,
 )
 from rankformer.results.gene_report import write_gene_report
+from rankformer.results.parquet_tables import write_tables
 from rankformer.scratch import blocks_of_rows
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.tokenize import open_tokens
@@ -202,14 +203,8 @@ def test_genes_of_cells_have_a_row_each_in_rank_order(monkeypatch, tmp_path, row
     monkeypatch.setattr(gene_embeddings, "_ROW_GROUP_BYTES", rows_at_once * 4 * d_model)
     names = np.array([f"cell{i}" for i in range(7)], dtype=object)
     path = tmp_path / "genes.parquet"
-    write_gene_vectors(
-        path,
-        blocks_of(lengths, vocabulary, d_model),
-        {"cell": names},
-        vocabulary,
-        d_model,
-        PROVENANCE,
-    )
+    blocks = blocks_of(lengths, vocabulary, d_model)
+    write_tables(path, gene_tables(blocks, {"cell": names}, vocabulary, d_model), PROVENANCE)
     expected = [
         (
             names[cell],
@@ -251,7 +246,7 @@ def test_tables_of_genes_replace_only_where_asked_for(write, tmp_path):
             return write_gene_summary(path, summary, vocabulary, PROVENANCE, **options)
         blocks = blocks_of([[2]], vocabulary, 8)
         cells = {"cell": np.array(["a"], dtype=object)}
-        return write_gene_vectors(path, blocks, cells, vocabulary, 8, PROVENANCE, **options)
+        return write_tables(path, gene_tables(blocks, cells, vocabulary, 8), PROVENANCE, **options)
 
     path.write_text("a year of work")
     with pytest.raises(OutputError):

@@ -15,7 +15,8 @@ from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.embed.cells import fill_vectors
 from rankformer.embed.embedder import Embedder
 from rankformer.results.cell_embeddings import CellEmbeddings, write_cell_vectors
-from rankformer.results.gene_embeddings import GeneVectors, write_gene_vectors
+from rankformer.results.gene_embeddings import GeneVectors, gene_tables
+from rankformer.results.parquet_tables import write_tables
 from rankformer.scratch import release_pages, scratch_array
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.tokenize import open_tokens
@@ -100,7 +101,8 @@ def test_genes_are_written_in_few_row_groups_whatever_the_blocks(tmp_path, vocab
         blocks.append((rows, GeneVectors(0, np.append(0, lengths.cumsum()), tokens, vectors)))
         first += n_cells
     cells = {"cell": np.array([f"c{i}" for i in range(first)], dtype=object)}
-    write_gene_vectors(tmp_path / "genes.parquet", blocks, cells, vocabulary, 8, {"mode": "gene"})
+    tables = gene_tables(blocks, cells, vocabulary, 8)
+    write_tables(tmp_path / "genes.parquet", tables, {"mode": "gene"})
     file = pq.ParquetFile(tmp_path / "genes.parquet")
     rows = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
     assert set(rows[:-1]) == {100}

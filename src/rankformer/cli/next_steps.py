@@ -61,14 +61,15 @@ def is_unmerged(summary: Summary) -> bool:
     return "n_shards" in summary.figures
 
 
-def after_shards(summary: Summary, output: Path) -> tuple[NextStep, ...]:
-    """Merge the shards of a run."""
+def after_shards(summary: Summary, output: Path, ending: str = ".h5ad") -> tuple[NextStep, ...]:
+    """Merge the shards of a run, to a file of some ending."""
     folder = summary.written[0].path
     if summary.failures:
         why = "Merge what is there, without the inputs that failed"
-        merged = output if output != folder else Path(f"{folder}.parquet")
+        merged = output if output != folder else Path(f"{folder}{ending}")
         return (step(why, "merge", folder, "-o", merged, "--partial"),)
-    return (step("Merge the shards, once all are done", "merge", folder, "-o", f"{folder}.h5ad"),)
+    merged = Path(f"{folder}{ending}")
+    return (step("Merge the shards, once all are done", "merge", folder, "-o", merged),)
 
 
 def after_merging(output: Path) -> tuple[NextStep, ...]:

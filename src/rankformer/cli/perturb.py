@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from rankformer.cli.command import Common
-from rankformer.cli.next_steps import cell_type_column, step
+from rankformer.cli.next_steps import after_shards, cell_type_column, is_unmerged, step
 from rankformer.cli.options import Model, Threads, limit_threads, model_or_default
 from rankformer.cli.reading import Reading
 from rankformer.cli.reporting import ReportPage, add_report, check_report, report_job
@@ -52,6 +52,8 @@ def perturb(
     check_report(report, job.sources, None, overwrite=job.overwrite)
     model = model_or_default(model)
     summary = perturb_files(job, model, options, **vars(running))
+    if is_unmerged(summary):
+        return replace(summary, next_steps=after_shards(summary, job.output, ".parquet"))
     page = report_job(report, job.sources[0], overwrite=job.overwrite)
     what = ReportSettings(perturbed=job.output, labels=cell_type_column(summary.sources))
     summary = add_report(summary, page, what, model, options, **vars(running))

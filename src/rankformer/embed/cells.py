@@ -107,7 +107,7 @@ def _fill_own(
 ) -> tuple[NDArray[np.object_], int]:
     """Why cells have no vector, and how many of the others fill the model's input."""
     check_fits(stream, embedder)
-    missing = _filtered_out(stream)
+    missing = filtered_out(stream)
     vectors[~stream.kept] = np.nan
     with read_ahead(stream.parts()) as parts:
         n_full = fill_rows(vectors, missing, parts, embedder, mode=mode, progress=progress)
@@ -164,17 +164,43 @@ def iterate_gene_vectors(
     At the end, cells without a gene token are told.
     """
     check_fits(stream, embedder)
-    missing = _filtered_out(stream)
+    missing = filtered_out(stream)
     with read_ahead(stream.parts()) as parts:
-        for part in parts:
-            for vectors in embedder.genes(part.cells.ragged(0, len(part.rows))):
-                n_cells = len(vectors.offsets) - 1
-                rows = part.rows[vectors.start : vectors.start + n_cells]
-                missing[rows[np.diff(vectors.offsets) == 0]] = NO_GENES
-                yield rows, vectors
-                if progress:
-                    progress(n_cells)
+        yield from gene_vectors_of(parts, embedder, missing, progress=progress)
     tell_missing(missing)
+
+
+def gene_vectors_of(
+    parts: Iterable[TokenPart],
+    embedder: Embedder,
+    missing: NDArray[np.object_],
+    *,
+    first: int = 0,
+    progress: Progress | None = None,
+) -> Generator[tuple[NDArray[np.int64], GeneVectors], None, None]:
+    """Vectors of all gene tokens of cells that come, with the cells' rows.
+
+    Parameters
+    ----------
+    parts
+        The cells.
+    embedder
+        The model.
+    missing
+        (n_cells,) object: gets why a cell that came has no vector.
+    first
+        The row of the source that the first of `missing` is of; rows are counted from it.
+    progress
+        Told of the cells that are done.
+    """
+    for part in parts:
+        for vectors in embedder.genes(part.cells.ragged(0, len(part.rows))):
+            n_cells = len(vectors.offsets) - 1
+            rows = part.rows[vectors.start : vectors.start + n_cells] - first
+            missing[rows[np.diff(vectors.offsets) == 0]] = NO_GENES
+            yield rows, vectors
+            if progress:
+                progress(n_cells)
 
 
 def check_fits(stream: TokenSource, embedder: Embedder) -> None:
@@ -197,15 +223,27 @@ def check_fits(stream: TokenSource, embedder: Embedder) -> None:
 
 def tell_missing(missing: NDArray[np.object_]) -> None:
     """Log how many cells have no embedding, for each reason."""
-    for reason, n_cells in Counter(each for each in missing if each).items():
+    tell_counts(count_missing(missing), len(missing))
+
+
+def count_missing(missing: NDArray[np.object_]) -> "Counter[str]":
+    """Reason → how many cells have no embedding for it."""
+    return Counter(each for each in missing if each)
+
+
+def tell_counts(counts: "Counter[str]", n_cells: int) -> None:
+    """Log how many of some cells have no embedding, for each reason."""
+    for reason, n_missing in counts.items():
         logger.warning(
-            "%s of %s cells have no embedding: %s.", f"{n_cells:,}", f"{len(missing):,}", reason
+            "%s of %s cells have no embedding: %s.", f"{n_missing:,}", f"{n_cells:,}", reason
         )
 
 
-def _filtered_out(stream: TokenSource) -> NDArray[np.object_]:
-    missing = np.full(len(stream), None, dtype=object)
-    missing[~stream.kept] = FILTERED
+def filtered_out(stream: TokenSource, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+    """(n,) object: why cells have no embedding that were filtered out; None for the others."""
+    kept = stream.kept[start:stop]
+    missing = np.full(len(kept), None, dtype=object)
+    missing[~kept] = FILTERED
     return missing
 
 

@@ -2,23 +2,20 @@
 
 import os
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from rankformer.checkpoints.checkpoint import Checkpoint
-from rankformer.embed.cells import describe_run, iterate_gene_vectors
+from rankformer.embed.cells import describe_run
 from rankformer.embed.embedder import Embedder
+from rankformer.embed.gene_shards import write_genes
 from rankformer.embed.gene_summary import summarize_genes
-from rankformer.embed.settings import CellMode, EmbedJob, Statistic
+from rankformer.embed.settings import EmbedJob, Statistic
 from rankformer.embed.vector_runs import RunVectors, VectorWork, merged_vectors, vector_run
 from rankformer.errors import SettingsError
 from rankformer.progress import show_progress
 from rankformer.results.cell_embeddings import CellEmbeddings, write_cell_vectors
-from rankformer.results.gene_embeddings import write_gene_summary, write_gene_vectors
+from rankformer.results.gene_embeddings import write_gene_summary
 from rankformer.results.messages import written_vectors
 from rankformer.results.output_checks import (
     CELL_FORMATS,
@@ -26,7 +23,6 @@ from rankformer.results.output_checks import (
     check_key,
     check_target,
 )
-from rankformer.results.parquet_tables import name_cells
 from rankformer.runs.run import Run, remove_run
 from rankformer.runs.settings import MergeJob
 from rankformer.runs.shards import Shard
@@ -36,7 +32,6 @@ from rankformer.summary import Summary, Written
 from rankformer.tokens.joined_sources import (
     check_inputs_stay,
     file_to_copy,
-    name_sources,
 )
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import TokenSource
@@ -78,17 +73,14 @@ def embed_files(
     """
     _check_mode(job)
     check_key(job.key)
-    if job.mode != "gene":
-        return _embed_cells(job, job.mode, Checkpoint.open(model), options, settings)
+    if job.summary is None:
+        return _embed_in_shards(job, Checkpoint.open(model), options, settings)
     output = check_target(job.output, (".parquet",), job.overwrite)
     checkpoint = Checkpoint.open(model)
     with opened_sources(job.sources, checkpoint.vocabulary, options) as streams:
         check_inputs_stay(output, streams)
         embedder = Embedder(checkpoint, **settings)
-        if job.summary:
-            written, figures = _summarize_genes(job, streams, embedder, job.summary)
-        else:
-            written, figures = _embed_genes(job, streams, embedder)
+        written, figures = _summarize_genes(job, streams, embedder, job.summary)
     return Summary((written,), figures | _figures(job, embedder), sources=streams)
 
 
@@ -103,20 +95,26 @@ def _check_mode(job: EmbedJob) -> None:
             'Mode "gene": its vectors are summarised over cells.',
             "Add --mode gene, or leave --summary out.",
         )
+    if job.summary and (job.run.shard is not None or job.run.shard_cells is not None):
+        raise SettingsError(
+            "A summary over cells was asked for in shards.",
+            "One pass over all cells: a summary is computed as one piece.",
+            "Leave out --shard and --shard-cells, or leave out --summary.",
+        )
 
 
-def _embed_cells(
+def _embed_in_shards(
     job: EmbedJob,
-    mode: CellMode,
     checkpoint: Checkpoint,
     options: ReadingOptions | None,
     settings: dict[str, Any],
 ) -> Summary:
     work = VectorWork(
-        task="embed", sources=job.sources, checkpoint=checkpoint, mode=mode,
+        task="embed", sources=job.sources, checkpoint=checkpoint, mode=job.mode,
         options=options, embedding=settings, notes={"key": job.key},
     )  # fmt: skip
-    target = check_run_target(job.output, job.run, CELL_FORMATS, overwrite=job.overwrite)
+    formats = (".parquet",) if job.mode == "gene" else CELL_FORMATS
+    target = check_run_target(job.output, job.run, formats, overwrite=job.overwrite)
     with vector_run(target.folder, work, job.run, keep_open=not target.is_folder) as under_way:
         streams, figures = under_way.inputs.streams, _figures(job, under_way.embedder)
         if not target.is_folder:
@@ -124,9 +122,12 @@ def _embed_cells(
         shards = under_way.compute()
         if target.is_folder or under_way.inputs.failures:
             return run_summary(under_way.run, shards, under_way.inputs, figures)
-        written, more = write_vectors(
-            under_way.vectors, job.output, job.key, overwrite=job.overwrite
-        )
+        if job.mode == "gene":
+            written, more = write_genes(under_way.run, shards, job.output, overwrite=job.overwrite)
+        else:
+            written, more = write_vectors(
+                under_way.vectors, job.output, job.key, overwrite=job.overwrite
+            )
         remove_run(under_way.run)
     return Summary((written,), more | figures, sources=streams)
 
@@ -166,31 +167,16 @@ def write_vectors(
 
 def merge_embeddings(run: Run, shards: Sequence[Shard], job: MergeJob) -> Summary:
     """Write the embeddings of shards that are done; see `merge_run`."""
+    if run.manifest.work.options["mode"] == "gene":
+        check_target(job.output, (".parquet",), job.overwrite)
+        written, figures = write_genes(run, shards, job.output, overwrite=job.overwrite)
+        return Summary((written,), figures)
     check_cell_target(job.output, job.overwrite)
     key = job.key or run.manifest.notes["key"]
     check_key(key)
     vectors = merged_vectors(run, shards)
     written, figures = write_vectors(vectors, job.output, key, overwrite=job.overwrite)
     return Summary((written,), figures)
-
-
-def _embed_genes(job: EmbedJob, streams: Sequence[TokenSource], embedder: Embedder) -> _Made:
-    obs = pd.concat([stream.obs[[]] for stream in streams])
-    cells = name_cells(obs, name_sources(streams))
-    starts = np.cumsum([0, *map(len, streams)])
-    with show_progress(len(obs), "Embedding genes") as progress:
-        blocks = (
-            (start + rows, genes)
-            for start, stream in zip(starts.tolist(), streams, strict=False)
-            for rows, genes in iterate_gene_vectors(stream, embedder, progress)
-        )
-        provenance = describe_run(embedder, "gene", streams)
-        with closing(blocks):
-            write_gene_vectors(
-                job.output, blocks, cells, embedder.checkpoint.vocabulary, embedder.d_model,
-                provenance, overwrite=job.overwrite,
-            )  # fmt: skip
-    return Written(job.output, "vectors of genes, one a gene and cell"), {"n_cells": len(obs)}
 
 
 def _summarize_genes(

@@ -83,7 +83,8 @@ class EmbedJob(InputFiles):
     )
     summary: Statistic | None = setting(
         default=None,
-        text="With --mode gene: write one vector for each gene, the mean or median over all cells.",
+        text="With --mode gene: write one vector for each gene, the mean or median over all cells. "
+        "It is computed in one pass, which begins anew when it was stopped.",
     )
     key: str = setting(
         common=True, default="X_geneformer", text="The name of the embedding in obsm."

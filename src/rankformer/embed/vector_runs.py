@@ -1,4 +1,4 @@
-"""Runs that embed cells: of `embed`, and of what reads the vectors, `annotate` and `predict`."""
+"""Runs that embed cells or their genes: of `embed`, `annotate` and `predict`."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.embed.cells import describe_model, tell_missing
 from rankformer.embed.embedder import Embedder
-from rankformer.embed.settings import CellMode
+from rankformer.embed.gene_shards import GeneShards
+from rankformer.embed.settings import Mode
 from rankformer.embed.vector_shards import ShardedVectors, VectorShards, count_full, read_reasons
 from rankformer.errors import OutputError
+from rankformer.runs.compute import ShardTask
 from rankformer.runs.manifest import Manifest, Work
 from rankformer.runs.obs import read_cells
 from rankformer.runs.options import as_plain, plain_reading
@@ -30,7 +32,8 @@ from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import NamedCells
 from rankformer.tokens.tokenize import list_inputs, tell_full_inputs
 
-_CELLS_OF_A_SHARD = 8192
+# Of genes, that a shard takes no more than a few GB.
+_CELLS_OF_A_SHARD, _WITH_GENES = 8192, 512
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,7 +49,7 @@ class VectorWork:
     checkpoint
         The model.
     mode
-        What a cell's vector is.
+        What a cell's vector is; or ``"gene"``: each of its genes has one.
     options
         Where counts and genes lie.
     embedding
@@ -60,7 +63,7 @@ class VectorWork:
     task: str
     sources: Sequence[Path]
     checkpoint: Checkpoint
-    mode: CellMode
+    mode: Mode
     options: ReadingOptions | None = None
     embedding: Mapping[str, Any] = field(default_factory=dict)
     decides: Mapping[str, Any] = field(default_factory=dict)
@@ -75,7 +78,8 @@ class VectorWork:
         if embedding.get("dtype", "auto") == "auto" and before is not None:
             embedding["dtype"] = before.work.options.get("dtype", "auto")
         embedder = Embedder(self.checkpoint, **embedding)
-        embedder.check_mode(self.mode)
+        if self.mode != "gene":
+            embedder.check_mode(self.mode)
         return embedder
 
     def describe(self, embedder: Embedder, shard_cells: int | None) -> Work:
@@ -85,7 +89,8 @@ class VectorWork:
             "reading": plain_reading(self.options), **self.decides,
         }  # fmt: skip
         model = self.checkpoint.provenance()
-        cells_each = shard_cells or _CELLS_OF_A_SHARD
+        by_default = _WITH_GENES if self.mode == "gene" else _CELLS_OF_A_SHARD
+        cells_each = shard_cells or by_default
         return Work(self.task, as_plain(model), as_plain(options), cells_each)
 
 
@@ -102,8 +107,12 @@ class VectorRun:
     def compute(self) -> list[Shard]:
         """Do what is left of the run, or of this process's share; give the shards it is of."""
         shards = own_shards(self.run, self.settings)
-        task = VectorShards(self.embedder, self.work.mode)
-        do_shards(self.run, shards, self.inputs, task, self.settings, "Embedding cells")
+        task: ShardTask
+        if self.work.mode == "gene":
+            task, what = GeneShards(self.embedder), "Embedding genes"
+        else:
+            task, what = VectorShards(self.embedder, self.work.mode), "Embedding cells"
+        do_shards(self.run, shards, self.inputs, task, self.settings, what)
         return shards
 
     @property

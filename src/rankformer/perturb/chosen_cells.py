@@ -1,6 +1,6 @@
 """The cells of sources that take part in a run: drawn, and read some at a time."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from itertools import pairwise
 
@@ -12,7 +12,10 @@ from rankformer.embed.gene_summary import count_cells_of_tokens
 from rankformer.perturb.exact import blocks_of_cells
 from rankformer.ragged import Ragged, select_rows
 from rankformer.read_ahead import read_ahead
-from rankformer.tokens.token_sources import TokenSource
+from rankformer.tokens.token_sources import TokenPart, TokenSource
+
+Block = tuple[NDArray[np.int64], Ragged]
+"""Rows of cells, and their tokens."""
 
 
 def draw_cells(
@@ -38,9 +41,21 @@ def draw_cells(
     ]
 
 
+def draw_again(
+    chosen: Sequence[NDArray[np.int64]], n_rows: Sequence[int], n_cells: int | None, seed: int
+) -> list[NDArray[np.int64]]:
+    """As `draw_cells`, among rows of sources of `n_rows` cells that were chosen before."""
+    eligible = []
+    for rows, n_own in zip(chosen, n_rows, strict=True):
+        mask = np.zeros(n_own, bool)
+        mask[rows] = True
+        eligible.append(mask)
+    return draw_cells(eligible, n_cells, seed)
+
+
 def read_blocks(
     streams: Sequence[TokenSource], chosen: Sequence[NDArray[np.int64]], embedder: Embedder
-) -> Generator[tuple[NDArray[np.int64], Ragged], None, None]:
+) -> Generator[Block, None, None]:
     """Chosen cells, as many at a time as `blocks_of_cells` allows.
 
     Yields
@@ -49,16 +64,36 @@ def read_blocks(
     """
     first = 0
     for stream, own_rows in zip(streams, chosen, strict=True):
-        is_chosen = np.zeros(len(stream), bool)
-        is_chosen[own_rows] = True
         with closing(stream.parts()) as own, read_ahead(own) as parts:
-            for part in parts:
-                places = np.flatnonzero(is_chosen[part.rows])
-                ragged = select_rows(part.cells.ragged(0, len(part.rows)), places)
-                rows = first + part.rows[places]
-                for start, stop in blocks_of_cells(ragged[1], embedder):
-                    yield rows[start:stop], select_rows(ragged, np.arange(start, stop))
+            yield from choose_blocks(parts, own_rows, embedder, first)
         first += len(stream)
+
+
+def choose_blocks(
+    parts: Iterable[TokenPart], chosen: NDArray[np.int64], embedder: Embedder, first: int
+) -> Generator[Block, None, None]:
+    """The chosen ones among cells that come; see `read_blocks`.
+
+    Parameters
+    ----------
+    parts
+        Cells of one source.
+    chosen
+        Rows of the source, ascending; others may be among them.
+    embedder
+        Its memory is that for which blocks are cut.
+    first
+        What is added to rows, to count over all sources.
+    """
+    for part in parts:
+        if not len(part.rows):
+            continue
+        first_own, behind = np.searchsorted(chosen, [part.rows[0], part.rows[-1] + 1])
+        places = np.flatnonzero(np.isin(part.rows, chosen[first_own:behind], assume_unique=True))
+        ragged = select_rows(part.cells.ragged(0, len(part.rows)), places)
+        rows = first + part.rows[places]
+        for start, stop in blocks_of_cells(ragged[1], embedder):
+            yield rows[start:stop], select_rows(ragged, np.arange(start, stop))
 
 
 def count_cells_with_genes(

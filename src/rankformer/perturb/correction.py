@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 # what is smooth in one cell, of what all ranks of a cell have in common, of each gene's own; and of
 # the mean, of which nothing is known.
 _LENGTH, _OF_CELL, _COMMON, _OWN, _MEAN = 0.2, 0.5, 0.3, 0.1, 1e4
-_FORMER = -1
+# The number of a cell that nothing is asked of any more.
+FORMER = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ class KnownErrors:
     def forget_cells(self, n_most: int) -> "KnownErrors":
         """At most the last of them, as of cells that nothing is asked of any more."""
         own = slice(max(len(self.cells) - n_most, 0), None)
-        cells = np.full(len(self.cells), _FORMER)[own]
+        cells = np.full(len(self.cells), FORMER)[own]
         return KnownErrors(cells, self.places[own], self.errors[own])
 
 
@@ -79,5 +80,5 @@ class Correction:
     ) -> NDArray[np.float64]:
         known = self.known
         near = np.exp(-0.5 * ((places[:, None] - known.places) / _LENGTH) ** 2)
-        is_same = (cells[:, None] == known.cells) & (cells[:, None] != _FORMER)
+        is_same = (cells[:, None] == known.cells) & (cells[:, None] != FORMER)
         return np.asarray(_MEAN + near + is_same * (_OF_CELL * near + _COMMON))

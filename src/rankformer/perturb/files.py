@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,24 +12,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from numpy.typing import NDArray
 
-from rankformer.cells.obs_columns import require_column
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.embed.embedder import Embedder
 from rankformer.errors import SettingsError
 from rankformer.perturb.exact import ExactPerturber, dtype_of_read_out
+from rankformer.perturb.perturbation_runs import perturbation_run
+from rankformer.perturb.row_names import name_rows
 from rankformer.perturb.run import PerturbationRun
 from rankformer.perturb.screen import Screen
-from rankformer.perturb.settings import Perturbation, PerturbJob
-from rankformer.perturb.table import TABLE_COLUMNS, ParquetTable, PerturbationTable, gather
+from rankformer.perturb.settings import Perturbation, PerturbJob, affected_beside
+from rankformer.perturb.shard_tables import write_perturbations
+from rankformer.perturb.table import PerturbationTable, gather
 from rankformer.ragged import Ragged
 from rankformer.results.output_checks import check_target
-from rankformer.results.parquet_tables import name_cells
-from rankformer.scratch import whole_or_nothing
-from rankformer.summary import Summary, Written
+from rankformer.runs.run import remove_run
+from rankformer.runs.targets import check_run_target
+from rankformer.runs.told import run_summary
+from rankformer.summary import Summary
 from rankformer.tokens.edits import Edits
-from rankformer.tokens.joined_sources import check_inputs_stay, name_sources
+from rankformer.tokens.joined_sources import check_inputs_stay
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import TokenSource
 from rankformer.tokens.tokenize import open_tokens, opened_sources
@@ -71,8 +73,9 @@ def perturb_files(
 ) -> Summary:
     """Perturb the cells of files into one table, which appears whole or not at all.
 
-    What is in memory at once does not grow with the cells or the perturbations. A run that was
-    killed leaves nothing under the output's name, and begins anew.
+    What is in memory at once does not grow with the cells or the perturbations. What a run that was
+    stopped had done lies beside the output, in ``NAME.parts``, and the same command goes on with
+    it. An output without an ending is a folder of shards.
 
     Parameters
     ----------
@@ -94,41 +97,20 @@ def perturb_files(
     RankformerError
         If input, model, settings and output do not go together.
     """
-    output = check_target(job.output, (".parquet",), job.overwrite)
-    wants_genes = job.perturbation.read_out == "gene"
-    if wants_genes:
-        check_target(job.affected_output, (".parquet",), job.overwrite)
-    with ExitStack() as stack:
-        streams, embedder = _open(job, model, options, settings, stack)
-        check_inputs_stay(output, streams)
-        names = name_rows(streams, job.attributes)
-        run = PerturbationRun(streams, embedder, job.perturbation)
-        table = PerturbationTable(run, names)
-        main = stack.enter_context(whole_or_nothing(output, overwrite=job.overwrite))
-        provenance = run.describe()
-        writer = stack.enter_context(ParquetTable(main, provenance))
-        affected = None
-        if wants_genes:
-            beside = stack.enter_context(
-                whole_or_nothing(job.affected_output, overwrite=job.overwrite)
-            )
-            affected = stack.enter_context(ParquetTable(beside, provenance))
-        for part in run.perturb():
-            writer.add(table.columns(part))
-            if affected is not None:
-                affected.add(table.affected(part, job.n_affected or None))
-        if run.screen is not None:
-            writer.note({"trust": run.screen.trust.figures()})
-    what = f"{writer.n_rows:,} perturbations of {run.n_cells:,} cells"
-    written = [Written(job.output, what)]
-    figures = {
-        "n_cells": run.n_cells, "n_perturbations": writer.n_rows,
-        "model": embedder.checkpoint.name,
-    }  # fmt: skip
-    if affected is not None:
-        written.append(Written(job.affected_output, f"{affected.n_rows:,} affected genes"))
-        figures["n_affected_genes"] = affected.n_rows
-    return Summary(tuple(written), figures, sources=streams)
+    target = check_run_target(job.output, job.run, (".parquet",), overwrite=job.overwrite)
+    if job.perturbation.read_out == "gene" and not target.is_folder:
+        check_target(affected_beside(job.output), (".parquet",), job.overwrite)
+    with perturbation_run(target, job, model, options, settings) as under_way:
+        run, inputs = under_way.run, under_way.inputs
+        if not target.is_folder:
+            check_inputs_stay(job.output, inputs.streams)
+        shards = under_way.compute()
+        figures = {"model": under_way.perturbing.embedder.checkpoint.name}
+        if target.is_folder or inputs.failures:
+            return run_summary(run, shards, inputs, figures)
+        written, more = write_perturbations(run, shards, job.output, overwrite=job.overwrite)
+        remove_run(run)
+    return Summary(tuple(written), more | figures, sources=inputs.streams)
 
 
 def perturb_in_memory(
@@ -150,6 +132,7 @@ def perturb_in_memory(
     with closing(open_tokens(adata, embedder.checkpoint.vocabulary, options)) as stream:
         names = name_rows([stream], attributes or {})
         run = PerturbationRun([stream], embedder, perturbation)
+        run.use_states(run.embed_states())
         table = PerturbationTable(run, names)
         rows, affected = [], []
         for part in run.perturb():
@@ -178,6 +161,7 @@ def estimate_files(
     with ExitStack() as stack:
         streams, embedder = _open(job, model, options, settings, stack)
         run = PerturbationRun(streams, embedder, job.perturbation)
+        run.use_states(run.embed_states())
         n_edits = n_cells = 0
         n_tokens_of_cells = n_tokens_of_edits = 0
         paces: tuple[float, float] | None = None
@@ -235,36 +219,6 @@ def _open(
     streams = stack.enter_context(opened_sources(job.sources, checkpoint.vocabulary, options))
     dtype = dtype_of_read_out(job.perturbation.read_out, settings.get("dtype", "auto"))
     return streams, Embedder(checkpoint, **{**settings, "dtype": dtype})
-
-
-def name_rows(
-    streams: Sequence[TokenSource], attributes: Mapping[str, str]
-) -> dict[str, NDArray[np.object_]]:
-    """Columns of all cells of all sources: their names, sources where several are, attributes.
-
-    Raises
-    ------
-    SettingsError
-        If an attribute is missing, or has the name of another column.
-    """
-    every_cell = pd.concat([stream.obs[[]] for stream in streams])
-    columns = name_cells(every_cell, name_sources(streams))
-    for name, column in attributes.items():
-        if name in (*columns, *TABLE_COLUMNS):
-            raise SettingsError(
-                f"The attribute {name!r} has the name of a column of the table.",
-                "Another name.",
-                f"Give it one: --attribute NEW={column}.",
-            )
-        for stream in streams:
-            require_column(stream.obs, column, "--attribute", f"obs of {stream.name}")
-        columns[name] = np.concatenate([_as_texts(stream.obs[column]) for stream in streams])
-    return columns
-
-
-def _as_texts(column: "pd.Series[Any]") -> NDArray[np.object_]:
-    texts = column.map(str, na_action="ignore").astype(object)
-    return np.asarray(texts.where(texts.notna(), None), object)
 
 
 def _seconds_a_token(run: PerturbationRun, ragged: Ragged, edits: Edits) -> tuple[float, float]:

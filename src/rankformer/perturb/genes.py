@@ -84,6 +84,15 @@ def tell_kinds(asked: AskedGenes, kind: EditType) -> None:
         logger.info("Cells that do not express a gene, or one of a group, are left out for it.")
 
 
+def nothing_perturbed(n_cells: int) -> SettingsError:
+    """The error of a perturbation for which no cell could be edited."""
+    return SettingsError(
+        f"None of the {n_cells:,} cells expresses a gene that could be perturbed so.",
+        "Cells that express the genes named; of a group, and of an anchor, all of them.",
+        "Name other genes or cells; overexpress also puts in what a cell lacks.",
+    )
+
+
 def _look_up(
     names: Sequence[str], resolver: GeneResolver, vocabulary: Vocabulary
 ) -> dict[str, int]:

@@ -4,8 +4,7 @@ Exactly, or by a screen of all genes, of which the best are then run exactly.
 """
 
 import logging
-from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,22 +14,20 @@ from numpy.typing import NDArray
 
 from rankformer.embed.cells import check_fits, describe_run
 from rankformer.embed.embedder import Embedder
-from rankformer.errors import SettingsError
-from rankformer.perturb.chosen_cells import draw_cells, read_blocks
+from rankformer.perturb.best_genes import MeanEffects
+from rankformer.perturb.chosen_cells import Block, draw_again, draw_cells, read_blocks
 from rankformer.perturb.exact import ExactPerturber, Responses
-from rankformer.perturb.genes import AskedGenes, tell_kinds
+from rankformer.perturb.genes import AskedGenes, nothing_perturbed, tell_kinds
 from rankformer.perturb.published import PublishedPerturber
 from rankformer.perturb.screen import Screen
 from rankformer.perturb.settings import Method, Perturbation
 from rankformer.perturb.states import embed_states, read_states
-from rankformer.progress import show_progress
+from rankformer.progress import Progress, show_progress
 from rankformer.ragged import Ragged
 from rankformer.tokens.edits import Edits, plan_edits
 from rankformer.tokens.token_sources import TokenSource
 
 logger = logging.getLogger(__name__)
-# A mean over fewer cells says little of a gene.
-_LEAST_CELLS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +75,7 @@ class PerturbedCells:
 
 
 class PerturbationRun:
-    """A perturbation made ready: genes found, cells chosen, states embedded.
+    """A perturbation made ready: genes found and cells chosen; `use_states` is called next.
 
     Parameters
     ----------
@@ -93,8 +90,9 @@ class PerturbationRun:
     ----------
     asked
         The genes.
-    chosen
-        Rows of the cells that are perturbed, source by source.
+    chosen, chosen_again
+        Rows of the cells that are perturbed, source by source; and of those in which the best genes
+        of a screen are run exactly.
     exact
         Runs edits.
     screen
@@ -119,18 +117,36 @@ class PerturbationRun:
         tell_kinds(self.asked, perturbation.kind)
         make = PublishedPerturber if perturbation.as_published else ExactPerturber
         self.exact = make(embedder, perturbation.read_out)
-        states, eligible = perturbation.states, [stream.kept.copy() for stream in streams]
-        if states is not None:
-            names = read_states(streams, states)
-            eligible = [each == states.start for each in names]
-            n_cells = sum(int(np.isin(each.astype(str), states.names).sum()) for each in names)
-            with show_progress(n_cells, "Embedding the states") as progress:
-                vectors = embed_states(streams, names, states, embedder, self.exact.mode, progress)
-            self.exact = make(embedder, perturbation.read_out, vectors)
-        self.screen = None
+        self.screen: Screen | None = None
         if perturbation.method == "screen":
             self.screen = Screen(self.exact, perturbation.kind, perturbation.screen)
+        states, eligible = perturbation.states, [stream.kept.copy() for stream in streams]
+        self._state_of_cells: list[NDArray[np.object_]] | None = None
+        if states is not None:
+            self._state_of_cells = read_states(streams, states)
+            eligible = [each == states.start for each in self._state_of_cells]
         self.chosen = draw_cells(eligible, perturbation.n_cells, perturbation.seed)
+        self.chosen_again: list[NDArray[np.int64]] | None = None
+        if perturbation.top is not None:
+            self.chosen_again = draw_again(
+                self.chosen, list(map(len, streams)), perturbation.exact_cells, perturbation.seed
+            )
+
+    def embed_states(self) -> NDArray[np.float64]:
+        """(n_states, d_model): the embeddings of the states; see `embed_states`."""
+        states, names = self.perturbation.states, self._state_of_cells
+        if states is None or names is None:
+            return np.empty((0, self.embedder.d_model))
+        n_cells = sum(int(np.isin(each.astype(str), states.names).sum()) for each in names)
+        with show_progress(n_cells, "Embedding the states") as progress:
+            mode = self.exact.mode
+            return embed_states(self.streams, names, states, self.embedder, mode, progress)
+
+    def use_states(self, vectors: NDArray[np.float64]) -> None:
+        """Measure shifts towards states of these embeddings, which `embed_states` gave."""
+        self.exact.states = vectors
+        if self.screen is not None:
+            self.screen.begin()
 
     @property
     def n_cells(self) -> int:
@@ -144,7 +160,7 @@ class PerturbationRun:
 
     def blocks(
         self, chosen_cells: Sequence[NDArray[np.int64]] | None = None
-    ) -> Generator[tuple[NDArray[np.int64], Ragged], None, None]:
+    ) -> Generator[Block, None, None]:
         """The chosen cells, some at a time; see `read_blocks`."""
         return read_blocks(self.streams, chosen_cells or self.chosen, self.embedder)
 
@@ -164,68 +180,65 @@ class PerturbationRun:
         SettingsError
             At the end, if no cell could be edited so.
         """
-        if self.screen is None:
-            yield from self._run(self.exact, self.asked, self.chosen, "Perturbing cells")
-            return
-        means = _MeanEffects()
-        for part in self._run(self.screen, self.asked, self.chosen, "Screening cells"):
-            means.add(part)
+        means: MeanEffects[tuple[int, ...]] = MeanEffects()
+        for part in self._perturb_all(self.asked, self.chosen, screens=self.screen is not None):
+            if self.chosen_again is not None:
+                means.add(part.name_edits(), effects_of(part.responses).tolist())
             yield part
-        self._tell_trust()
-        if self.perturbation.top is not None:
-            best = means.best(self.perturbation.top, self.asked)
-            lengths = map(len, self.streams)
-            eligible = [_mask(*each) for each in zip(self.chosen, lengths, strict=True)]
-            cells = draw_cells(eligible, self.perturbation.exact_cells, self.perturbation.seed)
-            yield from self._run(self.exact, best, cells, "Perturbing the best genes exactly")
+        if self.screen is not None:
+            self.screen.trust.tell()
+        if self.chosen_again is not None:
+            best = AskedGenes(tuple(means.best(self.perturbation.top or 0)), self.asked.anchor)
+            yield from self._perturb_all(best, self.chosen_again, screens=False)
 
-    def _run(
-        self,
-        perturber: ExactPerturber | Screen,
-        asked: AskedGenes,
-        chosen: Sequence[NDArray[np.int64]],
-        what: str,
+    def _perturb_all(
+        self, asked: AskedGenes, chosen: Sequence[NDArray[np.int64]], *, screens: bool
     ) -> Generator[PerturbedCells, None, None]:
-        method: Method = "screen" if perturber is self.screen else "exact"
         n_cells, n_edits = sum(map(len, chosen)), 0
+        what = what_is_done(is_screen=screens, is_again=asked is not self.asked)
         with closing(self.blocks(chosen)) as blocks, show_progress(n_cells, what) as progress:
-            for rows, ragged in blocks:
-                edits = self.plan(ragged, asked)
-                n_edits += len(edits)
-                n_done = 0
-                for start, stop, responses in perturber.run(ragged, edits):
-                    yield PerturbedCells(rows, ragged, edits, start, stop, responses, asked, method)
-                    n_now = int(edits.cells[stop - 1])
-                    progress(n_now - n_done)
-                    n_done = n_now
-                progress(len(rows) - n_done)
-        if n_edits:
-            return
-        if asked is not self.asked:
-            # What was screened is not lost for it.
-            logger.warning("None of the %s cells expresses one of the best genes.", f"{n_cells:,}")
-        else:
-            raise SettingsError(
-                f"None of the {n_cells:,} cells expresses a gene that could be perturbed so.",
-                "Cells that express the genes named; of a group, and of an anchor, all of them.",
-                "Name other genes or cells; overexpress also puts in what a cell lacks.",
-            )
+            for part in self.perturb_blocks(blocks, asked, progress, screens=screens):
+                n_edits += part.stop - part.start
+                yield part
+        if not n_edits:
+            tell_no_edits(n_cells, is_again=asked is not self.asked)
 
-    def _tell_trust(self) -> None:
-        assert self.screen is not None  # noqa: S101  # it has run
-        if not self.screen.trust.n_edits:
-            logger.info("There were so few perturbations that all were run exactly.")
-            return
-        figures = self.screen.trust.figures()
-        logger.info(
-            "How far the estimates can be trusted: within cells, their rank correlation with %s "
-            "exact runs that were not used for them is %s.",
-            f"{self.screen.trust.n_edits:,}",
-            ", ".join(f"{value:.3f} ({name})" for name, value in figures.items()),
-        )
+    def perturb_blocks(
+        self,
+        blocks: Iterable[Block],
+        asked: AskedGenes,
+        progress: Progress,
+        *,
+        screens: bool,
+    ) -> Generator[PerturbedCells, None, None]:
+        """Run, or estimate, the edits of some cells.
 
-    def describe(self) -> dict[str, Any]:
-        """Provenance: model, settings and sources, as plain values."""
+        Parameters
+        ----------
+        blocks
+            Cells; see `read_blocks`.
+        asked
+            The genes.
+        progress
+            Told of the cells that are done.
+        screens
+            Whether edits are estimated.
+        """
+        method: Method = "screen" if screens else "exact"
+        perturber = self.screen if screens else self.exact
+        assert perturber is not None  # noqa: S101  # it was asked for
+        for rows, ragged in blocks:
+            edits = self.plan(ragged, asked)
+            n_done = 0
+            for start, stop, responses in perturber.run(ragged, edits):
+                yield PerturbedCells(rows, ragged, edits, start, stop, responses, asked, method)
+                n_now = int(edits.cells[stop - 1])
+                progress(n_now - n_done)
+                n_done = n_now
+            progress(len(rows) - n_done)
+
+    def describe_settings(self) -> dict[str, Any]:
+        """The settings, and how many cells there are, as plain values."""
         settings = {
             key: value if isinstance(value, str | int | float) else str(value)
             for key, value in asdict(self.perturbation).items()
@@ -236,33 +249,35 @@ class PerturbationRun:
             settings |= {f"state_{key}": str(value) for key, value in asdict(states).items()}
         if self.screen is not None:
             settings |= {f"screen_{k}": v for k, v in asdict(self.screen.settings).items()}
+        return {"n_cells": self.n_cells, "perturbation": settings}
+
+    def describe(self) -> dict[str, Any]:
+        """Provenance: model, settings and sources, as plain values."""
         run = describe_run(self.embedder, self.exact.mode, self.streams)
-        return {**run, "n_cells": self.n_cells, "perturbation": settings}
+        return {**run, **self.describe_settings()}
 
 
-class _MeanEffects:
-    """The mean effect of each perturbation over cells, as they come."""
-
-    def __init__(self) -> None:
-        self.sums: dict[tuple[int, ...], float] = {}
-        self.counts: Counter[tuple[int, ...]] = Counter()
-
-    def add(self, part: PerturbedCells) -> None:
-        shifts = part.responses.shifts
-        effects = shifts[:, 0] if shifts.shape[1] else 1 - part.responses.cosines
-        for key, effect in zip(part.name_edits(), effects.tolist(), strict=True):
-            self.sums[key] = self.sums.get(key, 0.0) + effect
-            self.counts[key] += 1
-
-    def best(self, n_best: int, asked: AskedGenes) -> AskedGenes:
-        """Those of largest mean, over at least some cells."""
-        least = min(_LEAST_CELLS, max(self.counts.values()))
-        keys = [key for key, n in self.counts.items() if n >= least]
-        keys.sort(key=lambda key: -self.sums[key] / self.counts[key])
-        return AskedGenes(tuple(keys[:n_best]), asked.anchor)
+def effects_of(responses: Responses) -> NDArray[np.float64]:
+    """(n_edits,): the shift towards the first state, or without states the movement."""
+    shifts = responses.shifts
+    return shifts[:, 0] if shifts.shape[1] else 1 - responses.cosines
 
 
-def _mask(rows: NDArray[np.int64], n_rows: int) -> NDArray[np.bool_]:
-    mask = np.zeros(n_rows, bool)
-    mask[rows] = True
-    return mask
+def what_is_done(*, is_screen: bool, is_again: bool) -> str:
+    """For the progress."""
+    if is_again:
+        return "Perturbing the best genes exactly"
+    return "Screening cells" if is_screen else "Perturbing cells"
+
+
+def tell_no_edits(n_cells: int, *, is_again: bool) -> None:
+    """Say that no cell could be edited so.
+
+    Raises
+    ------
+    SettingsError
+        Unless it is the best genes of a screen, which is not lost for it.
+    """
+    if not is_again:
+        raise nothing_perturbed(n_cells)
+    logger.warning("None of the %s cells expresses one of the best genes.", f"{n_cells:,}")

@@ -24,6 +24,7 @@ from rankformer.errors import SettingsError
 from rankformer.model.cpu.workers import share_cores, start_workers
 from rankformer.perturb.correction import Correction, KnownErrors
 from rankformer.perturb.exact import ExactPerturber, Responses
+from rankformer.perturb.screen_state import ScreenState
 from rankformer.perturb.sensitivity import Riders, Sensitivity, differentiate
 from rankformer.perturb.settings import ScreenSettings
 from rankformer.perturb.trust import Trust
@@ -79,14 +80,32 @@ class Screen:
         self.exact, self.kind, self.settings = exact, kind, settings or ScreenSettings()
         self.frame, self.embedder = exact.frame, exact.embedder
         self.read_out, self.mode = exact.read_out, exact.mode
-        self.trust = Trust(n_states=len(exact.states))
         self._encoder = (
             exact.embedder.checkpoint.encoder(torch.float32).to(exact.embedder.device).eval()
         )
-        self._directions: NDArray[np.float64] | None = None
-        self._n_states = 0
-        self._former: KnownErrors | None = None
-        self._n_cells = 0
+        self.begin()
+
+    def begin(self, state: ScreenState | None = None, n_before: int = 0) -> None:
+        """Forget the cells so far, and go on as after others.
+
+        Parameters
+        ----------
+        state
+            What was learned of these; None to begin anew.
+        n_before
+            How many cells come before the next: other ranks are run exactly from cell to cell.
+        """
+        self.trust = Trust(n_states=len(self.exact.states))
+        self._directions = None if state is None else state.directions
+        self._n_states = 0 if state is None else state.n_states
+        self._former = None if state is None else state.former
+        self._n_cells = n_before
+
+    def state(self) -> ScreenState | None:
+        """What was learned of the cells so far; None before any was edited."""
+        if self._directions is None or self._former is None:
+            return None
+        return ScreenState(self._directions, self._n_states, self._former)
 
     def run(self, ragged: Ragged, edits: Edits) -> Iterator[tuple[int, int, Responses]]:
         """Estimate what edits do, those of a cell at a time; see `ExactPerturber.run`.

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from rankformer.errors import SettingsError
 from rankformer.names import as_names, name_of, parse_attributes
 from rankformer.perturb.gene_lists import ALL, names_in, read_gene_groups
+from rankformer.runs.settings import RunSettings
 from rankformer.settings import setting, settings
 from rankformer.tokens.edit_types import SHARE_OF_RANKS, EditType, check_edits
 from rankformer.tokens.reading_options import InputFiles
@@ -242,7 +243,8 @@ class PerturbJob(InputFiles):
     output: Path = setting(
         options=("--output", "-o"),
         text="The .parquet table to write, with a row for each gene of each cell. With --read-out "
-        "gene, NAME.affected.parquet beside it holds the genes that are affected.",
+        "gene, NAME.affected.parquet beside it holds the genes that are affected. A name without "
+        "an ending makes a folder of shards; see `rankformer merge`.",
     )
     perturbation: Perturbation = setting(
         default_factory=Perturbation, text="What is done; see `Perturbation`."
@@ -257,6 +259,9 @@ class PerturbJob(InputFiles):
         text="A column of obs to carry over into the table, such as donor; NEW=NAME renames it.",
     )  # fmt: skip
     overwrite: bool = setting(common=True, default=False, text="Replace the output if it exists.")
+    run: RunSettings = setting(
+        default_factory=RunSettings, text="How a long run is cut and gone on with."
+    )
 
     def __post_init__(self) -> None:
         if self.n_affected is not None and self.n_affected < 0:
@@ -265,9 +270,10 @@ class PerturbJob(InputFiles):
                 "Correct n_affected (--affected).",
             )  # fmt: skip
 
-    @property
-    def affected_output(self) -> Path:
-        return self.output.with_name(f"{self.output.stem}.affected.parquet")
+
+def affected_beside(output: Path) -> Path:
+    """Where the table of affected genes stands, beside that of perturbations."""
+    return output.with_name(f"{output.stem}.affected.parquet")
 
 
 @settings()

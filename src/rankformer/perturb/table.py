@@ -1,8 +1,6 @@
 """Results of perturbation as tidy tables: a row an edited cell, or a row an affected gene."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +8,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rankformer.perturb.run import PerturbationRun, PerturbedCells
-from rankformer.results.parquet_tables import schema_metadata
 from rankformer.vocabulary.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -22,7 +19,6 @@ TABLE_COLUMNS = (
     "ensembl_id", "symbol", "type", "method", "rank", "n_genes", "cosine", "gene_cosine",
 )  # fmt: skip
 JOINED_BY = "+"
-_ROWS_AT_ONCE = 2**14
 
 
 class PerturbationTable:
@@ -141,51 +137,14 @@ def gather(collected: Sequence[Columns]) -> pd.DataFrame:
     )
 
 
-class ParquetTable:
-    """Writes rows to a Parquet file as they come."""
+def as_table(columns: Columns) -> "pa.Table":
+    """Rows as a table of Arrow: each column has its type, also where all values are missing."""
+    import pyarrow as pa
 
-    def __init__(self, part: Path, provenance: dict[str, Any]) -> None:
-        self.part, self.provenance = part, provenance
-        self.waiting: list[pa.Table] = []
-        self.n_waiting = self.n_rows = 0
-        self.writer: Any = None
-        self.notes: dict[str, str] = {}
-
-    def __enter__(self) -> "ParquetTable":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.waiting:
-            self._write()
-        if self.writer is not None:
-            self.writer.add_key_value_metadata(self.notes)
-            self.writer.close()
-
-    def add(self, columns: Columns) -> None:
-        """Add rows."""
-        import pyarrow as pa
-
-        table = pa.table({name: pa.array(values) for name, values in columns.items()})
-        self.waiting.append(table)
-        self.n_waiting += table.num_rows
-        self.n_rows += table.num_rows
-        if self.n_waiting >= _ROWS_AT_ONCE:
-            self._write()
-
-    def note(self, figures: dict[str, Any]) -> None:
-        """Add figures that are known at the end to the file's metadata, as JSON."""
-        self.notes |= {key: json.dumps(value) for key, value in figures.items()}
-
-    def _write(self) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        table = pa.concat_tables(self.waiting)
-        if self.writer is None:
-            schema = table.schema.with_metadata(schema_metadata(self.provenance))
-            self.writer = pq.ParquetWriter(self.part, schema, compression="zstd")
-        self.writer.write_table(table.cast(self.writer.schema))
-        self.waiting, self.n_waiting = [], 0
+    return pa.table({
+        name: pa.array(values, pa.string() if values.dtype == object else None)
+        for name, values in columns.items()
+    })  # fmt: skip
 
 
 def _name_tokens(vocabulary: Vocabulary) -> tuple[NDArray[np.object_], NDArray[np.object_]]:

@@ -4,17 +4,19 @@ A table has a row for each gene of each cell, or a row a gene. It is written as 
 is in memory at once does not grow with the cells.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rankformer.results.parquet_tables import open_parquet, schema_of_vectors, vectors_column
-from rankformer.scratch import whole_or_nothing
+from rankformer.results.parquet_tables import schema_of_vectors, vectors_column, write_tables
 from rankformer.vocabulary.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _ROW_GROUP_BYTES = 32 * 2**20
 
@@ -60,35 +62,39 @@ class GeneSummary:
     vectors: NDArray[np.float32]
 
 
-def write_gene_vectors(
-    path: Path,
+def gene_schema(names: Sequence[str], d_model: int) -> "pa.Schema":
+    """The schema of a long table: columns that tell cells apart, gene, rank and vector."""
+    import pyarrow as pa
+
+    columns = {**dict.fromkeys(names, pa.string()), "ensembl_id": pa.string(), "rank": pa.int32()}
+    return schema_of_vectors(columns, d_model)
+
+
+def gene_tables(
     blocks: Iterable[tuple[NDArray[np.int64], GeneVectors]],
     cells: Mapping[str, NDArray[np.object_]],
     vocabulary: Vocabulary,
     d_model: int,
-    provenance: dict[str, Any],
-    *,
-    overwrite: bool = False,
-) -> None:
-    """Write one long Parquet table as blocks come: a row for each gene of each cell.
+) -> "Iterator[pa.Table]":
+    """Long tables as blocks come: a row for each gene of each cell.
 
     Columns: those of `cells`, each (n_cells,) texts such as the cell's name; ``ensembl_id``,
     ``rank`` (1 = the cell's first gene) and ``vector`` (d_model float32). Cells are in the input's
     order, genes in rank order.
+
+    Yields
+    ------
+    Tables that are worth a row group each. Write each before the next is asked for: its memory is
+    used again.
     """
     import pyarrow as pa
 
     ids = pa.array(vocabulary.ensembl_id_of, pa.string())
-    schema = schema_of_vectors(
-        {**dict.fromkeys(cells, pa.string()), "ensembl_id": ids.type, "rank": pa.int32()},
-        d_model,
-        provenance,
-    )
-    with whole_or_nothing(path, overwrite=overwrite) as part, open_parquet(part, schema) as writer:
-        for rows, tokens, ranks, vectors in _row_groups(blocks, d_model):
-            names = [pa.array(column[rows], pa.string()) for column in cells.values()]
-            columns = [*names, ids.take(pa.array(tokens)), ranks, vectors_column(vectors)]
-            writer.write_table(pa.table(columns, schema=schema))
+    schema = gene_schema(list(cells), d_model)
+    for rows, tokens, ranks, vectors in _row_groups(blocks, d_model):
+        names = [pa.array(column[rows], pa.string()) for column in cells.values()]
+        columns = [*names, ids.take(pa.array(tokens)), ranks, vectors_column(vectors)]
+        yield pa.table(columns, schema=schema)
 
 
 def write_gene_summary(
@@ -108,14 +114,10 @@ def write_gene_summary(
         "symbol": pa.array(symbols, pa.string()),
         "n_cells": pa.array(summary.n_cells),
     }
-    schema = schema_of_vectors(
-        {name: column.type for name, column in columns.items()},
-        summary.vectors.shape[1],
-        provenance,
-    )
-    with whole_or_nothing(path, overwrite=overwrite) as part, open_parquet(part, schema) as writer:
-        columns["vector"] = vectors_column(summary.vectors)
-        writer.write_table(pa.table(columns, schema=schema))
+    types = {name: column.type for name, column in columns.items()}
+    schema = schema_of_vectors(types, summary.vectors.shape[1])
+    columns["vector"] = vectors_column(summary.vectors)
+    write_tables(path, [pa.table(columns, schema=schema)], provenance, overwrite=overwrite)
 
 
 def _row_groups(

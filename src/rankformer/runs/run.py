@@ -2,8 +2,9 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from rankformer.errors import OutputError
 from rankformer.runs.inputs import InputFile
 from rankformer.runs.locks import locked
 from rankformer.runs.manifest import MANIFEST, Manifest, Work
+from rankformer.runs.plans import noted_shards
 from rankformer.runs.settings import RunSettings
 from rankformer.runs.shards import (
     Shard,
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 logger = logging.getLogger(__name__)
-_SHARDS = "shards"
+_SHARDS, _PREPARED = "shards", "prepared"
 _PARTS = ".parts"
 _PLAN = "plan.lock"
 
@@ -62,7 +64,14 @@ class Run:
         return cls(folder, Manifest.read(folder))
 
     def shards(self) -> list[Shard]:
-        """All shards, where each cell of each input is computed."""
+        """All shards: those that the manifest names, or else of each cell of each input."""
+        return list(self._shards)
+
+    @cached_property
+    def _shards(self) -> list[Shard]:
+        noted = noted_shards(self.manifest.notes)
+        if noted is not None:
+            return noted
         cells_each = self.manifest.work.shard_cells
         return [
             shard
@@ -112,15 +121,59 @@ class Run:
         import pyarrow.parquet as pq
 
         file = self.file(shard, kind)
-        try:
+        with _as_shard_error(file):
             return pq.ParquetFile(file).read(columns=columns)
-        # A damaged file makes its reader raise nearly anything.
-        except Exception as error:
-            raise OutputError(
-                f"The shard {file} could not be read: {str(error)[:200]}.",
-                "A shard as a run writes it.",
-                "Remove it, and give the command of the run again, which computes it anew.",
-            ) from error
+
+    def row_groups(self, shard: Shard, kind: str = "") -> "Iterator[pa.Table]":
+        """The rows of a shard that is done, some at a time; none where it has no such file.
+
+        Raises
+        ------
+        OutputError
+            If they cannot be read.
+        """
+        import pyarrow.parquet as pq
+
+        file = self.file(shard, kind)
+        if not file.exists():
+            return
+        with _as_shard_error(file):
+            opened = pq.ParquetFile(file)
+        with opened:
+            for index in range(opened.num_row_groups):
+                with _as_shard_error(file):
+                    group = opened.read_row_group(index)
+                if group.num_rows:
+                    yield group
+
+    def prepared(self, name: str, compute: "Callable[[], pa.Table]") -> "pa.Table":
+        """What all shards need: computed by one process while others wait, and kept with the run.
+
+        Parameters
+        ----------
+        name
+            Of the file.
+        compute
+            Called where it was not computed before.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written or read.
+        """
+        import pyarrow.parquet as pq
+
+        file = self.folder / _PREPARED / f"{name}.parquet"
+        with FileLock(self.folder / f"{name}.lock", is_singleton=False):
+            about = about_shard(file) or {}
+            if about.get("run") != self.manifest.work.id:
+                make_folder(file.parent)
+                _remove(file.parent.glob(f"{file.name}.*.part"))
+                table = compute()
+                with write_shard(file, {"run": self.manifest.work.id}) as writer:
+                    writer.add(table)
+            with _as_shard_error(file):
+                return pq.ParquetFile(file).read()
 
     @contextmanager
     def writing(self, shard: Shard) -> Iterator[ShardWriter]:
@@ -128,6 +181,19 @@ class Run:
         about = {"run": self.manifest.work.id, **_plain(shard)}
         with write_shard(self.file(shard), about) as writer:
             yield writer
+
+
+@contextmanager
+def _as_shard_error(file: Path) -> Iterator[None]:
+    try:
+        yield
+    # A damaged file makes its reader raise nearly anything.
+    except Exception as error:
+        raise OutputError(
+            f"The shard {file} could not be read: {str(error)[:200]}.",
+            "A shard as a run writes it.",
+            "Remove it, and give the command of the run again, which computes it anew.",
+        ) from error
 
 
 def _plain(shard: Shard) -> dict[str, int]:
@@ -198,7 +264,7 @@ def open_run(
         raise
     finally:
         # Nothing is kept where nothing was done; another share may have begun meanwhile.
-        if is_new and settings.shard is None and not _holds_shards(folder):
+        if is_new and settings.shard is None and not _holds_work(folder):
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -231,8 +297,8 @@ def _plan(
     return Run(folder, manifest)
 
 
-def _holds_shards(folder: Path) -> bool:
-    return any((folder / _SHARDS).glob("*.parquet"))
+def _holds_work(folder: Path) -> bool:
+    return any(any((folder / each).glob("*.parquet")) for each in (_SHARDS, _PREPARED))
 
 
 def _expect_run_folder(folder: Path) -> None:
@@ -249,7 +315,7 @@ def _expect_run_folder(folder: Path) -> None:
         )
     if not folder.exists() or is_run_folder(folder):
         return
-    ours = (_SHARDS, "failures")
+    ours = (_SHARDS, _PREPARED, "failures")
     foreign = [
         each.name for each in folder.iterdir()
         if each.name not in ours and each.suffix not in (".lock", ".part")
@@ -281,7 +347,11 @@ def _remove_half_written(run: Run, share: Share | None) -> None:
     else:
         own = {shard.name for shard in share.among(run.shards())}
         left = [each for each in folder.glob("*.part") if each.name.partition(".")[0] in own]
-    for each in left:
+    _remove(left)
+
+
+def _remove(files: Iterable[Path]) -> None:
+    for each in files:
         with suppress(OSError):
             each.unlink()
 
@@ -296,8 +366,8 @@ def remove_run(run: Run) -> None:
 def _tell_how_to_go_on(run: Run | None) -> None:
     if run is None:
         return
-    n_done = sum(1 for _ in (run.folder / _SHARDS).glob("0-*[0-9].parquet"))
-    if n_done:
+    n_done = sum(1 for _ in (run.folder / _SHARDS).glob("*[0-9].parquet"))
+    if n_done or _holds_work(run.folder):
         logger.warning(
             "%s of %s shards are done, and kept in %s. The same command goes on from there.",
             f"{n_done:,}", f"{len(run.shards()):,}", run.folder,

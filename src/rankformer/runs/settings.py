@@ -46,7 +46,7 @@ class RunSettings:
     shard_cells: int | None = setting(
         default=None,
         text="The number of cells of a shard, the piece of work that is kept when a run is "
-        "stopped. By default it is 8,192, and 64 where cells are perturbed.",
+        "stopped. By default it is 8,192; with --mode gene 512, and where cells are perturbed 64.",
     )
     restart: bool = setting(
         default=False,

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,15 +34,19 @@ class Shard:
         Its rows, from 0; `stop` is not included.
     step
         Which step of the task, from 0: a later one needs all shards of those before it.
+    n_chosen
+        How many of its cells are computed, where not all are.
     """
 
     step: int
     input: int
     start: int
     stop: int
+    n_chosen: int | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
-        return self.stop - self.start
+        """How many cells are computed."""
+        return self.stop - self.start if self.n_chosen is None else self.n_chosen
 
     @property
     def name(self) -> str:
@@ -61,7 +65,7 @@ def cut_where_chosen(
 ) -> list[Shard]:
     """The shards of an input of which only the rows `chosen`, ascending, are computed."""
     blocks = [chosen[i : i + cells_each] for i in range(0, len(chosen), cells_each)]
-    return [Shard(step, index, int(rows[0]), int(rows[-1]) + 1) for rows in blocks]
+    return [Shard(step, index, int(rows[0]), int(rows[-1]) + 1, len(rows)) for rows in blocks]
 
 
 @dataclass(frozen=True)
@@ -75,10 +79,15 @@ class Share:
         return f"{self.number}/{self.of}"
 
     def among(self, shards: Sequence[Shard]) -> list[Shard]:
-        """Its shards: consecutive ones, so that few inputs are opened, of about as many cells."""
+        """Its shards of each step: consecutive, so that few inputs are opened, of as many cells."""
+        steps = sorted({shard.step for shard in shards})
+        return [
+            shard for step in steps
+            for shard in self._among([each for each in shards if each.step == step])
+        ]  # fmt: skip
+
+    def _among(self, shards: Sequence[Shard]) -> list[Shard]:
         ends = np.cumsum([len(shard) for shard in shards])
-        if not len(ends):
-            return []
         # By the middle of each shard, so that every one is in just one share.
         middles = ends - np.array([len(shard) for shard in shards]) / 2
         owner = np.minimum(middles * self.of // ends[-1], self.of - 1).astype(int)

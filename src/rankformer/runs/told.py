@@ -37,7 +37,7 @@ def run_summary(
     of_run = "" if len(shards) == len(every) else f" of this share; the run has {len(every):,}"
     what = f"{len(done):,} of {len(shards):,} shards{of_run}"
     told = {
-        "n_cells": run.manifest.n_cells, "n_cells_done": sum(map(len, done)),
+        "n_cells": count_cells(every), "n_cells_done": count_cells(done),
         "n_shards": len(shards), "n_shards_done": len(done), "n_shards_of_run": len(every),
     }  # fmt: skip
     failures = [inputs.failures[index] for index in sorted(inputs.failures)]
@@ -45,3 +45,8 @@ def run_summary(
         (Written(run.folder, what),), {**figures, **told},
         sources=inputs.streams, failures=failures,
     )  # fmt: skip
+
+
+def count_cells(shards: Sequence[Shard]) -> int:
+    """The cells of some shards, each once: later steps have those of the first again."""
+    return sum(len(shard) for shard in shards if shard.step == 0)
