@@ -32,7 +32,7 @@ from rankformer.runs.settings import RunSettings
 from rankformer.tokens.reading_options import ReadingOptions
 
 _MOST_ROWS = 20
-Job = TypeVar("Job", EmbedJob, AnnotateJob)
+Job = TypeVar("Job", EmbedJob, AnnotateJob, PerturbJob)
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def perturb(
             model=taken.name, n_cells=found.n_cells, n_forward_passes=found.n_passes,
             seconds=found.seconds, n_bytes=found.n_bytes,
         )  # fmt: skip
-    made = perturb_files(job, name, options, **vars(running))
+    made = perturb_files(in_one_go(job), name, options, **vars(running))
     return Perturbed(
         model=taken.name, inputs=genes_found(made.sources), output=job.output,
         n_rows=count_rows(job.output),
