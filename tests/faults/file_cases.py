@@ -228,10 +228,10 @@ CASES = (
         RUN,
     ),
     BadInput(
-        "a folder of two files, of which one is truncated",
+        "with `--fail-fast`, a folder of two files, of which one is truncated",
         many_one_broken,
         ("runs/b.h5ad could not be read", "Copy or download the file again"),
-        "embed runs -o out.h5ad -m model",
+        "embed runs -o out.h5ad -m model --fail-fast",
         varies=H5PY_SAYS,
     ),
     BadInput(
