@@ -74,6 +74,10 @@ class OutOfMemoryError(RankformerError):
     """One cell alone does not fit into the memory of the device."""
 
 
+class WorkerError(RankformerError):
+    """Processes that were to compute a part of the work ended, or could not be begun."""
+
+
 def expect_type(
     value: object, kinds: type | tuple[type, ...], name: str, expected: str, fix: str
 ) -> None:
