@@ -85,10 +85,10 @@ def measure_overlap(arguments: argparse.Namespace) -> dict[str, Any]:
 def measure_job(arguments: argparse.Namespace) -> dict[str, Any]:
     """A command's work from file to file, and the peak memory of its process."""
     import torch
+    from rankformer.tokens.files import tokenize_files
 
     from rankformer.embed.files import embed_files
     from rankformer.embed.settings import EmbedJob
-    from rankformer.tokens.files import tokenize_files
 
     torch.set_num_threads(arguments.threads)
     stages = Stages()

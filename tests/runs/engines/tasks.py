@@ -42,13 +42,14 @@ class Faulty(Recipe):
     """Tokenizes, notes each shard that it begins, and fails at one of them.
 
     `how` is "killed", "cuda", "bug", "model", "stuck", or "start" for before any shard; `times`,
-    how often, and -1 for always.
+    how often, and -1 for always. Each shard takes `seconds` more.
     """
 
     notes: Path
     how: str = ""
     shard: str = ""
     times: int = -1
+    seconds: float = 0.0
     tokens: TokenShards = field(default_factory=TokenShards)
     device = "cpu"
 
@@ -64,6 +65,7 @@ class Faulty(Recipe):
         begun = len(begun_by(self.notes, name))
         if name == self.shard and (self.times < 0 or begun <= self.times):
             self.fail()
+        time.sleep(self.seconds)
         self.tokens.compute(source, shard, parts, out, progress)
 
     def fail(self):
