@@ -112,7 +112,8 @@ def test_a_node_that_is_killed_costs_its_open_shards(
     cluster, paths, expected, notes, tmp_path, caplog
 ):
     settings = RunSettings(engine="ray", address=cluster.address, workers=2)
-    (raylet,) = cluster.worker_nodes[0].all_processes["raylet"]
+    (second,) = cluster.worker_nodes
+    (raylet,) = second.all_processes["raylet"]
     node = psutil.Process(raylet.process.pid)
     done: list[set[str]] = []
 
@@ -125,7 +126,8 @@ def test_a_node_that_is_killed_costs_its_open_shards(
             theirs = [each for each in begun if pids & set(begun_by(notes, each))]
             if len(theirs) >= 2:
                 done.append({each.stem for each in (tmp_path / "run" / "shards").glob("0-*et")})
-                node.send_signal(signal.SIGKILL)
+                for each in [node, *node.children(recursive=True)]:
+                    each.kill()
             time.sleep(0.05)
 
     killer = Thread(target=kill_node)
@@ -191,14 +193,14 @@ CPUS = [*nodes({"CPU": 8.0}, {"CPU": 16.0}), {"Alive": False, "Resources": {"CPU
 @pytest.mark.parametrize(
     ("found", "settings", "device", "expected"),
     [
-        (GPUS, {}, "auto", Resources(8, "cuda", 1, 0, 4)),
-        (GPUS, {"gpus_per_worker": 0.5}, "cuda", Resources(16, "cuda", 0.5, 0, 2)),
-        (GPUS, {"workers": 3}, "cuda", Resources(3, "cuda", 1, 0, 10)),
-        (GPUS, {}, "cpu", Resources(3, "cpu", 0, 15, 16)),
-        (GPUS, {"gpus_per_worker": 0}, "auto", Resources(3, "cpu", 0, 15, 16)),
-        (CPUS, {}, "auto", Resources(2, "cpu", 0, 7, 8)),
-        (CPUS, {"workers": 4}, "auto", Resources(4, "cpu", 0, 3, 4)),
-        (nodes({"CPU": 1.0}), {"workers": 2}, "auto", Resources(2, "cpu", 0, 0, 1)),
+        (GPUS, {}, "auto", Resources(8, "cuda", 1, 0, 1, 4)),
+        (GPUS, {"gpus_per_worker": 0.5}, "cuda", Resources(16, "cuda", 0.5, 0, 1, 2)),
+        (GPUS, {"workers": 3}, "cuda", Resources(3, "cuda", 1, 0, 1, 10)),
+        (GPUS, {}, "cpu", Resources(3, "cpu", 0, 16, 0, 16)),
+        (GPUS, {"gpus_per_worker": 0}, "auto", Resources(3, "cpu", 0, 16, 0, 16)),
+        (CPUS, {}, "auto", Resources(2, "cpu", 0, 8, 0, 8)),
+        (CPUS, {"workers": 4}, "auto", Resources(4, "cpu", 0, 4, 0, 4)),
+        (nodes({"CPU": 1.0}), {"workers": 2}, "auto", Resources(2, "cpu", 0, 1, 0, 1)),
     ],
 )  # fmt: skip
 def test_a_cluster_is_shared_out(found, settings, device, expected):

@@ -49,9 +49,6 @@ def connected(settings: RunSettings) -> Iterator[None]:
     address = settings.address or os.environ.get("RAY_ADDRESS")
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     here = {"address": "local", "num_cpus": usable_cores(), "include_dashboard": False}
-    if not address:
-        # Its ports are open to the network: only who has the token, a file of the user, gets in.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
     with _signals_kept():
         try:
             ray.init(**({"address": address} if address else here), **quiet)
@@ -89,7 +86,7 @@ def ask_on_ray(question: Callable[[str], T], settings: RunSettings, device: str)
     ray = _import_ray()
     with connected(settings):
         found = find_resources(ray.nodes(), settings, device)
-        asked = ray.remote(num_cpus=1, num_gpus=found.gpus_of_worker)(question)
+        asked = ray.remote(num_cpus=0, num_gpus=found.gpus_of_worker)(question)
         try:
             answer: T = ray.get(asked.remote(found.device))
         except ray.exceptions.RayTaskError as error:
@@ -174,7 +171,10 @@ class _Pool:
             num_cpus=found.cpus_of_worker, num_gpus=found.gpus_of_worker, max_restarts=0,
             max_task_retries=0, scheduling_strategy="SPREAD",
         )(ModelWorker)  # fmt: skip
-        self._encode = ray.remote(num_cpus=1, max_retries=1)(encode)
+        # Where the workers have all CPUs, it must not wait for one: how many run is bounded here.
+        self._encode = ray.remote(
+            num_cpus=found.cpus_of_reading, max_retries=1, scheduling_strategy="SPREAD"
+        )(encode)
         self._workers = [_Worker() for _ in range(found.n_workers)]
         self._logs, self._last = RelayedLogs(), time.monotonic()
 

@@ -21,6 +21,8 @@ class Resources:
         On which they compute: ``"cpu"`` or ``"cuda"``.
     gpus_of_worker, cpus_of_worker
         What each takes of the cluster's count.
+    cpus_of_reading
+        What each task takes that reads and encodes.
     threads_of_worker
         CPU threads of each that computes on the CPU.
     """
@@ -29,6 +31,7 @@ class Resources:
     device: str
     gpus_of_worker: float
     cpus_of_worker: int
+    cpus_of_reading: int
     threads_of_worker: int
 
     @property
@@ -44,9 +47,9 @@ def find_resources(
 ) -> Resources:
     """Share out a cluster.
 
-    On GPUs, there is a worker for each, or for the part of one that was asked for. On CPUs, there
-    is one for each node; it computes with all its threads, and counts as one CPU less, so that
-    there is always one for a task that reads.
+    On GPUs, there is a worker for each, or for the part of one that was asked for; the CPUs are
+    for the tasks that read. On CPUs, there is a worker for each node, which takes all CPUs of it;
+    tasks that read take some of their time, as reading does in a single process.
 
     Parameters
     ----------
@@ -84,7 +87,7 @@ def find_resources(
     with_cpus = [int(each["CPU"]) for each in alive if each.get("CPU", 0) >= 1] or [1]
     if each:
         n_workers = settings.workers or max(int(n_gpus / each), 1)
-        return Resources(n_workers, "cuda", each, 0, max(with_cpus) // n_workers or 1)
+        return Resources(n_workers, "cuda", each, 0, 1, max(with_cpus) // n_workers or 1)
     n_workers = settings.workers or len(with_cpus)
     threads = max(min(with_cpus) // ceil(n_workers / len(with_cpus)), 1)
-    return Resources(n_workers, "cpu", 0, threads - 1, threads)
+    return Resources(n_workers, "cpu", 0, threads, 0, threads)
