@@ -194,7 +194,7 @@ def test_settings_of_the_config_reach_the_model(checkpoint_folder, small_adata, 
     assert made(dtype="bfloat16").embedder.precision == "bfloat16"
     asked = []
     monkeypatch.setattr(
-        "rankformer.embed.embedder.choose_device",
+        "rankformer.embed.settled_model.choose_device",
         lambda device: (asked.append(device), rankformer.model.device.choose_device("cpu"))[1],
     )
     made(device="mps").embedder  # noqa: B018

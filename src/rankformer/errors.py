@@ -78,6 +78,10 @@ class OutOfMemoryError(RankformerError):
     """One cell alone, or a table of all cells, does not fit into memory."""
 
 
+class WorkerError(RankformerError):
+    """Processes that were to compute a part of the work ended, or could not be begun."""
+
+
 def expect_type(
     value: object, kinds: type | tuple[type, ...], name: str, expected: str, fix: str
 ) -> None:

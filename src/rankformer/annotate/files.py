@@ -14,7 +14,14 @@ from rankformer.annotate.vote import check_annotation, transfer_labels
 from rankformer.cells.open_sources import list_sources
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.embed.embedder import Embedder
-from rankformer.embed.vector_runs import RunVectors, VectorWork, merged_vectors, vector_run
+from rankformer.embed.vector_recipes import open_here
+from rankformer.embed.vector_runs import (
+    AnyEmbedding,
+    RunVectors,
+    VectorWork,
+    merged_vectors,
+    vector_run,
+)
 from rankformer.errors import SettingsError
 from rankformer.progress import show_progress
 from rankformer.results.cell_embeddings import vectors_beside
@@ -190,7 +197,7 @@ class _Referring:
             options=self.options, embedding=settings, decides=decides,
         )  # fmt: skip
 
-    def prepare(self, embedder: Embedder, is_new: bool) -> None:
+    def prepare(self, embedder: AnyEmbedding, is_new: bool) -> None:
         """Make the reference, or open that which the run has kept."""
         job, found = self.job, self.found
         if isinstance(found, Reference):
@@ -206,8 +213,10 @@ class _Referring:
         if job.save_to is not None:
             save_reference(self.reference, job.save_to)
 
-    def _build(self, sources: Sequence[Any], embedder: Embedder) -> None:
+    def _build(self, sources: Sequence[Any], model: AnyEmbedding) -> None:
+        """Embed the reference, here also where others embed the queries."""
         job = self.job
+        embedder = model if isinstance(model, Embedder) else open_here(model)
         with opened_sources(sources, self.checkpoint.vocabulary, self.options) as opened:
             labels = read_labels(opened, job.labels, job.unlabelled)
             n_cells = sum(map(len, opened))

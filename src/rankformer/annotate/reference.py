@@ -13,6 +13,7 @@ from rankformer.cells.obs_columns import leave_out, read_class_names
 from rankformer.embed.cells import describe_run, fill_vectors, tell_missing
 from rankformer.embed.embedder import AnyEmbedder, Embedder, open_embedder
 from rankformer.embed.settings import CellMode
+from rankformer.embed.settled_model import SettledModel
 from rankformer.errors import CheckpointError, SettingsError
 from rankformer.names import as_names
 from rankformer.progress import Progress
@@ -69,7 +70,7 @@ class Reference:
         """
         return str(self.provenance.get("dtype", dtype)) if dtype == "auto" else dtype
 
-    def check_fits(self, embedder: Embedder, mode: CellMode) -> None:
+    def check_fits(self, embedder: Embedder | SettledModel, mode: CellMode) -> None:
         """Refuse a model, layer, mode or dtype other than that which made the vectors.
 
         Raises

@@ -16,6 +16,7 @@ from rankformer.annotate.settings import NeighbourVote
 from rankformer.embed.cells import embed_cells
 from rankformer.embed.embedder import AnyEmbedder, Embedder, open_embedder
 from rankformer.embed.settings import CellMode
+from rankformer.embed.settled_model import SettledModel
 from rankformer.errors import SettingsError
 from rankformer.progress import Progress
 from rankformer.results.cell_labels import CellLabels, LabelledCells
@@ -92,7 +93,7 @@ def annotate_cells(
 
 def check_annotation(
     reference: Reference,
-    embedder: Embedder,
+    embedder: Embedder | SettledModel,
     keys: Mapping[str, str],
     mode: CellMode,
     vote: NeighbourVote,

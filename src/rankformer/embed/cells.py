@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rankformer.embed.embedder import AnyEmbedder, Embedder, open_embedder
 from rankformer.embed.settings import CellMode
+from rankformer.embed.settled_model import SettledModel
 from rankformer.errors import TokensError
 from rankformer.progress import Progress
 from rankformer.read_ahead import read_ahead
@@ -253,7 +254,7 @@ def describe_run(embedder: Embedder, mode: str, streams: Iterable[TokenSource]) 
     return {**describe_model(embedder, mode), "sources": sources}
 
 
-def describe_model(embedder: Embedder, mode: str) -> dict[str, Any]:
+def describe_model(embedder: Embedder | SettledModel, mode: str) -> dict[str, Any]:
     """The part of it that is of the model: which, of what precision, and by which versions."""
     return {
         **embedder.checkpoint.provenance(),

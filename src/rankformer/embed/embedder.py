@@ -15,14 +15,15 @@ from torch import Tensor
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.checkpoints.model_folder import AnyModel
 from rankformer.embed.settings import CellMode
+from rankformer.embed.settled_model import check_mode, settle_model
 from rankformer.errors import CheckpointError, SettingsError
 from rankformer.model.batching import TokenBudget, run_batches
-from rankformer.model.cpu.int8 import check_int8, put_int8_products
+from rankformer.model.cpu.int8 import put_int8_products
 from rankformer.model.cpu.workers import share_cores, start_workers
-from rankformer.model.device import HostCopy, choose_device, move_to
+from rankformer.model.device import HostCopy, move_to
 from rankformer.model.encoder import Encoder, PackedBatch
 from rankformer.model.pooling import GenePlaces, cls_of_cells, mean_of_genes
-from rankformer.model.precision import choose_attention, choose_dtype
+from rankformer.model.precision import choose_attention
 from rankformer.model.spec import LayerNumbering
 from rankformer.ragged import Ragged
 from rankformer.results.gene_embeddings import GeneVectors
@@ -78,13 +79,13 @@ class Embedder:
                 "Leave batch_size (--batch-size) out to let the memory decide.",
             )
         checkpoint = self.checkpoint = Checkpoint.open(checkpoint)
-        self.layer = checkpoint.spec.hidden_state_index(emb_layer, layer_numbering)
-        self.device = choose_device(device)
-        takes_int8 = dtype == "int8"
-        if takes_int8:
-            check_int8(self.device)
-        self.dtype = choose_dtype("float32" if takes_int8 else dtype, self.device, checkpoint.spec)
-        self.precision = "int8" if takes_int8 else str(self.dtype).removeprefix("torch.")
+        settled = settle_model(
+            checkpoint, emb_layer=emb_layer, layer_numbering=layer_numbering, device=device,
+            dtype=dtype,
+        )  # fmt: skip
+        self.layer, self.device = settled.layer, settled.device
+        self.dtype, self.precision = settled.dtype, settled.precision
+        takes_int8 = self.precision == "int8"
         # A copy: what is being trained keeps its dtype and device.
         own = deepcopy(encoder) if encoder is not None else checkpoint.encoder(self.dtype)
         self.encoder = own.to(self.device, self.dtype).eval()
@@ -151,18 +152,7 @@ class Embedder:
 
     def check_mode(self, mode: CellMode) -> None:
         """Refuse a mode that there is not, or that the vocabulary does not allow."""
-        if mode not in ("cell", "cls"):
-            raise SettingsError(
-                f"Mode {mode!r} was asked for, where each cell gets one vector.",
-                '"cell" or "cls".',
-                "For vectors of genes use `rankformer embed --mode gene`, or Embedder.genes.",
-            )
-        if mode == "cls" and not self._n_before:
-            raise SettingsError(
-                f"Mode cls was asked for, and {self.checkpoint.name} has no <cls> token.",
-                "A V2 model: V1 models were trained without special tokens.",
-                'Use mode "cell" with this model, or a model named …-i4096.',
-            )
+        check_mode(mode, self.checkpoint)
 
     def genes(self, ragged: Ragged) -> Iterator[GeneVectors]:
         """Vectors of all gene tokens, a batch of consecutive cells at a time."""

@@ -11,7 +11,13 @@ from rankformer.embed.embedder import Embedder
 from rankformer.embed.gene_shards import write_genes
 from rankformer.embed.gene_summary import summarize_genes
 from rankformer.embed.settings import EmbedJob, Statistic
-from rankformer.embed.vector_runs import RunVectors, VectorWork, merged_vectors, vector_run
+from rankformer.embed.vector_runs import (
+    AnyEmbedding,
+    RunVectors,
+    VectorWork,
+    merged_vectors,
+    vector_run,
+)
 from rankformer.errors import SettingsError
 from rankformer.progress import show_progress
 from rankformer.results.cell_embeddings import CellEmbeddings, write_cell_vectors
@@ -84,7 +90,7 @@ def embed_files(
     return Summary((written,), figures | _figures(job, embedder), sources=streams)
 
 
-def _figures(job: EmbedJob, embedder: Embedder) -> dict[str, Any]:
+def _figures(job: EmbedJob, embedder: AnyEmbedding) -> dict[str, Any]:
     return {"model": embedder.checkpoint.name, "mode": job.mode, "d_model": embedder.d_model}
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import pandas as pd
@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.embed.cells import describe_model, tell_missing
 from rankformer.embed.embedder import Embedder
-from rankformer.embed.gene_shards import GeneShards
 from rankformer.embed.settings import Mode
-from rankformer.embed.vector_shards import ShardedVectors, VectorShards, count_full, read_reasons
+from rankformer.embed.settled_model import SettledModel, settle_model
+from rankformer.embed.vector_recipes import VectorRecipe, settle_on_ray, task_of
+from rankformer.embed.vector_shards import ShardedVectors, count_full, read_reasons
 from rankformer.errors import OutputError
+from rankformer.model.device import list_devices
 from rankformer.runs.compute import ShardTask
+from rankformer.runs.engines.recipes import Recipe
 from rankformer.runs.manifest import Manifest, Work
 from rankformer.runs.obs import read_cells
 from rankformer.runs.options import as_plain, plain_reading
@@ -26,7 +29,7 @@ from rankformer.runs.settings import RunSettings
 from rankformer.runs.shards import Shard
 from rankformer.runs.sources import RunInputs
 from rankformer.runs.told import own_shards
-from rankformer.runs.work import do_shards
+from rankformer.runs.work import do_shards, engine_ready
 from rankformer.tokens.joined_sources import join_obs, name_sources
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import NamedCells
@@ -34,6 +37,8 @@ from rankformer.tokens.tokenize import list_inputs, tell_full_inputs
 
 # Of genes, that a shard takes no more than a few GB.
 _CELLS_OF_A_SHARD, _WITH_GENES = 8192, 512
+AnyEmbedding: TypeAlias = Embedder | SettledModel
+"""An embedder, or how one will run in other processes."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,20 +74,41 @@ class VectorWork:
     decides: Mapping[str, Any] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
 
-    def open_embedder(self, before: Manifest | None) -> Embedder:
-        """Make the embedder; where the dtype is ``"auto"``, of the dtype of an earlier run.
+    @property
+    def devices(self) -> list[str]:
+        """Those on which worker processes of this machine compute; none for this process."""
+        return list_devices(self.embedding.get("device", "auto"))
 
-        What ``"auto"`` takes depends on the machine, and may have been another one there.
+    def open_model(self, before: Manifest | None, settings: RunSettings) -> AnyEmbedding:
+        """Make the embedder, or where others compute settle how it will run there.
+
+        Where the dtype is ``"auto"``, it is that of an earlier run: what ``"auto"`` takes depends
+        on the machine, and may have been another one there.
         """
         embedding = dict(self.embedding)
         if embedding.get("dtype", "auto") == "auto" and before is not None:
             embedding["dtype"] = before.work.options.get("dtype", "auto")
-        embedder = Embedder(self.checkpoint, **embedding)
+        model = self._open(embedding, settings)
         if self.mode != "gene":
-            embedder.check_mode(self.mode)
-        return embedder
+            model.check_mode(self.mode)
+        return model
 
-    def describe(self, embedder: Embedder, shard_cells: int | None) -> Work:
+    def _open(self, embedding: dict[str, Any], settings: RunSettings) -> AnyEmbedding:
+        if settings.engine == "ray":
+            return settle_on_ray(self.checkpoint, settings, **embedding)
+        if not self.devices:
+            return Embedder(self.checkpoint, **embedding)
+        embedding |= {"device": self.devices[0]}
+        embedding.pop("batch_size", None)
+        return settle_model(self.checkpoint, **embedding)
+
+    def share_out(self, model: AnyEmbedding) -> ShardTask | Recipe:
+        """What computes the shards: the embedder, or what makes one in each worker."""
+        if isinstance(model, Embedder):
+            return task_of(model, self.mode)
+        return VectorRecipe(model, self.mode, self.embedding.get("batch_size"))
+
+    def describe(self, embedder: AnyEmbedding, shard_cells: int | None) -> Work:
         """As the manifest has it."""
         options = {
             "mode": self.mode, "layer": embedder.layer, "dtype": embedder.precision,
@@ -100,19 +126,16 @@ class VectorRun:
 
     run: Run
     inputs: RunInputs
-    embedder: Embedder
+    embedder: AnyEmbedding
     work: VectorWork
     settings: RunSettings
 
     def compute(self) -> list[Shard]:
         """Do what is left of the run, or of this process's share; give the shards it is of."""
         shards = own_shards(self.run, self.settings)
-        task: ShardTask
-        if self.work.mode == "gene":
-            task, what = GeneShards(self.embedder), "Embedding genes"
-        else:
-            task, what = VectorShards(self.embedder, self.work.mode), "Embedding cells"
-        do_shards(self.run, shards, self.inputs, task, self.settings, what)
+        task = self.work.share_out(self.embedder)
+        what = "Embedding genes" if self.work.mode == "gene" else "Embedding cells"
+        do_shards(self.run, shards, self.inputs, task, self.settings, what, self.work.devices)
         return shards
 
     @property
@@ -128,7 +151,7 @@ def vector_run(
     settings: RunSettings,
     *,
     keep_open: bool,
-    prepare: Callable[[Embedder, bool], None] | None = None,
+    prepare: Callable[[AnyEmbedding, bool], None] | None = None,
 ) -> Iterator[VectorRun]:
     """Begin a run that embeds cells, or go on with one; see `open_run`.
 
@@ -143,18 +166,18 @@ def vector_run(
     keep_open
         Keep all inputs open, with the obs of all their cells.
     prepare
-        Called with the embedder, and whether the run is begun anew, before anything is computed;
-        by one process at a time.
+        Called with the embedder, or how it will run in other processes, and whether the run is
+        begun anew, before anything is computed; by one process at a time.
     """
     inputs = RunInputs(
         list_inputs(work.sources), work.checkpoint.vocabulary, work.options,
         keep_open=keep_open, fail_fast=settings.fail_fast,
     )  # fmt: skip
-    made: list[Embedder] = []
+    made: list[AnyEmbedding] = []
 
     def describe(before: Manifest | None) -> Any:
         found = inputs.survey(before)
-        embedder = work.open_embedder(before)
+        embedder = work.open_model(before, settings)
         made.append(embedder)
         if prepare is not None:
             prepare(embedder, before is None)
@@ -165,7 +188,7 @@ def vector_run(
         }  # fmt: skip
         return work.describe(embedder, settings.shard_cells), found, as_plain(notes)
 
-    with closing(inputs), open_run(folder, settings, describe) as run:
+    with engine_ready(settings), closing(inputs), open_run(folder, settings, describe) as run:
         yield VectorRun(run, inputs, made[0], work, settings)
 
 

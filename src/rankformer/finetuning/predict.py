@@ -23,6 +23,7 @@ from rankformer.model.heads import Head
 from rankformer.progress import Progress, show_progress
 from rankformer.read_ahead import read_ahead
 from rankformer.results.cell_labels import CellLabels, LabelledCells, write_cell_labels
+from rankformer.results.csv_tables import write_csv
 from rankformer.results.messages import (
     count_labels,
     count_table,
@@ -300,7 +301,7 @@ def _predict_genes(
     )  # fmt: skip
     with whole_or_nothing(job.output, overwrite=job.overwrite) as part:
         if job.output.suffix == ".csv":
-            table.to_csv(part, index=False)
+            write_csv(table, part)
         else:
             table.to_parquet(part, index=False)
     written = Written(job.output, f"{key} of {len(tokens):,} genes")

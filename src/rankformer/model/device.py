@@ -1,11 +1,37 @@
 """Where the model runs; and copies to there and back, which do not wait for its computations."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from rankformer.errors import SettingsError
+
+ALL_GPUS = "cuda:all"
+
+
+def list_devices(device: str | Sequence[str]) -> list[str]:
+    """The devices that are to compute at the same time, a process each; empty for one in this.
+
+    Parameters
+    ----------
+    device
+        ``"cuda:all"`` for all GPUs of this machine, several devices, or one.
+
+    Raises
+    ------
+    SettingsError
+        If all GPUs were asked for, and there is none.
+    """
+    if not isinstance(device, str):
+        return list(device)
+    if device != ALL_GPUS:
+        return []
+    if not torch.cuda.is_available():
+        raise _no_such_device(device, {"mps": torch.backends.mps.is_available()})
+    return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
 
 
 def choose_device(device: str = "auto") -> torch.device:
@@ -19,6 +45,13 @@ def choose_device(device: str = "auto") -> torch.device:
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         return torch.device(next((name for name, here in present.items() if here), "cpu"))
+    if device == ALL_GPUS:
+        raise SettingsError(
+            f"The device {device!r} was asked for.",
+            "One device here: all GPUs work together where cells are embedded, annotated or "
+            "labelled, with `rankformer embed`, `annotate` and `predict`.",
+            'Pass device="auto" (--device auto), or one GPU, such as cuda:0.',
+        )
     try:
         chosen = torch.device(device)
     except RuntimeError as error:

@@ -1,10 +1,10 @@
 """The shards of a run, computed one after the other in this process."""
 
 import logging
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Protocol
 
 from rankformer.errors import RankformerError
@@ -48,7 +48,7 @@ class ShardTask(Protocol):
 
 @dataclass(frozen=True)
 class _Read:
-    """A part that was read of a shard; the last has no tokens, but an error where one was met."""
+    """A part that was read of a shard; its last has no tokens, but an error where one was met."""
 
     shard: Shard
     source: TokenSource | None = None
@@ -66,7 +66,7 @@ class _InputFailedError(Exception):
 
 def compute_shards(
     run: Run,
-    shards: Sequence[Shard],
+    shards: Iterable[Shard],
     inputs: RunInputs,
     task: ShardTask,
     progress: Progress,
@@ -83,7 +83,7 @@ def compute_shards(
     run
         Where they are written.
     shards
-        In order.
+        In order; the next is asked for when the last part of one was read.
     inputs
         Of which they are; its `failures` gain those that cannot be read.
     task
@@ -124,16 +124,15 @@ def _compute(
         task.compute(first.source, shard, _parts_of(first, reads), out, progress)
 
 
-def _read(shards: Sequence[Shard], inputs: RunInputs) -> Generator[_Read, None, None]:
+def _read(shards: Iterable[Shard], inputs: RunInputs) -> Generator[_Read, None, None]:
     """Read inputs after another: those of a failed one end with its error."""
-    for index, group in groupby(shards, key=lambda each: each.input):
-        own = list(group)
+    for index, own in groupby(shards, key=lambda each: each.input):
         if index in inputs.failures:
             continue
-        shard = own[0]
+        shard = first = next(own)
         try:
             with inputs.opened(index) as source:
-                for shard in own:
+                for shard in chain([first], own):
                     with closing(source.parts(shard.start, shard.stop)) as parts:
                         for part in parts:
                             yield _Read(shard, source, part)
@@ -143,10 +142,10 @@ def _read(shards: Sequence[Shard], inputs: RunInputs) -> Generator[_Read, None, 
 
 
 def _parts_of(first: _Read, others: Iterator[_Read]) -> Iterator[TokenPart]:
-    read: _Read | None = first
-    while read is not None:
+    """Its last is not waited for further: it is written before the next shard is there."""
+    for read in chain([first], others):
         if read.error is not None:
             raise _InputFailedError(read.error)
-        if read.part is not None:
-            yield read.part
-        read = next(others, None)
+        if read.part is None:
+            return
+        yield read.part

@@ -1,12 +1,13 @@
 """How a long run is cut, gone on with, and shared out."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rankformer.errors import SettingsError
 from rankformer.settings import setting, settings
 
 _PANEL = "Long runs"
+Engine = Literal["local", "ray"]
 
 
 def parse_share(text: str) -> Any:
@@ -59,6 +60,27 @@ class RunSettings:
         "those that failed are listed at the end, with exit status 3.",
     )
 
+    engine: Engine = setting(
+        default="local",
+        text="What computes the shards: local, this process, or with --device cuda:all a process "
+        "for each GPU; or ray, the workers of a Ray cluster.",
+    )
+    address: str | None = setting(
+        default=None,
+        text="With --engine ray: the address of the cluster, such as auto or head:6379. By "
+        "default, it is that of RAY_ADDRESS, or else Ray is started on this machine.",
+    )
+    workers: int | None = setting(
+        default=None,
+        text="With --engine ray: the number of processes that hold a copy of the model. By "
+        "default, as many as the GPUs of the cluster allow, or one on each machine.",
+    )
+    gpus_per_worker: float | None = setting(
+        default=None,
+        text="With --engine ray: how many GPUs each worker takes: 1, 0 for the CPU, or 0.5 for two "
+        "workers on a GPU. By default, it is 1 where the cluster has GPUs.",
+    )
+
     def __post_init__(self) -> None:
         if self.shard_cells is not None and self.shard_cells < 1:
             raise SettingsError(
@@ -66,6 +88,42 @@ class RunSettings:
                 "At least 1 cell in a shard.",
                 "Correct shard_cells (--shard-cells), or leave it out.",
             )
+        _check_engine(self)
+
+
+def _check_engine(settings: RunSettings) -> None:
+    """Refuse settings of Ray that nothing would read, or that no worker can have."""
+    of_ray = {
+        "address": "--address", "workers": "--workers", "gpus_per_worker": "--gpus-per-worker",
+    }  # fmt: skip
+    unread = [name for name in of_ray if getattr(settings, name) is not None]
+    if settings.engine not in ("local", "ray"):
+        raise SettingsError(
+            f"The engine {settings.engine!r} was asked for.",
+            '"local" or "ray".',
+            "Correct engine (--engine), or leave it out.",
+        )
+    if settings.engine != "ray" and unread:
+        name = unread[0]
+        raise SettingsError(
+            f"{name} is given as {getattr(settings, name)!r}, and the engine is "
+            f"{settings.engine}, which does not read it.",
+            f"{name} with the engine ray alone.",
+            f'Pass engine="ray" (--engine ray) as well, or leave {name} ({of_ray[name]}) out.',
+        )
+    if settings.workers is not None and settings.workers < 1:
+        raise SettingsError(
+            f"{settings.workers} workers were asked for.",
+            "At least 1 worker.",
+            "Correct workers (--workers), or leave it out.",
+        )
+    if settings.gpus_per_worker is not None and not 0 <= settings.gpus_per_worker <= 1:
+        raise SettingsError(
+            f"{settings.gpus_per_worker} GPUs for each worker were asked for.",
+            "A number from 0 to 1: a worker computes on one GPU, or several workers share one.",
+            "Correct gpus_per_worker (--gpus-per-worker), and pass workers (--workers) for more of "
+            "them.",
+        )
 
 
 @settings()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -159,8 +160,8 @@ def write_shard(file: Path, about: Mapping[str, Any]) -> Iterator[ShardWriter]:
 
 
 def half_written(file: Path) -> Path:
-    """What a file is named while it is written: for this process alone."""
-    return file.with_name(f"{file.name}.{os.getpid()}{_HALF_WRITTEN}")
+    """What a file is named while it is written: for this process alone, on this machine alone."""
+    return file.with_name(f"{file.name}.{platform.node()}-{os.getpid()}{_HALF_WRITTEN}")
 
 
 def shard_file(file: Path, kind: str = "") -> Path:

@@ -35,6 +35,8 @@ class RunInputs:
 
     Attributes
     ----------
+    paths, vocabulary, options
+        As given.
     failures
         Number of the input → why it could not be read.
     """
@@ -50,7 +52,7 @@ class RunInputs:
     ) -> None:
         self.paths = list(paths)
         self.failures: dict[int, Failure] = {}
-        self._vocabulary, self._options = vocabulary, options
+        self.vocabulary, self.options = vocabulary, options or ReadingOptions()
         # One alone is opened once, for the survey and for the work.
         self._keep_open, self._fail_fast = keep_open or len(self.paths) == 1, fail_fast
         self._kept: dict[int, TokenSource] = {}
@@ -94,7 +96,7 @@ class RunInputs:
         if index in self._kept:
             yield self._kept[index]
             return
-        source = open_token_source(self.paths[index], self._vocabulary, self._options)
+        source = open_token_source(self.paths[index], self.vocabulary, self.options)
         if self._keep_open:
             self._kept[index] = self._resources.enter_context(closing(source))
             yield source

@@ -9,6 +9,7 @@ from typing import Any
 
 from rankformer.checkpoints.model_folder import ModelFolder
 from rankformer.progress import Progress
+from rankformer.runs.engines.recipes import Recipe
 from rankformer.runs.manifest import Manifest, Work
 from rankformer.runs.options import plain_reading
 from rankformer.runs.run import Run, is_run_folder, open_run, parts_folder, remove_run
@@ -128,12 +129,18 @@ def _read_cells(run: Run, shard: Shard) -> TokenizedCells:
 
 
 @dataclass(frozen=True)
-class TokenShards:
-    """Tokenizes the cells of a shard.
+class TokenShards(Recipe):
+    """Tokenizes the cells of a shard; it needs nothing to begin with, so it is its own recipe.
 
     The Parquet file has a row for each cell that is kept, with the columns of the dataset and
     ``cell_name``.
     """
+
+    device = "cpu"
+
+    def start(self, device: str, n_threads: int) -> "TokenShards":  # noqa: ARG002  # of all recipes
+        """Itself: the threads are those of the inputs, which encode."""
+        return self
 
     def compute(
         self,

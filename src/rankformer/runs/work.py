@@ -2,9 +2,14 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
-from rankformer.progress import show_progress
+from rankformer.cores import usable_cores
+from rankformer.errors import SettingsError
+from rankformer.progress import Progress, show_progress
 from rankformer.runs.compute import ShardTask, compute_shards
+from rankformer.runs.engines.assignments import Assignments
+from rankformer.runs.engines.recipes import Recipe, WorkElsewhere
 from rankformer.runs.failures import keep_failures
 from rankformer.runs.run import Run
 from rankformer.runs.settings import RunSettings
@@ -14,13 +19,23 @@ from rankformer.runs.sources import RunInputs
 logger = logging.getLogger(__name__)
 
 
+def engine_ready(settings: RunSettings) -> AbstractContextManager[None]:
+    """Hold the connection to the cluster open, if one computes, for all of a run."""
+    if settings.engine != "ray":
+        return nullcontext()
+    from rankformer.runs.engines.ray_engine import connected
+
+    return connected(settings)
+
+
 def do_shards(
     run: Run,
     shards: Sequence[Shard],
     inputs: RunInputs,
-    task: ShardTask,
+    task: ShardTask | Recipe,
     settings: RunSettings,
     what: str,
+    devices: Sequence[str] = (),
 ) -> None:
     """Compute those of some shards that are not done yet.
 
@@ -33,16 +48,18 @@ def do_shards(
     inputs
         Of the run; its `failures` gain those that cannot be read.
     task
-        Computes one.
+        Computes one, or makes what does: other processes need a `Recipe`.
     settings
-        Whether to end at the first failure.
+        Which engine computes, and whether to end at the first failure.
     what
         What is done, for the progress, such as "Embedding cells".
+    devices
+        Those on which worker processes of this machine compute, one each; none for this process.
 
     Raises
     ------
     RankformerError
-        If the model fails, or a shard cannot be written.
+        If the model fails, a shard cannot be written, or the task cannot be sent to workers.
     """
     todo = [shard for shard in shards if not run.is_done(shard)]
     n_cells, n_left = (sum(map(len, each)) for each in (shards, todo))
@@ -52,6 +69,42 @@ def do_shards(
             f"{len(shards) - len(todo):,}", f"{len(shards):,}", run.folder,
         )  # fmt: skip
     with show_progress(n_cells, what, n_before=n_cells - n_left) as progress:
-        compute_shards(run, todo, inputs, task, progress, fail_fast=settings.fail_fast)
+        if todo:
+            _compute(run, todo, inputs, task, settings, devices, progress)
     tried = {shard.input for shard in shards}
     keep_failures(run.folder, tried, inputs.failures)
+
+
+def _compute(
+    run: Run,
+    shards: Sequence[Shard],
+    inputs: RunInputs,
+    task: ShardTask | Recipe,
+    settings: RunSettings,
+    devices: Sequence[str],
+    progress: Progress,
+) -> None:
+    """Choose the engine."""
+    fail_fast = settings.fail_fast
+    if settings.engine == "local" and not devices:
+        here = task.start("auto", usable_cores()) if isinstance(task, Recipe) else task
+        compute_shards(run, shards, inputs, here, progress, fail_fast=fail_fast)
+        return
+    if not isinstance(task, Recipe):
+        raise SettingsError(
+            f"This work, {run.manifest.work.task}, was asked of "
+            f"{'Ray' if settings.engine == 'ray' else 'several devices'}.",
+            "One process here: it cannot be shared out to others yet.",
+            "Leave engine (--engine) out, and pass one device (--device). To use several "
+            "processes, give each a share of the work (--shard 1/2, --shard 2/2).",
+        )
+    assignments = Assignments(shards, inputs, fail_fast=fail_fast)
+    if settings.engine == "ray":
+        from rankformer.runs.engines.ray_engine import compute_on_ray
+
+        compute_on_ray(WorkElsewhere.of(run, inputs, task), assignments, settings, progress)
+        return
+    from rankformer.runs.engines.processes import compute_in_processes
+
+    work = WorkElsewhere.of(run, inputs, task, len(devices))
+    compute_in_processes(work, devices, assignments, progress)
