@@ -4,7 +4,7 @@ from tests.fuzz import planted
 from tests.fuzz.bench import Bench, share_out
 from tests.fuzz.cases import BAD, OUTCOMES
 
-N_CASES = 220
+N_CASES = 150
 # Cases that were mended, each by the loader that it was found with.
 MENDED = (
     ("10x folder", 205), ("10x folder", 207), ("10x folder", 262), ("10x h5", 65), ("10x h5", 268),
@@ -31,7 +31,7 @@ def test_damaged_files_are_read_rightly_or_refused(tmp_path):
 
 
 def test_what_goes_wrong_in_a_reader_is_noticed(tmp_path):
-    bench = Bench(tmp_path, seconds=4, module="tests.fuzz.planted", n_workers=1)
+    bench = Bench(tmp_path, seconds=2, module="tests.fuzz.planted", n_workers=1)
     outcomes = {each.case: each.answer.outcome for each in
                 bench.run([(name, 0) for name in planted.PLANTED])}  # fmt: skip
     bench.close()

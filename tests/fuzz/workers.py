@@ -120,7 +120,7 @@ class Worker:
     def _start(self) -> None:
         os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_LIBRARIES)
+        context.set_forkserver_preload([*_LIBRARIES, "tests.fuzz.cases"])
         self._connection, others = context.Pipe()
         self._process = context.Process(
             target=_serve, args=(others, self._module, str(self._root)), daemon=True
