@@ -80,7 +80,7 @@ def tokenize(arguments: argparse.Namespace) -> dict[str, Any]:
     from rankformer.runs.shards import Share
     from rankformer.runs.token_runs import tokenize_files
 
-    settings = RunSettings(shard=Share(1, 1), shard_cells=arguments.shard_cells)
+    settings = RunSettings(shard=Share(1, 1), shard_cells=arguments.shard_cells, restart=True)
     job = TokenizeJob((arguments.source,), arguments.output, settings)
     return dict(tokenize_files(job, arguments.model).figures)
 
@@ -91,7 +91,7 @@ def embed(arguments: argparse.Namespace) -> dict[str, Any]:
     from rankformer.embed.settings import EmbedJob
     from rankformer.runs.settings import RunSettings
 
-    settings = RunSettings(shard_cells=arguments.shard_cells)
+    settings = RunSettings(shard_cells=arguments.shard_cells, restart=True)
     job, busy = EmbedJob((arguments.source,), output=arguments.output, run=settings), Busy()
     with patch.object(Embedder, "cell_batches", busy.wrapped(Embedder.cell_batches)):
         figures = embed_files(job, arguments.model).figures
