@@ -114,10 +114,8 @@ def write_gene_summary(
         "symbol": pa.array(symbols, pa.string()),
         "n_cells": pa.array(summary.n_cells),
     }
-    types = {name: column.type for name, column in columns.items()}
-    schema = schema_of_vectors(types, summary.vectors.shape[1])
     columns["vector"] = vectors_column(summary.vectors)
-    write_tables(path, [pa.table(columns, schema=schema)], provenance, overwrite=overwrite)
+    write_tables(path, [pa.table(columns)], provenance, overwrite=overwrite)
 
 
 def _row_groups(
