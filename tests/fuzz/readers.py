@@ -173,21 +173,22 @@ def _resume(path: Path, train: Callable[..., Any]) -> Content:
     }
 
 
-def cells_by_others(path: Path) -> Content:
-    """As `read_cells`, by h5py, zarr and scipy alone."""
+def cells_by_others(path: Path, *, of_raw: bool = True) -> Content:
+    """As `read_cells`, by h5py, zarr and scipy alone; of raw.X where there is one, or of X."""
     import h5py
     import zarr
 
     if path.is_dir():
-        return _cells_of_group(zarr.open_group(str(path), mode="r", use_consolidated=False))
+        store = zarr.open_group(str(path), mode="r", use_consolidated=False)
+        return _cells_of_group(store, of_raw)
     with h5py.File(path) as file:
-        return _cells_of_group(file)
+        return _cells_of_group(file, of_raw)
 
 
-def _cells_of_group(group: Any) -> Content:
+def _cells_of_group(group: Any, of_raw: bool) -> Content:
     from anndata.io import read_elem
 
-    is_raw = "raw" in group and "X" in group["raw"]
+    is_raw = of_raw and "raw" in group and "X" in group["raw"]
     matrix = read_elem(group["raw/X"] if is_raw else group["X"])
     dense = matrix if isinstance(matrix, np.ndarray) else matrix.toarray()
     var = group["raw/var"] if is_raw else group["var"]
