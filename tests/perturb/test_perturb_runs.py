@@ -155,6 +155,17 @@ def test_states_are_embedded_once(words, succeed, tmp_path):
     np.testing.assert_allclose(found[names].iloc[-1], whole[names[::-1]].iloc[-1], atol=1e-7)
 
 
+def test_trust_is_of_the_exact_runs_of_all_shards(words, succeed, tmp_path):
+    """Two a cell behind the first shard, in which they are more."""
+    succeed(*words("folder", *SCREEN))
+    files = sorted((tmp_path / "folder" / "shards").glob("*.trust.parquet"))
+    n_runs = [pq.read_metadata(file).num_rows for file in files]
+    assert n_runs[0] > 6
+    assert n_runs[1:] == [6, 2, 6, 6, 6, 2]
+    said = succeed("merge", tmp_path / "folder", "-o", tmp_path / "merged.parquet")
+    assert f"with {sum(n_runs)} exact runs" in " ".join(said.split())
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
