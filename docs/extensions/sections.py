@@ -14,7 +14,8 @@ SECTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "Notebooks": ("notebooks/*",),
         "How to": (
             "embedding", "annotating", "finetuning", "evaluating", "perturbing", "gene-networks",
-            "pretraining", "vocabularies", "report", "plots", "going-on", "workflows", "mcp",
+            "pretraining", "vocabularies", "report", "plots", "going-on", "engines", "workflows",
+            "mcp",
         ),
         "Concepts": ("concepts", "genes", "perturbation-screen", "limits"),
         "Coming from": ("coming-from-helical", "coming-from-geneformer", "capabilities", "faq"),
