@@ -44,7 +44,7 @@ def main() -> None:
             "seconds": round(seconds, 3),
             "n_cells": figures["n_cells_done"],
             "n_shards": figures["n_shards_done"],
-            "versions": versions(("rankformer", "ray", "torch")),
+            "versions": versions("rankformer", "ray", "torch"),
         },
     )
 
