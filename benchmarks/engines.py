@@ -9,10 +9,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from cells import repeat_cells
 from machine import describe_machine
 from processes import run_measured
 from reporting import markdown_table, spread, write_json
+
+from cells import repeat_cells
 
 RUNNER = Path(__file__).resolve().parent / "runners" / "engine_runner.py"
 SIDES = ("local", "worker process", "ray")
