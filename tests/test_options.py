@@ -165,6 +165,11 @@ INSTEAD = {
         ("network", name): f"{BASE['network']} --by attention"
         for name in ("attention_layer", "head")
     },
+    **{
+        (name, option): f"{BASE[name]} --engine ray"
+        for name in ("annotate", "embed", "perturb", "predict", "tokenize")
+        for option in ("address", "gpus_per_worker", "workers")
+    },
     ("evaluate", "predicted"): "cells.h5ad -o out --label cell_type",
     ("evaluate", "classifier"): "cells.h5ad -o out --label cell_type",
     ("evaluate", "baseline"): "cells.h5ad -o out --label cell_type --predicted called",
