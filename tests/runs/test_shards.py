@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankformer.errors import OutputError, SettingsError
-from rankformer.runs.settings import parse_share
+from rankformer.runs.settings import RunSettings, parse_share
 from rankformer.runs.shards import (
     Shard,
     Share,
@@ -60,6 +60,11 @@ def test_names_come_in_the_order_of_the_cells():
 def test_odd_shares_are_refused(text):
     with pytest.raises(SettingsError, match="3/8"):
         parse_share(text)
+
+
+def test_a_share_deletes_nothing_of_the_others():
+    with pytest.raises(SettingsError, match="Delete the folder"):
+        RunSettings(shard=Share(1, 2), restart=True)
 
 
 def test_a_shard_appears_whole_or_not_at_all(tmp_path):

@@ -82,6 +82,12 @@ class RunSettings:
     )
 
     def __post_init__(self) -> None:
+        if self.restart and self.shard is not None:
+            raise SettingsError(
+                f"--restart was given with --shard {self.shard} (restart and shard).",
+                "One of the two: each share would delete what the others have done.",
+                "Delete the folder, and then give all shares.",
+            )
         if self.shard_cells is not None and self.shard_cells < 1:
             raise SettingsError(
                 f"Shards of {self.shard_cells} cells were asked for.",
