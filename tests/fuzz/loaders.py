@@ -1,6 +1,6 @@
 """The table of what is read: how a sound one is made, how it is read, and when that is right.
 
-A new reader of files, such as of the manifests of runs, gets an entry here.
+A new reader of files gets an entry here.
 """
 
 from collections.abc import Callable
@@ -58,5 +58,6 @@ LOADERS = (
            judges.never_other, 3),
     Loader("perturbed", sound.make_perturbed, readers.read_perturbed, judges.any_other, 5),
     Loader("gene table", sound.make_gene_tables, readers.read_gene_table, judges.any_other, 4),
+    Loader("run", sound.make_runs, readers.read_run, judges.never_other, 8),
     Loader("sketch", sound.make_sketches, readers.read_sketch, judges.never_other, 3),
 )  # fmt: skip

@@ -5,6 +5,7 @@ A reader is called in a folder where the models of `sound.make_models` lie.
 
 import json
 import pickle
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -111,6 +112,21 @@ def read_perturbed(path: Path) -> Content:
     run_command(["perturb-test", path.name, "-o", "out.csv", "-m", MODEL, *against])
     tested = pd.read_csv("out.csv")
     return {str(name): texts(tested[name]) for name in tested}
+
+
+def read_run(path: Path) -> Content:
+    """What its shards are merged to: vectors, or tokens."""
+    from rankformer.merge import merge_run
+    from rankformer.runs.run import Run
+    from rankformer.runs.settings import MergeJob
+
+    if Run.read(path).manifest.work.task == "tokenize":
+        shutil.rmtree("merged", ignore_errors=True)
+        merge_run(MergeJob(path, Path("merged")))
+        return read_tokens(Path("merged"))
+    merge_run(MergeJob(path, Path("merged.parquet"), overwrite=True))
+    table = pd.read_parquet("merged.parquet")
+    return {"cells": texts(table["cell"]), "vectors": np.stack(table["vector"].to_list())}
 
 
 def read_gene_table(path: Path) -> Content:

@@ -232,6 +232,18 @@ def make_perturbed(folder: Path) -> None:
     (folder / "theirs.pickle").write_bytes(pickle.dumps({"goal": results, "start": results}))
 
 
+def make_runs(folder: Path) -> None:
+    """Runs of three shards: of vectors, and of tokens."""
+    from tests.fuzz.readers import run_command
+
+    cells = [str(folder.parent / CELLS), "-m", str(folder.parent / MODEL), "--shard-cells", "15"]
+    words = ["--dtype", "float32", "--device", "cpu"]
+    run_command(["embed", *cells, *words, "-o", str(folder / "vectors")])
+    run_command(["tokenize", *cells, "-o", str(folder / "tokens"), "--shard", "1/1"])
+    for lock in folder.glob("*/*.lock"):
+        lock.unlink()
+
+
 def make_gene_tables(folder: Path) -> None:
     vocabulary = small_vocabulary(n_genes=60)
     rows = pd.DataFrame({

@@ -124,8 +124,7 @@ def test_any_byte_may_be_damaged(tmp_path_factory, place, byte):
         found = Manifest.read(folder)
     except OutputError:
         return
-    # Read as another value, it binds another work.
-    assert isinstance(found.work.task, str)
+    assert found == Manifest(WORK, (InputFile("/a", 1, "2026", "aa", 7),))
 
 
 def test_a_later_version_says_so(tmp_path):

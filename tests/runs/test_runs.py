@@ -117,6 +117,16 @@ def test_a_run_goes_on_where_it_stopped(folder, whole):
     expect_whole(folder, "all.parquet", whole)
 
 
+def test_a_shard_under_the_name_of_another_is_none(folder, whole):
+    give(folder, embed("run"))
+    first, second = shards(folder, "run")[:2]
+    shutil.copyfile(first, second)
+    assert "1 of 9 shards are missing" in give(folder, "merge run -o all.parquet", 2)
+    assert "8 of 9 shards were done before" in give(folder, embed("run"))
+    give(folder, "merge run -o all.parquet")
+    expect_whole(folder, "all.parquet", whole)
+
+
 def test_a_file_resumes_from_its_parts(folder, whole):
     """A run that stopped before its output was whole, as the one beside it shows."""
     (folder / "later").mkdir()

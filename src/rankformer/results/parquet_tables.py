@@ -48,8 +48,9 @@ def open_parquet(part: Path, schema: "pa.Schema") -> "pq.ParquetWriter":
     # Hardly a number of a vector comes twice, and nobody asks for its least and greatest.
     others = [name for name in schema.names if name != "vector"]
     return pq.ParquetWriter(
-        part, schema, compression="zstd", use_dictionary=others, write_statistics=others
-    )
+        part, schema, compression="zstd", use_dictionary=others, write_statistics=others,
+        write_page_checksum=True,
+    )  # fmt: skip
 
 
 def vectors_column(vectors: NDArray[np.float32]) -> "pa.FixedSizeListArray":

@@ -74,9 +74,14 @@ class Manifest:
         """The cells of all inputs."""
         return sum(each.n_cells for each in self.inputs)
 
+    @property
+    def sha256(self) -> str:
+        """Hash of all that it says, by which damage is found."""
+        return hashlib.sha256(_canonical(asdict(self))).hexdigest()
+
     def write(self, part: Path) -> None:
         """Write it as JSON."""
-        document = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        document = {"format": FORMAT, "version": VERSION, "sha256": self.sha256, **asdict(self)}
         part.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
@@ -95,7 +100,8 @@ class Manifest:
             version = found["version"]
             if is_ours and version == VERSION:
                 inputs = tuple(InputFile(**each) for each in found["inputs"])
-                return _of_right_types(cls(Work(**found["work"]), inputs, dict(found["notes"])))
+                manifest = cls(Work(**found["work"]), inputs, dict(found["notes"]))
+                return _as_written(_of_right_types(manifest), found["sha256"])
         except FileNotFoundError as error:
             raise OutputError(
                 f"{folder} has no {MANIFEST}.",
@@ -169,6 +175,12 @@ def _of_right_types(manifest: Manifest) -> Manifest:
     )
     if not is_right:
         raise TypeError("a value is of another type than a run writes")
+    return manifest
+
+
+def _as_written(manifest: Manifest, sha256: object) -> Manifest:
+    if manifest.sha256 != sha256:
+        raise ValueError("it was changed or damaged since it was written")
     return manifest
 
 

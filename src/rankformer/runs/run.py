@@ -93,7 +93,9 @@ class Run:
         if not file.exists():
             return False
         about = about_shard(file)
-        if about is not None and about.get("run") == self.manifest.work.id:
+        # A file that was renamed is of other cells than its name says.
+        expected = {"run": self.manifest.work.id, **_plain(shard)}
+        if about is not None and expected.items() <= about.items():
             return True
         logger.warning("%s is damaged or of another run, and is computed again.", file)
         return False
@@ -122,7 +124,7 @@ class Run:
 
         file = self.file(shard, kind)
         with _as_shard_error(file):
-            return pq.ParquetFile(file).read(columns=columns)
+            return pq.ParquetFile(file, page_checksum_verification=True).read(columns=columns)
 
     def row_groups(self, shard: Shard, kind: str = "") -> "Iterator[pa.Table]":
         """The rows of a shard that is done, some at a time; none where it has no such file.
@@ -138,7 +140,7 @@ class Run:
         if not file.exists():
             return
         with _as_shard_error(file):
-            opened = pq.ParquetFile(file)
+            opened = pq.ParquetFile(file, page_checksum_verification=True)
         with opened:
             for index in range(opened.num_row_groups):
                 with _as_shard_error(file):
@@ -173,7 +175,7 @@ class Run:
                 with write_shard(file, {"run": self.manifest.work.id}) as writer:
                     writer.add(table)
             with _as_shard_error(file):
-                return pq.ParquetFile(file).read()
+                return pq.ParquetFile(file, page_checksum_verification=True).read()
 
     @contextmanager
     def writing(self, shard: Shard) -> Iterator[ShardWriter]:
