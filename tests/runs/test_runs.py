@@ -170,6 +170,15 @@ def test_changed_inputs_are_refused(folder):
     assert snapshot(folder) == before
 
 
+def test_inputs_in_another_order_are_refused(folder):
+    """Shards are numbered by their inputs: those of one would count as those of the other."""
+    words = "-o run -m model --dtype float32 --shard-cells 20"
+    give(folder, f"embed cells/a.h5ad cells/b.h5ad {words}")
+    shards(folder, "run")[1].unlink()
+    said = give(folder, f"embed cells/b.h5ad cells/a.h5ad {words}", 2)
+    assert "in another order" in said
+
+
 def test_shares_make_the_whole(folder, whole):
     for number in (3, 1, 2):
         give(folder, embed("run", f"--shard {number}/3"))
@@ -275,6 +284,43 @@ def test_a_folder_of_something_else_is_left_alone(folder):
         assert "thesis.txt" in give(folder, embed("mine", options), 2)
     assert "no manifest.json" in give(folder, "merge mine -o all.h5ad", 2)
     assert snapshot(folder) == before
+
+
+@pytest.mark.parametrize("manifest", ['{"name": "my site"}', '{"format": 3}', "", "name: my site"])
+def test_manifests_of_something_else_are_left_alone(folder, manifest):
+    """Many programs name a file so; with --restart, what lies beside it must not be deleted."""
+    for name in ("thesis", "shards", "reference"):
+        (folder / "mine" / name).mkdir(parents=True)
+        (folder / "mine" / name / "a.txt").write_text("mine")
+    (folder / "mine" / "manifest.json").write_text(manifest)
+    before = snapshot(folder)
+    for options in ("", "--restart"):
+        assert "manifest.json" in give(folder, embed("mine", options), 2)
+    assert snapshot(folder) == before
+
+
+@pytest.mark.parametrize("damage", [None, "", "{"])
+def test_restart_deletes_what_the_run_did_and_nothing_else(folder, damage):
+    give(folder, embed("run"))
+    for name in ("figures", "shards.old"):
+        (folder / "run" / name).mkdir()
+        (folder / "run" / name / "a.txt").write_text("mine")
+    if damage is not None:
+        (folder / "run" / "manifest.json").write_text(damage)
+        assert "--restart" in give(folder, embed("run"), 2)
+    give(folder, embed("run", "--restart").replace("cells 20", "cells 50"))
+    assert len(shards(folder, "run")) == 2 + 1 + 1
+    for name in ("figures", "shards.old"):
+        assert (folder / "run" / name / "a.txt").read_text() == "mine"
+
+
+def test_a_reference_that_a_killed_run_left_is_made_again(folder):
+    """It is embedded before the manifest is written."""
+    (folder / "run" / "reference").mkdir(parents=True)
+    words = "-r cells/c.h5ad --label cell_type --n-neighbors 5 -m model --dtype float32"
+    give(folder, f"annotate cells/a.h5ad {words} -o run")
+    give(folder, "merge run -o labels.csv")
+    assert len(pd.read_csv(folder / "labels.csv")) == SIZES["a"]
 
 
 def test_tokens_in_shares_are_those_of_one_run(folder):
