@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 
@@ -12,66 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from datasets import load_from_disk
-from tests.faults.bad_input import run_here, save_models, snapshot
+from tests.faults.bad_input import snapshot
 from tests.faults.cells import adata_of, counts
+from tests.runs.commands import KEY, SIZES, embed, expect_whole, give, shards
 
 from rankformer.tokens.tokenized_cells import TokenizedCells
-
-SIZES = {"a": 70, "b": 45, "c": 30}
-KEY = "X_geneformer"
-
-
-@pytest.fixture(scope="module")
-def desk(tmp_path_factory):
-    """Models and three files, of which each cell differs from the others."""
-    folder = save_models(tmp_path_factory.mktemp("desk"))
-    (folder / "cells").mkdir()
-    values = counts(sum(SIZES.values()))
-    first = 0
-    for name, n_cells in SIZES.items():
-        adata = adata_of(values[first : first + n_cells])
-        adata.obs_names = [f"{name}{i}" for i in range(n_cells)]
-        adata.write_h5ad(folder / "cells" / f"{name}.h5ad")
-        first += n_cells
-    return folder
-
-
-@pytest.fixture
-def folder(desk, tmp_path):
-    (tmp_path / "model").symlink_to(desk / "model")
-    shutil.copytree(desk / "cells", tmp_path / "cells")
-    return tmp_path
-
-
-def give(folder, command, status=0):
-    outcome = run_here(command.split(), folder)
-    assert outcome.status == status, outcome.stderr
-    return outcome.stderr
-
-
-def embed(output, *options):
-    options = " ".join(options)
-    return f"embed cells -o {output} -m model --dtype float32 --shard-cells 20 {options}"
-
-
-@pytest.fixture(scope="module")
-def whole(desk, tmp_path_factory):
-    """Vectors of all cells, embedded at once into a file, and the table of their names."""
-    output = tmp_path_factory.mktemp("whole") / "out.parquet"
-    give(desk, f"embed cells -o {output} -m model --dtype float32")
-    return pd.read_parquet(output)
-
-
-def expect_whole(folder, output, whole):
-    table = pd.read_parquet(folder / output)
-    assert table["cell"].tolist() == whole["cell"].tolist()
-    assert table["source"].tolist() == whole["source"].tolist()
-    vectors, right = (np.stack(each["vector"].to_list()) for each in (table, whole))
-    np.testing.assert_allclose(vectors, right, atol=2e-6)
-
-
-def shards(folder, run):
-    return sorted((folder / run / "shards").glob("*.parquet"))
 
 
 def test_a_folder_of_shards_merges_into_every_format(folder, whole):
@@ -168,15 +112,6 @@ def test_changed_inputs_are_refused(folder):
     assert "of change" in give(folder, embed("run"), 2)
     assert "b.h5ad" in give(folder, "merge run -o all.h5ad", 2)
     assert snapshot(folder) == before
-
-
-def test_inputs_in_another_order_are_refused(folder):
-    """Shards are numbered by their inputs: those of one would count as those of the other."""
-    words = "-o run -m model --dtype float32 --shard-cells 20"
-    give(folder, f"embed cells/a.h5ad cells/b.h5ad {words}")
-    shards(folder, "run")[1].unlink()
-    said = give(folder, f"embed cells/b.h5ad cells/a.h5ad {words}", 2)
-    assert "in another order" in said
 
 
 def test_shares_make_the_whole(folder, whole):
@@ -284,43 +219,6 @@ def test_a_folder_of_something_else_is_left_alone(folder):
         assert "thesis.txt" in give(folder, embed("mine", options), 2)
     assert "no manifest.json" in give(folder, "merge mine -o all.h5ad", 2)
     assert snapshot(folder) == before
-
-
-@pytest.mark.parametrize("manifest", ['{"name": "my site"}', '{"format": 3}', "", "name: my site"])
-def test_manifests_of_something_else_are_left_alone(folder, manifest):
-    """Many programs name a file so; with --restart, what lies beside it must not be deleted."""
-    for name in ("thesis", "shards", "reference"):
-        (folder / "mine" / name).mkdir(parents=True)
-        (folder / "mine" / name / "a.txt").write_text("mine")
-    (folder / "mine" / "manifest.json").write_text(manifest)
-    before = snapshot(folder)
-    for options in ("", "--restart"):
-        assert "manifest.json" in give(folder, embed("mine", options), 2)
-    assert snapshot(folder) == before
-
-
-@pytest.mark.parametrize("damage", [None, "", "{"])
-def test_restart_deletes_what_the_run_did_and_nothing_else(folder, damage):
-    give(folder, embed("run"))
-    for name in ("figures", "shards.old"):
-        (folder / "run" / name).mkdir()
-        (folder / "run" / name / "a.txt").write_text("mine")
-    if damage is not None:
-        (folder / "run" / "manifest.json").write_text(damage)
-        assert "--restart" in give(folder, embed("run"), 2)
-    give(folder, embed("run", "--restart").replace("cells 20", "cells 50"))
-    assert len(shards(folder, "run")) == 2 + 1 + 1
-    for name in ("figures", "shards.old"):
-        assert (folder / "run" / name / "a.txt").read_text() == "mine"
-
-
-def test_a_reference_that_a_killed_run_left_is_made_again(folder):
-    """It is embedded before the manifest is written."""
-    (folder / "run" / "reference").mkdir(parents=True)
-    words = "-r cells/c.h5ad --label cell_type --n-neighbors 5 -m model --dtype float32"
-    give(folder, f"annotate cells/a.h5ad {words} -o run")
-    give(folder, "merge run -o labels.csv")
-    assert len(pd.read_csv(folder / "labels.csv")) == SIZES["a"]
 
 
 def test_tokens_in_shares_are_those_of_one_run(folder):

@@ -82,6 +82,11 @@ class Run:
             for shard in cut_shards(index, each.n_cells, cells_each)
         ]
 
+    def has_cells(self, index: int) -> bool:
+        """Whether an input, by its number, could be read when it was looked at."""
+        inputs = self.manifest.inputs
+        return 0 <= index < len(inputs) and inputs[index].n_cells > 0
+
     def first_cell(self, index: int) -> int:
         """Where the cells of an input begin, counted over all inputs."""
         return sum(each.n_cells for each in self.manifest.inputs[:index])
