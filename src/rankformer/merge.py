@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from rankformer.annotate.files import merge_annotation
 from rankformer.embed.files import merge_embeddings
@@ -14,7 +15,7 @@ from rankformer.runs.settings import MergeJob
 from rankformer.runs.shards import Shard
 from rankformer.runs.token_runs import merge_tokens
 from rankformer.runs.told import count_cells
-from rankformer.summary import Summary
+from rankformer.summary import Failure, Summary
 
 _MOST_TOLD = 5
 _Merge = Callable[[Run, Sequence[Shard], MergeJob], Summary]
@@ -55,9 +56,9 @@ def merge_run(job: MergeJob) -> Summary:
             f"A run of {', '.join(_MERGES)}.",
             "Use the version of rankformer that wrote it.",
         )
+    _check_inputs_stay(run, job)
     shards = run.shards()
     done = [shard for shard in shards if run.is_done(shard)]
-    failures = kept_failures(job.folder)
     _check_whole(run, done, job)
     if not done:
         raise OutputError(
@@ -65,7 +66,26 @@ def merge_run(job: MergeJob) -> Summary:
             "At least one.",
             "Give the command of the run again, which goes on with it.",
         )
-    return replace(_MERGES[task](run, done, job), failures=failures)
+    return replace(_MERGES[task](run, done, job), failures=_failures(run, done))
+
+
+def _check_inputs_stay(run: Run, job: MergeJob) -> None:
+    """Refuse to replace an input, from which the obs of the cells is read."""
+    output = job.output.resolve()
+    if any(Path(each.path) == output for each in run.manifest.inputs):
+        raise OutputError(
+            f"The output {job.output} is one of the inputs of the run.",
+            "Another name: inputs are only read.",
+            "Choose another output.",
+        )
+
+
+def _failures(run: Run, done: Sequence[Shard]) -> list[Failure]:
+    """Those that are missing from the result; others may have been mended meanwhile."""
+    known = set(done)
+    left = {shard.input for shard in run.shards() if shard not in known}
+    kept = kept_failures(run.folder)
+    return [each for index, each in kept.items() if index in left or not run.has_cells(index)]
 
 
 def _check_whole(run: Run, done: Sequence[Shard], job: MergeJob) -> None:

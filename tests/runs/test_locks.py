@@ -9,7 +9,9 @@ import sys
 import pytest
 
 from rankformer.errors import OutputError
+from rankformer.runs import run as runs
 from rankformer.runs.locks import locked
+from rankformer.runs.settings import RunSettings
 from rankformer.runs.shards import Share
 
 HOLD = """
@@ -84,3 +86,23 @@ def test_a_damaged_note_on_the_owner_changes_nothing(tmp_path, hold):
     (tmp_path / "whole.owner.json").write_text("{")
     with pytest.raises(OutputError, match="Another run is at work"), locked(tmp_path, None):
         pass
+
+
+def test_one_that_is_refused_does_not_remove_what_the_other_has_begun(tmp_path, hold, monkeypatch):
+    """Both saw that there was no folder; the other came first, and has no shard yet."""
+    make = runs.make_folder
+
+    def make_later(folder):
+        make(folder)
+        hold()
+
+    monkeypatch.setattr(runs, "make_folder", make_later)
+    exists = runs.Path.exists
+    monkeypatch.setattr(runs.Path, "exists", lambda self: self != tmp_path and exists(self))
+    with (
+        pytest.raises(OutputError, match="at work"),
+        runs.open_run(tmp_path, RunSettings(), lambda _: None),
+    ):
+        pass
+    monkeypatch.undo()
+    assert (tmp_path / "whole.lock").exists()

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 
@@ -12,66 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from datasets import load_from_disk
-from tests.faults.bad_input import run_here, save_models, snapshot
+from tests.faults.bad_input import snapshot
 from tests.faults.cells import adata_of, counts
+from tests.runs.commands import KEY, SIZES, embed, expect_whole, give, shards
 
 from rankformer.tokens.tokenized_cells import TokenizedCells
-
-SIZES = {"a": 70, "b": 45, "c": 30}
-KEY = "X_geneformer"
-
-
-@pytest.fixture(scope="module")
-def desk(tmp_path_factory):
-    """Models and three files, of which each cell differs from the others."""
-    folder = save_models(tmp_path_factory.mktemp("desk"))
-    (folder / "cells").mkdir()
-    values = counts(sum(SIZES.values()))
-    first = 0
-    for name, n_cells in SIZES.items():
-        adata = adata_of(values[first : first + n_cells])
-        adata.obs_names = [f"{name}{i}" for i in range(n_cells)]
-        adata.write_h5ad(folder / "cells" / f"{name}.h5ad")
-        first += n_cells
-    return folder
-
-
-@pytest.fixture
-def folder(desk, tmp_path):
-    (tmp_path / "model").symlink_to(desk / "model")
-    shutil.copytree(desk / "cells", tmp_path / "cells")
-    return tmp_path
-
-
-def give(folder, command, status=0):
-    outcome = run_here(command.split(), folder)
-    assert outcome.status == status, outcome.stderr
-    return outcome.stderr
-
-
-def embed(output, *options):
-    options = " ".join(options)
-    return f"embed cells -o {output} -m model --dtype float32 --shard-cells 20 {options}"
-
-
-@pytest.fixture(scope="module")
-def whole(desk, tmp_path_factory):
-    """Vectors of all cells, embedded at once into a file, and the table of their names."""
-    output = tmp_path_factory.mktemp("whole") / "out.parquet"
-    give(desk, f"embed cells -o {output} -m model --dtype float32")
-    return pd.read_parquet(output)
-
-
-def expect_whole(folder, output, whole):
-    table = pd.read_parquet(folder / output)
-    assert table["cell"].tolist() == whole["cell"].tolist()
-    assert table["source"].tolist() == whole["source"].tolist()
-    vectors, right = (np.stack(each["vector"].to_list()) for each in (table, whole))
-    np.testing.assert_allclose(vectors, right, atol=2e-6)
-
-
-def shards(folder, run):
-    return sorted((folder / run / "shards").glob("*.parquet"))
 
 
 def test_a_folder_of_shards_merges_into_every_format(folder, whole):

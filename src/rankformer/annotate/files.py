@@ -22,14 +22,14 @@ from rankformer.embed.vector_runs import (
     merged_vectors,
     vector_run,
 )
-from rankformer.errors import SettingsError
+from rankformer.errors import OutputError, SettingsError
 from rankformer.progress import show_progress
 from rankformer.results.cell_embeddings import vectors_beside
 from rankformer.results.cell_labels import LabelledCells, write_cell_labels
 from rankformer.results.messages import label_figures, label_lines, written_labels
 from rankformer.results.output_checks import LABEL_FORMATS, check_cell_target, check_key
 from rankformer.runs.options import plain_file
-from rankformer.runs.run import Run, remove_run
+from rankformer.runs.run import Run, is_run_folder, remove_run
 from rankformer.runs.settings import MergeJob
 from rankformer.runs.shards import Shard
 from rankformer.runs.targets import check_run_target
@@ -72,9 +72,10 @@ def annotate_files(
     RankformerError
         If inputs, model, settings and output do not go together.
     """
-    if job.save_to is not None:
-        check_free(job.save_to)
     target = check_run_target(job.output, job.run, LABEL_FORMATS, overwrite=job.overwrite)
+    goes_on = is_run_folder(target.folder) and not job.run.restart
+    if job.save_to is not None and not (goes_on and is_saved_reference(job.save_to)):
+        check_free(job.save_to)
     referring = _Referring(job, target.folder, Checkpoint.open(model), options, settings)
     work = referring.describe()
     with vector_run(
@@ -147,11 +148,24 @@ def merge_annotation(run: Run, shards: Sequence[Shard], job: MergeJob) -> Summar
     check_cell_target(job.output, job.overwrite, LABEL_FORMATS)
     decided = run.manifest.work.options
     kept = reference_folder(run.folder)
-    reference = open_reference(kept if kept.exists() else decided["references"][0]["path"])
+    reference = open_reference(kept if kept.exists() else _unchanged(decided["references"][0]))
     keys = name_keys(decided["labels"] or tuple(reference.codes), decided["keys"])
     vectors = merged_vectors(run, shards)
     vote = NeighbourVote(**decided["vote"])
     return write_annotation(vectors, reference, keys, vote, job.output, overwrite=job.overwrite)
+
+
+def _unchanged(known: Mapping[str, Any]) -> Path:
+    """The folder of a saved reference, if it is as it was when the run began."""
+    path = Path(known["path"])
+    odd = "is gone" if not path.exists() else "is another than when the run began"
+    if not path.exists() or plain_file(path) != dict(known):
+        raise OutputError(
+            f"The reference {path} {odd}.",
+            "The reference as it was, which decides the labels.",
+            "Put it back as it was, or begin the run anew with --restart.",
+        )
+    return path
 
 
 class _Referring:
@@ -210,8 +224,15 @@ class _Referring:
             self.reference = open_reference(self.kept)
         self.keys = name_keys(job.labels or tuple(self.reference.codes), job.keys)
         check_annotation(self.reference, embedder, self.keys, job.mode, job.vote)
-        if job.save_to is not None:
+        # One that goes on, and each share but the first, finds it there.
+        if job.save_to is not None and (is_new or not self._is_saved(job.save_to)):
             save_reference(self.reference, job.save_to)
+
+    def _is_saved(self, folder: Path) -> bool:
+        if not is_saved_reference(folder):
+            return False
+        saved, own = open_reference(folder), self.reference
+        return saved.classes == own.classes and dict(saved.provenance) == dict(own.provenance)
 
     def _build(self, sources: Sequence[Any], model: AnyEmbedding) -> None:
         """Embed the reference, here also where others embed the queries."""

@@ -12,15 +12,15 @@ from rankformer.summary import Failure
 _FOLDER = "failures"
 
 
-def keep_failures(folder: Path, tried: Iterable[int], failures: Mapping[int, Failure]) -> None:
+def keep_failures(folder: Path, done: Iterable[int], failures: Mapping[int, Failure]) -> None:
     """Keep why inputs could not be read, and forget it of those that now could.
 
     Parameters
     ----------
     folder
         Of the run.
-    tried
-        Numbers of the inputs that were to be read.
+    done
+        Numbers of the inputs of which every cell is done, by whichever share.
     failures
         Number of the input → why it could not.
 
@@ -31,7 +31,7 @@ def keep_failures(folder: Path, tried: Iterable[int], failures: Mapping[int, Fai
     """
     kept = folder / _FOLDER
     with as_output_error(kept):
-        for index in sorted({*tried, *failures}):
+        for index in sorted({*done, *failures}):
             file = kept / f"{index:06d}.json"
             if index not in failures:
                 file.unlink(missing_ok=True)
@@ -42,12 +42,13 @@ def keep_failures(folder: Path, tried: Iterable[int], failures: Mapping[int, Fai
             part.replace(file)
 
 
-def kept_failures(folder: Path) -> list[Failure]:
-    """Why inputs could not be read; of a damaged note nothing."""
-    return [
-        each for file in sorted((folder / _FOLDER).glob("*.json"))
-        if (each := _read(file)) is not None
-    ]  # fmt: skip
+def kept_failures(folder: Path) -> dict[int, Failure]:
+    """Number of the input → why it could not be read; of a damaged note nothing."""
+    kept = {
+        int(file.stem): _read(file)
+        for file in sorted((folder / _FOLDER).glob("*.json")) if file.stem.isdecimal()
+    }  # fmt: skip
+    return {index: each for index, each in kept.items() if each is not None}
 
 
 def _read(file: Path) -> Failure | None:

@@ -2,10 +2,13 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from rankformer.cells.tenx import find_matrix_files, is_beside_matrix
 
 _HEADER_BYTES = 2**16
 
@@ -45,6 +48,14 @@ class InputFile:
         when = datetime.fromtimestamp(modified, UTC).isoformat(timespec="microseconds")
         return cls(str(path), n_bytes, when, header, n_cells, source or {})
 
+    @classmethod
+    def unread(cls, path: Path) -> "InputFile":
+        """Describe one that could not be read, of which perhaps not even the beginning can be."""
+        try:
+            return cls.of(path)
+        except OSError:
+            return cls(str(path.resolve()), 0, "", "")
+
     def differs_from(self, other: "InputFile") -> str | None:
         """What is another than it was, in a few words; None where nothing is."""
         own, theirs = asdict(self), asdict(other)
@@ -61,12 +72,23 @@ def _look_at_file(path: Path) -> tuple[int, float, str]:
 
 
 def _look_at_folder(path: Path) -> tuple[int, float, str]:
-    n_bytes, newest, header = 0, path.stat().st_mtime, hashlib.sha256()
+    n_bytes, newest, header = 0, 0.0, hashlib.sha256()
+    for file in _files_of(path):
+        # A link that leads nowhere is none of the files that are read.
+        found = file.stat() if file.exists() else file.lstat()
+        n_bytes, newest = n_bytes + found.st_size, max(newest, found.st_mtime)
+        header.update(f"{file.relative_to(path)}\t{found.st_size}\n".encode())
+    return n_bytes, newest, header.hexdigest()
+
+
+def _files_of(path: Path) -> Iterator[Path]:
+    """Of a 10x folder the files that are read: results are often written beside them."""
+    matrices = find_matrix_files(path)
+    if len(matrices) == 1:
+        yield from sorted(
+            each for each in path.iterdir() if each in matrices or is_beside_matrix(each)
+        )
+        return
     for folder, inner, names in os.walk(path):
         inner.sort()
-        for name in sorted(names):
-            file = Path(folder, name)
-            found = file.stat()
-            n_bytes, newest = n_bytes + found.st_size, max(newest, found.st_mtime)
-            header.update(f"{file.relative_to(path)}\t{found.st_size}\n".encode())
-    return n_bytes, newest, header.hexdigest()
+        yield from (Path(folder, name) for name in sorted(names))

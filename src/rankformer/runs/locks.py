@@ -64,6 +64,12 @@ def _take(lock: FileLock, folder: Path, name: str, timeout: float) -> None:
             "One run at a time on an output, or each share once.",
             "Wait until it has ended, end it, or choose another output.",
         ) from error
+    except FileNotFoundError as error:
+        raise OutputError(
+            f"Another run, which was at work on {folder}, has ended and removed it.",
+            "One run at a time on an output, or each share once.",
+            "Look at what it wrote, and give the command again if that is not what you want.",
+        ) from error
 
 
 def _describe_owner(folder: Path, name: str) -> str:

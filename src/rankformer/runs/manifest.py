@@ -127,7 +127,7 @@ class Manifest:
         work
             What is now to be done.
         inputs
-            Path → the inputs as they are now.
+            Path → the inputs as they are now, in their order.
         folder
             Of the run.
 
@@ -140,6 +140,8 @@ class Manifest:
         known = {each.path: each for each in self.inputs}
         odd += [f"{path} was no input and is one now" for path in inputs if path not in known]
         odd += [f"{path} was an input and is none now" for path in known if path not in inputs]
+        if not odd and list(inputs) != [each.path for each in self.inputs]:
+            odd.append("the inputs come in another order than they did")
         for path, now in inputs.items():
             # What could not be read may have been mended.
             is_bound = path in known and known[path].n_cells > 0

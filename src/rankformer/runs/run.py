@@ -13,7 +13,7 @@ from filelock import FileLock
 from rankformer.errors import OutputError
 from rankformer.runs.inputs import InputFile
 from rankformer.runs.locks import locked
-from rankformer.runs.manifest import MANIFEST, Manifest, Work
+from rankformer.runs.manifest import FORMAT, MANIFEST, Manifest, Work
 from rankformer.runs.plans import noted_shards
 from rankformer.runs.settings import RunSettings
 from rankformer.runs.shards import (
@@ -34,8 +34,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _SHARDS, _PREPARED = "shards", "prepared"
+# What a run, or the task that it is of, keeps in its folder.
+_OWN_FOLDERS = (_SHARDS, _PREPARED, "failures", "reference")
 _PARTS = ".parts"
 _PLAN = "plan.lock"
+_HEAD_BYTES = 200
 
 
 class Run:
@@ -78,6 +81,11 @@ class Run:
             for index, each in enumerate(self.manifest.inputs)
             for shard in cut_shards(index, each.n_cells, cells_each)
         ]
+
+    def has_cells(self, index: int) -> bool:
+        """Whether an input, by its number, could be read when it was looked at."""
+        inputs = self.manifest.inputs
+        return 0 <= index < len(inputs) and inputs[index].n_cells > 0
 
     def first_cell(self, index: int) -> int:
         """Where the cells of an input begin, counted over all inputs."""
@@ -221,8 +229,14 @@ def parts_folder(output: Path) -> Path:
 
 
 def is_run_folder(path: Path) -> bool:
-    """Whether there is a run in it."""
-    return (path / MANIFEST).is_file()
+    """Whether there is a run in it: others, too, name a file ``manifest.json``."""
+    try:
+        with (path / MANIFEST).open("rb") as stream:
+            is_ours = f'"{FORMAT}"'.encode() in stream.read(_HEAD_BYTES)
+    except OSError:
+        return False
+    # A damaged one is known by what a run leaves beside it.
+    return is_ours or (path / _PLAN).is_file()
 
 
 @contextmanager
@@ -257,17 +271,18 @@ def open_run(
     run: Run | None = None
     try:
         with as_output_error(folder), locked(folder, settings.shard):
-            with FileLock(folder / _PLAN, is_singleton=False):
-                run = _plan(folder, settings, describe)
-            _remove_half_written(run, settings.shard)
-            yield run
+            try:
+                with FileLock(folder / _PLAN, is_singleton=False):
+                    run = _plan(folder, settings, describe)
+                _remove_half_written(run, settings.shard)
+                yield run
+            finally:
+                # Nothing is kept where nothing was done. The lock is held: no other run is at work.
+                if is_new and settings.shard is None and not _holds_work(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
     except BaseException:
         _tell_how_to_go_on(run)
         raise
-    finally:
-        # Nothing is kept where nothing was done; another share may have begun meanwhile.
-        if is_new and settings.shard is None and not _holds_work(folder):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _plan(
@@ -317,10 +332,9 @@ def _expect_run_folder(folder: Path) -> None:
         )
     if not folder.exists() or is_run_folder(folder):
         return
-    ours = (_SHARDS, _PREPARED, "failures")
     foreign = [
         each.name for each in folder.iterdir()
-        if each.name not in ours and each.suffix not in (".lock", ".part")
+        if each.name not in _OWN_FOLDERS and each.suffix not in (".lock", ".part")
         and not each.name.endswith(".owner.json")
     ]  # fmt: skip
     if foreign:
@@ -332,13 +346,17 @@ def _expect_run_folder(folder: Path) -> None:
 
 
 def _clear(folder: Path) -> None:
-    """Delete what an earlier run did; its locks stay, as others may hold or wait for them."""
+    """Delete what an earlier run did, and nothing else that lies there.
+
+    Its locks stay, as others may hold or wait for them.
+    """
     with as_output_error(folder):
         # The manifest first: shards without one are of no run.
         (folder / MANIFEST).unlink(missing_ok=True)
-        for each in folder.iterdir():
-            if each.is_dir():
-                shutil.rmtree(each)
+        for name in _OWN_FOLDERS:
+            for each in (folder / name, *folder.glob(f"{name}.*.part")):
+                if each.is_dir():
+                    shutil.rmtree(each)
 
 
 def _remove_half_written(run: Run, share: Share | None) -> None:

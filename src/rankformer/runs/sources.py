@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+from rankformer.cells.file_kinds import reading
 from rankformer.errors import MissingFileError, RankformerError
 from rankformer.runs.inputs import InputFile
 from rankformer.runs.manifest import Manifest
@@ -87,7 +88,7 @@ class RunInputs:
                 if self._fail_fast:
                     raise
                 self.set_aside(index, error)
-                found.append(InputFile.of(path))
+                found.append(InputFile.unread(path))
         return tuple(found)
 
     @contextmanager
@@ -122,7 +123,8 @@ class RunInputs:
         self._resources.close()
 
     def _look(self, index: int, path: Path, known: dict[str, InputFile]) -> InputFile:
-        now = InputFile.of(path)
+        with reading(str(path)):
+            now = InputFile.of(path)
         then = known.get(now.path)
         if then is not None and then.n_cells and not then.differs_from(now):
             if self._keep_open:

@@ -10,7 +10,7 @@ from rankformer.progress import Progress, show_progress
 from rankformer.runs.compute import ShardTask, compute_shards
 from rankformer.runs.engines.assignments import Assignments
 from rankformer.runs.engines.recipes import Recipe, WorkElsewhere
-from rankformer.runs.failures import keep_failures
+from rankformer.runs.failures import keep_failures, kept_failures
 from rankformer.runs.run import Run
 from rankformer.runs.settings import RunSettings
 from rankformer.runs.shards import Shard
@@ -71,8 +71,17 @@ def do_shards(
     with show_progress(n_cells, what, n_before=n_cells - n_left) as progress:
         if todo:
             _compute(run, todo, inputs, task, settings, devices, progress)
-    tried = {shard.input for shard in shards}
-    keep_failures(run.folder, tried, inputs.failures)
+    keep_failures(run.folder, _mended(run), inputs.failures)
+
+
+def _mended(run: Run) -> list[int]:
+    """Those inputs that failed before, of which all is done now: another share may fail at one."""
+    failed = kept_failures(run.folder)
+    left = {
+        shard.input for shard in run.shards()
+        if shard.input in failed and not run.is_done(shard)
+    }  # fmt: skip
+    return [index for index in failed if index not in left and run.has_cells(index)]
 
 
 def _compute(
