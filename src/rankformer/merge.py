@@ -1,5 +1,6 @@
 """The shards of a run joined to one result."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from rankformer.runs.shards import Shard
 from rankformer.runs.token_runs import merge_tokens
 from rankformer.runs.told import count_cells
 from rankformer.summary import Failure, Summary
+
+logger = logging.getLogger(__name__)
 
 _MOST_TOLD = 5
 _Merge = Callable[[Run, Sequence[Shard], MergeJob], Summary]
@@ -66,7 +69,15 @@ def merge_run(job: MergeJob) -> Summary:
             "At least one.",
             "Give the command of the run again, which goes on with it.",
         )
-    return replace(_MERGES[task](run, done, job), failures=_failures(run, done))
+    summary = replace(_MERGES[task](run, done, job), failures=_failures(run, done))
+    n_missing = count_cells(run.shards()) - count_cells(done)
+    if not n_missing:
+        return summary
+    logger.warning(
+        "%s of %s cells are missing from %s, as their shards are: %s.",
+        f"{n_missing:,}", f"{count_cells(run.shards()):,}", job.output, _places(run, done),
+    )  # fmt: skip
+    return replace(summary, figures={**summary.figures, "n_cells_missing": n_missing})
 
 
 def _check_inputs_stay(run: Run, job: MergeJob) -> None:
@@ -90,25 +101,61 @@ def _failures(run: Run, done: Sequence[Shard]) -> list[Failure]:
 
 def _check_whole(run: Run, done: Sequence[Shard], job: MergeJob) -> None:
     """Refuse a run of which something is missing, unless that is wanted."""
-    known = set(done)
-    missing = [shard for shard in run.shards() if shard not in known]
-    inputs = run.manifest.inputs
-    unread = [each.path for each in inputs if not each.n_cells]
-    if job.partial or not (missing or unread):
+    every = run.shards()
+    n_missing = len(every) - len(done)
+    unread = [each.path for each in run.manifest.inputs if not each.n_cells]
+    if not (n_missing or unread):
         return
-    places = [
-        f"cells {shard.start:,} to {shard.stop - 1:,} of {inputs[shard.input].path}"
-        + (f" in step {shard.step + 1}" if shard.step else "")
-        for shard in missing[:_MOST_TOLD]
-    ]
-    told = [*places, *(f"all of {path}, which could not be read" for path in unread[:_MOST_TOLD])]
-    n_more = len(missing) + len(unread) - len(told)
-    more = f", and {n_more:,} more" if n_more else ""
+    if job.partial:
+        _expect_names(job)
+        return
+    found, fixes = [], []
+    if n_missing:
+        n_cells = count_cells(every) - count_cells(done)
+        found.append(
+            f"Of the run in {job.folder} {n_missing:,} of {len(every):,} shards are missing, with "
+            f"{n_cells:,} of {count_cells(every):,} cells: {_places(run, done)}."
+        )
+        fixes.append("Give the command again for what is missing: the run, or shares of it.")
+    if unread:
+        found.append(f"{_some(unread)} could not be read when the run was at work.")
+        fixes.append("Mend what could not be read, and give the command of the run again.")
+    fixes.append("To merge what is there, pass --partial.")
     raise OutputError(
-        f"Of the run in {job.folder} {len(missing):,} of {len(run.shards()):,} shards are missing, "
-        f"with {count_cells(missing):,} of {count_cells(run.shards()):,} cells: "
-        f"{'; '.join(told)}{more}.",
-        "All of them, so that every cell is in the result.",
-        "Give the command of the run again, which goes on with it, with each share that has not "
-        "ended; or pass --partial to merge what is there.",
+        " ".join(found), "All cells of all inputs, so that none is lost unseen.", " ".join(fixes)
     )
+
+
+def _expect_names(job: MergeJob) -> None:
+    """Refuse a format that does not say which cells it has, where not all are in it."""
+    if job.output.suffix == ".npy":
+        raise OutputError(
+            f"A part of the cells would be written to {job.output}, which has no names of cells.",
+            "A format with names: .h5ad, .zarr, .parquet or .csv.",
+            "Choose another output.",
+        )
+
+
+def _places(run: Run, done: Sequence[Shard]) -> str:
+    """The cells of the shards that are missing, neighbouring ones together."""
+    known, joined = set(done), list[Shard]()
+    for shard in run.shards():
+        if shard in known:
+            continue
+        last = joined[-1] if joined else None
+        if last and (last.step, last.input, last.stop) == (shard.step, shard.input, shard.start):
+            joined[-1] = replace(last, stop=shard.stop)
+        else:
+            joined.append(shard)
+    inputs = run.manifest.inputs
+    return _some([
+        f"cells {each.start:,} to {each.stop - 1:,} of {inputs[each.input].path}"
+        + (f" in step {each.step + 1}" if each.step else "")
+        for each in joined
+    ])  # fmt: skip
+
+
+def _some(texts: Sequence[str]) -> str:
+    n_more = len(texts) - _MOST_TOLD
+    more = f"; and {n_more:,} more" if n_more > 0 else ""
+    return "; ".join(texts[:_MOST_TOLD]) + more

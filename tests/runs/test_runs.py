@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -142,12 +143,23 @@ def test_a_share_needs_a_folder(folder):
 
 def test_merging_a_part(folder, whole):
     give(folder, embed("run", "--shard 2/3"))
-    give(folder, "merge run -o part.h5ad --partial")
+    said = give(folder, "merge run -o part.h5ad --partial")
     adata = ad.read_h5ad(folder / "part.h5ad")
     own = whole[whole["cell"].isin(adata.obs_names)]
     assert 0 < len(own) < len(whole)
     assert adata.obs_names.tolist() == own["cell"].tolist()
     np.testing.assert_allclose(adata.obsm[KEY], np.stack(own["vector"].to_list()), atol=2e-6)
+    # What is missing is told, and the form is that of all: with sources, of one file too.
+    assert f"{len(whole) - len(own)} of {len(whole)} cells are missing" in said
+    assert adata.obs["source"].tolist() == own["source"].tolist()
+    assert adata.n_vars == 0
+    assert "no names of cells" in give(folder, "merge run -o part.npy --partial", 2)
+
+
+def test_tokens_are_merged_into_a_folder_alone(folder):
+    give(folder, "tokenize cells/a.h5ad -o run -m model --shard 1/1")
+    assert "tokens.dataset" in give(folder, "merge run -o all.h5ad", 2)
+    give(folder, "merge run -o all.dataset")
 
 
 @pytest.mark.parametrize("output", ["run", "out.parquet"])
@@ -162,7 +174,7 @@ def test_a_truncated_file_among_others(folder, whole, output):
     run = folder / (output if output == "run" else "out.parquet.parts")
     assert not (folder / "out.parquet").exists()
     assert len(shards(folder, run.name)) == 4 + 2
-    assert "b.h5ad, which could not be read" in give(folder, f"merge {run} -o x.parquet", 2)
+    assert "b.h5ad could not be read when" in give(folder, f"merge {run} -o x.parquet", 2)
     assert "b.h5ad" in give(folder, f"merge {run} -o part.parquet --partial", 3)
     assert pd.read_parquet(folder / "part.parquet")["cell"].str[0].value_counts().to_dict() == {
         "a": 70, "c": 30,

@@ -62,14 +62,25 @@ def is_unmerged(summary: Summary) -> bool:
 
 
 def after_shards(summary: Summary, output: Path, ending: str = ".h5ad") -> tuple[NextStep, ...]:
-    """Merge the shards of a run, to a file of some ending."""
-    folder = summary.written[0].path
+    """Merge the shards of a run.
+
+    Parameters
+    ----------
+    summary
+        Of the run.
+    output
+        What was asked for.
+    ending
+        Of the name of what the shards are merged to.
+    """
+    folder, figures = summary.written[0].path, summary.figures
+    merged = output if output != folder else Path(f"{folder}{ending}")
     if summary.failures:
         why = "Merge what is there, without the inputs that failed"
-        merged = output if output != folder else Path(f"{folder}{ending}")
         return (step(why, "merge", folder, "-o", merged, "--partial"),)
-    merged = Path(f"{folder}{ending}")
-    return (step("Merge the shards, once all are done", "merge", folder, "-o", merged),)
+    is_whole = figures["n_shards_done"] == figures["n_shards_of_run"]
+    why = "Merge the shards" if is_whole else "Merge the shards, once all shares are done"
+    return (step(why, "merge", folder, "-o", merged),)
 
 
 def after_merging(output: Path) -> tuple[NextStep, ...]:

@@ -39,7 +39,7 @@ def tokenize(
     summary = tokenize_files(job, named, options)
     summary = write_gene_report(gene_report, summary)
     if is_unmerged(summary):
-        return replace(summary, next_steps=after_shards(summary, job.output))
+        return replace(summary, next_steps=after_shards(summary, job.output, ".dataset"))
     embedded = job.output.with_name(f"{job.output.name}-embedded.h5ad")
     words = ("embed", job.output, "-o", embedded, "--model", named)
     return replace(summary, next_steps=(step("Embed the cells", *words),))

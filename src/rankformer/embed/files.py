@@ -1,5 +1,6 @@
 """The main job on files: counts in, a file of embeddings out."""
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,6 +45,8 @@ from rankformer.tokens.token_sources import TokenSource
 from rankformer.tokens.tokenize import opened_sources
 
 _Made = tuple[Written, dict[str, Any]]
+
+logger = logging.getLogger(__name__)
 
 
 def embed_files(
@@ -163,6 +166,12 @@ def write_vectors(
     provenance = vectors.provenance()
     embeddings = CellEmbeddings(vectors.values, missing, vectors.obs(sources), provenance, sources)
     copied = file_to_copy(output, vectors.cells)
+    if copied is None and output.suffix in (".h5ad", ".zarr"):
+        logger.info(
+            "%s holds the embedding and the obs of the cells, but no counts, as it is no copy of "
+            "one input. For a report, embed the inputs one by one, or add the counts to it.",
+            output,
+        )
     write_cell_vectors(output, embeddings, key=key, copy_of=copied, overwrite=overwrite)
     written = written_vectors(
         output, key, embeddings.vectors.shape, provenance["model"], provenance["mode"]

@@ -226,8 +226,8 @@ class RunVectors:
         return missing
 
     def sources(self) -> NDArray[np.object_] | None:
-        """Which input each cell is of, or None where there is one."""
-        return name_sources(self.cells)
+        """Which input each cell is of, or None where the run has one."""
+        return name_sources(self.cells, are_several=len(self.run.manifest.inputs) > 1)
 
     def obs(self, sources: NDArray[np.object_] | None) -> pd.DataFrame:
         """Obs of all cells."""

@@ -55,6 +55,9 @@ def read_cells(run: Run, shards: Sequence[Shard]) -> list[CellsOfInput]:
             obs = pd.concat([whole.obs.iloc[start:stop] for start, stop in rows])
             # A copy of the input would have more cells.
             whole = CellsOfInput(whole.name, None, obs)
+        elif len(run.manifest.inputs) > 1:
+            # A part of the inputs has the form of all: a table of cells with their sources.
+            whole = CellsOfInput(whole.name, None, whole.obs)
         cells.append(whole)
     return cells
 

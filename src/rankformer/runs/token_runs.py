@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rankformer.checkpoints.model_folder import ModelFolder
+from rankformer.errors import OutputError
 from rankformer.progress import Progress
+from rankformer.results.output_checks import CELL_FORMATS
 from rankformer.runs.engines.recipes import Recipe
 from rankformer.runs.manifest import Manifest, Work
 from rankformer.runs.options import plain_reading
@@ -114,7 +116,19 @@ def write_dataset(
 
 
 def merge_tokens(run: Run, shards: Sequence[Shard], job: MergeJob) -> Summary:
-    """Write the tokens of shards that are done; see `merge_run`."""
+    """Write the tokens of shards that are done; see `merge_run`.
+
+    Raises
+    ------
+    OutputError
+        If the output is named as a file is, or something is there.
+    """
+    if job.output.suffix in CELL_FORMATS:
+        raise OutputError(
+            f"The output {job.output} is named as a file, and tokens are a folder.",
+            "A name for the folder of the dataset, such as tokens.dataset.",
+            "Choose another output.",
+        )
     check_free(job.output)
     name = run.manifest.work.model["vocabulary"]
     written, figures = write_dataset(run, shards, job.output, name)

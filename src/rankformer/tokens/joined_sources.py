@@ -40,9 +40,11 @@ def file_to_copy(output: Path, streams: Sequence[NamedCells]) -> Path | None:
     return path if identify(path) is kind else None
 
 
-def name_sources(streams: Sequence[NamedCells]) -> NDArray[np.object_] | None:
-    """(n_cells,) which input each cell is of, or None where there is one."""
-    if len(streams) == 1:
+def name_sources(
+    streams: Sequence[NamedCells], *, are_several: bool = False
+) -> NDArray[np.object_] | None:
+    """(n_cells,) which input each cell is of, or None where there is but one."""
+    if len(streams) == 1 and not are_several:
         return None
     names = np.array([stream.name for stream in streams], dtype=object)
     return np.repeat(names, [len(stream) for stream in streams])
