@@ -4,6 +4,7 @@ import json
 import shutil
 
 import anndata as ad
+import numpy as np
 import pandas as pd
 import pytest
 from scipy.io import mmwrite
@@ -36,6 +37,26 @@ def test_a_share_that_succeeds_does_not_forget_where_another_failed(folder):
     assert "1 input could not be read" in give(folder, "merge run -o x.npy --partial", 3)
     give(folder, f"{words} --shard 2/2")
     assert not kept.exists()
+
+
+def test_a_file_that_failed_in_its_middle_is_mended(folder):
+    """Its cells are done anew: those of before may not be in it any more."""
+    sound = (folder / "cells" / "b.h5ad").read_bytes()
+    values = counts(5100, mean=0.05)
+    values.data[values.indptr[5000]] = 0.5
+    adata_of(values).write_h5ad(folder / "cells" / "b.h5ad")
+    words = "-m model --dtype float32 --shard-cells 1000"
+    give(folder, f"embed cells -o run {words}", 3)
+    assert len(shards(folder, "run")) == 1 + 5 + 1
+    (folder / "cells" / "b.h5ad").write_bytes(sound)
+    said = give(folder, f"embed cells -o run {words}")
+    assert "2 of 3 shards were done before" in said
+    assert len(shards(folder, "run")) == 3
+    give(folder, "merge run -o all.npy")
+    give(folder, f"embed cells -o right.npy {words}")
+    np.testing.assert_allclose(
+        np.load(folder / "all.npy"), np.load(folder / "right.npy"), atol=2e-6
+    )
 
 
 def test_a_failure_that_is_no_more_is_not_told(folder, whole):

@@ -57,6 +57,17 @@ def test_the_second_is_refused_while_the_first_lives(tmp_path, hold, theirs, our
     assert str(tmp_path) in str(refused.value)
 
 
+def test_shares_of_another_division_wait_until_these_have_ended(tmp_path, hold):
+    """They would do the same shards, and remove what the others write."""
+    process = hold("1/4")
+    with pytest.raises(OutputError, match="share 1 of 4"), locked(tmp_path, Share(2, 3)):
+        pass
+    process.kill()
+    process.wait()
+    with locked(tmp_path, Share(2, 3)):
+        pass
+
+
 def test_other_shares_go_on_beside_one(tmp_path, hold):
     hold("1/4")
     with locked(tmp_path, Share(2, 4)), locked(tmp_path, Share(3, 4)):

@@ -133,3 +133,17 @@ def test_a_later_version_says_so(tmp_path):
     (tmp_path / MANIFEST).write_text(json.dumps({**document, "version": 2}))
     with pytest.raises(OutputError, match="is of version 2"):
         Manifest.read(tmp_path)
+
+
+def test_a_changed_value_of_any_kind_is_found(manifest, tmp_path):
+    """What merging needs of it would otherwise be missing, or lead to a wrong result."""
+    file = tmp_path / MANIFEST
+    manifest.write(file)
+    text = file.read_text()
+    for before, after in (('"key"', '"k"'), ('"X"', '"Y"'), ('"n_cells": 7', '"n_cells": 8')):
+        assert before in text
+        file.write_text(text.replace(before, after, 1))
+        with pytest.raises(OutputError, match="not as it was written"):
+            Manifest.read(tmp_path)
+    file.write_text(text)
+    assert Manifest.read(tmp_path) == manifest

@@ -29,7 +29,8 @@ from rankformer.results.cell_labels import LabelledCells, write_cell_labels
 from rankformer.results.messages import label_figures, label_lines, written_labels
 from rankformer.results.output_checks import LABEL_FORMATS, check_cell_target, check_key
 from rankformer.runs.options import plain_file
-from rankformer.runs.run import Run, is_run_folder, remove_run
+from rankformer.runs.run import Run, remove_run
+from rankformer.runs.run_folders import is_run_folder
 from rankformer.runs.settings import MergeJob
 from rankformer.runs.shards import Shard
 from rankformer.runs.targets import check_run_target

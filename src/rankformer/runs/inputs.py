@@ -56,6 +56,11 @@ class InputFile:
         except OSError:
             return cls(str(path.resolve()), 0, "", "")
 
+    @property
+    def identity(self) -> list[Any]:
+        """What tells it from others, and from itself when it was changed; plain values."""
+        return [self.path, self.n_bytes, self.modified, self.header_sha256]
+
     def differs_from(self, other: "InputFile") -> str | None:
         """What is another than it was, in a few words; None where nothing is."""
         own, theirs = asdict(self), asdict(other)

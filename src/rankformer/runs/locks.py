@@ -29,8 +29,8 @@ def locked(folder: Path, share: Share | None) -> Iterator[None]:
     Raises
     ------
     OutputError
-        If another process does the same work at this time: the whole run and a share of it, or one
-        share twice.
+        If another process does the same work at this time: the whole run and a share of it, one
+        share twice, or shares of two divisions.
     """
     name = _WHOLE if share is None else f"share-{share.number}-of-{share.of}"
     lock = FileLock(folder / f"{name}.lock", is_singleton=False)
@@ -49,10 +49,14 @@ def locked(folder: Path, share: Share | None) -> Iterator[None]:
 
 
 def _others(folder: Path, share: Share | None) -> list[str]:
-    """Names of the locks that must be free: for the whole all shares', for a share the whole's."""
-    if share is not None:
-        return [_WHOLE]
-    return sorted(file.stem for file in folder.glob("share-*.lock"))
+    """Names of the locks that must be free: for the whole all shares', for a share the whole's.
+
+    And those of another division of the work, which does the same shards.
+    """
+    shares = sorted(file.stem for file in folder.glob("share-*.lock"))
+    if share is None:
+        return shares
+    return [_WHOLE, *(each for each in shares if not each.endswith(f"-of-{share.of}"))]
 
 
 def _take(lock: FileLock, folder: Path, name: str, timeout: float) -> None:

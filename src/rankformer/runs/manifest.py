@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Work:
     @property
     def id(self) -> str:
         """A hash, which each shard bears."""
-        return hashlib.sha256(_canonical(asdict(self))).hexdigest()
+        return _hash_of(asdict(self))
 
     def differences(self, other: "Work") -> list[str]:
         """What is another in `other` than here, a sentence each."""
@@ -74,14 +74,10 @@ class Manifest:
         """The cells of all inputs."""
         return sum(each.n_cells for each in self.inputs)
 
-    @property
-    def sha256(self) -> str:
-        """Hash of all that it says, by which damage is found."""
-        return hashlib.sha256(_canonical(asdict(self))).hexdigest()
-
     def write(self, part: Path) -> None:
         """Write it as JSON."""
-        document = {"format": FORMAT, "version": VERSION, "sha256": self.sha256, **asdict(self)}
+        document = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        document["sha256"] = _hash_of(document)
         part.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
@@ -99,9 +95,10 @@ class Manifest:
             is_ours = found["format"] == FORMAT
             version = found["version"]
             if is_ours and version == VERSION:
+                if found.pop("sha256", None) != _hash_of(found):
+                    raise ValueError("it is not as it was written")
                 inputs = tuple(InputFile(**each) for each in found["inputs"])
-                manifest = cls(Work(**found["work"]), inputs, dict(found["notes"]))
-                return _as_written(_of_right_types(manifest), found["sha256"])
+                return _of_right_types(cls(Work(**found["work"]), inputs, dict(found["notes"])))
         except FileNotFoundError as error:
             raise OutputError(
                 f"{folder} has no {MANIFEST}.",
@@ -119,7 +116,14 @@ class Manifest:
             "Use the version of rankformer that wrote it, or begin anew (--restart).",
         )
 
-    def expect_same(self, work: Work, inputs: Mapping[str, InputFile], folder: Path) -> None:
+    def expect_same(
+        self,
+        work: Work,
+        inputs: Mapping[str, InputFile],
+        folder: Path,
+        *,
+        may_change: Collection[str] = (),
+    ) -> None:
         """Refuse to go on with another work, or with inputs that are not what they were.
 
         Parameters
@@ -130,6 +134,8 @@ class Manifest:
             Path → the inputs as they are now, in their order.
         folder
             Of the run.
+        may_change
+            Paths of inputs that failed, and may have been mended.
 
         Raises
         ------
@@ -144,7 +150,7 @@ class Manifest:
             odd.append("the inputs come in another order than they did")
         for path, now in inputs.items():
             # What could not be read may have been mended.
-            is_bound = path in known and known[path].n_cells > 0
+            is_bound = path in known and known[path].n_cells > 0 and path not in may_change
             change = known[path].differs_from(now) if is_bound else None
             if change:
                 odd.append(f"the {change} of {path} is another than it was")
@@ -180,12 +186,6 @@ def _of_right_types(manifest: Manifest) -> Manifest:
     return manifest
 
 
-def _as_written(manifest: Manifest, sha256: object) -> Manifest:
-    if manifest.sha256 != sha256:
-        raise ValueError("it was changed or damaged since it was written")
-    return manifest
-
-
 def _damaged(file: Path, reason: str) -> OutputError:
     return OutputError(
         f"{file} could not be read: {reason[:200]}.",
@@ -194,8 +194,8 @@ def _damaged(file: Path, reason: str) -> OutputError:
     )
 
 
-def _canonical(values: Mapping[str, Any]) -> bytes:
-    return json.dumps(values, sort_keys=True).encode()
+def _hash_of(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

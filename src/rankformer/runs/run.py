@@ -11,10 +11,18 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from rankformer.errors import OutputError
+from rankformer.runs.failures import kept_failures
 from rankformer.runs.inputs import InputFile
 from rankformer.runs.locks import locked
-from rankformer.runs.manifest import FORMAT, MANIFEST, Manifest, Work
+from rankformer.runs.manifest import MANIFEST, Manifest, Work
 from rankformer.runs.plans import noted_shards
+from rankformer.runs.run_folders import (
+    PLAN,
+    PREPARED,
+    SHARDS,
+    clear_run_folder,
+    expect_run_folder,
+)
 from rankformer.runs.settings import RunSettings
 from rankformer.runs.shards import (
     Shard,
@@ -33,12 +41,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 logger = logging.getLogger(__name__)
-_SHARDS, _PREPARED = "shards", "prepared"
-# What a run, or the task that it is of, keeps in its folder.
-_OWN_FOLDERS = (_SHARDS, _PREPARED, "failures", "reference")
-_PARTS = ".parts"
-_PLAN = "plan.lock"
-_HEAD_BYTES = 200
 
 
 class Run:
@@ -93,7 +95,7 @@ class Run:
 
     def file(self, shard: Shard, kind: str = "") -> Path:
         """The Parquet file of a shard."""
-        return shard_file(self.folder / _SHARDS / f"{shard.name}.parquet", kind)
+        return shard_file(self.folder / SHARDS / f"{shard.name}.parquet", kind)
 
     def is_done(self, shard: Shard) -> bool:
         """Whether it was computed, by this work, and is whole."""
@@ -101,9 +103,7 @@ class Run:
         if not file.exists():
             return False
         about = about_shard(file)
-        # A file that was renamed is of other cells than its name says.
-        expected = {"run": self.manifest.work.id, **_plain(shard)}
-        if about is not None and expected.items() <= about.items():
+        if about is not None and about.items() >= self._identity(shard).items():
             return True
         logger.warning("%s is damaged or of another run, and is computed again.", file)
         return False
@@ -173,7 +173,7 @@ class Run:
         """
         import pyarrow.parquet as pq
 
-        file = self.folder / _PREPARED / f"{name}.parquet"
+        file = self.folder / PREPARED / f"{name}.parquet"
         with FileLock(self.folder / f"{name}.lock", is_singleton=False):
             about = about_shard(file) or {}
             if about.get("run") != self.manifest.work.id:
@@ -188,9 +188,13 @@ class Run:
     @contextmanager
     def writing(self, shard: Shard) -> Iterator[ShardWriter]:
         """Write a shard; see `write_shard`."""
-        about = {"run": self.manifest.work.id, **_plain(shard)}
+        about = {**self._identity(shard), **_plain(shard)}
         with write_shard(self.file(shard), about) as writer:
             yield writer
+
+    def _identity(self, shard: Shard) -> dict[str, Any]:
+        """What a shard is of: another process may have begun with an input that was changed."""
+        return {"run": self.manifest.work.id, "of": self.manifest.inputs[shard.input].identity}
 
 
 @contextmanager
@@ -223,22 +227,6 @@ def earlier_run(folder: Path, settings: RunSettings) -> Manifest | None:
     return Manifest.read(folder)
 
 
-def parts_folder(output: Path) -> Path:
-    """Where the shards of a run lie whose output is a file."""
-    return output.with_name(f"{output.name}{_PARTS}")
-
-
-def is_run_folder(path: Path) -> bool:
-    """Whether there is a run in it: others, too, name a file ``manifest.json``."""
-    try:
-        with (path / MANIFEST).open("rb") as stream:
-            is_ours = f'"{FORMAT}"'.encode() in stream.read(_HEAD_BYTES)
-    except OSError:
-        return False
-    # A damaged one is known by what a run leaves beside it.
-    return is_ours or (path / _PLAN).is_file()
-
-
 @contextmanager
 def open_run(
     folder: Path,
@@ -266,13 +254,13 @@ def open_run(
         or cannot be written to.
     """
     is_new = not folder.exists()
-    _expect_run_folder(folder)
+    expect_run_folder(folder)
     make_folder(folder)
     run: Run | None = None
     try:
         with as_output_error(folder), locked(folder, settings.shard):
             try:
-                with FileLock(folder / _PLAN, is_singleton=False):
+                with FileLock(folder / PLAN, is_singleton=False):
                     run = _plan(folder, settings, describe)
                 _remove_half_written(run, settings.shard)
                 yield run
@@ -291,20 +279,24 @@ def _plan(
     describe: Callable[[Manifest | None], tuple[Work, tuple[InputFile, ...], dict[str, Any]]],
 ) -> Run:
     if settings.restart:
-        _clear(folder)
+        clear_run_folder(folder)
     before = earlier_run(folder, settings)
     work, inputs, notes = describe(before)
     manifest = Manifest(work, inputs, notes)
     if before is not None:
-        readable = {each.path: each for each in before.inputs if each.n_cells}
-        unread = [each.path for each in before.inputs if not each.n_cells]
-        before.expect_same(work, {each.path: each for each in inputs}, folder)
-        manifest = Manifest(
-            work, tuple(readable.get(each.path, each) for each in inputs), before.notes
-        )
-        if not unread or manifest.inputs == before.inputs:
+        now = {each.path: each for each in inputs}
+        before.expect_same(work, now, folder, may_change=_set_aside(folder, before))
+        changed = [
+            index for index, each in enumerate(before.inputs)
+            if not each.n_cells or each.differs_from(now[each.path])
+        ]  # fmt: skip
+        known = [now[each.path] if i in changed else each for i, each in enumerate(before.inputs)]
+        manifest = Manifest(work, tuple(known), before.notes)
+        if manifest.inputs == before.inputs:
             return Run(folder, manifest)
-    (folder / _SHARDS).mkdir(exist_ok=True)
+        for index in changed:
+            _remove((folder / SHARDS).glob(f"*-{index:06d}-*"))
+    (folder / SHARDS).mkdir(exist_ok=True)
     file = folder / MANIFEST
     part = half_written(file)
     manifest.write(part)
@@ -314,54 +306,21 @@ def _plan(
     return Run(folder, manifest)
 
 
+def _set_aside(folder: Path, manifest: Manifest) -> set[str]:
+    """Inputs that failed: they may be mended, unless others' shards depend on their cells."""
+    if noted_shards(manifest.notes) is not None:
+        return set()
+    failed = kept_failures(folder)
+    return {each.path for index, each in enumerate(manifest.inputs) if index in failed}
+
+
 def _holds_work(folder: Path) -> bool:
-    return any(any((folder / each).glob("*.parquet")) for each in (_SHARDS, _PREPARED))
-
-
-def _expect_run_folder(folder: Path) -> None:
-    """Refuse a folder with something else in it, to which shards would be added."""
-    if folder.is_file():
-        raise OutputError(
-            f"{folder} is a file.", "A folder, or a name for one.", "Choose another output."
-        )
-    if not folder.parent.is_dir():
-        raise OutputError(
-            f"The folder {folder.parent} does not exist.",
-            "A folder that exists.",
-            "Make it, or choose another output.",
-        )
-    if not folder.exists() or is_run_folder(folder):
-        return
-    foreign = [
-        each.name for each in folder.iterdir()
-        if each.name not in _OWN_FOLDERS and each.suffix not in (".lock", ".part")
-        and not each.name.endswith(".owner.json")
-    ]  # fmt: skip
-    if foreign:
-        raise OutputError(
-            f"The folder {folder} holds {', '.join(sorted(foreign)[:5])}.",
-            "A folder that is not there yet, an empty one, or that of a run to go on with.",
-            "Choose another output.",
-        )
-
-
-def _clear(folder: Path) -> None:
-    """Delete what an earlier run did, and nothing else that lies there.
-
-    Its locks stay, as others may hold or wait for them.
-    """
-    with as_output_error(folder):
-        # The manifest first: shards without one are of no run.
-        (folder / MANIFEST).unlink(missing_ok=True)
-        for name in _OWN_FOLDERS:
-            for each in (folder / name, *folder.glob(f"{name}.*.part")):
-                if each.is_dir():
-                    shutil.rmtree(each)
+    return any(any((folder / each).glob("*.parquet")) for each in (SHARDS, PREPARED))
 
 
 def _remove_half_written(run: Run, share: Share | None) -> None:
     """Remove what a run that was killed left of shards that this one computes."""
-    folder = run.folder / _SHARDS
+    folder = run.folder / SHARDS
     if share is None:
         left = list(folder.glob("*.part"))
     else:
@@ -386,7 +345,7 @@ def remove_run(run: Run) -> None:
 def _tell_how_to_go_on(run: Run | None) -> None:
     if run is None:
         return
-    n_done = sum(1 for _ in (run.folder / _SHARDS).glob("*[0-9].parquet"))
+    n_done = sum(1 for _ in (run.folder / SHARDS).glob("*[0-9].parquet"))
     if n_done or _holds_work(run.folder):
         logger.warning(
             "%s of %s shards are done, and kept in %s. The same command goes on from there.",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rankformer.errors import OutputError
 from rankformer.results.output_checks import check_cell_target
-from rankformer.runs.run import is_run_folder, parts_folder
+from rankformer.runs.run_folders import is_run_folder, parts_folder
 from rankformer.runs.settings import RunSettings
 
 

@@ -14,7 +14,8 @@ from rankformer.results.output_checks import CELL_FORMATS
 from rankformer.runs.engines.recipes import Recipe
 from rankformer.runs.manifest import Manifest, Work
 from rankformer.runs.options import plain_reading
-from rankformer.runs.run import Run, is_run_folder, open_run, parts_folder, remove_run
+from rankformer.runs.run import Run, open_run, remove_run
+from rankformer.runs.run_folders import is_run_folder, parts_folder
 from rankformer.runs.settings import MergeJob, TokenizeJob
 from rankformer.runs.shards import Shard, ShardWriter
 from rankformer.runs.sources import RunInputs

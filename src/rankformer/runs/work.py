@@ -2,10 +2,10 @@
 
 import logging
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 from rankformer.cores import usable_cores
-from rankformer.errors import SettingsError
+from rankformer.errors import OutputError, SettingsError
 from rankformer.progress import Progress, show_progress
 from rankformer.runs.compute import ShardTask, compute_shards
 from rankformer.runs.engines.assignments import Assignments
@@ -69,8 +69,14 @@ def do_shards(
             f"{len(shards) - len(todo):,}", f"{len(shards):,}", run.folder,
         )  # fmt: skip
     with show_progress(n_cells, what, n_before=n_cells - n_left) as progress:
-        if todo:
-            _compute(run, todo, inputs, task, settings, devices, progress)
+        try:
+            if todo:
+                _compute(run, todo, inputs, task, settings, devices, progress)
+        except BaseException:
+            # With them it is known, later, which inputs may be mended.
+            with suppress(OutputError):
+                keep_failures(run.folder, (), inputs.failures)
+            raise
     keep_failures(run.folder, _mended(run), inputs.failures)
 
 
