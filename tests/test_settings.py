@@ -253,7 +253,7 @@ def test_an_argument_is_one_by_its_name():
     assert shown.count("─ What is read ") == 2
     assert "several times" not in shown
     hints = command(read).__annotations__
-    assert set(hints) == {"paths", "extra", "quiet", "json", "help_all"}
+    assert set(hints) == {"paths", "extra", "quiet", "help_all"}
     assert inspect.signature(command(read)).parameters["quiet"].default is False
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 
@@ -118,14 +119,15 @@ class Worker:
         return Answer("crash", ended, answer.source, answer.kind, answer.part)
 
     def _start(self) -> None:
-        os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([*_LIBRARIES, "tests.fuzz.cases"])
         self._connection, others = context.Pipe()
         self._process = context.Process(
             target=_serve, args=(others, self._module, str(self._root)), daemon=True
         )
-        self._process.start()
+        # For the server of forks alone: numba refuses another number of threads here later.
+        with patch.dict(os.environ, dict.fromkeys(_ONE_THREAD, "1")):
+            self._process.start()
         others.close()
         assert self._connection.recv() == "ready"
 

@@ -25,7 +25,11 @@ from rankformer.scratch import check_free, tell_leftovers
 from rankformer.summary import Summary, Written
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import TokenPart, TokenSource
-from rankformer.tokens.tokenize import list_inputs, tell_full_inputs
+from rankformer.tokens.tokenize import (
+    expect_same_attributes,
+    list_inputs,
+    tell_full_inputs,
+)
 from rankformer.tokens.tokenized_cells import TokenizedCells, save_tokens
 
 _CELLS_OF_A_SHARD = 8192
@@ -67,11 +71,16 @@ def tokenize_files(
     )  # fmt: skip
 
     def describe(before: Manifest | None) -> Any:
-        binding = {"vocabulary": vocabulary.name, "vocabulary_sha256": vocabulary.sha256}
+        binding = {
+            "vocabulary": vocabulary.name, "vocabulary_sha256": vocabulary.sha256,
+            "input_length": vocabulary.input_length,
+        }  # fmt: skip
         reading = {"reading": plain_reading(options)}
         notes = {"input_length": vocabulary.input_length, "vocabulary_sha256": vocabulary.sha256}
         cells_each = job.run.shard_cells or _CELLS_OF_A_SHARD
-        return Work("tokenize", binding, reading, cells_each), inputs.survey(before), notes
+        found = inputs.survey(before)
+        expect_same_attributes(inputs.streams)
+        return Work("tokenize", binding, reading, cells_each), found, notes
 
     name = folder.name if isinstance(model, ModelFolder) else str(model)
     with closing(inputs), open_run(target, job.run, describe) as run:

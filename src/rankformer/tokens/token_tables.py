@@ -1,5 +1,6 @@
 """Arrow tables of tokenized cells: their columns, of one type in every part."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,14 @@ def cast_table(table: pa.Table, schema: pa.Schema) -> pa.Table:
         return table.cast(schema)
     except pa.ArrowException as error:
         odd = [each.name for each in table.schema if each.type != schema.field(each.name).type]
-        raise _mixed_attribute(
-            f"The attribute {' or '.join(odd)} has another type than in the cells before."
-        ) from error
+        raise mixed_attribute(odd) from error
+
+
+def mixed_attribute(names: Sequence[str]) -> TokensError:
+    """The error where attributes are of another type than in cells before."""
+    return _mixed_attribute(
+        f"The attribute {' or '.join(names)} has another type than in the cells before."
+    )
 
 
 def _mixed_attribute(found: str) -> TokensError:

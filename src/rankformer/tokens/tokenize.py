@@ -26,7 +26,7 @@ from rankformer.read_ahead import read_ahead
 from rankformer.tokens.rank_value import encode_rank_values
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import SavedTokens, TokenPart, TokenSource
-from rankformer.tokens.token_tables import INPUT_IDS, LENGTH, as_attribute
+from rankformer.tokens.token_tables import INPUT_IDS, LENGTH, as_attribute, mixed_attribute
 from rankformer.tokens.tokenized_cells import TokenizedCells, is_saved_tokens
 from rankformer.vocabulary.vocabulary import Vocabulary
 
@@ -204,6 +204,30 @@ def open_token_source(
     if isinstance(source, Path) and is_saved_tokens(source):
         return SavedTokens.open(source, vocabulary)
     return open_tokens(source, vocabulary, options)
+
+
+def expect_same_attributes(streams: Sequence[TokenSource]) -> None:
+    """Refuse, before any work, attributes that are of another type in one input than in others.
+
+    Raises
+    ------
+    TokensError
+        If so.
+    """
+    import pyarrow as pa
+
+    first: pa.Schema | None = None
+    for stream in streams:
+        if not isinstance(stream, TokenStream) or not stream.attributes:
+            continue
+        columns = {name: column.slice(0, 0) for name, column in stream.attributes.items()}
+        table = pa.table(columns)
+        if first is None:
+            first = table.schema
+        elif table.schema.names == first.names and table.schema.types != first.types:
+            raise mixed_attribute([
+                each.name for each in table.schema if each.type != first.field(each.name).type
+            ])  # fmt: skip
 
 
 def list_inputs(sources: Sequence[Path]) -> list[Path]:
