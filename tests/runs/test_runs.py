@@ -135,6 +135,16 @@ def test_shares_make_the_whole(folder, whole):
     expect_whole(folder, "all.parquet", whole)
 
 
+def test_a_run_that_was_killed_at_its_very_end(folder, whole):
+    give(folder, embed("run"))
+    give(folder, embed("out.parquet"))
+    (folder / "run").rename(folder / "out.parquet.parts")
+    assert "delete out.parquet.parts" in give(folder, embed("out.parquet"), 2)
+    expect_whole(folder, "out.parquet", whole)
+    give(folder, embed("out.parquet", "--overwrite"))
+    assert not (folder / "out.parquet.parts").exists()
+
+
 def test_a_share_needs_a_folder(folder):
     said = give(folder, embed("out.h5ad", "--shard 1/2"), 2)
     assert "rankformer merge out -o out.h5ad" in said

@@ -50,6 +50,7 @@ def check_run_target(
     """
     if not output.suffix or is_run_folder(output):
         return RunTarget(output, is_folder=True)
+    _expect_no_finished_run(output, overwrite=overwrite)
     output = check_cell_target(output, overwrite, formats)
     if settings.shard is not None:
         raise OutputError(
@@ -60,3 +61,15 @@ def check_run_target(
             f"{output.with_suffix('')} -o {output}`.",
         )
     return RunTarget(parts_folder(output), is_folder=False)
+
+
+def _expect_no_finished_run(output: Path, *, overwrite: bool) -> None:
+    """Tell of a run that was killed between the writing of its file and the end of its parts."""
+    parts = parts_folder(output)
+    if output.exists() and not overwrite and is_run_folder(parts):
+        raise OutputError(
+            f"{output} exists already, and {parts} holds the parts of a run for it.",
+            "A name that is free, or one at which parts alone lie.",
+            f"If the run was ended when it had just written {output.name}, the file is whole, and "
+            f"you can delete {parts}. To write it again from the parts, pass --overwrite.",
+        )
