@@ -188,13 +188,13 @@ class Run:
     @contextmanager
     def writing(self, shard: Shard) -> Iterator[ShardWriter]:
         """Write a shard; see `write_shard`."""
-        about = {**self._identity(shard), **_plain(shard)}
-        with write_shard(self.file(shard), about) as writer:
+        with write_shard(self.file(shard), self._identity(shard)) as writer:
             yield writer
 
     def _identity(self, shard: Shard) -> dict[str, Any]:
-        """What a shard is of: another process may have begun with an input that was changed."""
-        return {"run": self.manifest.work.id, "of": self.manifest.inputs[shard.input].identity}
+        """What a shard is of: its file may have been renamed, or its input changed since."""
+        identity = self.manifest.inputs[shard.input].identity
+        return {"run": self.manifest.work.id, "of": identity, **_plain(shard)}
 
 
 @contextmanager
