@@ -34,7 +34,7 @@ def test_a_share_that_succeeds_does_not_forget_where_another_failed(folder):
         "path": "cells/b.h5ad", "kind": "CountsError", "found": "f", "expected": "e", "fix": "x",
     }))  # fmt: skip
     give(folder, f"{words} --shard 1/2")
-    assert "1 input could not be read" in give(folder, "merge run -o x.npy --partial", 3)
+    assert "1 input could not be read" in give(folder, "merge run -o x.parquet --partial", 3)
     give(folder, f"{words} --shard 2/2")
     assert not kept.exists()
 
