@@ -48,7 +48,12 @@ def connected(settings: RunSettings) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     address = settings.address or os.environ.get("RAY_ADDRESS")
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    here = {"address": "local", "num_cpus": usable_cores(), "include_dashboard": False}
+    here = {
+        "address": "local", "num_cpus": usable_cores(), "include_dashboard": False,
+        # On few cores Ray ends the processes that read after each shard, and each new one imports
+        # for seconds.
+        "_system_config": {"num_workers_soft_limit": 4 * usable_cores()},
+    }  # fmt: skip
     with _signals_kept():
         try:
             ray.init(**({"address": address} if address else here), **quiet)
