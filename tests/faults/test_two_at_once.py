@@ -62,7 +62,9 @@ def read(path):
 
 
 # As the other is at work, has left its shards, or has ended.
-REFUSALS = ("is at work on", "holds the parts of another run", "exists already")
+REFUSALS = (
+    "is at work on", "holds the parts of another run", "exists already", "has ended and removed it",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("options", [(), ("--overwrite",)], ids=["new", "overwrite"])

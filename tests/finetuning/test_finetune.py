@@ -524,6 +524,8 @@ def test_a_search_is_taken_up_when_its_run_is_resumed(cells, model, tmp_path):
     assert begun["learning_rate"] != 1e-3
 
 
+# Alone: after other tests of the process, a Trainer holds what Ray cannot send to its workers.
+@pytest.mark.slow
 def test_a_search_by_ray(cells, model):
     """Its trials are processes, to which the cells go, also those of a file."""
     pytest.importorskip("ray")
