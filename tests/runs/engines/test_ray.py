@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import subprocess
 import sys
 import time
 from threading import Thread
@@ -169,6 +170,30 @@ def test_ray_of_this_machine_sends_nothing_out(paths, expected, tmp_path):
     assert signal.getsignal(signal.SIGTERM) is handler
     own = {name: rows for name, rows in expected.items() if name.startswith("0-000000")}
     assert tokens_of(tmp_path / "run") == own
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="signals as Linux has them")
+def test_a_signal_ends_a_run_on_ray_as_any_other(paths, tmp_path):
+    """Ray waits in compiled code, which makes another error of what the handler raises."""
+    pytest.importorskip("ray", reason="needs Ray")
+    model = save_small_checkpoint(tmp_path / "model", small_vocabulary())
+    words = ["embed", *paths, "-o", tmp_path / "run", "-m", model, "--dtype", "float32",
+             "--shard-cells", "1", "--engine", "ray", "--workers", "1"]  # fmt: skip
+    command = [sys.executable, "-m", "rankformer", *map(str, words)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    give_up = time.monotonic() + 200
+    while not list(tmp_path.glob("run/shards/*.parquet")):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    others = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM, told
+    assert "The same command goes on from there." in told
+    assert "Traceback" not in told
+    assert not psutil.wait_procs(others, timeout=10)[1]
 
 
 def test_a_worker_that_does_not_see_the_run_says_so(paths, tmp_path):

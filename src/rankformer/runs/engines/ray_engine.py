@@ -93,7 +93,8 @@ def ask_on_ray(question: Callable[[str], T], settings: RunSettings, device: str)
         found = find_resources(ray.nodes(), settings, device)
         asked = ray.remote(num_cpus=0, num_gpus=found.gpus_of_worker)(question)
         try:
-            answer: T = ray.get(asked.remote(found.device))
+            with _stops_as_they_are():
+                answer: T = ray.get(asked.remote(found.device))
         except ray.exceptions.RayTaskError as error:
             raise error.cause from error
         return answer
@@ -200,7 +201,8 @@ class _Pool:
                     "Look at the warnings above and at `ray status`; then give the same command "
                     "again, which goes on from here.",
                 )
-            ready, _ = self._ray.wait(list(awaited), timeout=_SECONDS_OF_A_LOOK)
+            with _stops_as_they_are():
+                ready, _ = self._ray.wait(list(awaited), timeout=_SECONDS_OF_A_LOOK)
             self._tell_waiting(is_waiting=not ready)
             for answer in ready:
                 self._hear(awaited[answer], answer)
@@ -232,7 +234,8 @@ class _Pool:
     def _hear(self, worker: _Worker, answer: Any) -> None:
         errors = self._ray.exceptions
         try:
-            outcome = self._ray.get(answer)
+            with _stops_as_they_are():
+                outcome = self._ray.get(answer)
         except errors.RayActorError as error:
             self._bury(worker, error)
             return
@@ -332,6 +335,17 @@ def _signals_kept() -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+@contextmanager
+def _stops_as_they_are() -> Iterator[None]:
+    """Raise what the handler of a signal raised while Ray waited: Ray makes it a SystemError."""
+    try:
+        yield
+    except SystemError as error:
+        if error.__cause__ is None:
+            raise
+        raise error.__cause__ from None
 
 
 def _import_ray() -> Any:
