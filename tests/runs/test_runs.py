@@ -211,6 +211,13 @@ def test_a_file_that_fails_in_its_middle(folder):
     assert {index for index, _, _ in done} == {"000000", "000001", "000002"}
 
 
+def test_a_reference_that_is_not_there(folder):
+    before = snapshot(folder)
+    words = "annotate cells/a.h5ad -r cells/x.h5ad --label cell_type -m model -o out.csv"
+    assert "cells/x.h5ad does not exist" in give(folder, words, 2)
+    assert snapshot(folder) == before
+
+
 def test_fail_fast_ends_at_the_first(folder):
     (folder / "cells" / "b.h5ad").write_bytes(b"\x89HDF\r\n\x1a\n")
     before = snapshot(folder)

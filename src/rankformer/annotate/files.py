@@ -202,9 +202,9 @@ class _Referring:
         if isinstance(self.found, Reference):
             settings["dtype"] = self.found.settle(settings.get("dtype", "auto"))
         job = self.job
-        files = [plain_file(Path(each)) for each in job.references if not _in_memory(each)]
         decides = {
-            "references": files, "labels": list(job.labels), "keys": list(job.keys),
+            "references": [plain_file(each) for each in job.references],
+            "labels": list(job.labels), "keys": list(job.keys),
             "unlabelled": list(job.unlabelled), "vote": asdict(job.vote),
         }  # fmt: skip
         return VectorWork(
@@ -255,10 +255,6 @@ class _Referring:
 def reference_folder(folder: Path) -> Path:
     """Where a run keeps its reference."""
     return folder / "reference"
-
-
-def _in_memory(source: object) -> bool:
-    return isinstance(source, Reference) or not isinstance(source, str | os.PathLike)
 
 
 def find_reference(

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rankformer.errors import MissingFileError
 from rankformer.runs.inputs import InputFile
 from rankformer.tokens.reading_options import ReadingOptions
 
@@ -30,7 +31,15 @@ def plain_reading(options: ReadingOptions | None) -> dict[str, Any]:
 
 
 def plain_file(path: Path) -> dict[str, Any]:
-    """A file or folder that is no input of the run, but decides its result."""
+    """A file or folder that is no input of the run, but decides its result.
+
+    Raises
+    ------
+    MissingFileError
+        If it does not exist.
+    """
+    if not path.exists():
+        raise MissingFileError(f"{path} does not exist.", "A file or folder.", "Check the path.")
     found = asdict(InputFile.of(path))
     return {name: found[name] for name in ("path", "n_bytes", "modified", "header_sha256")}
 
