@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="signals and limits as Linux has them"
 )
 
-N_CELLS = 12_000
+N_CELLS, N_SHARDS = 12_000, 12
 SECONDS_AT_MOST = 120
 
 
@@ -57,13 +57,14 @@ def start(folder: Path, words: list[str], **more) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, **more)
 
 
-def wait_for(process: subprocess.Popen, folder: Path, output: str) -> None:
-    """Until something of the output is there: the work has begun."""
+def wait_for(process: subprocess.Popen, folder: Path, output: str, n_shards: int = 0) -> None:
+    """Until something of the output is there, so that the work has begun, and so many shards."""
     give_up = time.monotonic() + SECONDS_AT_MOST
-    while not (folder / f"{output}.parts").exists():
+    parts = folder / f"{output}.parts"
+    while not parts.exists() or sum(1 for _ in parts.rglob("*.parquet")) < n_shards:
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < give_up
-        time.sleep(0.01)
+        time.sleep(0.002)
 
 
 def beside(folder: Path, before: dict[str, str], output: str) -> set[str]:
@@ -87,10 +88,9 @@ def expect_finished_shards(folder: Path, new: set[str], output: str) -> None:
 def test_killed_at_a_random_moment(folder):
     """The same command run again goes on and succeeds; nothing of the first stays."""
     before = snapshot(folder)
-    words = arguments("out.h5ad", "--shard-cells", "1000")
+    words = arguments("out.h5ad", "--shard-cells", str(N_CELLS // N_SHARDS))
     process = start(folder, words)
-    wait_for(process, folder, "out.h5ad")
-    time.sleep(random.uniform(0, 1))  # noqa: S311
+    wait_for(process, folder, "out.h5ad", random.randrange(N_SHARDS - 3))  # noqa: S311
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL, "the run ended too early to be killed"
@@ -130,9 +130,8 @@ def test_killed_before_the_work_began(folder):
 def test_interrupted(folder, stop):
     """As by Ctrl-C, and as a cluster ends a job: whole shards are kept, and it is said so."""
     before = snapshot(folder)
-    process = start(folder, arguments("out.h5ad", "--shard-cells", "1000"))
-    wait_for(process, folder, "out.h5ad")
-    time.sleep(random.uniform(0, 2))  # noqa: S311
+    process = start(folder, arguments("out.h5ad", "--shard-cells", str(N_CELLS // N_SHARDS)))
+    wait_for(process, folder, "out.h5ad", random.randrange(N_SHARDS - 3))  # noqa: S311
     process.send_signal(stop)
     _, said = process.communicate(timeout=SECONDS_AT_MOST)
     assert process.returncode == 128 + stop

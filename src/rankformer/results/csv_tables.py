@@ -33,8 +33,7 @@ def write_csv(table: "pd.DataFrame", target: Path | TextIO, *, header: bool = Tr
         Write the names of the columns.
     """
     guarded = _texts_changed(table, _guard)
-    # Between the ends of lines that are written, this one of old is not put into quotes by itself.
-    in_quotes: Any = csv.QUOTE_NONNUMERIC if _hold(guarded, "\r") else csv.QUOTE_MINIMAL
+    in_quotes: Any = csv.QUOTE_NONNUMERIC if _need_quotes(guarded) else csv.QUOTE_MINIMAL
     guarded.to_csv(target, index=False, header=header, quoting=in_quotes)
 
 
@@ -58,11 +57,15 @@ def read_csv(path: Path, **how: Any) -> "pd.DataFrame":
     return _texts_changed(pd.read_csv(path, **how), _unguard)
 
 
-def _hold(table: "pd.DataFrame", character: str) -> bool:
-    """Whether a text of a table holds a character."""
+def _need_quotes(table: "pd.DataFrame") -> bool:
+    """Whether a text would not be read back without quotes, and gets none from pandas by itself.
+
+    Such are texts with the end of a line of old, ``\\r``, and those of blanks alone: a line of
+    nothing else is taken for an empty one.
+    """
     columns = (column for _, column in table.items() if column.dtype.kind == "O")
     return any(
-        isinstance(each, str) and character in each
+        isinstance(each, str) and ("\r" in each or each.isspace())
         for each in chain(table.columns, chain.from_iterable(columns))
     )
 
