@@ -60,7 +60,7 @@ def read_csv(path: Path, **how: Any) -> "pd.DataFrame":
 def _need_quotes(table: "pd.DataFrame") -> bool:
     """Whether a text would not be read back without quotes, and gets none from pandas by itself.
 
-    Such are texts with the end of a line of old, ``\\r``, and those of blanks alone: a line of
+    Such are texts with the carriage return of old systems, and those of blanks alone: a line of
     nothing else is taken for an empty one.
     """
     columns = (column for _, column in table.items() if column.dtype.kind == "O")
