@@ -33,10 +33,13 @@ HEADER = (
 TENTHS_HEADER = ("stage", "cells", "seconds of each tenth", "resident at its end, MB")
 
 
-def write_noisy_cells(source: Path, n_cells: int, out: Path, *, gzip: bool) -> None:
+def write_noisy_cells(
+    source: Path, n_cells: int, out: Path, *, gzip: bool, depth: float = 1.0
+) -> None:
     """Write `n_cells` cells whose counts are drawn anew around those of real ones.
 
-    Counts are held for as many cells as the source has, names and obs for all.
+    Counts are held for as many cells as the source has, names and obs for all. A `depth` below 1
+    is that of shallower sequencing: so many times the counts.
     """
     adata, rng = anndata.read_h5ad(source), np.random.default_rng(0)
     real = csr_matrix(adata.X)
@@ -48,7 +51,7 @@ def write_noisy_cells(source: Path, n_cells: int, out: Path, *, gzip: bool) -> N
         matrix = _Rows(file, n_cells, adata.n_vars, gzip=gzip)
         for start in range(0, n_cells, adata.n_obs):
             block = real[: n_cells - start].copy()
-            block.data = rng.poisson(block.data).astype(np.float32)
+            block.data = rng.poisson(depth * block.data).astype(np.float32)
             block.eliminate_zeros()
             matrix.append(block)
     part.replace(out)
@@ -87,7 +90,9 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         cells = arguments.folder / f"cells-{n_cells}.{ending}"
         if not cells.exists():
             tell(f"writing {n_cells:,} cells")
-            write_noisy_cells(arguments.cells, n_cells, cells, gzip=arguments.gzip)
+            write_noisy_cells(
+                arguments.cells, n_cells, cells, gzip=arguments.gzip, depth=arguments.depth
+            )
         for stage in arguments.stages:
             run = arguments.folder / f"{stage}-{n_cells}"
             results.append(measure_stage(arguments, stage, cells, run))
@@ -149,6 +154,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--cells", type=Path, required=True, help="an .h5ad file of real counts")
     parser.add_argument("--n-cells", type=int, default=1_000_000)
     parser.add_argument("--few", type=int, default=10_000, help="that many are compared with")
+    parser.add_argument("--depth", type=float, default=1.0, help="times the counts")
     parser.add_argument("--gzip", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--folder", type=Path, required=True, help="for cells and shards; is kept")
     parser.add_argument("--model", default="rankformer-mini")
@@ -164,7 +170,8 @@ def main() -> None:
     arguments = parse_arguments()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     machine, results = describe_machine(), measure(arguments)
-    settings = {name: getattr(arguments, name) for name in ("threads", "gzip", "shard_cells")}
+    options = ("threads", "gzip", "shard_cells", "depth")
+    settings = {name: getattr(arguments, name) for name in options}
     named = {"cells": arguments.cells.name, "model": arguments.model}
     write_json(arguments.out, {"machine": machine, **named, **settings, "results": results})
     print(markdown_table(HEADER, stage_rows(results)), end="\n\n")

@@ -13,6 +13,9 @@ import pytest
 from tests.conftest import save_small_checkpoint, small_counts, small_vocabulary
 from tests.killed import killed_at
 
+from rankformer.perturb.files import perturb_files
+from rankformer.perturb.settings import Perturbation, PerturbJob, ScreenSettings, States
+from rankformer.runs.settings import RunSettings
 from rankformer.runs.shards import about_shard, write_shard
 
 STATES = ("--state", "stage", "--start", "young", "--goal", "old")
@@ -107,6 +110,43 @@ def test_affected_genes_are_kept_too(words, succeed, tmp_path):
     succeed("merge", tmp_path / "folder", "-o", tmp_path / "merged.parquet")
     for name in ("{}.parquet", "{}.affected.parquet"):
         expect_same(tmp_path / name.format("merged"), tmp_path / name.format("whole"))
+
+
+WORKERS = {"processes": {"device": ["cpu", "cpu"]}, "ray": {"device": "auto"}}
+
+
+def perturb_elsewhere(desk, output, engine, **more):
+    """All genes screened, and the best ones run exactly, by workers in other processes."""
+    job = PerturbJob(sources=(desk / "a.h5ad", desk / "b.h5ad"), output=output, **more)
+    return perturb_files(job, desk / "model", dtype="float32", **WORKERS[engine])
+
+
+@pytest.mark.parametrize("engine", ["processes", pytest.param("ray", marks=pytest.mark.slow)])
+def test_worker_processes_write_the_table_of_one(words, succeed, desk, tmp_path, engine):
+    """States, a screen, of whose first shard all others know, and the best genes run exactly."""
+    succeed(*words("whole.parquet", *BEST))
+    on_ray = {}
+    if engine == "ray":
+        pytest.importorskip("ray", reason="needs Ray")
+        on_ray = {"engine": "ray", "workers": 1}
+    perturb_elsewhere(
+        desk, tmp_path / "out.parquet", engine, run=RunSettings(shard_cells=3, **on_ray),
+        perturbation=Perturbation(
+            method="screen", states=States("stage", "young", "old"), top=3, exact_cells=5,
+            screen=ScreenSettings(n_exact=2),
+        ),
+    )  # fmt: skip
+    expect_same(tmp_path / "out.parquet", tmp_path / "whole.parquet")
+
+
+def test_affected_genes_come_from_worker_processes_too(words, succeed, desk, tmp_path):
+    succeed(*words("whole.parquet", "--read-out", "gene", "--genes", "G3,G4", "--affected", "4"))
+    perturb_elsewhere(
+        desk, tmp_path / "out.parquet", "processes", run=RunSettings(shard_cells=3),
+        perturbation=Perturbation(read_out="gene", genes=("G3", "G4")), n_affected=4,
+    )  # fmt: skip
+    for name in ("{}.parquet", "{}.affected.parquet"):
+        expect_same(tmp_path / name.format("out"), tmp_path / name.format("whole"))
 
 
 @pytest.mark.parametrize("more", [SCREEN, ("--n-cells", "11", "--attribute", "stage")])

@@ -3,6 +3,7 @@
 Each round begins a run of at least 20 shards in a process of its own, kills it by SIGKILL at a
 random moment, over and over until it has ended by itself, and compares its result with that of a
 run that was left alone: every cell once, all numbers alike. Ends with status 1 where one differs.
+Runs on Ray are killed beside a cluster of this machine, which goes on.
 """
 
 import argparse
@@ -10,10 +11,11 @@ import json
 import random
 import sys
 import tempfile
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.runs.kills import lay_out, try_way, ways
+from tests.runs.kills import Way, lay_out, ray_cluster, try_way, ways
 
 
 @dataclass
@@ -24,6 +26,23 @@ class Tally:
     kills: int = 0
 
 
+def kill_runs(chosen: list[Way], n_kills: int, most: int, seed: int) -> dict[str, Tally]:
+    """Round after round of all ways, until there were so many kills."""
+    rng = random.Random(seed)  # noqa: S311
+    tallies = {way.name: Tally() for way in chosen}
+    with tempfile.TemporaryDirectory() as name:
+        desk = Path(name) / "desk"
+        desk.mkdir()
+        lay_out(desk)
+        while sum(each.kills for each in tallies.values()) < n_kills:
+            for way in chosen:
+                tally = tallies[way.name]
+                tally.kills += try_way(desk, Path(name) / "round", way, rng, most)
+                tally.rounds += 1
+                print(f"{way.name:<20} {tally.rounds:>3} rounds {tally.kills:>4} kills", flush=True)
+    return tallies
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200, help="at least so many, over all ways")
@@ -31,20 +50,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="ways whose name begins so")
     parser.add_argument("--output", type=Path, help="a JSON file to write")
+    parser.add_argument("--without-ray", action="store_true", help="no runs on a cluster of Ray")
     arguments = parser.parse_args()
-    rng = random.Random(arguments.seed)  # noqa: S311
-    chosen = [way for way in ways() if way.name.startswith(arguments.only)]
-    tallies = {way.name: Tally() for way in chosen}
-    with tempfile.TemporaryDirectory() as name:
-        desk = Path(name) / "desk"
-        desk.mkdir()
-        lay_out(desk)
-        while sum(each.kills for each in tallies.values()) < arguments.kills:
-            for way in chosen:
-                tally = tallies[way.name]
-                tally.kills += try_way(desk, Path(name) / "round", way, rng, arguments.most)
-                tally.rounds += 1
-                print(f"{way.name:<20} {tally.rounds:>3} rounds {tally.kills:>4} kills", flush=True)
+    with nullcontext() if arguments.without_ray else ray_cluster() as address:
+        chosen = [way for way in ways(address) if way.name.startswith(arguments.only)]
+        tallies = kill_runs(chosen, arguments.kills, arguments.most, arguments.seed)
     document = {name: asdict(each) for name, each in tallies.items()}
     document["total"] = {"kills": sum(each.kills for each in tallies.values())}
     text = json.dumps(document, indent=2)

@@ -1,12 +1,14 @@
 """Runs of many shards that are killed at random moments, gone on with, and compared."""
 
+import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,8 +47,25 @@ def read(path: Path) -> pd.DataFrame:
     return read_tokens(path) if path.is_dir() else pd.read_parquet(path)
 
 
-def ways() -> list[Way]:
-    """Embedding, tokens and perturbation: into a file, into a folder, and in shares."""
+@contextmanager
+def ray_cluster() -> Iterator[str]:
+    """The address of a cluster of processes on this machine, which outlives what is killed."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 80_000_000}
+    cluster = Cluster(initialize_head=True, head_node_args=node)
+    try:
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
+def ways(address: str | None = None) -> list[Way]:
+    """Embedding, tokens and perturbation: into a file, into a folder, and in shares.
+
+    With the address of a cluster also by workers of Ray.
+    """
     few = "--genes G1,G2,G3 --n-cells 200 --seed 1"
     tasks = {
         "embed": ("embed a.h5ad b.h5ad -m model --dtype float32", "--shard-cells 20", ".parquet"),
@@ -66,6 +85,9 @@ def ways() -> list[Way]:
         if name != "tokenize":
             folder = (f"{words} {cut} -o run",)
             found.append(Way(f"{name}, folder", folder, merge, f"out{ending}", alone))
+        if address is not None:
+            on_ray = (f"{words} {cut} -o run --engine ray --workers 1 --address {address}",)
+            found.append(Way(f"{name}, Ray", on_ray, merge, f"out{ending}", alone))
     return found
 
 

@@ -14,9 +14,8 @@ from rankformer.annotate.vote import check_annotation, transfer_labels
 from rankformer.cells.open_sources import list_sources
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.embed.embedder import Embedder
-from rankformer.embed.vector_recipes import open_here
+from rankformer.embed.vector_recipes import AnyEmbedding, open_here
 from rankformer.embed.vector_runs import (
-    AnyEmbedding,
     RunVectors,
     VectorWork,
     merged_vectors,

@@ -12,8 +12,8 @@ from rankformer.embed.embedder import Embedder
 from rankformer.embed.gene_shards import write_genes
 from rankformer.embed.gene_summary import summarize_genes
 from rankformer.embed.settings import EmbedJob, Statistic
+from rankformer.embed.vector_recipes import AnyEmbedding
 from rankformer.embed.vector_runs import (
-    AnyEmbedding,
     RunVectors,
     VectorWork,
     merged_vectors,

@@ -25,8 +25,8 @@ class Computing:
         common=True,
         default="auto",
         text="The device that computes: cpu, cuda, cuda:1 for the second GPU, or mps on a Mac. "
-        "auto takes a GPU where there is one. Embedding, annotating and predicting also take "
-        "cuda:all: a process for each GPU of the machine.",
+        "auto takes a GPU where there is one. Embedding, annotating, predicting and perturbing "
+        "also take cuda:all: a process for each GPU of the machine.",
     )
     dtype: Dtype = setting(
         default="auto",

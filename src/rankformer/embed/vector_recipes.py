@@ -1,8 +1,9 @@
-"""Embeddings of cells as work for other processes."""
+"""Models of runs, here or as work for other processes, and embeddings of cells as such work."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.embed.embedder import Embedder
@@ -11,9 +12,14 @@ from rankformer.embed.settings import Mode
 from rankformer.embed.settled_model import SettledModel, settle_model
 from rankformer.embed.vector_shards import VectorShards
 from rankformer.errors import SettingsError
+from rankformer.model.device import list_devices
 from rankformer.runs.compute import ShardTask
 from rankformer.runs.engines.recipes import Recipe
+from rankformer.runs.manifest import Manifest
 from rankformer.runs.settings import RunSettings
+
+AnyEmbedding: TypeAlias = Embedder | SettledModel
+"""An embedder, or how one will run in other processes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,18 +46,53 @@ class VectorRecipe(Recipe):
 
     def start(self, device: str, n_threads: int) -> ShardTask:
         """Load the weights on the worker's device."""
-        import torch
-
-        torch.set_num_threads(n_threads)
-        if device.startswith("cuda"):
-            # Otherwise each worker would take some memory of the first GPU, too.
-            torch.cuda.set_device(device)
-        return task_of(open_settled(self.model, device, self.batch_size), self.mode)
+        embedder = open_in_worker(self.model, device, n_threads, self.batch_size)
+        return task_of(embedder, self.mode)
 
 
 def task_of(embedder: Embedder, mode: Mode) -> ShardTask:
     """What computes shards of vectors: of cells, or of their genes."""
     return GeneShards(embedder) if mode == "gene" else VectorShards(embedder, mode)
+
+
+def open_model(
+    checkpoint: Checkpoint,
+    embedding: Mapping[str, Any],
+    before: Manifest | None,
+    settings: RunSettings,
+) -> AnyEmbedding:
+    """Make the embedder of a run, or where others compute settle how it will run there.
+
+    Where the dtype is ``"auto"``, it is that of an earlier run: what ``"auto"`` takes depends on
+    the machine, and may have been another one there.
+
+    Parameters
+    ----------
+    checkpoint
+        The model.
+    embedding
+        Settings of the `Embedder`; several devices, or ``"cuda:all"``, are worker processes.
+    before
+        The manifest of an earlier run.
+    settings
+        Of the run.
+
+    Raises
+    ------
+    RankformerError
+        If a setting is outside what model and machine allow, or weights cannot be read.
+    """
+    embedding = dict(embedding)
+    if embedding.get("dtype", "auto") == "auto" and before is not None:
+        embedding["dtype"] = before.work.options.get("dtype", "auto")
+    if settings.engine == "ray":
+        return settle_on_ray(checkpoint, settings, **embedding)
+    devices = list_devices(embedding.get("device", "auto"))
+    if not devices:
+        return Embedder(checkpoint, **embedding)
+    embedding |= {"device": devices[0]}
+    embedding.pop("batch_size", None)
+    return settle_model(checkpoint, **embedding)
 
 
 def settle_on_ray(
@@ -101,6 +142,19 @@ def open_here(model: SettledModel) -> Embedder:
 
     here = model.device.type != "cuda" or torch.cuda.is_available()
     return open_settled(model, str(model.device) if here else "cpu")
+
+
+def open_in_worker(
+    model: SettledModel, device: str, n_threads: int, batch_size: int | None
+) -> Embedder:
+    """Load a model in a worker process, on its device, with its CPU threads."""
+    import torch
+
+    torch.set_num_threads(n_threads)
+    if device.startswith("cuda"):
+        # Otherwise each worker would take some memory of the first GPU, too.
+        torch.cuda.set_device(device)
+    return open_settled(model, device, batch_size)
 
 
 def open_settled(model: SettledModel, device: str, batch_size: int | None = None) -> Embedder:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,7 @@ from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.embed.cells import describe_model, tell_missing
 from rankformer.embed.embedder import Embedder
 from rankformer.embed.settings import Mode
-from rankformer.embed.settled_model import SettledModel, settle_model
-from rankformer.embed.vector_recipes import VectorRecipe, settle_on_ray, task_of
+from rankformer.embed.vector_recipes import AnyEmbedding, VectorRecipe, open_model, task_of
 from rankformer.embed.vector_shards import ShardedVectors, count_full, read_reasons
 from rankformer.errors import OutputError
 from rankformer.model.device import list_devices
@@ -37,8 +36,6 @@ from rankformer.tokens.tokenize import list_inputs, tell_full_inputs
 
 # Of genes, that a shard takes no more than a few GB.
 _CELLS_OF_A_SHARD, _WITH_GENES = 8192, 512
-AnyEmbedding: TypeAlias = Embedder | SettledModel
-"""An embedder, or how one will run in other processes."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,27 +77,11 @@ class VectorWork:
         return list_devices(self.embedding.get("device", "auto"))
 
     def open_model(self, before: Manifest | None, settings: RunSettings) -> AnyEmbedding:
-        """Make the embedder, or where others compute settle how it will run there.
-
-        Where the dtype is ``"auto"``, it is that of an earlier run: what ``"auto"`` takes depends
-        on the machine, and may have been another one there.
-        """
-        embedding = dict(self.embedding)
-        if embedding.get("dtype", "auto") == "auto" and before is not None:
-            embedding["dtype"] = before.work.options.get("dtype", "auto")
-        model = self._open(embedding, settings)
+        """See `rankformer.embed.vector_recipes.open_model`."""
+        model = open_model(self.checkpoint, self.embedding, before, settings)
         if self.mode != "gene":
             model.check_mode(self.mode)
         return model
-
-    def _open(self, embedding: dict[str, Any], settings: RunSettings) -> AnyEmbedding:
-        if settings.engine == "ray":
-            return settle_on_ray(self.checkpoint, settings, **embedding)
-        if not self.devices:
-            return Embedder(self.checkpoint, **embedding)
-        embedding |= {"device": self.devices[0]}
-        embedding.pop("batch_size", None)
-        return settle_model(self.checkpoint, **embedding)
 
     def share_out(self, model: AnyEmbedding) -> ShardTask | Recipe:
         """What computes the shards: the embedder, or what makes one in each worker."""

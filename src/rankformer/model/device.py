@@ -48,8 +48,8 @@ def choose_device(device: str = "auto") -> torch.device:
     if device == ALL_GPUS:
         raise SettingsError(
             f"The device {device!r} was asked for.",
-            "One device here: all GPUs work together where cells are embedded, annotated or "
-            "labelled, with `rankformer embed`, `annotate` and `predict`.",
+            "One device here: all GPUs work together where cells are embedded, annotated, labelled "
+            "or perturbed, with `rankformer embed`, `annotate`, `predict` and `perturb`.",
             'Pass device="auto" (--device auto), or one GPU, such as cuda:0.',
         )
     try:

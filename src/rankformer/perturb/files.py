@@ -16,6 +16,7 @@ from anndata import AnnData
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.embed.embedder import Embedder
 from rankformer.errors import SettingsError
+from rankformer.model.device import list_devices
 from rankformer.perturb.exact import ExactPerturber, dtype_of_read_out
 from rankformer.perturb.perturbation_runs import perturbation_run
 from rankformer.perturb.row_names import name_rows
@@ -166,7 +167,7 @@ def estimate_files(
         n_tokens_of_cells = n_tokens_of_edits = 0
         paces: tuple[float, float] | None = None
         for _, ragged in run.blocks():
-            edits = run.plan(ragged)
+            edits = run.plan(ragged, run.asked)
             n_edits += len(edits)
             n_cells += len(ragged[1]) - 1
             n_tokens_of_cells += len(ragged[0])
@@ -218,7 +219,9 @@ def _open(
     checkpoint = Checkpoint.open(model)
     streams = stack.enter_context(opened_sources(job.sources, checkpoint.vocabulary, options))
     dtype = dtype_of_read_out(job.perturbation.read_out, settings.get("dtype", "auto"))
-    return streams, Embedder(checkpoint, **{**settings, "dtype": dtype})
+    devices = list_devices(settings.get("device", "auto"))
+    here = {"device": devices[0]} if devices else {}
+    return streams, Embedder(checkpoint, **{**settings, **here, "dtype": dtype})
 
 
 def _seconds_a_token(run: PerturbationRun, ragged: Ragged, edits: Edits) -> tuple[float, float]:

@@ -2,35 +2,46 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock
+from numpy.typing import NDArray
 
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.embed.cells import describe_model
 from rankformer.embed.embedder import Embedder
+from rankformer.embed.settled_model import SettledModel
+from rankformer.embed.vector_recipes import open_here, open_model
+from rankformer.model.device import list_devices
 from rankformer.perturb.exact import dtype_of_read_out
 from rankformer.perturb.genes import AskedGenes, nothing_perturbed
-from rankformer.perturb.perturbation_shards import PerturbationShards
+from rankformer.perturb.perturbation_shards import (
+    PerturbationRecipe,
+    PerturbationShards,
+    ShardsPlan,
+)
 from rankformer.perturb.row_names import name_rows
 from rankformer.perturb.run import PerturbationRun, tell_no_edits, what_is_done
 from rankformer.perturb.screen_state import ScreenState
 from rankformer.perturb.settings import PerturbJob
 from rankformer.perturb.shard_tables import SCREEN, has_rows, rank_genes
-from rankformer.perturb.table import JOINED_BY, PerturbationTable
+from rankformer.perturb.table import JOINED_BY
+from rankformer.runs.compute import ShardTask
+from rankformer.runs.engines.recipes import Recipe
 from rankformer.runs.manifest import Manifest, Work
 from rankformer.runs.options import as_plain, plain_reading
 from rankformer.runs.plans import note_shards
 from rankformer.runs.run import Run, open_run, remove_run
+from rankformer.runs.settings import RunSettings
 from rankformer.runs.shards import Shard, cut_where_chosen
 from rankformer.runs.sources import RunInputs
 from rankformer.runs.targets import RunTarget
 from rankformer.runs.told import own_shards
-from rankformer.runs.work import do_shards
+from rankformer.runs.work import do_shards, engine_ready
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.tokenize import list_inputs
 
@@ -43,6 +54,43 @@ _ALL, _AGAIN = 0, 1
 
 
 @dataclass(frozen=True, eq=False)
+class RunningModel:
+    """The model of a run: here, where states and the first cells of a screen run, and elsewhere.
+
+    Attributes
+    ----------
+    here
+        The model in this process.
+    elsewhere
+        How it runs in others, where these compute.
+    devices
+        Those on which worker processes of this machine compute.
+    batch_size
+        As of `Embedder`.
+    """
+
+    here: Embedder
+    elsewhere: SettledModel | None = None
+    devices: Sequence[str] = ()
+    batch_size: int | None = None
+
+    @classmethod
+    def open(
+        cls,
+        checkpoint: Checkpoint,
+        embedding: Mapping[str, Any],
+        before: Manifest | None,
+        settings: RunSettings,
+    ) -> "RunningModel":
+        """Load the model; see `open_model`."""
+        model = open_model(checkpoint, embedding, before, settings)
+        if isinstance(model, Embedder):
+            return cls(model)
+        devices = list_devices(embedding.get("device", "auto"))
+        return cls(open_here(model), model, devices, embedding.get("batch_size"))
+
+
+@dataclass(frozen=True, eq=False)
 class ShardedPerturbation:
     """A run that perturbs cells, under way.
 
@@ -52,8 +100,9 @@ class ShardedPerturbation:
     run: Run
     inputs: RunInputs
     perturbing: PerturbationRun
-    table: PerturbationTable
+    names: Mapping[str, NDArray[np.object_]]
     job: PerturbJob
+    running: RunningModel
 
     def compute(self) -> list[Shard]:
         """Do what is left of the run, or of this process's share; give the shards it is of.
@@ -80,35 +129,45 @@ class ShardedPerturbation:
 
     def _perturb_all(self, every: Sequence[Shard], own: Sequence[Shard]) -> None:
         """The first step, of whose shards this process does its own."""
-        task = self._task(self.perturbing.asked, self._count_before(every))
+        plan = self._plan(self.perturbing.asked, self.perturbing.chosen, self._count_before(every))
         if self.perturbing.screen is None:
-            self._do(own, task)
+            self._do(own, plan)
             return
-        state, done = self._begin_screen(every, task)
-        self._do([shard for shard in own if shard not in done], replace(task, state=state))
+        state, done = self._begin_screen(every, plan)
+        self._do([shard for shard in own if shard not in done], replace(plan, state=state))
 
     def _perturb_again(self, every: Sequence[Shard], own: Sequence[Shard]) -> None:
         """The second step, where all shards of the first are done."""
         if not own:
             return
-        self._do(own, self._task(self._best_genes(every)))
+        assert self.perturbing.chosen_again is not None  # noqa: S101  # there are shards of it
+        self._do(own, self._plan(self._best_genes(every), self.perturbing.chosen_again))
         done = [shard for shard in own if self.run.is_done(shard)]
         if len(done) == len(own) and not has_rows(self.run, done):
             tell_no_edits(sum(map(len, own)), is_again=True)
 
-    def _do(self, shards: Sequence[Shard], task: PerturbationShards) -> None:
+    def _do(self, shards: Sequence[Shard], plan: ShardsPlan) -> None:
         what = what_is_done(
-            is_screen=task.n_before is not None, is_again=task.asked is not self.perturbing.asked
+            is_screen=plan.n_before is not None, is_again=plan.asked is not self.perturbing.asked
         )
-        do_shards(self.run, shards, self.inputs, task, self.job.run, what)
+        task: ShardTask | Recipe = PerturbationShards(self.perturbing, plan)
+        if self.running.elsewhere is not None:
+            task = PerturbationRecipe(
+                self.running.elsewhere, self.perturbing.perturbation, plan,
+                self.perturbing.exact.states, self.running.batch_size,
+            )  # fmt: skip
+        settings, devices = self.job.run, self.running.devices
+        do_shards(self.run, shards, self.inputs, task, settings, what, devices)
 
-    def _task(
-        self, asked: AskedGenes, n_before: dict[Shard, int] | None = None
-    ) -> PerturbationShards:
+    def _plan(
+        self,
+        asked: AskedGenes,
+        chosen: Sequence[NDArray[np.int64]],
+        n_before: dict[Shard, int] | None = None,
+    ) -> ShardsPlan:
+        firsts = [self.run.first_cell(index) for index in range(len(chosen))]
         n_affected = self.job.n_affected or None
-        return PerturbationShards(
-            self.perturbing, self.table, asked, self.run.first_cell, n_affected, n_before
-        )
+        return ShardsPlan(asked, chosen, firsts, self.names, n_affected, n_before)
 
     def _count_before(self, shards: Sequence[Shard]) -> dict[Shard, int] | None:
         """Of a screen: shard → how many chosen cells come before it."""
@@ -124,17 +183,18 @@ class ShardedPerturbation:
         return pa.table({"vector": pa.array(vectors, pa.list_(pa.float64()))})
 
     def _begin_screen(
-        self, shards: Sequence[Shard], task: PerturbationShards
+        self, shards: Sequence[Shard], plan: ShardsPlan
     ) -> tuple[ScreenState | None, list[Shard]]:
         """Do the first shard that has edits, from which all others begin.
 
-        Each share needs it: one process does it, while others wait.
+        Each share needs it: one process does it, this one whatever the engine, while others wait.
 
         Returns
         -------
         What the screen learned there, or None if no shard has edits; and the shards that were done.
         """
-        run, settings = self.run, replace(self.job.run, fail_fast=True)
+        run, settings = self.run, RunSettings(fail_fast=True)
+        task = PerturbationShards(self.perturbing, plan)
         done: list[Shard] = []
         with FileLock(run.folder / "screen.lock", is_singleton=False):
             for shard in shards:
@@ -201,32 +261,27 @@ def perturbation_run(
         Settings of the `Embedder`.
     """
     checkpoint = Checkpoint.open(model)
+    dtype = dtype_of_read_out(job.perturbation.read_out, settings.get("dtype", "auto"))
+    settings = {**settings, "dtype": dtype}
     inputs = RunInputs(
         list_inputs(job.sources), checkpoint.vocabulary, options, keep_open=True, fail_fast=True
     )
-    made: list[tuple[PerturbationRun, PerturbationTable]] = []
+    made: list[tuple[PerturbationRun, Mapping[str, NDArray[np.object_]], RunningModel]] = []
 
     def describe(before: Manifest | None) -> Any:
         found = inputs.survey(before)
-        embedder = _open_embedder(checkpoint, job, settings, before)
+        running = RunningModel.open(checkpoint, settings, before, job.run)
         names = name_rows(inputs.streams, job.attributes)
-        perturbing = PerturbationRun(inputs.streams, embedder, job.perturbation)
-        made.append((perturbing, PerturbationTable(perturbing, names)))
-        work = _describe_work(job, embedder, options)
+        perturbing = PerturbationRun(inputs.streams, running.here, job.perturbation)
+        made.append((perturbing, names, running))
+        work = _describe_work(job, running.here, options)
         return work, found, as_plain(_notes(perturbing, work.shard_cells))
 
-    with closing(inputs), open_run(target.folder, job.run, describe) as run:
-        yield ShardedPerturbation(run, inputs, *made[0], job)
-
-
-def _open_embedder(
-    checkpoint: Checkpoint, job: PerturbJob, settings: dict[str, Any], before: Manifest | None
-) -> Embedder:
-    """Make the embedder; where the dtype is ``"auto"``, of the dtype of an earlier run."""
-    dtype = dtype_of_read_out(job.perturbation.read_out, settings.get("dtype", "auto"))
-    if dtype == "auto" and before is not None:
-        dtype = before.work.options.get("dtype", "auto")
-    return Embedder(checkpoint, **{**settings, "dtype": dtype})
+    with (
+        engine_ready(job.run), closing(inputs), open_run(target.folder, job.run, describe) as run
+    ):  # fmt: skip
+        perturbing, names, running = made[0]
+        yield ShardedPerturbation(run, inputs, perturbing, names, job, running)
 
 
 def _describe_work(job: PerturbJob, embedder: Embedder, options: ReadingOptions | None) -> Work:

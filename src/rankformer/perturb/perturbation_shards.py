@@ -1,21 +1,60 @@
-"""Perturbed cells as shards of a run."""
+"""Perturbed cells as shards of a run, computed in this process or in others."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from rankformer.embed.settled_model import SettledModel
+from rankformer.embed.vector_recipes import open_in_worker
 from rankformer.perturb.chosen_cells import choose_blocks
 from rankformer.perturb.genes import AskedGenes
-from rankformer.perturb.run import PerturbationRun
+from rankformer.perturb.perturber import Perturber
 from rankformer.perturb.screen import Screen
 from rankformer.perturb.screen_state import ScreenState
+from rankformer.perturb.settings import Perturbation
 from rankformer.perturb.shard_tables import AFFECTED, GROUP_BYTES, SCREEN, TRUST
 from rankformer.perturb.table import PerturbationTable, as_table
 from rankformer.progress import Progress
 from rankformer.results.parquet_tables import RowGroups
+from rankformer.runs.compute import ShardTask
+from rankformer.runs.engines.recipes import Recipe
 from rankformer.runs.shards import Shard, ShardWriter
 from rankformer.tokens.token_sources import TokenPart, TokenSource
+
+
+@dataclass(frozen=True, eq=False)
+class ShardsPlan:
+    """What is done in the shards of a step, as plain values.
+
+    Attributes
+    ----------
+    asked
+        The genes.
+    chosen
+        Rows of the cells that are perturbed, input by input.
+    first_cells
+        Where the cells of each input begin, counted over all inputs.
+    names
+        Columns that tell the cells of all inputs apart; see `PerturbationTable`.
+    n_affected
+        The most affected genes for each edit; all if None.
+    n_before
+        Shard of a screen → how many chosen cells come before it.
+    state
+        What the screen learned in its first shard; None in this.
+    """
+
+    asked: AskedGenes
+    chosen: Sequence[NDArray[np.int64]]
+    first_cells: Sequence[int]
+    names: Mapping[str, NDArray[np.object_]]
+    n_affected: int | None = None
+    n_before: Mapping[Shard, int] | None = None
+    state: ScreenState | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,29 +68,19 @@ class PerturbationShards:
 
     Attributes
     ----------
-    perturbing
-        What is done, with states.
-    table
-        Makes rows.
-    asked
-        The genes.
-    first_cell
-        Input → where its cells begin, counted over all inputs.
-    n_affected
-        The most affected genes for each edit; all if None.
-    n_before
-        Shard of a screen → how many chosen cells come before it.
-    state
-        What the screen learned in its first shard; None in this.
+    perturber
+        With states.
+    plan
+        What is done.
     """
 
-    perturbing: PerturbationRun
-    table: PerturbationTable
-    asked: AskedGenes
-    first_cell: Callable[[int], int]
-    n_affected: int | None = None
-    n_before: dict[Shard, int] | None = None
-    state: ScreenState | None = None
+    perturber: Perturber
+    plan: ShardsPlan
+
+    @cached_property
+    def table(self) -> PerturbationTable:
+        """Makes rows."""
+        return PerturbationTable(self.perturber, self.plan.names)
 
     def compute(
         self,
@@ -62,27 +91,61 @@ class PerturbationShards:
         progress: Progress,
     ) -> None:
         """Perturb the cells of a shard; see `ShardTask`."""
-        perturbing, screens = self.perturbing, self.n_before is not None
-        if self.n_before is not None and perturbing.screen is not None:
-            perturbing.screen.begin(self.state, self.n_before[shard])
-        chosen = perturbing.chosen if shard.step == 0 else perturbing.chosen_again
-        assert chosen is not None  # noqa: S101  # a shard of it was asked for
+        perturber, plan, screens = self.perturber, self.plan, self.plan.n_before is not None
+        if plan.n_before is not None and perturber.screen is not None:
+            perturber.screen.begin(plan.state, plan.n_before[shard])
         rows = RowGroups(out.add, GROUP_BYTES)
         affected = RowGroups(partial(out.add, kind=AFFECTED), GROUP_BYTES)
         blocks = choose_blocks(
-            parts, chosen[shard.input], perturbing.embedder, self.first_cell(shard.input)
+            parts, plan.chosen[shard.input], perturber.embedder, plan.first_cells[shard.input]
         )
-        for part in perturbing.perturb_blocks(blocks, self.asked, progress, screens=screens):
+        for part in perturber.perturb_blocks(blocks, plan.asked, progress, screens=screens):
             rows.add(as_table(self.table.columns(part)))
-            if perturbing.perturbation.read_out == "gene":
-                affected.add(as_table(self.table.affected(part, self.n_affected)))
+            if perturber.perturbation.read_out == "gene":
+                affected.add(as_table(self.table.affected(part, plan.n_affected)))
         rows.finish()
         affected.finish()
-        if screens and perturbing.screen is not None:
-            self._keep_screen(perturbing.screen, out)
+        if screens and perturber.screen is not None:
+            self._keep_screen(perturber.screen, out)
 
     def _keep_screen(self, screen: Screen, out: ShardWriter) -> None:
         out.add(as_table(screen.trust.columns()), TRUST)
-        learned: Any = screen.state() if self.state is None else None
+        learned: Any = screen.state() if self.plan.state is None else None
         if learned is not None:
             out.add(learned.as_table(), SCREEN)
+
+
+@dataclass(frozen=True, eq=False)
+class PerturbationRecipe(Recipe):
+    """Loads the model in a worker; see `Recipe`.
+
+    Attributes
+    ----------
+    model
+        The model, with layer and number format as settled for the whole run.
+    perturbation
+        What is done.
+    plan
+        To which cells and genes.
+    states
+        (n_states, d_model): the embeddings of the states.
+    batch_size
+        As of `Embedder`.
+    """
+
+    model: SettledModel
+    perturbation: Perturbation
+    plan: ShardsPlan
+    states: NDArray[np.float64]
+    batch_size: int | None = None
+
+    @property
+    def device(self) -> str:  # type: ignore[override]  # of the settled model
+        return self.model.device.type
+
+    def start(self, device: str, n_threads: int) -> ShardTask:
+        """Load the weights on the worker's device."""
+        embedder = open_in_worker(self.model, device, n_threads, self.batch_size)
+        perturber = Perturber(embedder, self.perturbation)
+        perturber.use_states(self.states)
+        return PerturbationShards(perturber, self.plan)

@@ -4,9 +4,9 @@ Exactly, or by a screen of all genes, of which the best are then run exactly.
 """
 
 import logging
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,65 +16,17 @@ from rankformer.embed.cells import check_fits, describe_run
 from rankformer.embed.embedder import Embedder
 from rankformer.perturb.best_genes import MeanEffects
 from rankformer.perturb.chosen_cells import Block, draw_again, draw_cells, read_blocks
-from rankformer.perturb.exact import ExactPerturber, Responses
 from rankformer.perturb.genes import AskedGenes, nothing_perturbed, tell_kinds
-from rankformer.perturb.published import PublishedPerturber
-from rankformer.perturb.screen import Screen
-from rankformer.perturb.settings import Method, Perturbation
+from rankformer.perturb.perturber import PerturbedCells, Perturber, effects_of
+from rankformer.perturb.settings import Perturbation
 from rankformer.perturb.states import embed_states, read_states
-from rankformer.progress import Progress, show_progress
-from rankformer.ragged import Ragged
-from rankformer.tokens.edits import Edits, plan_edits
+from rankformer.progress import show_progress
 from rankformer.tokens.token_sources import TokenSource
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
-class PerturbedCells:
-    """Some edits of some cells, and what they did.
-
-    Attributes
-    ----------
-    rows
-        (n_cells,) int64: which cells of the sources, counted over all of them, the block has.
-    ragged
-        Tokens of these cells.
-    edits
-        All edits of the block.
-    start, stop
-        Which of the edits `responses` are of.
-    responses
-        What they did.
-    asked
-        The genes that were asked for.
-    method
-        Whether it was run or estimated.
-    """
-
-    rows: NDArray[np.int64]
-    ragged: Ragged
-    edits: Edits
-    start: int
-    stop: int
-    responses: Responses
-    asked: AskedGenes
-    method: Method
-
-    def name_edits(self) -> list[tuple[int, ...]]:
-        """The genes of each edit, as asked for and without the anchor: the same in all cells."""
-        edits, asked, own = self.edits, self.asked, slice(self.start, self.stop)
-        if asked.groups is not None:
-            return [asked.groups[group] for group in edits.groups[own].tolist()]
-        # Of all genes one at a time, there are two at most: the gene and the anchor.
-        first, last = edits.offsets[:-1][own], edits.offsets[1:][own] - 1
-        tokens = edits.tokens[first]
-        if asked.anchor is not None:
-            tokens = np.where(tokens == asked.anchor, edits.tokens[last], tokens)
-        return [(token,) for token in tokens.tolist()]
-
-
-class PerturbationRun:
+class PerturbationRun(Perturber):
     """A perturbation made ready: genes found and cells chosen; `use_states` is called next.
 
     Parameters
@@ -93,10 +45,6 @@ class PerturbationRun:
     chosen, chosen_again
         Rows of the cells that are perturbed, source by source; and of those in which the best genes
         of a screen are run exactly.
-    exact
-        Runs edits.
-    screen
-        Estimates what they do; None unless it was asked for.
 
     Raises
     ------
@@ -107,19 +55,15 @@ class PerturbationRun:
     def __init__(
         self, streams: Sequence[TokenSource], embedder: Embedder, perturbation: Perturbation
     ) -> None:
-        self.streams, self.embedder, self.perturbation = streams, embedder, perturbation
-        vocabulary = embedder.checkpoint.vocabulary
+        self.streams = streams
         for stream in streams:
             check_fits(stream, embedder)
         self.asked = AskedGenes.find(
-            vocabulary, perturbation.genes, perturbation.groups, perturbation.anchor
-        )
+            embedder.checkpoint.vocabulary,
+            perturbation.genes, perturbation.groups, perturbation.anchor,
+        )  # fmt: skip
         tell_kinds(self.asked, perturbation.kind)
-        make = PublishedPerturber if perturbation.as_published else ExactPerturber
-        self.exact = make(embedder, perturbation.read_out)
-        self.screen: Screen | None = None
-        if perturbation.method == "screen":
-            self.screen = Screen(self.exact, perturbation.kind, perturbation.screen)
+        super().__init__(embedder, perturbation)
         states, eligible = perturbation.states, [stream.kept.copy() for stream in streams]
         self._state_of_cells: list[NDArray[np.object_]] | None = None
         if states is not None:
@@ -142,35 +86,16 @@ class PerturbationRun:
             mode = self.exact.mode
             return embed_states(self.streams, names, states, self.embedder, mode, progress)
 
-    def use_states(self, vectors: NDArray[np.float64]) -> None:
-        """Measure shifts towards states of these embeddings, which `embed_states` gave."""
-        self.exact.states = vectors
-        if self.screen is not None:
-            self.screen.begin()
-
     @property
     def n_cells(self) -> int:
         """How many cells are perturbed."""
         return sum(map(len, self.chosen))
-
-    @property
-    def state_names(self) -> tuple[str, ...]:
-        states = self.perturbation.states
-        return () if states is None else states.names
 
     def blocks(
         self, chosen_cells: Sequence[NDArray[np.int64]] | None = None
     ) -> Generator[Block, None, None]:
         """The chosen cells, some at a time; see `read_blocks`."""
         return read_blocks(self.streams, chosen_cells or self.chosen, self.embedder)
-
-    def plan(self, ragged: Ragged, asked: AskedGenes | None = None) -> Edits:
-        """What is done to some cells."""
-        asked, perturbation = asked or self.asked, self.perturbation
-        return plan_edits(
-            ragged, self.exact.frame, perturbation.kind,
-            groups=asked.groups, anchor=asked.anchor, share=perturbation.share,
-        )  # fmt: skip
 
     def perturb(self) -> Generator[PerturbedCells, None, None]:
         """Run all edits, cell after cell; after a screen, the best ones exactly.
@@ -203,40 +128,6 @@ class PerturbationRun:
         if not n_edits:
             tell_no_edits(n_cells, is_again=asked is not self.asked)
 
-    def perturb_blocks(
-        self,
-        blocks: Iterable[Block],
-        asked: AskedGenes,
-        progress: Progress,
-        *,
-        screens: bool,
-    ) -> Generator[PerturbedCells, None, None]:
-        """Run, or estimate, the edits of some cells.
-
-        Parameters
-        ----------
-        blocks
-            Cells; see `read_blocks`.
-        asked
-            The genes.
-        progress
-            Told of the cells that are done.
-        screens
-            Whether edits are estimated.
-        """
-        method: Method = "screen" if screens else "exact"
-        perturber = self.screen if screens else self.exact
-        assert perturber is not None  # noqa: S101  # it was asked for
-        for rows, ragged in blocks:
-            edits = self.plan(ragged, asked)
-            n_done = 0
-            for start, stop, responses in perturber.run(ragged, edits):
-                yield PerturbedCells(rows, ragged, edits, start, stop, responses, asked, method)
-                n_now = int(edits.cells[stop - 1])
-                progress(n_now - n_done)
-                n_done = n_now
-            progress(len(rows) - n_done)
-
     def describe_settings(self) -> dict[str, Any]:
         """The settings, and how many cells there are, as plain values."""
         settings = {
@@ -255,12 +146,6 @@ class PerturbationRun:
         """Provenance: model, settings and sources, as plain values."""
         run = describe_run(self.embedder, self.exact.mode, self.streams)
         return {**run, **self.describe_settings()}
-
-
-def effects_of(responses: Responses) -> NDArray[np.float64]:
-    """(n_edits,): the shift towards the first state, or without states the movement."""
-    shifts = responses.shifts
-    return shifts[:, 0] if shifts.shape[1] else 1 - responses.cosines
 
 
 def what_is_done(*, is_screen: bool, is_again: bool) -> str:

@@ -1,13 +1,13 @@
 """Results of perturbation as tidy tables: a row an edited cell, or a row an affected gene."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rankformer.perturb.run import PerturbationRun, PerturbedCells
+from rankformer.perturb.perturber import PerturbedCells, Perturber
 from rankformer.vocabulary.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ JOINED_BY = "+"
 
 
 class PerturbationTable:
-    """Makes rows of what a run yields.
+    """Makes rows of what was perturbed.
 
     Columns: ``cell``; ``source`` where there are several; ``ensembl_id`` and ``symbol`` of the gene
     perturbed, those of a group joined by ``+``; ``type``; ``method``, ``exact`` or ``screen``
@@ -34,15 +34,15 @@ class PerturbationTable:
 
     Parameters
     ----------
-    run
-        What is perturbed.
+    perturber
+        What perturbs them.
     names
         Column → (n_cells of all sources,) texts that tell cells apart.
     """
 
-    def __init__(self, run: PerturbationRun, names: dict[str, NDArray[np.object_]]) -> None:
-        self.run, self.names = run, names
-        vocabulary = run.embedder.checkpoint.vocabulary
+    def __init__(self, perturber: Perturber, names: Mapping[str, NDArray[np.object_]]) -> None:
+        self.perturber, self.names = perturber, names
+        vocabulary = perturber.embedder.checkpoint.vocabulary
         self.ids, self.symbols = _name_tokens(vocabulary)
 
     def columns(self, part: PerturbedCells) -> Columns:
@@ -56,15 +56,15 @@ class PerturbationTable:
             **{name: column[rows] for name, column in self.names.items()},
             "ensembl_id": ids,
             "symbol": symbols,
-            "type": np.full(len(rows), self.run.perturbation.kind, object),
+            "type": np.full(len(rows), self.perturber.perturbation.kind, object),
             "method": np.full(len(rows), part.method, object),
             "rank": self._ranks(part),
-            "n_genes": (n_tokens - self.run.exact.frame.n_tokens).astype(np.int32),
+            "n_genes": (n_tokens - self.perturber.exact.frame.n_tokens).astype(np.int32),
             "cosine": responses.cosines,
         }
-        if responses.gene_cosines is not None and self.run.screen is None:
+        if responses.gene_cosines is not None and self.perturber.screen is None:
             columns["gene_cosine"] = responses.gene_cosines
-        for name, shifts in zip(self.run.state_names, responses.shifts.T, strict=True):
+        for name, shifts in zip(self.perturber.state_names, responses.shifts.T, strict=True):
             columns[f"shift_to_{name}"] = shifts
         return columns
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 from tests.conftest import save_small_checkpoint, small_vocabulary
@@ -60,6 +61,18 @@ def test_embeddings_are_those_of_one_process(paths, tmp_path):
         assert summary.figures["n_cells"] == 90
     np.testing.assert_array_equal(made["one"], made["two"])
     assert np.isfinite(made["two"]).all()
+
+
+def test_vectors_of_genes_are_those_of_one_process(paths, tmp_path):
+    model = save_small_checkpoint(tmp_path / "model", small_vocabulary())
+    made = []
+    for name, device in (("one", "cpu"), ("two", list(TWO))):
+        job = EmbedJob(sources=tuple(paths), output=tmp_path / f"{name}.parquet", mode="gene",
+                       run=RunSettings(shard_cells=CELLS))  # fmt: skip
+        embed_files(job, model, device=device, dtype="float32", batch_size=4)
+        made.append(pd.read_parquet(job.output))
+    pd.testing.assert_frame_equal(*made)
+    assert made[0]["cell"].nunique() == 90
 
 
 @pytest.mark.parametrize("how", ["killed", pytest.param("cuda", marks=pytest.mark.slow)])

@@ -71,8 +71,8 @@ def find_resources(
     if asked and device == "cpu":
         raise SettingsError(
             f"{asked:g} GPUs for each worker were asked for, and the work is done on the CPU.",
-            "GPUs for what computes on them: embedding, annotation and prediction, without "
-            "--device cpu.",
+            "GPUs for what computes on them: embedding, annotation, prediction and perturbation, "
+            "without --device cpu.",
             "Leave gpus_per_worker (--gpus-per-worker) out.",
         )
     each = (
