@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,8 @@ def tokenize(arguments: argparse.Namespace) -> dict[str, Any]:
     from rankformer.runs.shards import Share
     from rankformer.runs.token_runs import tokenize_files
 
-    settings = RunSettings(shard=Share(1, 1), shard_cells=arguments.shard_cells, restart=True)
+    shutil.rmtree(arguments.output, ignore_errors=True)
+    settings = RunSettings(shard=Share(1, 1), shard_cells=arguments.shard_cells)
     job = TokenizeJob((arguments.source,), arguments.output, settings)
     return dict(tokenize_files(job, arguments.model).figures)
 
