@@ -126,6 +126,8 @@ def test_a_node_that_is_killed_costs_its_open_shards(
             begun = [each.name for each in notes.iterdir()]
             theirs = [each for each in begun if pids & set(begun_by(notes, each))]
             if len(theirs) >= 2:
+                # Until the driver has heard of the first.
+                time.sleep(0.7)
                 done.append({each.stem for each in (tmp_path / "run" / "shards").glob("0-*et")})
                 for each in [node, *node.children(recursive=True)]:
                     each.kill()

@@ -46,6 +46,10 @@ class Assignments:
         self._left = deque(each for each in self._left if each.input not in self._inputs.failures)
         return len(self._left)
 
+    def first(self, n_shards: int) -> list[Shard]:
+        """Those that are given out first."""
+        return list(self._left)[:n_shards]
+
     def take(self, *, is_idle: bool) -> Given | None:
         """The next shard for a worker, or None: `is_idle`, if it has no other at this time."""
         if not self.n_left:

@@ -182,11 +182,15 @@ class _Pool:
             num_cpus=found.cpus_of_reading, max_retries=1, scheduling_strategy="SPREAD"
         )(encode)
         self._workers = [_Worker() for _ in range(found.n_workers)]
+        # Shard → its tokens, which are encoded while the first workers load the model.
+        self._ahead: dict[Shard, Any] = {}
         self._logs, self._last = RelayedLogs(), time.monotonic()
 
     def run(self) -> None:
         for worker in self._workers[: self._assignments.n_left]:
             self._start(worker)
+        firsts = self._assignments.first(len(self._workers))
+        self._ahead = {shard: self._encode_shard(shard) for shard in firsts}
         while self._assignments.n_left or any(each.computing for each in self._workers):
             awaited: dict[Any, _Worker] = {}
             for worker in self._workers:
@@ -227,9 +231,12 @@ class _Pool:
             if given is None:
                 return
             worker.is_alone = given.alone
-            encoded = self._encode.remote(self._work, given.shard, self._level)
+            encoded = self._ahead.pop(given.shard, None) or self._encode_shard(given.shard)
             answer = worker.actor.compute.remote(given.shard, encoded)
             worker.computing.append((given.shard, answer))
+
+    def _encode_shard(self, shard: Shard) -> Any:
+        return self._encode.remote(self._work, shard, self._level)
 
     def _hear(self, worker: _Worker, answer: Any) -> None:
         errors = self._ray.exceptions
