@@ -22,7 +22,9 @@ _LIBRARIES = [
     "anndata", "torch", "datasets", "zarr", "h5py", "pyarrow.parquet", "transformers", "scipy.io",
     "safetensors.torch", "usearch.index", "numba", "sklearn", "accelerate",
 ]  # fmt: skip
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+# One thread, and a file that HDF5 finds no end of is given up on well before a read is.
+_ENVIRONMENT = {**dict.fromkeys(_THREADS, "1"), "RANKFORMER_OPENING_SECONDS": "2"}
 
 
 class RefusedError(Exception):
@@ -126,7 +128,7 @@ class Worker:
             target=_serve, args=(others, self._module, str(self._root)), daemon=True
         )
         # For the server of forks alone: numba refuses another number of threads here later.
-        with patch.dict(os.environ, dict.fromkeys(_ONE_THREAD, "1")):
+        with patch.dict(os.environ, _ENVIRONMENT):
             self._process.start()
         others.close()
         assert self._connection.recv() == "ready"
