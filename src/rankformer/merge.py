@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rankformer.annotate.files import merge_annotation
 from rankformer.embed.files import merge_embeddings
-from rankformer.errors import OutputError
+from rankformer.errors import OutputError, SettingsError
 from rankformer.finetuning.predict import merge_predictions
 from rankformer.perturb.shard_tables import merge_perturbations
 from rankformer.runs.failures import kept_failures
@@ -47,6 +47,8 @@ def merge_run(job: MergeJob) -> Summary:
 
     Raises
     ------
+    SettingsError
+        If a key is given where the result has none.
     OutputError
         If shards are missing or damaged, and `partial` is not given; it says which. If the output
         cannot be written, or the inputs are no longer what they were where obs is read from them.
@@ -59,7 +61,9 @@ def merge_run(job: MergeJob) -> Summary:
             f"A run of {', '.join(_MERGES)}.",
             "Use the version of rankformer that wrote it.",
         )
-    _check_inputs_stay(run, job)
+    run.manifest.expect_values(job.folder)
+    _check_key_is_read(run, job)
+    _check_output(run, job)
     shards = run.shards()
     done = [shard for shard in shards if run.is_done(shard)]
     _check_whole(run, done, job)
@@ -80,8 +84,28 @@ def merge_run(job: MergeJob) -> Summary:
     return replace(summary, figures={**summary.figures, "n_cells_missing": n_missing})
 
 
-def _check_inputs_stay(run: Run, job: MergeJob) -> None:
-    """Refuse to replace an input, from which the obs of the cells is read."""
+def _check_key_is_read(run: Run, job: MergeJob) -> None:
+    """Refuse a name for what the result does not have."""
+    work = run.manifest.work
+    if job.key is None or (work.task == "embed" and work.options["mode"] != "gene"):
+        return
+    of_genes = " of the vectors of genes" if work.task == "embed" else ""
+    raise SettingsError(
+        f"key (--key) is given as {job.key!r}, and {job.folder} holds a run of "
+        f"`rankformer {work.task}`{of_genes}, whose result has no such name.",
+        "key with embeddings of cells, which stand in obsm under this name.",
+        "Leave key (--key) out.",
+    )
+
+
+def _check_output(run: Run, job: MergeJob) -> None:
+    """Refuse to replace an input, from which the obs of the cells is read, or a result."""
+    if job.output.exists() and not job.overwrite:
+        raise OutputError(
+            f"{job.output} exists already.",
+            "A name that is free, so that nothing is lost.",
+            "Choose another name, or pass --overwrite.",
+        )
     output = job.output.resolve()
     if any(Path(each.path) == output for each in run.manifest.inputs):
         raise OutputError(

@@ -22,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankformer.errors import OutputError, RankformerError
+from rankformer.placed import is_of_this_run, note_placing
+from rankformer.printable import printable
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +53,8 @@ def scratch_folder(target: Path) -> Iterator[Path]:
 def whole_or_nothing(path: Path, *, overwrite: bool) -> Iterator[Path]:
     """A path to write a file or a folder to; it becomes `path` at the end, or vanishes on an error.
 
-    Without `overwrite`, what has appeared at `path` meanwhile is not touched.
+    Without `overwrite`, what has appeared at `path` meanwhile is not touched, unless the run at
+    work put it there itself and was killed before its end.
 
     Raises
     ------
@@ -61,7 +64,14 @@ def whole_or_nothing(path: Path, *, overwrite: bool) -> Iterator[Path]:
     with scratch_folder(path) as folder, as_output_error(path):
         part = folder / path.name
         yield part
-        if overwrite:
+        is_own = is_of_this_run(path)
+        note_placing(part, path)
+        if is_own:
+            logger.info(
+                "%s was there already, as this run had written it when it was ended. It was "
+                "written again from its parts.", printable(str(path)),
+            )  # fmt: skip
+        if overwrite or is_own:
             _replace(part, path)
         else:
             _take_free_name(part, path)
@@ -86,7 +96,7 @@ def tell_leftovers(path: Path) -> None:
         if pattern.fullmatch(each.name):
             logger.warning(
                 "%s was left by another run with this output, which is at work or was killed: "
-                "remove it if no such run is at work.", each,
+                "remove it if no such run is at work.", printable(str(each)),
             )  # fmt: skip
 
 
@@ -220,6 +230,8 @@ def _replace(part: Path, path: Path) -> None:
 def check_free(path: str | os.PathLike[str]) -> Path:
     """Refuse a folder to write to that is there already, or has no place to be in."""
     path = Path(path)
+    if is_of_this_run(path):
+        return path
     if path.exists() or not path.parent.is_dir():
         raise OutputError(
             f"{path} exists already." if path.exists() else f"There is no folder {path.parent}.",

@@ -209,10 +209,10 @@ def test_trust_is_of_the_exact_runs_of_all_shards(words, succeed, tmp_path):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (("--genes", "G3,G5"), 'options.genes was ["G3", "G4"] and is ["G3", "G5"]'),
-        (("--seed", "4"), "options.seed was 0 and is 4"),
-        (("--type", "inhibit"), 'options.kind was "delete" and is "inhibit"'),
-        (("--shard-cells", "4"), "shard_cells was 3 and is 4"),
+        (("--genes", "G3,G5"), 'genes (--genes) is ["G3", "G5"] now, and was ["G3", "G4"]'),
+        (("--seed", "4"), "seed (--seed) is 4 now, and was 0"),
+        (("--type", "inhibit"), 'kind (--type) is "inhibit" now, and was "delete"'),
+        (("--shard-cells", "4"), "shard_cells (--shard-cells) is 4 now, and was 3"),
     ],
 )
 def test_other_options_are_refused(words, command, succeed, tmp_path, change, told):

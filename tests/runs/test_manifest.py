@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -44,16 +46,19 @@ def test_it_is_read_as_it_was_written(manifest, inputs, tmp_path):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"shard_cells": 50}, "shard_cells was 100 and is 50"),
-        ({"task": "tokenize"}, 'task was "embed" and is "tokenize"'),
-        ({"model": {"weights_sha256": "bb"}}, 'model.weights_sha256 was "aa" and is "bb"'),
+        ({"shard_cells": 50}, "shard_cells (--shard-cells) is 50 now, and was 100"),
+        ({"task": "tokenize"}, 'the command is "tokenize" now, and was "embed"'),
+        (
+            {"model": {"weights_sha256": "bb"}},
+            "the hash of the weights of the model",
+        ),
         (
             {"options": {"mode": "cell", "reading": {"layer": "counts"}}},
-            'options.reading.layer was null and is "counts"',
+            'layer (--layer) is "counts" now, and was not given',
         ),
         (
             {"options": {**WORK.options, "dtype": "float32"}},
-            'options.dtype was null and is "float32"',
+            'dtype (--dtype) is "float32" now, and was not given',
         ),
     ],
 )
@@ -81,6 +86,28 @@ def test_changed_inputs_are_refused(manifest, inputs, tmp_path):
     (tmp_path / "c" / "more").write_bytes(b"c")
     with pytest.raises(OutputError, match=r"of .*/c is another"):
         manifest.expect_same(WORK, look(), tmp_path)
+
+
+def test_a_file_that_was_only_touched_is_refused_with_how_to_go_on(inputs, tmp_path):
+    """With a quote in its name, as the command is to be copied."""
+    file = tmp_path / "it's mine"
+    file.write_bytes(b"m" * 200_000)
+    os.utime(file, ns=(10**18, 1_234_567_890_123_456_789))
+    known = InputFile.of(file, 7)
+    os.utime(file)
+    manifest = Manifest(WORK, (known,))
+    with pytest.raises(OutputError, match="time of change") as refused:
+        manifest.expect_same(WORK, {known.path: InputFile.of(file, 7)}, tmp_path)
+    assert "seem unchanged" in refused.value.fix
+    (command,) = re.findall("`(touch .*?)`", refused.value.fix)
+    subprocess.run(["/bin/sh", "-c", command], check=True)
+    manifest.expect_same(WORK, {known.path: InputFile.of(file, 7)}, tmp_path)
+    # Another beginning, or a folder, of which nothing is known within: it is not said.
+    file.write_bytes(b"n" * 200_000)
+    assert known.advice_where_touched(InputFile.of(file, 7)) is None
+    (folder,) = [each for path, each in inputs.items() if path.endswith("/c")]
+    os.utime(tmp_path / "c" / "within", (1, 1))
+    assert folder.advice_where_touched(InputFile.of(tmp_path / "c", 7)) is None
 
 
 def test_more_or_fewer_inputs_are_refused(manifest, inputs, tmp_path):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +17,7 @@ from tests.faults.bad_input import snapshot
 from tests.faults.cells import adata_of, counts
 from tests.runs.commands import KEY, SIZES, embed, expect_whole, give, shards
 
+from rankformer.results.output_checks import CELL_FORMATS, LABEL_FORMATS
 from rankformer.tokens.tokenized_cells import TokenizedCells
 
 
@@ -88,11 +90,11 @@ def test_a_file_resumes_from_its_parts(folder, whole):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ("--mode cls", 'options.mode was "cell" and is "cls"'),
-        ("--emb-layer -2", "options.layer was"),
-        ("--dtype bfloat16", 'options.dtype was "float32" and is "bfloat16"'),
-        ("--no-check", "options.reading.check was true and is false"),
-        ("--shard-cells 10", "shard_cells was 20 and is 10"),
+        ("--mode cls", 'mode (--mode) is "cls" now, and was "cell"'),
+        ("--emb-layer -2", "emb_layer (--emb-layer) is 2 now, and was 3"),
+        ("--dtype bfloat16", 'dtype (--dtype) is "bfloat16" now, and was "float32"'),
+        ("--no-check", "check (--no-check) is false now, and was true"),
+        ("--shard-cells 10", "shard_cells (--shard-cells) is 10 now, and was 20"),
     ],
 )
 def test_other_options_are_refused(folder, options, told):
@@ -164,6 +166,52 @@ def test_merging_a_part(folder, whole):
     assert adata.obs["source"].tolist() == own["source"].tolist()
     assert adata.n_vars == 0
     assert "no names of cells" in give(folder, "merge run -o part.npy --partial", 2)
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_that_come_twice_are_told_in_the_log(folder):
+    """anndata would write a bare warning, with a line of its code."""
+    shutil.copyfile(folder / "cells" / "c.h5ad", folder / "cells" / "d.h5ad")
+    give(folder, "embed cells/c.h5ad cells/d.h5ad -o run -m model --dtype float32")
+    said = give(folder, "merge run -o all.h5ad")
+    assert "60 of 60 cells have a name that another cell has too" in said
+    assert "UserWarning" not in said
+    assert ad.io.read_elem(h5py.File(folder / "all.h5ad")["obs"])["source"].nunique() == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "output"),
+    [
+        ("perturb cells/c.h5ad --genes G1,G2,G3 --n-cells 9", "out.parquet"),
+        ("embed cells/c.h5ad --mode gene", "out.parquet"),
+        ("annotate cells/c.h5ad -r cells/b.h5ad --label cell_type --n-neighbors 5", "out.csv"),
+        ("tokenize cells/c.h5ad --shard 1/1", "out"),
+    ],
+)
+def test_a_key_is_refused_where_the_result_has_none(folder, command, output):
+    give(folder, f"{command} -o run -m model")
+    before = snapshot(folder)
+    said = give(folder, f"merge run -o {output} --key X_mine", 2)
+    assert "key (--key) is given as 'X_mine'" in said
+    assert f"`rankformer {command.split()[0]}`" in said
+    assert snapshot(folder) == before
+    give(folder, f"merge run -o {output}")
+
+
+def test_the_help_of_merge_names_the_formats_of_each_command(folder):
+    """As the checks of outputs have them."""
+    done = subprocess.run(
+        [sys.executable, "-m", "rankformer", "merge", "--help"],
+        capture_output=True, text=True, env={**os.environ, "COLUMNS": "100"},
+    )  # fmt: skip
+    text = " ".join(re.sub(r"[│╭╮╰╯─]", " ", done.stdout).split())
+    for commands, formats in (
+        ("of `embed`", CELL_FORMATS), ("of `annotate` and `predict`", LABEL_FORMATS),
+        ("of `perturb`", (".parquet",)), ("--mode gene", (".parquet",)),
+    ):  # fmt: skip
+        told = re.split("[;]|, with", text.partition(commands)[2])[0]
+        assert set(re.findall(r"\.\w+", told)) == set(formats), commands
+    assert "of `tokenize` a folder" in text
 
 
 def test_tokens_are_merged_into_a_folder_alone(folder):

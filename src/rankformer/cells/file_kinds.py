@@ -18,6 +18,7 @@ from rankformer.cells.row_matrices import REPEATED
 from rankformer.cells.tenx import find_matrix_files, holds_tenx, is_beside_matrix
 from rankformer.errors import CountsError, MissingFileError, OutOfMemoryError, RankformerError
 from rankformer.own_files import expect_own_files
+from rankformer.printable import printable
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ def each_once(sources: Iterable[S]) -> Iterator[S]:
     for source in sources:
         if isinstance(source, Path):
             if source.resolve() in seen:
-                logger.info("%s is named more than once, and is read once.", source)
+                logger.info("%s is named more than once, and is read once.", printable(str(source)))
                 continue
             seen.add(source.resolve())
         yield source
@@ -325,7 +326,8 @@ def _tell_left_out(folder: Path, files: Iterable[Path]) -> None:
     others = {child for child in folder.iterdir() if not child.name.startswith(".")}
     others = {child for child in others.difference(files) if not is_beside_matrix(child)}
     if others:
-        logger.info("Left out of the folder %s: %s.", folder, _list_names(others))
+        names = (printable(each) for each in (str(folder), _list_names(others)))
+        logger.info("Left out of the folder %s: %s.", *names)
 
 
 def _search(folder: Path, *, damaged: bool = False) -> Iterator[Path]:
@@ -354,7 +356,8 @@ def _search(folder: Path, *, damaged: bool = False) -> Iterator[Path]:
 def _tell_link(child: Path) -> None:
     """Inputs are often gathered in a folder by links; where they lead is said."""
     if child.is_symlink():
-        logger.info("%s is a link to %s, which is read.", child, child.resolve())
+        names = (printable(str(each)) for each in (child, child.resolve()))
+        logger.info("%s is a link to %s, which is read.", *names)
 
 
 def _holds_other_hdf5(path: Path) -> bool:

@@ -22,6 +22,7 @@ from rankformer.cells.file_kinds import FileKind, each_once, find_files, identif
 from rankformer.cells.open_sources import OpenSource, open_source
 from rankformer.cells.row_matrices import make_canonical
 from rankformer.errors import CountsError, SettingsError
+from rankformer.printable import printable
 
 __all__ = [
     "CellSource",
@@ -272,11 +273,11 @@ def open_cells(
     except BaseException:
         opened.close()
         raise
-    logger.info("%s: %s", cells.name, cells.note)
+    logger.info("%s: %s", printable(cells.name), cells.note)
     if undo_log1p and found.log_base is None:
         logger.warning(
             "undo_log1p (--undo-log1p) is not used, as %s holds counts, not their logarithm.",
-            cells.location,
+            printable(cells.location),
         )
     return cells
 

@@ -20,6 +20,7 @@ from rankformer.embed.vector_runs import (
     vector_run,
 )
 from rankformer.errors import SettingsError
+from rankformer.printable import printable
 from rankformer.progress import show_progress
 from rankformer.results.cell_embeddings import CellEmbeddings, write_cell_vectors
 from rankformer.results.gene_embeddings import write_gene_summary
@@ -170,7 +171,7 @@ def write_vectors(
         logger.info(
             "%s holds the embedding and the obs of the cells, but no counts, as it is no copy of "
             "one input. For a report, embed the inputs one by one, or add the counts to it.",
-            output,
+            printable(str(output)),
         )
     write_cell_vectors(output, embeddings, key=key, copy_of=copied, overwrite=overwrite)
     written = written_vectors(

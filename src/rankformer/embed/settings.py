@@ -70,9 +70,10 @@ class EmbedJob(InputFiles):
 
     output: Path = setting(
         options=("--output", "-o"),
-        text="The file to write. .h5ad and .zarr hold a copy of the input with the embedding in "
-        "obsm; .npy, .csv and .parquet hold the embedding alone. A name without an ending makes a "
-        "folder of shards, for more cells than one file is to hold; see `rankformer merge`.",
+        text="The file to write, or a folder of shards, which `rankformer merge` joins. .h5ad and "
+        ".zarr hold a copy of the input with the embedding in obsm; .npy, .csv and .parquet hold "
+        "the embedding alone. A name without an ending makes the folder, for more cells than one "
+        "file is to hold.",
     )
     mode: Mode = setting(
         common=True,

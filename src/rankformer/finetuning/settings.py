@@ -93,9 +93,9 @@ class PredictJob(InputFiles):
 
     output: Path = setting(
         options=("--output", "-o"),
-        text="The file to write. .h5ad and .zarr hold a copy of the input with the predictions in "
-        "obs; .csv and .parquet hold a table with a row for each cell. A name without an ending "
-        "makes a folder of shards; see `rankformer merge`.",
+        text="The file to write, or a folder of shards, which `rankformer merge` joins. .h5ad and "
+        ".zarr hold a copy of the input with the predictions in obs; .csv and .parquet hold a "
+        "table with a row for each cell. A name without an ending makes the folder.",
     )
     prefix: str = setting(
         default="predicted_", text="What stands before the name of the label in the column's name."

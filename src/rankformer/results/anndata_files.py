@@ -5,6 +5,7 @@ in memory.
 """
 
 import json
+import logging
 import os
 import shutil
 import stat
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+logger = logging.getLogger(__name__)
 UNS_KEY = "rankformer"
 _ROOM_FOR_NAMES = 2**20
 
@@ -81,7 +83,16 @@ def write_anndata(
 def _write_obs(part: Path, suffix: str, obs: "pd.DataFrame", n_bytes: int) -> None:
     from anndata import AnnData
 
-    adata = AnnData(obs=obs.copy())
+    if not obs.index.is_unique:
+        logger.info(
+            "%s of %s cells have a name that another cell has too. Where a package needs names "
+            "that differ, make them so with adata.obs_names_make_unique().",
+            f"{int(obs.index.duplicated(keep=False).sum()):,}", f"{len(obs):,}",
+        )  # fmt: skip
+    with warnings.catch_warnings():
+        # It was said.
+        warnings.filterwarnings("ignore", message="Observation names are not unique")
+        adata = AnnData(obs=obs.copy())
     if suffix == ".h5ad":
         part.write_bytes(b"")
         take_disk(part, n_bytes)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rankformer.errors import OutputError, SettingsError
+from rankformer.placed import is_of_a_run
 from rankformer.results.anndata_files import UNS_KEY
 from rankformer.scratch import tell_leftovers
 
@@ -87,7 +88,8 @@ def _check_place(path: Path, overwrite: bool) -> None:
 
 
 def _check_free(path: Path, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
+    # What a killed run left there is checked again when the same run goes on.
+    if path.exists() and not overwrite and not is_of_a_run(path):
         raise OutputError(
             f"{path} exists already.",
             "A name that is free, so that nothing is lost.",

@@ -2,8 +2,9 @@
 
 import hashlib
 import os
+import shlex
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,25 @@ class InputFile:
         names = {"n_bytes": "size", "modified": "time of change", "header_sha256": "beginning"}
         odd = [words for key, words in names.items() if own[key] != theirs[key]]
         return " and ".join(odd) or None
+
+    def advice_where_touched(self, now: "InputFile") -> str | None:
+        """How to go on with a file of which the time of change alone is another; None for others.
+
+        Of a folder it is not said, as of its files nothing but names and sizes is known.
+        """
+        is_touched = replace(now, modified=self.modified).differs_from(self) is None
+        if not is_touched or now.modified == self.modified or Path(self.path).is_dir():
+            return None
+        try:
+            seconds = datetime.fromisoformat(self.modified).timestamp()
+        # A manifest may hold anything.
+        except (ValueError, OverflowError, OSError):
+            return None
+        return (
+            f"The contents of {self.path} seem unchanged, as its size and its beginning are what "
+            f"they were. If you know that they are, set the time back with `touch -d "
+            f"@{seconds:.6f} {shlex.quote(self.path)}`."
+        )
 
 
 def _look_at_file(path: Path) -> tuple[int, float, str]:

@@ -4,6 +4,7 @@ The system lets go of a lock when its process ends, however it ends: a dead owne
 """
 
 import json
+import logging
 import os
 import socket
 import sys
@@ -15,11 +16,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from rankformer.errors import OutputError
+from rankformer.printable import printable
 from rankformer.runs.shards import Share
 
+logger = logging.getLogger(__name__)
 _WHOLE = "whole"
 # Those that begin at the same time try each other's locks for a moment.
 _SECONDS_OF_A_TRY = 2.0
+_SECONDS_UNTIL_TOLD = 5.0
 
 
 @contextmanager
@@ -40,7 +44,39 @@ def locked(folder: Path, share: Share | None) -> Iterator[None]:
             theirs = FileLock(folder / f"{other}.lock", is_singleton=False)
             _take(theirs, folder, other, timeout=_SECONDS_OF_A_TRY)
             theirs.release()
-        _owner_file(folder, name).write_text(json.dumps(_this_process()) + "\n", encoding="utf-8")
+        _note_owner(folder, name)
+        yield
+    finally:
+        with suppress(OSError):
+            _owner_file(folder, name).unlink()
+        lock.release()
+
+
+@contextmanager
+def taking_turns(folder: Path, name: str, doing: str) -> Iterator[None]:
+    """Hold a lock that shares of a run hold one after the other; it is said for whom one waits.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    name
+        Of the lock.
+    doing
+        What the one does that holds it, such as "looks at the inputs".
+    """
+    lock = FileLock(folder / f"{name}.lock", is_singleton=False)
+    try:
+        lock.acquire(timeout=_SECONDS_UNTIL_TOLD)
+    except Timeout:
+        logger.info(
+            "%s %s of the run in %s. This one waits until that is done.",
+            _describe_owner(folder, name), doing, printable(str(folder)),
+        )  # fmt: skip
+        lock.acquire()
+    try:
+        with suppress(OSError):
+            _note_owner(folder, name)
         yield
     finally:
         with suppress(OSError):
@@ -77,12 +113,16 @@ def _take(lock: FileLock, folder: Path, name: str, timeout: float) -> None:
 
 
 def _describe_owner(folder: Path, name: str) -> str:
-    what = "Another run" if name == _WHOLE else f"A run of {name.replace('-', ' ')}"
+    what = f"A run of {name.replace('-', ' ')}" if name.startswith("share-") else "Another run"
     try:
         owner = json.loads(_owner_file(folder, name).read_text(encoding="utf-8"))
         return f"{what} (process {owner['pid']} on {owner['host']}, begun {owner['begun']})"
     except (OSError, ValueError, KeyError, TypeError):
         return what
+
+
+def _note_owner(folder: Path, name: str) -> None:
+    _owner_file(folder, name).write_text(json.dumps(_this_process()) + "\n", encoding="utf-8")
 
 
 def _owner_file(folder: Path, name: str) -> Path:

@@ -9,10 +9,17 @@ from typing import Any
 
 from rankformer.errors import OutputError
 from rankformer.runs.inputs import InputFile
+from rankformer.runs.manifest_values import find_odd_value, is_sound_input
+from rankformer.runs.option_names import tell_difference
 
 FORMAT, VERSION = "rankformer run", 1
 MANIFEST = "manifest.json"
 _MOST_TOLD = 5
+_NONE = "null"
+_GO_ON = (
+    "Give the command as it was, choose another output, or pass --restart to delete what is there "
+    "and begin anew."
+)
 
 
 @dataclass(frozen=True)
@@ -42,12 +49,12 @@ class Work:
         return _hash_of(asdict(self))
 
     def differences(self, other: "Work") -> list[str]:
-        """What is another in `other` than here, a sentence each."""
+        """What is another in `other` than here, a sentence each, as users know it."""
         own, theirs = _flat(asdict(self)), _flat(asdict(other))
         return [
-            f"{key} was {_show(own.get(key))} and is {_show(theirs.get(key))}"
+            tell_difference(key, own.get(key), theirs.get(key))
             for key in sorted({*own, *theirs})
-            if own.get(key) != theirs.get(key)
+            if own.get(key, _NONE) != theirs.get(key, _NONE)
         ]
 
 
@@ -116,6 +123,20 @@ class Manifest:
             "Use the version of rankformer that wrote it, or begin anew (--restart).",
         )
 
+    def expect_values(self, folder: Path) -> None:
+        """Refuse a manifest that lacks what its task reads of it, or has it in another form.
+
+        Raises
+        ------
+        OutputError
+            If it does; it says where.
+        """
+        work = self.work
+        values = {"model": work.model, "options": work.options, "notes": self.notes}
+        odd = find_odd_value(work.task, values, self.inputs)
+        if odd is not None:
+            raise _damaged(folder / MANIFEST, odd)
+
     def expect_same(
         self,
         work: Work,
@@ -148,19 +169,21 @@ class Manifest:
         odd += [f"{path} was an input and is none now" for path in known if path not in inputs]
         if not odd and list(inputs) != [each.path for each in self.inputs]:
             odd.append("the inputs come in another order than they did")
+        advice: list[str] = []
         for path, now in inputs.items():
             # What could not be read may have been mended.
             is_bound = path in known and known[path].n_cells > 0 and path not in may_change
             change = known[path].differs_from(now) if is_bound else None
             if change:
                 odd.append(f"the {change} of {path} is another than it was")
+                touched = known[path].advice_where_touched(now)
+                advice += [touched] if touched and len(advice) < _MOST_TOLD else []
         if odd:
             more = f"; and {len(odd) - _MOST_TOLD} more" if len(odd) > _MOST_TOLD else ""
             raise OutputError(
                 f"{folder} holds the parts of another run: {'; '.join(odd[:_MOST_TOLD])}{more}.",
                 "The same inputs and options, so that its parts can be gone on with.",
-                "Give the command as it was, choose another output, or pass --restart to delete "
-                "what is there and begin anew.",
+                " ".join([*advice, _GO_ON]),
             )
 
 
@@ -173,16 +196,10 @@ def _of_right_types(manifest: Manifest) -> Manifest:
         and isinstance(work.options, dict)
         and type(work.shard_cells) is int
         and work.shard_cells > 0
-        and all(
-            isinstance(each.path, str)
-            and isinstance(each.source, dict)
-            and type(each.n_cells) is int
-            and each.n_cells >= 0
-            for each in manifest.inputs
-        )
+        and all(map(is_sound_input, manifest.inputs))
     )
     if not is_right:
-        raise TypeError("a value is of another type than a run writes")
+        raise TypeError("a value is of another type or size than a run writes")
     return manifest
 
 
@@ -198,16 +215,12 @@ def _hash_of(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Path of each value, with dots → the value as JSON."""
+    flat: dict[str, str] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+            flat[f"{prefix}{key}"] = json.dumps(value)
     return flat
-
-
-def _show(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"

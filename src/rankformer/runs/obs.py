@@ -66,9 +66,11 @@ def _read(known: InputFile) -> CellsOfInput:
     path = Path(known.path)
     if not path.exists():
         raise _changed(known, "is gone")
-    change = known.differs_from(InputFile.of(path))
+    now = InputFile.of(path)
+    change = known.differs_from(now)
     if change is not None:
-        raise _changed(known, f"has another {change} than when it was read")
+        what = f"has another {change} than when it was read"
+        raise _changed(known, what, known.advice_where_touched(now))
     name = str(known.source.get("source", path))
     if is_saved_tokens(path):
         return CellsOfInput(name, path, obs_of_tokens(TokenizedCells.load(path)))
@@ -76,9 +78,10 @@ def _read(known: InputFile) -> CellsOfInput:
         return CellsOfInput(name, opened.path, opened.obs)
 
 
-def _changed(known: InputFile, what: str) -> OutputError:
+def _changed(known: InputFile, what: str, advice: str | None = None) -> OutputError:
+    back = "Put it back as it was, or begin the run anew with --restart."
     return OutputError(
         f"The input {known.path} {what}.",
         "The inputs as they were, whose obs goes into the result.",
-        "Put it back as it was, or begin the run anew with --restart.",
+        f"{advice} {back}" if advice else back,
     )

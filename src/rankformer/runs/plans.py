@@ -12,6 +12,7 @@ from rankformer.errors import OutputError
 from rankformer.runs.shards import Shard
 
 _NOTE = "shards"
+_MOST_SHARDS = 1_000_000
 
 
 def note_shards(shards: Sequence[Shard]) -> dict[str, Any]:
@@ -40,11 +41,54 @@ def noted_shards(notes: Mapping[str, Any]) -> list[Shard] | None:
         ]  # fmt: skip
     # Damaged ones may lack any part, or have it in another form.
     except Exception as error:
+        raise _damaged(str(error)) from error
+
+
+def expect_within(shards: Sequence[Shard], sizes: Sequence[int]) -> None:
+    """Refuse shards of cells that there are not.
+
+    Parameters
+    ----------
+    shards
+        Those that a manifest names.
+    sizes
+        The cells of each input.
+
+    Raises
+    ------
+    OutputError
+        If one is of no input, or of more cells than that has.
+    """
+    for shard in shards:
+        is_within = 0 <= shard.input < len(sizes) and shard.stop <= sizes[shard.input]
+        n_rows = shard.stop - shard.start
+        if not (is_within and shard.step >= 0 <= shard.start and 0 < len(shard) <= n_rows):
+            raise _damaged(f"it names {shard.name}, and there are no such cells")
+
+
+def expect_few_shards(sizes: Sequence[int], cells_each: int) -> None:
+    """Refuse a division of the cells into more shards than a folder can hold.
+
+    Raises
+    ------
+    OutputError
+        If there were more than a million.
+    """
+    n_shards = sum(-(-size // cells_each) for size in sizes)
+    if n_shards > _MOST_SHARDS:
         raise OutputError(
-            f"The shards that the manifest of the run names could not be read: {str(error)[:200]}.",
-            "A manifest as a run writes it.",
-            "Begin the run anew with --restart, which deletes what it had done.",
-        ) from error
+            f"{sum(sizes):,} cells in shards of {cells_each:,} are {n_shards:,} shards.",
+            f"At most {_MOST_SHARDS:,} shards.",
+            "Choose larger shards (--shard-cells), with --restart where a run was begun.",
+        )
+
+
+def _damaged(what: str) -> OutputError:
+    return OutputError(
+        f"The shards that the manifest of the run names could not be read: {what[:200]}.",
+        "A manifest as a run writes it.",
+        "Begin the run anew with --restart, which deletes what it had done.",
+    )
 
 
 def _as_text(shard: Shard) -> str:

@@ -3,25 +3,27 @@
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
-from rankformer.errors import OutputError
+from rankformer.errors import OutputError, RankformerError
+from rankformer.placed import PARTS, placed_by
+from rankformer.printable import printable
 from rankformer.runs.failures import kept_failures
 from rankformer.runs.inputs import InputFile
-from rankformer.runs.locks import locked
+from rankformer.runs.locks import locked, taking_turns
 from rankformer.runs.manifest import MANIFEST, Manifest, Work
-from rankformer.runs.plans import noted_shards
+from rankformer.runs.plans import expect_few_shards, expect_within, noted_shards
 from rankformer.runs.run_folders import (
     PLAN,
     PREPARED,
     SHARDS,
     clear_run_folder,
     expect_run_folder,
+    reference_aside,
+    restore_reference,
 )
 from rankformer.runs.settings import RunSettings
 from rankformer.runs.shards import (
@@ -35,7 +37,7 @@ from rankformer.runs.shards import (
     sync,
     write_shard,
 )
-from rankformer.scratch import as_output_error, make_folder
+from rankformer.scratch import as_output_error, make_folder, scratch_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,10 +54,13 @@ class Run:
         Where it lies.
     manifest
         What it is of.
+    is_removed
+        Whether its folder was deleted, as the result is elsewhere.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder, self.manifest = folder, manifest
+        self.is_removed = False
 
     @classmethod
     def read(cls, folder: Path) -> "Run":
@@ -74,10 +79,13 @@ class Run:
 
     @cached_property
     def _shards(self) -> list[Shard]:
+        sizes = [each.n_cells for each in self.manifest.inputs]
         noted = noted_shards(self.manifest.notes)
         if noted is not None:
+            expect_within(noted, sizes)
             return noted
         cells_each = self.manifest.work.shard_cells
+        expect_few_shards(sizes, cells_each)
         return [
             shard
             for index, each in enumerate(self.manifest.inputs)
@@ -105,7 +113,9 @@ class Run:
         about = about_shard(file)
         if about is not None and about.items() >= self._identity(shard).items():
             return True
-        logger.warning("%s is damaged or of another run, and is computed again.", file)
+        logger.warning(
+            "%s is damaged or of another run, and is computed again.", printable(str(file))
+        )
         return False
 
     def n_rows(self, shard: Shard) -> int:
@@ -174,7 +184,7 @@ class Run:
         import pyarrow.parquet as pq
 
         file = self.folder / PREPARED / f"{name}.parquet"
-        with FileLock(self.folder / f"{name}.lock", is_singleton=False):
+        with taking_turns(self.folder, name, "computes what all shares need"):
             about = about_shard(file) or {}
             if about.get("run") != self.manifest.work.id:
                 make_folder(file.parent)
@@ -260,16 +270,21 @@ def open_run(
     try:
         with as_output_error(folder), locked(folder, settings.shard):
             try:
-                with FileLock(folder / PLAN, is_singleton=False):
+                with taking_turns(folder, PLAN, "looks at the inputs"):
                     run = _plan(folder, settings, describe)
                 _remove_half_written(run, settings.shard)
-                yield run
+                with placed_by(folder):
+                    yield run
             finally:
                 # Nothing is kept where nothing was done. The lock is held: no other run is at work.
-                if is_new and settings.shard is None and not _holds_work(folder):
+                is_removed = run is not None and run.is_removed
+                is_own = is_new and settings.shard is None and not is_removed
+                if is_own and not _holds_work(folder):
                     shutil.rmtree(folder, ignore_errors=True)
-    except BaseException:
-        _tell_how_to_go_on(run)
+    except BaseException as error:
+        if run is None and not isinstance(error, Exception):
+            run = _run_before(folder)
+        _tell_how_to_go_on(run, settings)
         raise
 
 
@@ -278,13 +293,17 @@ def _plan(
     settings: RunSettings,
     describe: Callable[[Manifest | None], tuple[Work, tuple[InputFile, ...], dict[str, Any]]],
 ) -> Run:
+    restore_reference(folder)
+    before = earlier_run(folder, settings)
+    # What is mistyped is found before the work of hours is deleted.
+    with reference_aside(folder) if settings.restart else nullcontext():
+        work, inputs, notes = describe(before)
     if settings.restart:
         clear_run_folder(folder)
-    before = earlier_run(folder, settings)
-    work, inputs, notes = describe(before)
     manifest = Manifest(work, inputs, notes)
     if before is not None:
         now = {each.path: each for each in inputs}
+        before.expect_values(folder)
         before.expect_same(work, now, folder, may_change=_set_aside(folder, before))
         changed = [
             index for index, each in enumerate(before.inputs)
@@ -337,17 +356,38 @@ def _remove(files: Iterable[Path]) -> None:
 
 def remove_run(run: Run) -> None:
     """Delete the folder of a run whose result is elsewhere."""
+    folder = run.folder
+    output = folder.with_name(folder.name.removesuffix(PARTS))
+    # At once, where the system can: a run that is killed here has ended, and lost no shards.
+    with suppress(OSError, OutputError), scratch_folder(output) as aside:
+        folder.rename(aside / folder.name)
     # The manifest first: shards without one are of no run.
-    (run.folder / MANIFEST).unlink(missing_ok=True)
-    shutil.rmtree(run.folder, ignore_errors=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    # Another run may make a folder of this name at once.
+    run.is_removed = True
 
 
-def _tell_how_to_go_on(run: Run | None) -> None:
+def _run_before(folder: Path) -> Run | None:
+    """An earlier run in a folder, where the new one was stopped before it was known."""
+    try:
+        return Run.read(folder)
+    except RankformerError:
+        return None
+
+
+def _tell_how_to_go_on(run: Run | None, settings: RunSettings) -> None:
     if run is None:
+        return
+    try:
+        n_shards = len(run.shards())
+    # Of a damaged manifest the error says what to do.
+    except RankformerError:
         return
     n_done = sum(1 for _ in (run.folder / SHARDS).glob("*[0-9].parquet"))
     if n_done or _holds_work(run.folder):
         logger.warning(
-            "%s of %s shards are done, and kept in %s. The same command goes on from there.",
-            f"{n_done:,}", f"{len(run.shards()):,}", run.folder,
+            "%s of %s shards are done, and kept in %s. The same command%s goes on from there.",
+            f"{n_done:,}", f"{n_shards:,}", printable(str(run.folder)),
+            " without --restart" if settings.restart else "",
         )  # fmt: skip

@@ -1,23 +1,26 @@
 """The folder of a run: how it is told from others, and what in it is ours."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rankformer.errors import OutputError
+from rankformer.placed import PARTS, forget_placing
 from rankformer.runs.manifest import FORMAT, MANIFEST
 from rankformer.scratch import as_output_error
 
-SHARDS, PREPARED = "shards", "prepared"
-PLAN = "plan.lock"
+SHARDS, PREPARED, _REFERENCE = "shards", "prepared", "reference"
+PLAN = "plan"
 # What a run, or the task that it is of, keeps in its folder.
-_OWN_FOLDERS = (SHARDS, PREPARED, "failures", "reference")
-_PARTS = ".parts"
+_OWN_FOLDERS = (SHARDS, PREPARED, "failures")
+_ASIDE = "before.part"
 _HEAD_BYTES = 200
 
 
 def parts_folder(output: Path) -> Path:
     """Where the shards of a run lie whose output is a file."""
-    return output.with_name(f"{output.name}{_PARTS}")
+    return output.with_name(f"{output.name}{PARTS}")
 
 
 def is_run_folder(path: Path) -> bool:
@@ -28,7 +31,7 @@ def is_run_folder(path: Path) -> bool:
     except OSError:
         return False
     # A damaged one is known by what a run leaves beside it.
-    return is_ours or (path / PLAN).is_file()
+    return is_ours or (path / f"{PLAN}.lock").is_file()
 
 
 def expect_run_folder(folder: Path) -> None:
@@ -53,7 +56,7 @@ def expect_run_folder(folder: Path) -> None:
         return
     foreign = [
         each.name for each in folder.iterdir()
-        if each.name not in _OWN_FOLDERS and each.suffix not in (".lock", ".part")
+        if each.name not in (*_OWN_FOLDERS, _REFERENCE) and each.suffix not in (".lock", ".part")
         and not each.name.endswith(".owner.json")
     ]  # fmt: skip
     if foreign:
@@ -64,10 +67,43 @@ def expect_run_folder(folder: Path) -> None:
         )
 
 
+@contextmanager
+def reference_aside(folder: Path) -> Iterator[None]:
+    """Hide the reference of a run while one that is to take its place is described.
+
+    The description makes a new reference where one is needed. On an error, the old one is back.
+    """
+    restore_reference(folder)
+    aside = folder / _ASIDE
+    aside.mkdir()
+    if (folder / _REFERENCE).exists():
+        (folder / _REFERENCE).rename(aside / _REFERENCE)
+    try:
+        yield
+    except BaseException:
+        restore_reference(folder)
+        raise
+
+
+def restore_reference(folder: Path) -> None:
+    """Put back the reference that a run which was killed, or failed, had set aside."""
+    aside = folder / _ASIDE
+    if not aside.exists():
+        return
+    # Without a manifest, the run whose it was is no more.
+    if (folder / MANIFEST).exists():
+        if (folder / _REFERENCE).exists():
+            shutil.rmtree(folder / _REFERENCE)
+        if (aside / _REFERENCE).exists():
+            (aside / _REFERENCE).rename(folder / _REFERENCE)
+    shutil.rmtree(aside)
+
+
 def clear_run_folder(folder: Path) -> None:
     """Delete what an earlier run did, and nothing else that lies there.
 
-    Its locks stay, as others may hold or wait for them.
+    Its reference was set aside, see `reference_aside`: the one that is there is that of the new
+    run. Its locks stay, as others may hold or wait for them.
 
     Raises
     ------
@@ -77,7 +113,10 @@ def clear_run_folder(folder: Path) -> None:
     with as_output_error(folder):
         # The manifest first: shards without one are of no run.
         (folder / MANIFEST).unlink(missing_ok=True)
-        for name in _OWN_FOLDERS:
-            for each in (folder / name, *folder.glob(f"{name}.*.part")):
-                if each.is_dir():
-                    shutil.rmtree(each)
+        forget_placing(folder)
+        left = [*(folder / name for name in _OWN_FOLDERS), folder / _ASIDE]
+        for name in (*_OWN_FOLDERS, _REFERENCE):
+            left += folder.glob(f"{name}.*.part")
+        for each in left:
+            if each.is_dir():
+                shutil.rmtree(each)

@@ -163,8 +163,9 @@ class MergeJob:
     )
     output: Path = setting(
         options=("--output", "-o"),
-        text="The file to write, in the formats of the command that made the shards: .h5ad, .zarr, "
-        ".parquet, .csv or .npy; of tokens a folder.",
+        text="The file to write, whose ending chooses the format: of `embed` .h5ad, .zarr, "
+        ".parquet, .csv or .npy, with --mode gene .parquet alone; of `annotate` and `predict` "
+        ".h5ad, .zarr, .parquet or .csv; of `perturb` .parquet; of `tokenize` a folder.",
     )
     partial: bool = setting(
         common=True, default=False,
@@ -172,6 +173,7 @@ class MergeJob:
     )  # fmt: skip
     key: str | None = setting(
         common=True, default=None,
-        text="The name of the embedding in obsm, if not that of the run.",
+        text="The name of the embedding in obsm, if not that of the run. Results of other commands "
+        "than `embed` have no such name.",
     )  # fmt: skip
     overwrite: bool = setting(common=True, default=False, text="Replace the output if it exists.")

@@ -2,13 +2,15 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 
 from rankformer.cells.file_kinds import reading
 from rankformer.errors import MissingFileError, RankformerError
+from rankformer.printable import printable
 from rankformer.runs.inputs import InputFile
 from rankformer.runs.manifest import Manifest
+from rankformer.runs.open_files import make_room_for
 from rankformer.summary import Failure
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import TokenSource
@@ -16,6 +18,7 @@ from rankformer.tokens.tokenize import open_token_source
 from rankformer.vocabulary.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
+_TELL_OF_INPUTS = ("rankformer.cells", "rankformer.genes", "rankformer.tokens")
 
 
 class RunInputs:
@@ -56,7 +59,10 @@ class RunInputs:
         self.vocabulary, self.options = vocabulary, options or ReadingOptions()
         # One alone is opened once, for the survey and for the work.
         self._keep_open, self._fail_fast = keep_open or len(self.paths) == 1, fail_fast
+        if keep_open:
+            make_room_for(self.paths)
         self._kept: dict[int, TokenSource] = {}
+        self._told: set[int] = set()
         self._resources = ExitStack()
 
     @property
@@ -97,7 +103,7 @@ class RunInputs:
         if index in self._kept:
             yield self._kept[index]
             return
-        source = open_token_source(self.paths[index], self.vocabulary, self.options)
+        source = self._open(index)
         if self._keep_open:
             self._kept[index] = self._resources.enter_context(closing(source))
             yield source
@@ -116,11 +122,19 @@ class RunInputs:
         self.failures[index] = Failure.of(self.paths[index], error)
         if len(self.failures) == len(self.paths):
             raise error
-        logger.warning("%s is left out, and listed at the end: %s", self.paths[index], error.found)
+        name = printable(str(self.paths[index]))
+        found = printable(error.found)
+        logger.warning("%s is left out, and listed at the end: %s", name, found)
 
     def close(self) -> None:
         """Close those that were kept open."""
         self._resources.close()
+
+    def _open(self, index: int) -> TokenSource:
+        with _told_once() if index in self._told else nullcontext():
+            source = open_token_source(self.paths[index], self.vocabulary, self.options)
+        self._told.add(index)
+        return source
 
     def _look(self, index: int, path: Path, known: dict[str, InputFile]) -> InputFile:
         with reading(str(path)):
@@ -133,3 +147,17 @@ class RunInputs:
             return then
         with self.opened(index) as source:
             return InputFile.of(path, len(source), source.provenance())
+
+
+@contextmanager
+def _told_once() -> Iterator[None]:
+    """Do not tell again what opening an input tells: where its counts lie, which cells it keeps."""
+    loggers = [logging.getLogger(name) for name in _TELL_OF_INPUTS]
+    before = [each.level for each in loggers]
+    try:
+        for each in loggers:
+            each.setLevel(logging.ERROR)
+        yield
+    finally:
+        for each, level in zip(loggers, before, strict=True):
+            each.setLevel(level)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rankformer.errors import OutputError
+from rankformer.placed import is_of_a_run
 from rankformer.results.output_checks import check_cell_target
 from rankformer.runs.run_folders import is_run_folder, parts_folder
 from rankformer.runs.settings import RunSettings
@@ -50,7 +51,7 @@ def check_run_target(
     """
     if not output.suffix or is_run_folder(output):
         return RunTarget(output, is_folder=True)
-    _expect_no_finished_run(output, overwrite=overwrite)
+    expect_no_other_result(output, settings, overwrite=overwrite)
     output = check_cell_target(output, overwrite, formats)
     if settings.shard is not None:
         raise OutputError(
@@ -63,13 +64,34 @@ def check_run_target(
     return RunTarget(parts_folder(output), is_folder=False)
 
 
-def _expect_no_finished_run(output: Path, *, overwrite: bool) -> None:
-    """Tell of a run that was killed between the writing of its file and the end of its parts."""
+def expect_no_other_result(output: Path, settings: RunSettings, *, overwrite: bool = False) -> None:
+    """Refuse an output with a run's parts beside it, unless the run itself had put it there.
+
+    Then it was killed between the writing of its output and the end of its parts: the same command
+    writes it again from the parts.
+
+    Parameters
+    ----------
+    output
+        A file or folder that the parts are joined to.
+    settings
+        Beginning anew deletes the parts, which say whose it is.
+    overwrite
+        Replace what is there.
+
+    Raises
+    ------
+    OutputError
+        If something else is there.
+    """
     parts = parts_folder(output)
-    if output.exists() and not overwrite and is_run_folder(parts):
+    if not output.exists() or overwrite or not is_run_folder(parts):
+        return
+    if settings.restart or not is_of_a_run(output):
         raise OutputError(
             f"{output} exists already, and {parts} holds the parts of a run for it.",
-            "A name that is free, or one at which parts alone lie.",
-            f"If the run was ended when it had just written {output.name}, the file is whole, and "
-            f"you can delete {parts}. To write it again from the parts, pass --overwrite.",
+            "A name that is free, one at which parts alone lie, or one at which a run has put its "
+            "result, that nobody changed since.",
+            f"If you do not need the parts, delete {parts}; or else choose another output, or pass "
+            f"--overwrite to replace {output.name}.",
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 from rankformer.checkpoints.model_folder import ModelFolder
 from rankformer.errors import OutputError
+from rankformer.placed import is_of_a_run
 from rankformer.progress import Progress
 from rankformer.results.output_checks import CELL_FORMATS
 from rankformer.runs.engines.recipes import Recipe
@@ -19,6 +20,7 @@ from rankformer.runs.run_folders import is_run_folder, parts_folder
 from rankformer.runs.settings import MergeJob, TokenizeJob
 from rankformer.runs.shards import Shard, ShardWriter
 from rankformer.runs.sources import RunInputs
+from rankformer.runs.targets import expect_no_other_result
 from rankformer.runs.told import own_shards, run_summary
 from rankformer.runs.work import do_shards
 from rankformer.scratch import check_free, tell_leftovers
@@ -97,7 +99,10 @@ def _check_output(job: TokenizeJob) -> Path:
     """Where the shards go: to the output where shares are asked for, or else beside it."""
     if job.run.shard is not None or is_run_folder(job.output):
         return job.output
-    tell_leftovers(check_free(job.output))
+    expect_no_other_result(job.output, job.run)
+    if not is_of_a_run(job.output):
+        check_free(job.output)
+    tell_leftovers(job.output)
     return parts_folder(job.output)
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rankformer.printable import without_secrets
+from rankformer.printable import printable, without_secrets
 from rankformer.summary import Failure, Summary
 
 _MOST_WARNINGS = 6
@@ -19,7 +19,7 @@ def summary_text(summary: Summary, seconds: float, warnings: Sequence[str]) -> s
     """What was made, what needs care, and how to go on; lines for the log."""
     from rich.filesize import decimal
 
-    lines = [f"Wrote {each.path} ({decimal(each.n_bytes)}): {each.what}."
+    lines = [f"Wrote {printable(str(each.path))} ({decimal(each.n_bytes)}): {each.what}."
              for each in summary.written]  # fmt: skip
     lines += [*_inputs(summary.sources), *summary.told]
     if summary.written:
@@ -41,7 +41,8 @@ def failures_text(failures: Sequence[Failure]) -> str:
     told = "1 input" if one else f"{len(failures):,} inputs"
     lines = [f"{told} could not be read, and {'is' if one else 'are'} missing from the result:"]
     for each in failures:
-        lines += [f"  {each.path}", f"    why:        {each.found}", f"    what to do: {each.fix}"]
+        path, found, fix = map(printable, (each.path, each.found, each.fix))
+        lines += [f"  {path}", f"    why:        {found}", f"    what to do: {fix}"]
     return "\n".join(lines)
 
 
@@ -116,7 +117,8 @@ def _inputs(sources: Sequence[Any]) -> list[str]:
                 f"; {each['n_variables_mapped']:,} of {each['n_variables']:,} variables "
                 f"are {each['n_genes']:,} genes of the model"
             )
-        lines.append(f"Read {Path(each['source']).name}: {each['n_cells']:,} cells{genes}.")
+        name = printable(Path(each["source"]).name)
+        lines.append(f"Read {name}: {each['n_cells']:,} cells{genes}.")
     if len(sources) > _MOST_INPUTS:
         lines.append(f"Read {len(sources) - _MOST_INPUTS} inputs more.")
     return lines

@@ -22,6 +22,7 @@ from rankformer.checkpoints.model_folder import AnyVocabulary, open_vocabulary
 from rankformer.errors import SettingsError
 from rankformer.genes.map_genes import map_genes
 from rankformer.genes.mapping import GeneMapping
+from rankformer.printable import printable
 from rankformer.read_ahead import read_ahead
 from rankformer.tokens.rank_value import encode_rank_values
 from rankformer.tokens.reading_options import ReadingOptions
@@ -341,7 +342,7 @@ def _check_filter(cells: CellSource) -> None:
     if not n_kept:
         raise SettingsError(f"{name} keeps none of {len(column):,} cells.", expected, fix)
     if n_kept < len(column):
-        logger.info("%s keeps %s of %s cells.", name, f"{n_kept:,}", f"{len(column):,}")
+        logger.info("%s keeps %s of %s cells.", printable(name), f"{n_kept:,}", f"{len(column):,}")
 
 
 def _read_attributes(

@@ -15,6 +15,7 @@ from rankformer.errors import SettingsError, WorkerError
 from rankformer.extras import install_command
 from rankformer.progress import Progress
 from rankformer.runs.engines.assignments import MOST_DEATHS_IN_A_ROW, Assignments
+from rankformer.runs.engines.ray_address import expect_an_answer
 from rankformer.runs.engines.ray_resources import Resources, find_resources
 from rankformer.runs.engines.ray_workers import ModelWorker, Outcome, encode
 from rankformer.runs.engines.recipes import WorkElsewhere
@@ -47,6 +48,8 @@ def connected(settings: RunSettings) -> Iterator[None]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     address = settings.address or os.environ.get("RAY_ADDRESS")
+    if address:
+        expect_an_answer(address)
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     here = {
         "address": "local", "num_cpus": usable_cores(), "include_dashboard": False,

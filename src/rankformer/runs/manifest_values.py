@@ -1,0 +1,101 @@
+"""What a manifest must hold, whoever wrote it: a hash guards against damage, not against strangers.
+
+Whatever is read of a manifest is here with its type. Values are bounded where they say how much is
+to be made of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rankformer.runs.inputs import InputFile
+
+_MOST_CELLS = 10**11
+_WIDEST = 10**6
+
+_OF_VECTORS = {
+    "options.mode": str,
+    "notes.provenance": dict, "notes.provenance.model": str, "notes.provenance.mode": str,
+    "notes.d_model": int, "notes.input_length": int,
+}  # fmt: skip
+_OF_TASKS: Mapping[str, Mapping[str, type]] = {
+    "embed": {**_OF_VECTORS, "notes.key": str},
+    "annotate": {
+        **_OF_VECTORS, "options.references": list, "options.labels": list, "options.keys": list,
+        "options.vote": dict, "options.vote.n_neighbors": int, "options.vote.min_share": float,
+        "options.vote.distance_quantile": float, "options.vote.allow_shift": bool,
+    },
+    "predict": {
+        **_OF_VECTORS, "options.prefix": str, "options.threshold": float, "options.heads": dict,
+        "notes.folder": str,
+    },
+    "perturb": {
+        "notes.provenance": dict, "notes.provenance.n_cells": int, "notes.n_states": int,
+        "notes.is_screen": bool, "notes.has_affected": bool, "notes.shards": list,
+    },
+    "tokenize": {
+        "model.vocabulary": str, "notes.input_length": int, "notes.vocabulary_sha256": str,
+    },
+}  # fmt: skip
+_BOUNDS = {"notes.d_model": (1, _WIDEST), "notes.n_states": (0, 10**4)}
+_TEXTS = ("options.labels", "options.keys")
+
+
+def find_odd_value(task: str, values: Mapping[str, Any], inputs: Sequence[InputFile]) -> str | None:
+    """Where the manifest of a task lacks a value that is read, or has another type there.
+
+    Parameters
+    ----------
+    task
+        The command; of one that is unknown here nothing is read.
+    values
+        ``model``, ``options`` and ``notes``.
+    inputs
+        Of the run.
+
+    Returns
+    -------
+    In words; None where all is as a run writes it.
+    """
+    for name, kind in _OF_TASKS.get(task, {}).items():
+        value: Any = values
+        for each in name.split("."):
+            value = value.get(each) if isinstance(value, Mapping) else None
+        least, most = _BOUNDS.get(name, (0, _MOST_CELLS))
+        is_odd = not _is_of(value, kind)
+        if is_odd or (kind is int and not least <= value <= most):
+            return f"{name} is {'missing' if value is None else 'of another type or size'}"
+        if name in _TEXTS and not all(isinstance(each, str) for each in value):
+            return f"{name} holds something else than texts"
+    # Its name stands in the results.
+    if not all(_is_text(each.source, "source") for each in inputs if each.n_cells):
+        return "the name of an input is missing"
+    return _find_odd_part_of_reference(values["options"]) if task == "annotate" else None
+
+
+def is_sound_input(each: InputFile) -> bool:
+    """Whether what is read of an input has the types and sizes that a run writes."""
+    texts = (each.path, each.modified, each.header_sha256)
+    return (
+        all(isinstance(text, str) for text in texts)
+        and type(each.n_bytes) is int
+        and isinstance(each.source, dict)
+        and type(each.n_cells) is int
+        and 0 <= each.n_cells <= _MOST_CELLS
+    )
+
+
+def _find_odd_part_of_reference(options: Mapping[str, Any]) -> str | None:
+    if set(options["vote"]) != {"n_neighbors", "min_share", "distance_quantile", "allow_shift"}:
+        return "options.vote has other parts than a run writes"
+    references = options["references"]
+    are_files = all(isinstance(each, Mapping) and _is_text(each, "path") for each in references)
+    return None if references and are_files else "options.references holds something else"
+
+
+def _is_text(values: Mapping[str, Any], name: str) -> bool:
+    return isinstance(values.get(name), str)
+
+
+def _is_of(value: Any, kind: type) -> bool:
+    """A whole number is a number, but True is none."""
+    return type(value) in ((int, float) if kind is float else (kind,))

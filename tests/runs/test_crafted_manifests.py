@@ -1,0 +1,122 @@
+"""Manifests that a stranger wrote, with a right hash: merging and going on end in a clear error."""
+
+import copy
+import json
+import shutil
+
+import pytest
+from tests.faults.bad_input import run_here
+from tests.runs.commands import give
+
+from rankformer.runs.manifest import MANIFEST, _hash_of
+
+EMBED = "embed cells/a.h5ad cells/b.h5ad -m model --dtype float32 --shard-cells 40"
+COMMANDS = {
+    "embed": EMBED,
+    "gene": f"{EMBED} --mode gene",
+    "annotate": "annotate cells/a.h5ad -r cells/c.h5ad --label cell_type --n-neighbors 5 -m model "
+    "--dtype float32 --shard-cells 40",
+    "perturb": "perturb cells/c.h5ad -m model --dtype float32 --genes G1,G2 --n-cells 6 "
+    "--shard-cells 3",
+    "tokenize": "tokenize cells/a.h5ad -m model --shard-cells 40 --shard 1/1",
+}
+ENDINGS = {"embed": ".npy", "gene": ".parquet", "annotate": ".csv", "perturb": ".parquet"}
+# Of another type; or of the right one, and more than there is.
+OTHERS = [None, True, -1, 0.5, 10**15, "x", "a\x00b", [], [{}], {}, {"a": 1}]
+
+
+@pytest.fixture(scope="module")
+def made(desk):
+    """Task → the folder of a run that is done."""
+    for name, command in COMMANDS.items():
+        give(desk, f"{command} -o run-{name}")
+    return {name: desk / f"run-{name}" for name in COMMANDS}
+
+
+def places(value, path=()):
+    """Paths of all values within values."""
+    if path:
+        yield path
+    entries = value.items() if isinstance(value, dict) else ()
+    entries = enumerate(value) if isinstance(value, list) else entries
+    for name, each in entries:
+        yield from places(each, (*path, name))
+
+
+def write(folder, document):
+    document = {key: each for key, each in document.items() if key != "sha256"}
+    document["sha256"] = _hash_of(document)
+    (folder / MANIFEST).write_text(json.dumps(document))
+
+
+def changed(document, path, value):
+    new = copy.deepcopy(document)
+    within = new
+    for each in path[:-1]:
+        within = within[each]
+    if value == "removed":
+        del within[path[-1]]
+    else:
+        within[path[-1]] = value
+    return new
+
+
+def merge(desk, name, output):
+    shutil.rmtree(output, ignore_errors=True)
+    output.unlink(missing_ok=True)
+    return run_here(["merge", f"run-{name}", "-o", str(output), "--overwrite"], desk)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_any_value_may_be_another(desk, made, name, tmp_path):
+    """What merging does not read may be anything; of the rest nothing ends in a traceback."""
+    folder, output = made[name], tmp_path / f"out{ENDINGS.get(name, '')}"
+    text = (folder / MANIFEST).read_text()
+    document = json.loads(text)
+    n_refused = 0
+    try:
+        found = [path for path in places(document) if path[0] in ("work", "inputs", "notes")]
+        for number, path in enumerate(found):
+            # Each place with one of the values, and each value at some of the places.
+            values = ["removed", OTHERS[number % len(OTHERS)]]
+            for value in values:
+                write(folder, changed(document, path, value))
+                done = merge(desk, name, output)
+                assert done.status in (0, 2), f"{path} {value!r}: {done.stderr}"
+                assert "Traceback" not in done.stderr, f"{path} {value!r}: {done.stderr}"
+                n_refused += done.status == 2
+    finally:
+        (folder / MANIFEST).write_text(text)
+    assert n_refused > 20
+    assert merge(desk, name, output).status == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        (("inputs", 0, "n_cells"), 10**11, "shards"),
+        (("inputs", 0, "n_cells"), 10**30, "another type or size"),
+        (("notes", "d_model"), 10**12, "notes.d_model"),
+        (("notes", "d_model"), "removed", "notes.d_model is missing"),
+        (("notes", "provenance"), "removed", "notes.provenance is missing"),
+        (("notes", "key"), 3, "notes.key"),
+        (("work", "shard_cells"), True, "another type or size"),
+        (("notes", "shards"), [{"step": 0, "input": 9, "rows": "0-40"}], "no such cells"),
+        (("notes", "shards"), [{"step": 0, "input": 0, "rows": "0-99999999999"}], "no such cells"),
+    ],
+)
+@pytest.mark.parametrize("way", ["merge", "goes on"])
+def test_what_is_odd_is_named(desk, made, path, value, told, way, tmp_path):
+    folder = made["embed"]
+    text = (folder / MANIFEST).read_text()
+    try:
+        write(folder, changed(json.loads(text), path, value))
+        if way == "merge":
+            done = merge(desk, "embed", tmp_path / "out.npy")
+        else:
+            done = run_here(f"{EMBED} -o run-embed".split(), desk)
+    finally:
+        (folder / MANIFEST).write_text(text)
+    assert done.status == 2, done.stderr
+    assert told in done.stderr
+    assert "--restart" in done.stderr
