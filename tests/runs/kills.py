@@ -108,10 +108,6 @@ def kill_until_done(folder: Path, words: Sequence[str], rng: random.Random, most
         said = process.communicate()[1]
         if process.returncode == 0:
             return n_kills
-        if process.returncode == 2 and "holds the parts of a run for it" in said:
-            # Killed when the file had just been written: the parts are for the user to delete.
-            shutil.rmtree(folder / f"{words[words.index('-o') + 1]}.parts")
-            return n_kills
         assert process.returncode == -signal.SIGKILL, f"{' '.join(words)}: {said}"
     raise AssertionError("It was left alone and did not end.")
 
