@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -148,6 +149,17 @@ def test_every_layout_gives_the_same_model(request, tiny_published, tmp_path, la
     weights = load_file(tiny_published[name] / "model.safetensors")
     token = checkpoint.encoder().embeddings.token.weight
     assert torch.equal(token, weights["bert.embeddings.word_embeddings.weight"])
+
+
+def test_one_that_is_sent_to_another_process_is_found_there(small, tmp_path, monkeypatch):
+    """The processes of a cluster have other working directories."""
+    monkeypatch.chdir(tmp_path)
+    sent = pickle.dumps(Checkpoint.open("small"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    received = pickle.loads(sent)  # our own
+    assert received.weights_sha256 == Checkpoint.open(small).weights_sha256
+    received.encoder()
 
 
 def test_our_layout_and_bin_weights(small, vocabulary):

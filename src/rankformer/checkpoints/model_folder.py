@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from rankformer.checkpoints.find import find_folder, models_folder, packaged_folder, weights_in
 from rankformer.checkpoints.hashes import hash_of, written_hash
@@ -114,6 +114,11 @@ class ModelFolder:
         check_binding(vocabulary, spec, str(folder), bound or (release.sha256 if release else None))
         name = published.name if published else folder.resolve().name
         return cls(name, folder, weights, spec, vocabulary, published, written_hash(weights))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Sent to another process, it is found there from any working directory."""
+        paths = {"folder": self.folder.absolute(), "weights_file": self.weights_file.absolute()}
+        return {**vars(self), **paths}
 
     @cached_property
     def weights_sha256(self) -> str:
