@@ -86,8 +86,10 @@ def ways(address: str | None = None) -> list[Way]:
             folder = (f"{words} {cut} -o run",)
             found.append(Way(f"{name}, folder", folder, merge, f"out{ending}", alone))
         if address is not None:
-            on_ray = (f"{words} {cut} -o run --engine ray --workers 1 --address {address}",)
-            found.append(Way(f"{name}, Ray", on_ray, merge, f"out{ending}", alone))
+            # Tokens are one folder as soon as they are whole, without a merge.
+            place, end = ("out", "") if name == "tokenize" else ("run", merge)
+            on_ray = f"{words} {cut} -o {place} --engine ray --workers 1 --address {address}"
+            found.append(Way(f"{name}, Ray", (on_ray,), end, f"out{ending}", alone))
     return found
 
 
