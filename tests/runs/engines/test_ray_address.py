@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from contextlib import ExitStack, suppress
 
 import pytest
@@ -46,14 +45,12 @@ def closed_port():
 def test_a_port_at_which_nothing_listens(closed_port, form):
     pytest.importorskip("ray", reason="needs Ray")
     address = form.format(closed_port)
-    began = time.monotonic()
     with (
         pytest.raises(SettingsError, match=f"No cluster of Ray answers at {address}") as refused,
         connected(RunSettings(engine="ray", address=address)),
     ):
         pass
     assert "--address" in refused.value.fix
-    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("address", ["no.such.host.invalid:6379", "127.0.0.1:99999", "a..b:1"])
