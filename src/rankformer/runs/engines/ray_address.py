@@ -1,5 +1,6 @@
 """Whether a cluster of Ray answers at an address: where none does, Ray waits without a word."""
 
+import os
 import socket
 from collections.abc import Iterator
 
@@ -7,31 +8,51 @@ from rankformer.errors import SettingsError
 
 _SECONDS_TO_ANSWER = 10.0
 _OF_CLIENTS = "ray://"
+# Ray speaks gRPC, which is HTTP/2: both sides begin with a frame of settings (RFC 9113, 3.4).
+_BEGINNING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+_PLACE_OF_KIND, _SETTINGS = 3, 4
 
 
 def expect_an_answer(address: str) -> None:
-    """Refuse an address at which nothing listens.
+    """Refuse an address at which nothing listens, or something that cannot be Ray.
 
     Raises
     ------
     SettingsError
-        If no connection can be made, within some seconds.
+        If there is no right answer within some seconds.
     """
     failures = []
     for host, port in _places(address):
         try:
-            with socket.create_connection((host, port), timeout=_SECONDS_TO_ANSWER):
-                return
+            with socket.create_connection((host, port), timeout=_SECONDS_TO_ANSWER) as connection:
+                if _may_be_ray(connection):
+                    return
+            failures.append("something that is not Ray listens there")
         # Names and numbers that are none raise errors of other kinds.
         except (OSError, OverflowError, UnicodeError) as error:
             failures.append(str(error))
     if failures:
         raise SettingsError(
             f"No cluster of Ray answers at {address}: {failures[0]}.",
-            "The address of a cluster that runs, such as head:6379, which this machine can reach.",
+            "The address of a cluster that runs, such as head:6379, which this machine can reach; "
+            "not that of its dashboard.",
             "Check address (--address) or RAY_ADDRESS, and look at the cluster with `ray status` "
             "on its head.",
         )
+
+
+def _may_be_ray(connection: socket.socket) -> bool:
+    # Within TLS the beginning is another one.
+    if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+        return True
+    connection.sendall(_BEGINNING)
+    answer = b""
+    while len(answer) <= _PLACE_OF_KIND:
+        more = connection.recv(64)
+        if not more:
+            return False
+        answer += more
+    return answer[_PLACE_OF_KIND] == _SETTINGS
 
 
 def _places(address: str) -> Iterator[tuple[str, int]]:
