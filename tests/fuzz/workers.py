@@ -103,11 +103,11 @@ class Worker:
     def _is_told(self, seconds: float) -> bool:
         """Whether an answer came before the process had so many seconds of the processor.
 
-        On a busy machine these take longer; a process that waits has ten times as long.
+        On a busy machine these take longer; a process that waits has sixty times as long.
         """
         process = psutil.Process(self._process.pid)
         before = _seconds_used(process)
-        for _ in range(10):
+        for _ in range(60):
             if self._connection.poll(seconds):
                 return True
             if _seconds_used(process) - before >= seconds:
