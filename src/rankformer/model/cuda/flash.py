@@ -124,8 +124,10 @@ def installed_backends(
         return []
     generation = torch.cuda.get_device_capability(device)[0]
     found = find_backends(generation, dtype, has_dropout=has_dropout, has_gradients=has_gradients)
-    fastest = [each for each in found if each.kind in _FASTEST_ON_HOPPER]
-    if generation == _HOPPER and dtype == torch.bfloat16 and not has_gradients and not fastest:
+    is_slow = not any(each.kind in _FASTEST_ON_HOPPER for each in found)
+    # AMD's cards have generations of the same numbers.
+    is_hopper = generation == _HOPPER and torch.version.hip is None
+    if is_hopper and is_slow and dtype == torch.bfloat16 and not has_gradients:
         _advise(torch.cuda.get_device_name(device))
     return found
 
