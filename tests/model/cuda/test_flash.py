@@ -86,7 +86,7 @@ def install(monkeypatch):
                 setattr(module, kind.function, functions[kind])
             for name in (kind.module.partition(".")[0], kind.module):
                 # torch itself stays.
-                if name != "torch":
+                if not name.startswith("torch"):
                     monkeypatch.setitem(sys.modules, name, module)
 
     yield put

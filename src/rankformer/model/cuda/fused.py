@@ -155,8 +155,8 @@ def _is_plain_norm(norm: nn.LayerNorm) -> bool:
 
 
 def _dtype_out(tensor: Tensor) -> torch.dtype:
-    """What torch's layer norm gives: float32 within autocast, else the dtype of its input."""
-    is_mixed = torch.is_autocast_enabled(tensor.device.type)
+    """What torch's layer norm gives: within autocast on CUDA float32, else what it is given."""
+    is_mixed = tensor.device.type == "cuda" and torch.is_autocast_enabled("cuda")
     return torch.float32 if is_mixed else tensor.dtype
 
 

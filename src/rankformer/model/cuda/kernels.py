@@ -60,7 +60,7 @@ def add_norm_gradients(  # type: ignore[no-untyped-def]  # noqa: PLR0913  # arra
     of_weight_D = tl.zeros([COLUMNS], dtype=tl.float32)
     of_bias_D = tl.zeros([COLUMNS], dtype=tl.float32)
     for tile in tl.range(tl.program_id(0), n_tiles, tl.num_programs(0)):
-        rows_R = tile.to(tl.int64) * ROWS + tl.arange(0, ROWS)
+        rows_R = (tile * ROWS + tl.arange(0, ROWS)).to(tl.int64)
         inside_RD = (rows_R < n_rows)[:, None] & (columns_D < WIDTH)[None, :]
         places_RD = rows_R[:, None] * WIDTH + columns_D[None, :]
         mean_R = _load(means, rows_R, rows_R < n_rows)
