@@ -13,7 +13,8 @@ from typing import Any
 
 from gpu_models import MODELS, Sizes
 from machine import describe_machine
-from reporting import markdown_table, short, write_json
+from reporting import markdown_table, short
+from reporting import write_json as write_in_place
 
 ROOT = Path(__file__).resolve().parents[1]
 ENCODER_HEADER = (
@@ -25,6 +26,13 @@ PARITY_HEADER = (
     "float32, to the stand-in",
 )  # fmt: skip
 TRAINING_HEADER = ("side", "tokens/s", "TFLOP/s", "share of a product's", "times the stand-in")
+
+
+def write_json(path: Path, report: dict[str, Any]) -> None:
+    """The file is there when it is whole: the time of a step may be over while it is written."""
+    part = path.with_suffix(".part")
+    write_in_place(part, report)
+    part.replace(path)
 
 
 def find_facts(sizes: Sizes, _: Path) -> dict[str, Any]:
@@ -141,8 +149,15 @@ def _show_step(step: str, report: dict[str, Any]) -> Iterator[str]:
             for side, each in sides.items()
         ])  # fmt: skip
     else:
-        plain = {key: value for key, value in report.items() if not isinstance(value, list | dict)}
-        yield markdown_table((step, ""), [[key, str(value)] for key, value in plain.items()])
+        yield markdown_table((step, ""), [[key, str(value)] for key, value in _flatten(report)])
+
+
+def _flatten(report: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in report.items():
+        if isinstance(value, dict):
+            yield from ((f"{key}, {within}", each) for within, each in _flatten(value))
+        elif not isinstance(value, list):
+            yield key, short(value) if isinstance(value, float) else value
 
 
 def _ways(model: dict[str, Any]) -> Iterator[list[str]]:

@@ -30,12 +30,25 @@ if TYPE_CHECKING:
 WAYS = {
     "plain": (False, False), "fused": (True, False), "fa3": (False, True), "both": (True, True),
 }  # fmt: skip
-# Cells that are compared with the CPU, which is slow: few and short.
-_COMPARED_CELLS, _COMPARED_LENGTH = 4, 200
+# Tokens of the cells that are compared with the CPU, which is slow: few and short, and unlike.
+_COMPARED_LENGTHS = (200, 37, 150, 3)
 
 
 def measure_model(name: str, sizes: Sizes) -> dict[str, Any]:
-    """All figures of one model."""
+    """All figures of one model, and what the log told meanwhile."""
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("rankformer")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        return {**_measure(name, sizes), "log": said}
+    finally:
+        logger.removeHandler(handler)
+
+
+def _measure(name: str, sizes: Sizes) -> dict[str, Any]:
     checkpoint = make_checkpoint(name, sizes)
     encoder = draw_encoder(checkpoint.spec, sizes.device)
     embedder = make_embedder(checkpoint, encoder, sizes, dtype=sizes.dtype)
@@ -74,21 +87,13 @@ def measure_way(embedder: Embedder, ragged: Ragged, way: str, sizes: Sizes) -> d
 
 
 def measure_chosen(embedder: Embedder, ragged: Ragged, sizes: Sizes) -> dict[str, Any]:
-    """What a user gets: all that is chosen, and what the log said."""
-    said: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
-    logger = logging.getLogger("rankformer")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    """What a user gets: all that is chosen."""
     embedder.encoder.operate_by(None)
     embedder.encoder.attend_by(attend)
     began = time.perf_counter()
     embedder.cells((ragged[0][: ragged[1][1]], ragged[1][:2]))
     seconds = time.perf_counter() - began
-    figures = time_encoder(embedder, ragged, sizes)
-    logger.removeHandler(handler)
-    return {"first_cell_seconds": seconds, "log": said, **figures}
+    return {"first_cell_seconds": seconds, **time_encoder(embedder, ragged, sizes)}
 
 
 def load_fused() -> Operations | None:
@@ -206,8 +211,8 @@ def slice_cells(ragged: Ragged, n_cells: int) -> Ragged:
 
 def shorten(ragged: Ragged) -> Ragged:
     """The first tokens of the first cells."""
-    cells = np.split(ragged[0], ragged[1][1:-1])[:_COMPARED_CELLS]
-    cells = [each[:_COMPARED_LENGTH] for each in cells]
+    cells = np.split(ragged[0], ragged[1][1:-1])
+    cells = [each[:length] for each, length in zip(cells, _COMPARED_LENGTHS, strict=False)]
     return np.concatenate(cells), np.cumsum([0, *map(len, cells)])
 
 

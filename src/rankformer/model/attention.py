@@ -145,7 +145,8 @@ def _differentiate(backend: Backend, device: torch.device, dtype: torch.dtype) -
 def _mix(backend: Backend, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Results on some cells: (T, H, K) float32."""
     qkv_T3HK, segments = _draw(_COMPARED_LENGTHS, device, dtype)
-    return backend(*qkv_T3HK.unbind(1), segments, 0.0).float()
+    query_THK, key_THK, value_THK = qkv_T3HK.unbind(1)
+    return backend(query_THK, key_THK, value_THK, segments, 0.0).float()
 
 
 @torch.inference_mode()

@@ -200,7 +200,7 @@ class Encoder(nn.Module):
     def operate_by(self, operations: Operations | None) -> None:
         """Let embeddings and layers compute sums and norms so; with None by what is chosen."""
         for each in (self.embeddings, *self.layers):
-            each.operations = operations  # type: ignore[assignment]
+            each.operations = operations
 
     def attention(self, batch: PackedBatch, layer: int = -1) -> list[Tensor]:
         """Attention weights of layer 1 … n_layers (or -n_layers … -1): (H, L, L) float32 a cell."""

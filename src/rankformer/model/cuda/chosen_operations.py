@@ -174,8 +174,10 @@ def _compute(operations: Operations, situation: Situation) -> dict[str, Tensor]:
         return drawn.to(situation.device, dtype)
 
     with torch.device("meta"):
-        modules = _EmbeddingParts(situation.width), nn.Linear(situation.width, 2 * situation.width)
-    parts, linear = (each.to_empty(device=situation.device).to(situation.dtype) for each in modules)
+        parts = _EmbeddingParts(situation.width)
+        linear = nn.Linear(situation.width, 2 * situation.width)
+    parts = parts.to_empty(device=situation.device).to(situation.dtype)
+    linear = linear.to_empty(device=situation.device).to(situation.dtype)
     with torch.no_grad():
         for each in (*parts.parameters(), *linear.parameters()):
             drawn = draw(each.numel() // situation.width).view(each.shape)

@@ -11,12 +11,12 @@ import triton.language as tl
 
 
 @triton.jit
-def _load(table, places, inside):  # type: ignore[no-untyped-def]
+def _load(table, places, inside):
     return tl.load(table + places, mask=inside, other=0.0).to(tl.float32)
 
 
 @triton.jit
-def _normalise(sum_RD, inside_RD, eps, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
+def _normalise(sum_RD, inside_RD, eps, WIDTH: tl.constexpr):
     """Rows of mean 0 and variance 1, their means, and what they were multiplied by."""
     mean_R = tl.sum(sum_RD, axis=1) / WIDTH
     centred_RD = tl.where(inside_RD, sum_RD - mean_R[:, None], 0.0)
@@ -25,7 +25,7 @@ def _normalise(sum_RD, inside_RD, eps, WIDTH: tl.constexpr):  # type: ignore[no-
 
 
 @triton.jit(do_not_specialize=["n_rows"])
-def add_norm_rows(  # type: ignore[no-untyped-def]  # noqa: PLR0913  # arrays, shape and tile
+def add_norm_rows(  # noqa: PLR0913  # arrays, shape and tile
     update, hidden, weight, bias, out, summed, means, scales, n_rows, eps,
     WIDTH: tl.constexpr, COLUMNS: tl.constexpr, ROWS: tl.constexpr, KEEPS: tl.constexpr,
 ):  # fmt: skip
@@ -47,7 +47,7 @@ def add_norm_rows(  # type: ignore[no-untyped-def]  # noqa: PLR0913  # arrays, s
 
 
 @triton.jit(do_not_specialize=["n_rows", "n_tiles"])
-def add_norm_gradients(  # type: ignore[no-untyped-def]  # noqa: PLR0913  # arrays, shape and tile
+def add_norm_gradients(  # noqa: PLR0913  # arrays, shape and tile
     gradient, summed, means, scales, weight, of_sum, of_weight, of_bias, n_rows, n_tiles,
     WIDTH: tl.constexpr, COLUMNS: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
@@ -82,7 +82,7 @@ def add_norm_gradients(  # type: ignore[no-untyped-def]  # noqa: PLR0913  # arra
 
 
 @triton.jit(do_not_specialize=["n_rows"])
-def embed_norm_rows(  # type: ignore[no-untyped-def]  # noqa: PLR0913  # arrays, shape and tile
+def embed_norm_rows(  # noqa: PLR0913  # arrays, shape and tile
     tokens, positions, token_table, position_table, type_row, weight, bias, out, n_rows, eps,
     WIDTH: tl.constexpr, COLUMNS: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
@@ -105,7 +105,7 @@ def embed_norm_rows(  # type: ignore[no-untyped-def]  # noqa: PLR0913  # arrays,
 
 
 @triton.jit
-def mean_rows(  # type: ignore[no-untyped-def]
+def mean_rows(
     hidden, places, offsets, out,
     WIDTH: tl.constexpr, COLUMNS: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
