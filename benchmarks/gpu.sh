@@ -12,8 +12,10 @@
 set -euo pipefail
 
 tiny=()
+patience=1
 if [ "${1-}" = "--tiny" ]; then
     tiny=(--tiny)
+    patience=5
     shift
     # Without a GPU, the fused kernels run in Triton's interpreter.
     export TRITON_INTERPRET=1
@@ -29,12 +31,12 @@ run() { # step, most seconds
         return
     fi
     echo "$1 …"
-    local began=$SECONDS
-    if timeout --kill-after=5 "$2" "$python" "$here/gpu.py" "$1" "${tiny[@]}" --folder "$folder" \
+    local began=$SECONDS limit=$((patience * $2))
+    if timeout --kill-after=5 "$limit" "$python" "$here/gpu.py" "$1" "${tiny[@]}" --folder "$folder" \
         >"$folder/$1.log" 2>&1; then
         echo "$1: $((SECONDS - began)) s"
     else
-        echo "$1: status $? after $((SECONDS - began)) s (124: its time of $2 s was over); $folder/$1.log:"
+        echo "$1: status $? after $((SECONDS - began)) s (124: its time of $limit s was over); $folder/$1.log:"
         tail -n 5 "$folder/$1.log"
     fi
 }
