@@ -117,6 +117,7 @@ def test_gradients_of_the_norm_of_a_sum(device, n_rows, width, update_dtype, hid
     exact_inputs = [each.detach().double().requires_grad_() for each in inputs]
     exact = plain_norm(exact_inputs[0] + exact_inputs[1], *exact_inputs[2:])
     expected = torch.autograd.grad(exact, exact_inputs, along.double())
+    assert_rounded_once(found, exact.detach(), hidden_dtype)
     # The sum is stored in the dtype of the update, as torch stores it.
     tolerance = 8 * ROUNDING[update_dtype] + 1e-6
     for found_one, expected_one, given in zip(gradients, expected, inputs, strict=True):
