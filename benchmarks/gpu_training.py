@@ -101,18 +101,17 @@ def run_padded(spec: EncoderSpec, batches: list[Batch], sizes: Sizes) -> dict[st
         scores = padded_bert.logits(model, padded_bert.hidden_states(model, tokens))
         return functional.cross_entropy(scores.flatten(0, 1).float(), labels.flatten())
 
-    def own() -> dict[str, Any]:
-        return time_steps(model, loss, spec, halves, sizes)
-
     # At every place, logits take so much memory that batches are cut until they fit.
-    halves = batches
+    own = batches
     while True:
         try:
-            return own()
+            return time_steps(model, loss, spec, own, sizes)
         except torch.OutOfMemoryError:
-            gc.collect()
-            torch.cuda.empty_cache()
-            halves = [cut(batch) for batch in halves]
+            # What it holds is let go of when this is left.
+            pass
+        gc.collect()
+        torch.cuda.empty_cache()
+        own = [cut(batch) for batch in own]
 
 
 def pad_batch(batch: Batch) -> tuple[Tensor, Tensor]:
