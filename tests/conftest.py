@@ -20,7 +20,7 @@ os.environ.setdefault("NUMBA_BOUNDSCHECK", "1")
 KERNELS = Path(__file__).resolve().parents[1] / ".pytest_cache" / "checked-kernels"
 os.environ.setdefault("NUMBA_CACHE_DIR", str(KERNELS))
 # Without a GPU, Triton's kernels run in its interpreter. Read as Triton loads.
-if not Path("/dev/nvidiactl").exists():
+if not any(Path("/dev", each).exists() for each in ("nvidiactl", "dxg", "kfd")):
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

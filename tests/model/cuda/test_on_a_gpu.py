@@ -65,7 +65,7 @@ def test_the_other_cells_of_a_batch_change_nothing(checkpoint, ragged):
     embedder = Embedder(checkpoint, dtype="bfloat16", device="cuda")
     together = embedder.cells(ragged)
     embedder.budget.batch_size = 1
-    np.testing.assert_allclose(embedder.cells(ragged), together, rtol=0, atol=2e-2)
+    np.testing.assert_allclose(embedder.cells(ragged), together, rtol=0, atol=5e-2)
 
 
 def test_fused_operations_are_chosen_and_told(checkpoint, caplog):
