@@ -52,13 +52,27 @@ def find_facts(sizes: Sizes, _: Path) -> dict[str, Any]:
         "cuda": torch.version.cuda,
     }
     if sizes.device == "cuda":
+        from rankformer.model.cuda.flash import KINDS, load_backend
+
         properties = torch.cuda.get_device_properties(0)
         facts |= {
             "gpu": properties.name,
             "compute_capability": list(torch.cuda.get_device_capability(0)),
             "gpu_memory_gb": round(properties.total_memory / 2**30, 1),
+            "driver": ask_driver(),
+            "attention": ", ".join(kind.name for kind in KINDS if load_backend(kind)),
         }
     return facts
+
+
+def ask_driver() -> str | None:
+    """Version, limit of power and highest clock of each card."""
+    fields = "driver_version,power.limit,clocks.max.sm,clocks.max.mem"
+    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def run_tests(_: Sizes, __: Path) -> dict[str, Any]:
