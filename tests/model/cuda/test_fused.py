@@ -260,7 +260,9 @@ def test_training_has_the_same_gradients(device, recompute):
     plain, own = (
         gradients_of(encoder, each, device, is_mixed=False) for each in (PLAIN, fused.FUSED)
     )
-    assert (own - plain).abs().max() <= 1e-5 * plain.abs().max()
+    # On a GPU, torch adds up some of them in no fixed order.
+    tolerance = 1e-5 if device == "cpu" else 1e-4
+    assert (own - plain).abs().max() <= tolerance * plain.abs().max()
 
 
 def test_training_within_autocast_is_as_near_as_the_plain_one(device):
