@@ -4,13 +4,16 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from rankformer.model import operations
+from rankformer.model.cuda import chosen_operations
 from rankformer.model.cuda.chosen_operations import (
     Situation,
+    choose_operations,
     operations_for,
     pick_operations,
 )
@@ -147,3 +150,41 @@ def test_a_cpu_takes_the_plain_ones_and_loads_no_triton():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_is_chosen_for_is_how_the_call_computes(monkeypatch):
+    """A stand-in for hidden states on a card, of which only this is asked."""
+    asked = []
+    monkeypatch.setattr(chosen_operations, "choose_operations", asked.append)
+    card = torch.device("cuda", 0)
+
+    def situation(dtype=torch.float32, width=512):
+        asked.clear()
+        states = SimpleNamespace(device=card, dtype=dtype, shape=(5, width))
+        return (operations_for(states), *asked)[-1]
+
+    full, half = torch.float32, torch.bfloat16
+    assert situation() == Situation(card, full, full, 512, True)
+    with torch.inference_mode():
+        assert situation(half, 768) == Situation(card, half, half, 768, False)
+    # torch.autocast itself wants a card.
+    before = torch.get_autocast_dtype("cuda")
+    torch.set_autocast_enabled("cuda", True)
+    torch.set_autocast_dtype("cuda", half)
+    try:
+        assert situation() == Situation(card, full, half, 512, True)
+    finally:
+        torch.set_autocast_enabled("cuda", False)
+        torch.set_autocast_dtype("cuda", before)
+    # No kernels for these.
+    assert situation(width=3) is PLAIN
+    assert situation(torch.float64) is PLAIN
+
+
+def test_the_choice_is_made_once_a_process(monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(chosen_operations, "_load_fused", lambda: OTHER)
+    choose_operations.cache_clear()
+    assert [choose_operations(each) for each in (*SITUATIONS, *SITUATIONS)] == [OTHER] * 8
+    assert len(caplog.messages) == len(SITUATIONS)
+    choose_operations.cache_clear()

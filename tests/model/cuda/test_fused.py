@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from rankformer.embed.embedder import Embedder
 from rankformer.model.cuda.chosen_operations import Situation, pick_operations
 from rankformer.model.encoder import Embeddings, Encoder, Layer, PackedBatch
 from rankformer.model.operations import PLAIN
@@ -227,6 +228,22 @@ def test_an_encoder_gives_the_same_with_fused_operations(device, activation):
             results.append([encoder(batch, layer) for layer in (0, 1, 2)])
     for plain, own in zip(*results, strict=True):
         torch.testing.assert_close(own, plain, rtol=0, atol=1e-5)
+
+
+def test_the_packaged_model_gives_the_same_embeddings(device):
+    """Its real weights, and the means of cells."""
+    embedder = Embedder("rankformer-mini", device=device, dtype="float32")
+    embedder.encoder.operate_by(PLAIN)
+    rng, lengths = np.random.default_rng(0), np.array([60, 5, 131])
+    offsets = np.cumsum([0, *lengths])
+    values = rng.choice(embedder.checkpoint.vocabulary.tokens, offsets[-1]).astype(np.int32)
+    expected = embedder.cells((values, offsets))
+    embedder.encoder.operate_by(fused.FUSED)
+    genes = embedder.gene_places(offsets)
+    with torch.inference_mode():
+        hidden = embedder.encoder(PackedBatch.pack((values, offsets), 0, 3, device))
+        found = fused.mean_of_places(hidden, genes.places, genes.offsets)
+    np.testing.assert_allclose(found.cpu(), expected, rtol=0, atol=1e-5)
 
 
 def test_an_encoder_in_bfloat16_points_the_same_way(device):
