@@ -329,6 +329,8 @@ def parse_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.n_genes and not arguments.cells:
         parser.error("--n-genes thins the cells of --cells")
+    if arguments.helical_python and not (arguments.cells and arguments.dictionaries):
+        parser.error("--helical-python needs --cells and --dictionaries")
     return arguments
 
 

@@ -24,6 +24,7 @@ import torch
 from machine import describe_machine, load_average
 from reporting import markdown_table, short, spread, write_json
 from torch import Tensor
+from training_flops import PRODUCT_SIZE, product_rate, step_flops
 from transformers import BertConfig, BertForMaskedLM
 
 from rankformer import Encoder, EncoderSpec, MaskedLanguageModel, ReadingOptions, Vocabulary
@@ -39,8 +40,6 @@ HEADER = (
     "side", "tokens/s", "CPU s a step", "times padded", "TFLOP/s", "share of a product's",
     "loss of the first step",
 )  # fmt: skip
-# Rows and columns of the product that stands for what the device can do.
-_PRODUCT_SIZE = {"cpu": 2_048, "cuda": 8_192}
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 Packing = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
@@ -105,7 +104,7 @@ def make_sides(
     """All sides, of equal weights, with batches of the same cells."""
     options = ReadingOptions(gene_ids="ensembl_id")
     cells = gather_training_cells([open_tokens(arguments.cells, vocabulary, options)])
-    make = MaskedBatches(cells, seed=0)
+    make = MaskedBatches(cells, seed=0, masked_share=0.15)
     torch.manual_seed(0)
     ours = MaskedLanguageModel(Encoder(spec))
     n_cells = arguments.steps * arguments.batch_size
@@ -128,29 +127,6 @@ def make_sides(
         bert.load_state_dict(hugging_face_tensors(ours), strict=False)
         sides[name] = make_side(bert, batches, pad)
     return sides
-
-
-def step_flops(spec: EncoderSpec, batch: dict[str, Tensor]) -> int:
-    """Operations of one step on the cells' own tokens, whatever a side computes besides."""
-    offsets = batch["offsets"].tolist()
-    attention = sum(spec.attention_flops(stop - start) for start, stop in pairwise(offsets))
-    each_masked = 2 * spec.d_model * (spec.d_model + spec.vocab_size)
-    head = len(batch["places"]) * each_masked
-    return 3 * (spec.product_flops(offsets[-1]) + attention + head)
-
-
-def product_rate(device: str, dtype: torch.dtype) -> float:
-    """FLOP/s of one large matrix product: what the device can do."""
-    size = _PRODUCT_SIZE[device]
-    factors = torch.randn(2, size, size, device=device, dtype=dtype)
-
-    def seconds() -> float:
-        began = time.perf_counter()
-        # Reading a number waits for the device.
-        float((factors[0] @ factors[1])[0, 0])
-        return time.perf_counter() - began
-
-    return 2 * size**3 / min(seconds() for _ in range(6))
 
 
 def measure(sides: dict[str, Side], steps: int) -> None:
@@ -189,7 +165,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--cells", type=Path, required=True, help="raw counts, var['ensembl_id']")
     parser.add_argument("--dictionaries", type=Path, required=True, help="published V1 pickles")
     parser.add_argument("--model", default="gf-6L-30M-i2048", help="whose shape to train")
-    parser.add_argument("--device", choices=_PRODUCT_SIZE, default="cpu")
+    parser.add_argument("--device", choices=PRODUCT_SIZE, default="cpu")
     parser.add_argument("--dtype", choices=_DTYPES, default="float32", help="bfloat16: autocast")
     parser.add_argument("--batch-size", type=int, default=12)
     parser.add_argument("--steps", type=int, default=8)

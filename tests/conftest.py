@@ -19,6 +19,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("NUMBA_BOUNDSCHECK", "1")
 KERNELS = Path(__file__).resolve().parents[1] / ".pytest_cache" / "checked-kernels"
 os.environ.setdefault("NUMBA_CACHE_DIR", str(KERNELS))
+# Without a GPU, Triton's kernels run in its interpreter. Read as Triton loads.
+if not any(Path("/dev", each).exists() for each in ("nvidiactl", "dxg", "kfd")):
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 CELL_FILES = ("pbmc3k", "pbmc_1k_v2", "pbmc_1k_5prime", "ifnb", "sc_mixology")
@@ -52,6 +55,13 @@ def _auto_dtype(request, tmp_path_factory):
     os.environ.pop("PYTHONPATH")
     if before is not None:
         os.environ["PYTHONPATH"] = before
+
+
+def pytest_ignore_collect(collection_path, config):
+    """For `-m gpu`, read no file without such a test: it may want what a GPU's machine lacks."""
+    if config.getoption("markexpr") != "gpu" or not collection_path.name.startswith("test_"):
+        return None
+    return "mark.gpu" not in collection_path.read_text(encoding="utf-8") or None
 
 
 def pytest_collection_modifyitems(config, items):

@@ -15,7 +15,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "How to": (
             "embedding", "annotating", "finetuning", "evaluating", "perturbing", "gene-networks",
             "pretraining", "vocabularies", "report", "plots", "going-on", "long-runs", "workflows",
-            "engines", "scale", "mcp",
+            "engines", "gpu", "scale", "mcp",
         ),
         "Concepts": ("concepts", "genes", "perturbation-screen", "limits"),
         "Coming from": ("coming-from-helical", "coming-from-geneformer", "capabilities", "faq"),

@@ -9,15 +9,9 @@ import pytest
 import torch
 
 from rankformer.model import attention
-from rankformer.model.attention import (
-    Segments,
-    attend,
-    attend_each,
-    attend_flash,
-    attend_varlen,
-    choose_backend,
-    pick_backend,
-)
+from rankformer.model.attention import attend, attend_each, choose_backend, pick_backend
+from rankformer.model.cuda.flash import KINDS, load_backend
+from rankformer.model.segments import Segments
 
 # A cell without tokens, one of one token, one longer than a block of any kernel.
 OFFSETS = (0, 40, 40, 41, 300)
@@ -46,7 +40,8 @@ def test_cells_attend_to_themselves_alone():
 
 def test_the_cpu_attends_a_cell_at_a_time_in_any_dtype():
     for dtype in (torch.float32, torch.bfloat16):
-        assert choose_backend(torch.device("cpu"), dtype, has_dropout=False) is attend_each
+        chosen = choose_backend(torch.device("cpu"), dtype, has_dropout=False, has_gradients=False)
+        assert chosen is attend_each
 
 
 def broken(*_):
@@ -104,18 +99,50 @@ def test_a_back_end_is_taken_only_if_it_is_right_and_fast_here(
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("backend", [attend_each, attend_varlen, attend_flash])
+@pytest.mark.parametrize("first", [broken, wrong, only_short])
+def test_without_gradients_a_back_end_must_be_right_too(monkeypatch, first):
+    monkeypatch.setattr(attention, "_TIMED_LENGTHS", (30, 60))
+    cpu = torch.device("cpu")
+    chosen = pick_backend([first, attend_each], cpu, torch.bfloat16, has_gradients=False)
+    assert chosen is attend_each
+
+
+def test_a_back_end_without_a_backward_pass_is_taken_where_no_gradients_pass(monkeypatch):
+    monkeypatch.setattr(attention, "_TIMED_LENGTHS", (30, 60))
+    monkeypatch.setattr(attention, "_TOLERATED_SLOWNESS", 50)
+    candidates = [without_gradients, attend_each]
+    for has_gradients, expected in ((False, without_gradients), (True, attend_each)):
+        chosen = pick_backend(
+            candidates, torch.device("cpu"), torch.bfloat16, has_gradients=has_gradients
+        )
+        assert chosen is expected
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda each: each.name)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_back_ends_on_a_gpu_agree(backend, dtype):
-    if backend is attend_flash:
-        pytest.importorskip("flash_attn")
-    if backend is attend_varlen:
-        pytest.importorskip("torch.nn.attention.varlen")
+def test_back_ends_on_a_gpu_agree(kind, dtype):
+    generation = torch.cuda.get_device_capability()[0]
+    if not kind.fits(generation, dtype, has_dropout=False, has_gradients=False):
+        pytest.skip(f"not made for {dtype} on cards of compute capability {generation}")
+    backend = load_backend(kind)
+    if backend is None:
+        pytest.skip(f"{kind.module} is not installed")
     qkv = heads("cuda", dtype)
     mixed = backend(*qkv, Segments.between(OFFSETS, "cuda"), 0.0)
     torch.testing.assert_close(mixed.double(), mix_plainly(*qkv), atol=1e-2, rtol=1e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_attention_on_a_gpu_is_right(dtype):
+    """By whatever is chosen there, and a cell at a time."""
+    qkv = heads("cuda", dtype)
+    for compute in (attend, attend_each):
+        mixed = compute(*qkv, Segments.between(OFFSETS, "cuda"), 0.0)
+        torch.testing.assert_close(mixed.double(), mix_plainly(*qkv), atol=1e-2, rtol=1e-2)
 
 
 def test_gradients_are_those_of_plain_attention():

@@ -124,11 +124,3 @@ def test_logits_and_attention_equal_bert(pair):
             np.testing.assert_allclose(
                 weights, expected.attentions[layer - 1 if layer > 0 else layer][0], atol=1e-5
             )
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_equals_the_cpu(pair):
-    exact = Embedder(pair.checkpoint, dtype="float32", device="cpu").cells(pair.ragged)
-    on_gpu = Embedder(pair.checkpoint, dtype="float32", device="cuda").cells(pair.ragged)
-    np.testing.assert_allclose(on_gpu, exact, rtol=0, atol=1e-4)

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rankformer.embed.embedder import Embedder
-from rankformer.model.attention import Segments
 from rankformer.model.cpu.workers import share_cores, start_workers
 from rankformer.model.device import synchronize
 from rankformer.model.encoder import Layer
+from rankformer.model.segments import Segments
 
 _TIMED_BATCHES = 16
 # Far beyond the caches.

@@ -3,59 +3,27 @@
 Shapes: T packed tokens, S segments (cells), L tokens of one cell, H heads, K head size.
 """
 
-import inspect
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 from itertools import accumulate, pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.functional import scaled_dot_product_attention
 
-from rankformer.model.device import move_to, synchronize
+from rankformer.model.cuda.flash import installed_backends
+from rankformer.model.device import synchronize
+from rankformer.model.segments import Backend, Segments
 
 logger = logging.getLogger(__name__)
-# What the flash kernels compute in.
-_HALF_DTYPES = (torch.bfloat16, torch.float16)
 # Tokens of the cells with which back ends are compared, and timed.
 _COMPARED_LENGTHS, _TIMED_LENGTHS = (1, 37, 300), (2048,) * 4
 # Beyond the rounding of half precision, on values drawn from a standard normal distribution.
 _TOLERANCE = 0.1
 _TIMES, _TOLERATED_SLOWNESS = 5, 1.5
-
-
-@dataclass(frozen=True, eq=False)
-class Segments:
-    """Which packed tokens attend to each other: segment s has ``offsets[s]`` … ``offsets[s + 1]``.
-
-    Attributes
-    ----------
-    offsets
-        S + 1 numbers, each larger than the one before.
-    offsets_S
-        The same, int32 on the model's device, where the kernels read them.
-    longest
-        Tokens of the longest segment.
-    """
-
-    offsets: tuple[int, ...]
-    offsets_S: Tensor
-    longest: int
-
-    @classmethod
-    def between(cls, offsets: Sequence[int], device: torch.device | str = "cpu") -> "Segments":
-        """Segments between places in ascending order; empty ones are left out."""
-        places = tuple(dict.fromkeys(offsets))
-        on_device = move_to(torch.tensor(places, dtype=torch.int32), device)
-        return cls(places, on_device, max((b - a for a, b in pairwise(places)), default=0))
-
-
-Backend = Callable[[Tensor, Tensor, Tensor, Segments, float], Tensor]
 
 
 def attend(
@@ -65,44 +33,46 @@ def attend(
 
     No padding is computed, and no cell's result depends on its neighbours in the batch.
     """
-    run = choose_backend(query_THK.device, query_THK.dtype, has_dropout=dropout > 0)
+    run = choose_backend(
+        query_THK.device, query_THK.dtype, has_dropout=dropout > 0,
+        has_gradients=torch.is_grad_enabled() and query_THK.requires_grad,
+    )  # fmt: skip
     return run(query_THK, key_THK, value_THK, segments, dropout)
 
 
 @cache
-def choose_backend(device: torch.device, dtype: torch.dtype, *, has_dropout: bool) -> Backend:
+def choose_backend(
+    device: torch.device, dtype: torch.dtype, *, has_dropout: bool, has_gradients: bool
+) -> Backend:
     """The back end that computes this: chosen at first use, and said in the log.
 
-    On CUDA devices of compute capability 8.0 and up, in half precision: torch's variable-length
-    attention (torch 2.10 and up), which knows no dropout; else flash-attn where it is installed;
-    see `pick_backend`. Everywhere else, torch's attention a cell at a time.
+    On CUDA devices of compute capability 8.0 and up, in half precision, the first of
+    `rankformer.model.cuda.flash.KINDS` that is installed, right, and about as fast as any; see
+    `pick_backend`. Everywhere else, torch's attention a cell at a time.
     """
-    candidates = _candidates(device, dtype, has_dropout=has_dropout)
+    candidates = _candidates(device, dtype, has_dropout=has_dropout, has_gradients=has_gradients)
     if len(candidates) > 1:
-        return pick_backend(candidates, device, dtype)
+        return pick_backend(candidates, device, dtype, has_gradients=has_gradients)
     # Elsewhere there is no choice that could surprise.
     level = logging.INFO if device.type == "cuda" else logging.DEBUG
     logger.log(level, "Attention on %s in %s: %s.", device, str(dtype)[6:], _name(candidates[0]))
     return candidates[0]
 
 
-def _candidates(device: torch.device, dtype: torch.dtype, *, has_dropout: bool) -> list[Backend]:
+def _candidates(
+    device: torch.device, dtype: torch.dtype, *, has_dropout: bool, has_gradients: bool
+) -> list[Backend]:
     """Those that are usually faster first; the last runs anywhere."""
-    found: list[Backend] = []
-    if (
-        device.type == "cuda"
-        and dtype in _HALF_DTYPES
-        and torch.cuda.get_device_capability(device) >= (8, 0)
-    ):
-        if _torch_varlen() and not has_dropout:
-            found.append(attend_varlen)
-        if _flash_attn():
-            found.append(attend_flash)
-    return [*found, attend_each]
+    flash = installed_backends(device, dtype, has_dropout=has_dropout, has_gradients=has_gradients)
+    return [*flash, attend_each]
 
 
 def pick_backend(
-    candidates: Sequence[Backend], device: torch.device, dtype: torch.dtype
+    candidates: Sequence[Backend],
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    has_gradients: bool = True,
 ) -> Backend:
     """The first back end that is right on this device, and about as fast as any.
 
@@ -114,9 +84,12 @@ def pick_backend(
         In the order of preference. The last is taken to be right; the others are compared with it.
     device, dtype
         Where, and in what.
+    has_gradients
+        Whether gradients must pass, and be right.
     """
     *others, reference = candidates
-    tried = {each: _try(each, reference, device, dtype) for each in others}
+    compute = partial(_differentiate if has_gradients else _mix, device=device, dtype=dtype)
+    tried = {each: _try(each, reference, compute, device, dtype) for each in others}
     seconds = {each: own for each, own in tried.items() if own is not None}
     seconds[reference] = _time(reference, device, dtype)
     slowest = _TOLERATED_SLOWNESS * min(seconds.values())
@@ -129,12 +102,16 @@ def pick_backend(
 
 
 def _try(
-    backend: Backend, reference: Backend, device: torch.device, dtype: torch.dtype
+    backend: Backend,
+    reference: Backend,
+    compute: Callable[[Backend], Tensor],
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> float | None:
-    """Seconds of one call; None where it fails, or results or gradients are wrong."""
-    expected = _differentiate(reference, device, dtype)
+    """Seconds of one call; None where it fails, or what `compute` makes with it is wrong."""
+    expected = compute(reference)
     try:
-        own = _differentiate(backend, device, dtype)
+        own = compute(backend)
         seconds = _time(backend, device, dtype)
     except torch.OutOfMemoryError:
         # Says nothing of the back end: the batch is made smaller, and it is tried again.
@@ -162,6 +139,14 @@ def _differentiate(backend: Backend, device: torch.device, dtype: torch.dtype) -
         mixed_THK = backend(query_THK, key_THK, value_THK, segments, 0.0)
         (gradient_T3HK,) = torch.autograd.grad(mixed_THK, qkv_T3HK, mixed_THK.detach())
         return torch.cat([mixed_THK.detach().unsqueeze(1), gradient_T3HK], dim=1).float()
+
+
+@torch.inference_mode()
+def _mix(backend: Backend, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Results on some cells: (T, H, K) float32."""
+    qkv_T3HK, segments = _draw(_COMPARED_LENGTHS, device, dtype)
+    query_THK, key_THK, value_THK = qkv_T3HK.unbind(1)
+    return backend(query_THK, key_THK, value_THK, segments, 0.0).float()
 
 
 @torch.inference_mode()
@@ -204,62 +189,10 @@ def attend_each(
     return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
 
 
-def attend_varlen(
-    query_THK: Tensor,
-    key_THK: Tensor,
-    value_THK: Tensor,
-    segments: Segments,
-    dropout: float,  # noqa: ARG001  # choose_backend calls it with none
-) -> Tensor:
-    """All cells in one call of torch's variable-length attention."""
-    function = _torch_varlen()
-    assert function is not None  # noqa: S101  # else choose_backend chooses another
-    offsets_S, longest = segments.offsets_S, segments.longest
-    return function(query_THK, key_THK, value_THK, offsets_S, offsets_S, longest, longest)
-
-
-def attend_flash(
-    query_THK: Tensor, key_THK: Tensor, value_THK: Tensor, segments: Segments, dropout: float
-) -> Tensor:
-    """All cells in one call of the flash-attn package."""
-    function = _flash_attn()
-    assert function is not None  # noqa: S101  # else choose_backend chooses another
-    offsets_S, longest = segments.offsets_S, segments.longest
-    return function(
-        query_THK, key_THK, value_THK, offsets_S, offsets_S, longest, longest, dropout_p=dropout
-    )
-
-
 def _name(backend: Backend) -> str:
-    names: dict[Backend, str] = {
-        attend_each: "torch's, a cell at a time",
-        attend_varlen: "torch's variable-length attention",
-        attend_flash: "flash-attn",
-    }
-    return names.get(backend, repr(backend))
-
-
-@cache
-def _torch_varlen() -> Callable[..., Tensor] | None:
-    try:
-        from torch.nn.attention.varlen import varlen_attn
-    except ImportError:
-        return None
-    # Unsplit keys, where it can be said: then no cell's last digits depend on the other cells.
-    unsplit = "num_splits" in inspect.signature(varlen_attn).parameters
-    function: Callable[..., Any] = varlen_attn
-    return partial(function, num_splits=1) if unsplit else function
-
-
-@cache
-def _flash_attn() -> Callable[..., Tensor] | None:
-    try:
-        from flash_attn import flash_attn_varlen_func
-    # A build for another torch fails with whatever its libraries say.
-    except Exception:
-        return None
-    function: Callable[..., Tensor] = flash_attn_varlen_func
-    return function
+    if backend is attend_each:
+        return "torch's, a cell at a time"
+    return str(backend)
 
 
 def attention_weights(query_THK: Tensor, key_THK: Tensor, offsets: Sequence[int]) -> list[Tensor]:

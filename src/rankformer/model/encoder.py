@@ -7,9 +7,8 @@ are one product; layers above the one asked for are not run; and the masked-LM h
 Shapes: T packed tokens, C cells, H heads, K head size, D hidden, F feed-forward, V vocabulary.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -19,8 +18,11 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from rankformer.errors import SettingsError
-from rankformer.model.attention import Backend, Segments, attend, attention_weights
+from rankformer.model.attention import attend, attention_weights
+from rankformer.model.cuda.chosen_operations import operations_for
 from rankformer.model.device import move_to
+from rankformer.model.operations import Operations
+from rankformer.model.segments import Backend, Segments
 from rankformer.model.spec import EncoderSpec
 from rankformer.ragged import Ragged
 
@@ -28,11 +30,6 @@ from rankformer.ragged import Ragged
 # last digits would depend on how many cells run beside it; and oneDNN keeps a compiled product for
 # each number of rows that it meets, a gigabyte of them in the end.
 _ROWS = 64
-# In place where it can be: fresh memory costs more than the arithmetic.
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": partial(functional.relu, inplace=True),
-    "gelu": functional.gelu,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,11 +107,12 @@ class Embeddings(nn.Module):
         self.token_type = nn.Embedding(spec.n_types, spec.d_model)
         self.norm = nn.LayerNorm(spec.d_model, eps=spec.layer_norm_eps)
         self.dropout = nn.Dropout(spec.dropout)
+        self.operations: Operations | None = None
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        hidden_TD = self.token(batch.tokens_T) + self.token_type.weight[0]
-        hidden_TD = hidden_TD + self.position(batch.positions_T)
-        return self.dropout(self.norm(hidden_TD))  # type: ignore[no-any-return]
+        operations = self.operations or operations_for(self.token.weight)
+        embedded_TD = operations.embed(self, batch.tokens_T, batch.positions_T)
+        return self.dropout(embedded_TD)  # type: ignore[no-any-return]
 
 
 class Layer(nn.Module):
@@ -123,8 +121,9 @@ class Layer(nn.Module):
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
         self.n_heads = spec.n_heads
-        self.activation = _ACTIVATIONS[spec.activation]
+        self.activation = spec.activation
         self.attend: Backend = attend
+        self.operations: Operations | None = None
         self.attention_dropout = spec.attention_dropout
         self.qkv = nn.Linear(spec.d_model, 3 * spec.d_model)
         self.attention_out = nn.Linear(spec.d_model, spec.d_model)
@@ -144,12 +143,13 @@ class Layer(nn.Module):
     ) -> Tensor:
         dropout = self.attention_dropout if self.training else 0.0
         attend = attend or self.attend
+        operations = self.operations or operations_for(hidden_TD)
         mixed_THK = attend(*self.project(hidden_TD), segments, dropout)
         attended_TD = self.dropout(self.attention_out(mixed_THK.flatten(1)))
-        # In place, as fresh memory costs more than the sum.
-        hidden_TD = self.attention_norm(attended_TD.add_(hidden_TD))
-        fed_TD = self.dropout(self.ffn_out(self.activation(self.ffn_in(hidden_TD))))
-        return self.ffn_norm(fed_TD.add_(hidden_TD))  # type: ignore[no-any-return]
+        hidden_TD = operations.add_norm(attended_TD, hidden_TD, self.attention_norm)
+        inner_TF = operations.expand(self.ffn_in, hidden_TD, self.activation)
+        fed_TD = self.dropout(self.ffn_out(inner_TF))
+        return operations.add_norm(fed_TD, hidden_TD, self.ffn_norm)
 
 
 class Encoder(nn.Module):
@@ -196,6 +196,11 @@ class Encoder(nn.Module):
         """Let all layers compute attention so; with a back end for inference, no gradients pass."""
         for each in self.layers:
             each.attend = backend  # type: ignore[assignment]
+
+    def operate_by(self, operations: Operations | None) -> None:
+        """Let embeddings and layers compute sums and norms so; with None by what is chosen."""
+        for each in (self.embeddings, *self.layers):
+            each.operations = operations
 
     def attention(self, batch: PackedBatch, layer: int = -1) -> list[Tensor]:
         """Attention weights of layer 1 … n_layers (or -n_layers … -1): (H, L, L) float32 a cell."""

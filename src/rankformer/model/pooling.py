@@ -1,6 +1,6 @@
 """One vector a cell out of its tokens' vectors, on the device, without a loop over cells.
 
-Shapes: T packed tokens, G gene tokens, R runs of gene tokens, C cells, D hidden.
+Shapes: T packed tokens, C cells, D hidden.
 """
 
 from dataclasses import dataclass
@@ -9,13 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import embedding_bag
 
+from rankformer.model.cuda.chosen_operations import operations_for
 from rankformer.model.device import move_to
-
-# Sums of so many in float32, which keeps seven digits of them, then sums of these in float64: all
-# tokens in float64 would take as much memory as a layer.
-_RUN_LENGTH = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,16 +55,7 @@ def mean_of_genes(hidden_TD: Tensor, genes: GenePlaces) -> Tensor:
     """(C, D) float32: the mean over each cell's gene tokens; NaN for a cell without any."""
     if hidden_TD.device.type == "mps":
         hidden_TD = hidden_TD.cpu()  # Not every torch has this sum on MPS.
-    n_genes = np.diff(genes.offsets)
-    n_runs = -(-n_genes // _RUN_LENGTH)
-    cell_of_run = np.repeat(np.arange(len(n_runs)), n_runs)
-    run_offsets = np.concatenate([[0], np.cumsum(n_runs)])
-    run_within = np.arange(run_offsets[-1]) - run_offsets[cell_of_run]
-    starts = genes.offsets[cell_of_run] + run_within * _RUN_LENGTH
-    sums_RD = _sum_rows(hidden_TD.float(), genes.places, np.append(starts, len(genes.places)))
-    sums_CD = _sum_rows(sums_RD.double(), np.arange(len(starts)), run_offsets)
-    n_genes_C = move_to(torch.from_numpy(n_genes).double(), hidden_TD.device)
-    return (sums_CD / n_genes_C.unsqueeze(1)).float()
+    return operations_for(hidden_TD).mean_of_places(hidden_TD, genes.places, genes.offsets)
 
 
 def mean_by_cell(hidden_TD: Tensor, tokens_T: Tensor, offsets: Tensor, special: Tensor) -> Tensor:
@@ -96,11 +83,3 @@ def mean_by_cell(hidden_TD: Tensor, tokens_T: Tensor, offsets: Tensor, special: 
     sums_CD = sums_CD.index_add(0, cell_T, (hidden_TD * is_gene_T1).float())
     sizes_C1 = sums_CD.new_zeros(n_cells, 1).index_add(0, cell_T, is_gene_T1.float())
     return sums_CD / sizes_C1.clamp(min=1)
-
-
-def _sum_rows(rows: Tensor, places: NDArray[np.int64], offsets: NDArray[np.int64]) -> Tensor:
-    """Sum the rows at ``places[offsets[i]]`` … ``places[offsets[i + 1] - 1]``, in their order."""
-    places_G, offsets_R = (
-        move_to(torch.from_numpy(each), rows.device) for each in (places, offsets)
-    )
-    return embedding_bag(places_G, rows, offsets_R, mode="sum", include_last_offset=True)

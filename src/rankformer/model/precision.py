@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from rankformer.errors import SettingsError
-from rankformer.model.attention import Backend, Segments, attend
+from rankformer.model.attention import attend
 from rankformer.model.cpu.flags import cpu_flags
 from rankformer.model.cpu.rounded_attention import attend_rounded
 from rankformer.model.cpu.tiles import NEEDED
+from rankformer.model.segments import Backend, Segments
 from rankformer.model.spec import EncoderSpec
 
 logger = logging.getLogger(__name__)

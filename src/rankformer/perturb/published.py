@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from rankformer.model.attention import Segments
 from rankformer.model.encoder import PackedBatch
+from rankformer.model.segments import Segments
 from rankformer.perturb.exact import ExactPerturber, OriginalStates
 from rankformer.ragged import Ragged
 from rankformer.tokens.edits import Edits, Originals, crop_cells

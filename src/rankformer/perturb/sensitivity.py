@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from rankformer.model.attention import Segments
 from rankformer.model.encoder import Encoder
+from rankformer.model.segments import Segments
 
 # So little that two thousand riders take some thousandths of the attention.
 _RIDERS_PRESENCE = 1e-6

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rankformer.compilation import compile_fused_kernel
-from rankformer.model.attention import Segments
 from rankformer.model.cpu.tiles import TILE_COLUMNS, as_float, multiply_tiles
+from rankformer.model.segments import Segments
 
 # A block of scores lies in the nearest cache.
 _BLOCK_QUERIES, _BLOCK_KEYS = 32, 128
