@@ -1,0 +1,299 @@
+"""Which way of naming cells does best on a reference itself, of which some cells are held out."""
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankformer.annotate.ways import (
+    AGREEMENT,
+    BY_EXPRESSION,
+    IN_WORDS,
+    NEIGHBOURS,
+    SINGLE_WAYS,
+    Lesson,
+    fit_ways,
+)
+from rankformer.errors import SettingsError
+from rankformer.extras import install_command
+
+logger = logging.getLogger(__name__)
+
+N_FOLDS = 5
+# Of fewer cells, or cells of a class, the figures would be chance.
+LEAST_CELLS, LEAST_OF_A_CLASS = 100, 5
+# Ways that differ by less in macro-F1 count as equally good.
+ALIKE = 0.01
+_BY_MACRO_F1 = (
+    f"best macro-F1 on held-out cells of the reference; the agreement where it is within {ALIKE}"
+)
+Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """How a way did on cells that were held out.
+
+    Attributes
+    ----------
+    way
+        Its name.
+    parts
+        The single ways whose probabilities it averages: itself, or all.
+    macro_f1
+        The mean over the classes of the F1 score.
+    accuracy
+        The share of the cells that it named rightly.
+    """
+
+    way: str
+    parts: tuple[str, ...]
+    macro_f1: float
+    accuracy: float
+
+    def plain(self) -> dict[str, Any]:
+        """As provenance and tables have it."""
+        return {
+            "way": self.way, "in_words": IN_WORDS[self.way], "parts": list(self.parts),
+            "macro_f1": round(self.macro_f1, 4), "accuracy": round(self.accuracy, 4),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The way that names cells.
+
+    Attributes
+    ----------
+    way
+        Its name.
+    parts
+        The single ways whose probabilities are averaged.
+    why
+        A sentence on what it was chosen by.
+    tried
+        All ways that were tried, the best first; none where none was.
+    """
+
+    way: str
+    parts: tuple[str, ...]
+    why: str
+    tried: tuple[Tried, ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """As provenance has it."""
+        return {
+            "way": self.way, "parts": list(self.parts), "why": self.why,
+            "tried": [each.plain() for each in self.tried],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """What each way says of cells of the reference that it did not learn from.
+
+    Attributes
+    ----------
+    probabilities
+        Way → (n_cells, n_classes) float32.
+    folds
+        Rows that were learned from, and rows that were held out, for each fold.
+    codes
+        (n_cells,) int32: the classes.
+    by
+        What was held out, in words.
+    """
+
+    probabilities: Mapping[str, NDArray[np.float32]]
+    folds: Sequence[Fold]
+    codes: NDArray[np.int32]
+    by: str
+
+    def of(self, parts: Sequence[str]) -> NDArray[np.float32]:
+        """The mean of the probabilities of some single ways."""
+        return np.mean([self.probabilities[each] for each in parts], axis=0, dtype=np.float32)
+
+
+def hold_out(
+    lesson: Lesson, groups: NDArray[np.object_] | None, ways: Sequence[str]
+) -> HeldOut | None:
+    """Name the cells of a reference by others of it; None where it is too small for that.
+
+    Parameters
+    ----------
+    lesson
+        The cells.
+    groups
+        (n_cells,) their donors or batches: whole ones are held out; single cells otherwise.
+    ways
+        The single ways to try.
+    """
+    sizes = np.bincount(lesson.codes, minlength=lesson.n_classes)
+    if len(lesson) < LEAST_CELLS or (sizes >= LEAST_OF_A_CLASS).sum() < 2:
+        return None
+    folds, by = _cut(lesson.codes, groups)
+    found = {
+        way: np.zeros((len(lesson), lesson.n_classes), np.float32) for way in ways
+    }  # fmt: skip
+    for learned, held in folds:
+        own, others = lesson.take(learned), lesson.cells.take(held)
+        for way, fitted in fit_ways(ways, own, others).items():
+            found[way][held] = fitted.probabilities(others)
+    return HeldOut(found, folds, lesson.codes, by)
+
+
+def _cut(codes: NDArray[np.int32], groups: NDArray[np.object_] | None) -> tuple[list[Fold], str]:
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    with warnings.catch_warnings():
+        # Classes of fewer cells than folds are in some folds alone.
+        warnings.simplefilter("ignore")
+        if groups is not None and len(set(groups)) > 1:
+            n_folds = min(N_FOLDS, len(set(groups)))
+            cutter: Any = StratifiedGroupKFold(n_folds, shuffle=True, random_state=0)
+            folds = [
+                each for each in cutter.split(codes, codes, groups) if len(each[0]) and len(each[1])
+            ]
+            return folds, f"whole groups, {len(set(groups)):,} in {len(folds)} folds"
+        cutter = StratifiedKFold(N_FOLDS, shuffle=True, random_state=0)
+        return list(cutter.split(codes, codes)), f"single cells, in {N_FOLDS} folds"
+
+
+def score(way: str, parts: Sequence[str], held: HeldOut) -> Tried:
+    """How the mean of some ways did on the cells that were held out."""
+    from sklearn.metrics import accuracy_score, f1_score
+
+    said = held.of(parts).argmax(axis=1)
+    labels = np.unique(held.codes)
+    macro = f1_score(held.codes, said, labels=labels, average="macro", zero_division=0)
+    return Tried(way, tuple(parts), float(macro), float(accuracy_score(held.codes, said)))
+
+
+def choose_way(held: HeldOut | None, method: str, ways: Sequence[str]) -> Choice:
+    """The way that was named, or the one that did best.
+
+    Parameters
+    ----------
+    held
+        What the ways say of cells that were held out; None where the reference is too small.
+    method
+        ``"auto"``, or a way.
+    ways
+        The single ways that there can be.
+
+    Raises
+    ------
+    SettingsError
+        If the way that was named cannot be had.
+    """
+    if held is None:
+        return _without_trial(method, ways)
+    single = sorted((score(way, (way,), held) for way in ways), key=_rank)
+    tried = list(single)
+    if len(single) > 1:
+        tried.append(score(AGREEMENT, tuple(ways), held))
+    tried.sort(key=_rank)
+    if method == "auto":
+        best = _best_of(tried)
+        return Choice(best.way, best.parts, f"{_BY_MACRO_F1} ({held.by})", tuple(tried))
+    named = next((each for each in tried if each.way == method), None)
+    if named is None:
+        raise _cannot(method, ways)
+    why = f"{IN_WORDS[method]}, as asked for; all tried on held-out cells ({held.by})"
+    return Choice(method, named.parts, why, tuple(tried))
+
+
+def _best_of(tried: Sequence[Tried]) -> Tried:
+    """The best on the reference; or the agreement, where it is as good but for chance.
+
+    Cells of a reference are of one laboratory, or a few. On those of others, single ways fail that
+    were best before, and the mean of all seldom does.
+    """
+    agreed = next((each for each in tried if each.way == AGREEMENT), tried[0])
+    return agreed if agreed.macro_f1 >= tried[0].macro_f1 - ALIKE else tried[0]
+
+
+def _rank(tried: Tried) -> tuple[float, float]:
+    return (-tried.macro_f1, -tried.accuracy)
+
+
+def _without_trial(method: str, ways: Sequence[str]) -> Choice:
+    too_small = (
+        f"the reference is too small to try ways on (at least {LEAST_CELLS} cells, and two labels "
+        f"of at least {LEAST_OF_A_CLASS})"
+    )
+    if method == "auto":
+        return Choice(NEIGHBOURS, (NEIGHBOURS,), f"{IN_WORDS[NEIGHBOURS]}, as {too_small}")
+    if method == AGREEMENT or method not in ways:
+        raise (
+            _cannot(method, ways)
+            if method not in (AGREEMENT, *ways)
+            else SettingsError(
+                f"The agreement of the ways was asked for, and {too_small}.",
+                "A larger reference, of which cells can be held out.",
+                "Name one way with method (--method), such as logistic.",
+            )
+        )
+    return Choice(method, (method,), f"{IN_WORDS[method]} was asked for")
+
+
+def _cannot(method: str, ways: Sequence[str]) -> SettingsError:
+    return SettingsError(
+        f"The method {method} was asked for, and only {', '.join(ways)} can be had: the other ways "
+        "need counts of both reference and query.",
+        "A reference and a query of counts; saved tokens hold none.",
+        "Give the files of counts, and build a saved reference anew; or pass --method neighbours.",
+    )
+
+
+def ways_at_hand(has_counts: bool, method: str) -> tuple[str, ...]:
+    """The single ways that there can be: without counts, or scikit-learn, neighbours alone.
+
+    Raises
+    ------
+    SettingsError
+        If a way was named that needs scikit-learn, which is not installed.
+    """
+    if not has_counts:
+        return (NEIGHBOURS,)
+    try:
+        import sklearn  # noqa: F401
+    except ImportError as error:
+        if method in (AGREEMENT, *BY_EXPRESSION):
+            raise SettingsError(
+                f"The library scikit-learn is not installed, and the method {method} uses it.",
+                "scikit-learn in this environment.",
+                f"Install it with `{install_command('annotate')}`, or pass --method neighbours.",
+            ) from error
+        logger.warning(
+            "The library scikit-learn is not installed, so that cells are named by neighbours in "
+            "the embedding, and no other way is tried. Install it with `%s`.",
+            install_command("annotate"),
+        )
+        return (NEIGHBOURS,)
+    return SINGLE_WAYS
+
+
+def sample_of(
+    codes: NDArray[np.int32], n_cells: int, groups: NDArray[np.object_] | None = None
+) -> NDArray[np.int64]:
+    """Rows of at most so many cells, ascending, of each class and group in like shares.
+
+    Small classes keep all of their cells: each gets at least 50, if it has them.
+    """
+    if len(codes) <= n_cells:
+        return np.arange(len(codes))
+    rng = np.random.default_rng(0)
+    names = codes if groups is None else np.unique(groups, return_inverse=True)[1]
+    taken = []
+    for code in np.unique(codes):
+        own = np.flatnonzero(codes == code)
+        n_own = min(len(own), max(50, round(n_cells * len(own) / len(codes))))
+        # In the order of the groups every so-maniest: each gives its share.
+        order = own[np.lexsort((rng.random(len(own)), names[own]))]
+        taken.append(order[np.linspace(0, len(order) - 1, n_own).astype(int)])
+    return np.unique(np.concatenate(taken))
