@@ -49,9 +49,8 @@ class Limits:
             "min_share": self.min_share, "left_out_classes_found": round(self.found, 4),
             "found_with_0.5": round(self.found_by_half, 4),
             "rightly_named_kept": round(self.kept, 4),
-            "called_something_else": {
-                name: round(share, 4) for name, share in self.called_else.items()
-            },
+            "left_out": list(self.called_else),
+            "called_something_else": [round(each, 4) for each in self.called_else.values()],
         }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from rankformer.annotate.query_files import closed_counts_of, open_counts_of
 from rankformer.annotate.reference import Reference
 from rankformer.annotate.reference_files import is_saved_reference, open_reference
 from rankformer.annotate.settings import AnnotateJob, Labelling
+from rankformer.annotate.shared_genes import overlap_line
 from rankformer.annotate.told import label_rows, told_of
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.embed.vector_runs import RunVectors, merged_vectors, vector_run
@@ -144,15 +145,16 @@ def write_annotation(
     write_cell_labels(output, cells, copy_of=copied, overwrite=overwrite)
     figures = {
         "n_cells": len(missing), "model": provenance["model"], **label_figures(labels),
+        "shared_genes": overlap.told,
     }  # fmt: skip
     tables = {
         "labels": [{"key": key, **row} for key, each in labels.items() for row in label_rows(each)],
         "ways": [
-            {"key": key, **row} for key, each in labels.items()
-            for row in each.provenance["method"]["tried"]
+            {"key": key, "way": way, **row} for key, each in labels.items()
+            for way, row in each.provenance["method"]["tried"].items()
         ],
     }  # fmt: skip
-    told = told_of(labels)
+    told = (overlap_line(overlap), *told_of(labels))
     return Summary((written_labels(output, labels),), figures, tables, told)
 
 

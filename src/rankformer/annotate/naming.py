@@ -127,7 +127,7 @@ class _Namer:
         provenance = {
             **labels.provenance,
             "method": choice.plain(),
-            "unknown": None if limits is None else limits.plain(),
+            "unknown": {} if limits is None else limits.plain(),
         }
         return replace(labels, provenance=provenance)
 

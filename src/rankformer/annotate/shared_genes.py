@@ -187,6 +187,18 @@ def tell_overlap(overlap: GeneOverlap, *, asked_for: bool = False) -> None:
     )  # fmt: skip
 
 
+def overlap_line(overlap: GeneOverlap) -> str:
+    """The same in a line, for the end of a command."""
+    told = overlap.told
+    if not overlap.is_ranked:
+        return "Reference and query were ranked among all genes that each has."
+    return (
+        f"Ranked among {told['n_shared']:,} shared genes; of the counts, "
+        f"{100 * told['reference_counts_lost']:.1f} % of the reference and "
+        f"{100 * told['query_counts_lost']:.1f} % of the query lie in other genes."
+    )
+
+
 def _known(sources: Sequence[MeasuredGenes | None]) -> list[MeasuredGenes]:
     return [each for each in sources if each is not None]
 

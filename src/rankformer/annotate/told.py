@@ -44,12 +44,13 @@ def label_rows(labels: CellLabels) -> list[dict[str, Any]]:
 def told_of(labels: Mapping[str, CellLabels]) -> tuple[str, ...]:
     """Texts for a terminal: how the ways did, and the labels, for each name of a result."""
     return tuple(
-        f"{way_table(key, each.provenance)}\n{_label_table(key, each)}"
+        f"{way_table(key, each.provenance)}\n{limit_line(each.provenance)}\n"
+        f"{_label_table(each)}"
         for key, each in labels.items()
     )
 
 
-def _label_table(key: str, labels: CellLabels) -> str:
+def _label_table(labels: CellLabels) -> str:
     found = label_rows(labels)
     rows = [
         (each["label"], f"{each['cells']:,}", _number(each["mean_probability"]),
@@ -66,21 +67,34 @@ def _label_table(key: str, labels: CellLabels) -> str:
     n_without = int(np.sum([each is None for each in labels.values]))
     if n_without:
         rows.append(("no label", f"{n_without:,}", "", "", "", ""))
-    return f"{key}, the cells that got each label:\n{lines_of(_COLUMNS, rows)}"
+    return f"Cells by the label that they resemble most:\n{lines_of(_COLUMNS, rows)}"
 
 
 def way_table(key: str, provenance: Mapping[str, Any]) -> str:
     """How the ways did on the reference, and which was taken; a sentence where none was tried."""
     weighed = provenance["method"]
     if not weighed["tried"]:
-        return f"{key}: {weighed['why']}"
+        return f"{key}: {weighed['why']}."
     rows = [
         (each["in_words"], _number(each["macro_f1"]), _number(each["accuracy"]),
-         "taken" if each["way"] == weighed["way"] else "")
-        for each in weighed["tried"]
+         "taken" if way == weighed["way"] else "")
+        for way, each in weighed["tried"].items()
     ]  # fmt: skip
     columns = ("way of naming cells", "macro-F1", "accuracy", "")
-    return f"{key}: {weighed['why']}\n{lines_of(columns, rows)}"
+    return f"{key}: {weighed['why']}.\n{lines_of(columns, rows)}"
+
+
+def limit_line(provenance: Mapping[str, Any]) -> str:
+    """By which limit cells are unknown, and what it does on the reference."""
+    found, limit = provenance["unknown"], provenance["vote"]["min_share"]
+    if not found:
+        return f"A cell is unknown below a probability of {limit:.2f}, which was not calibrated."
+    return (
+        f"A cell is unknown below a probability of {limit:.2f}: of cells of labels that were left "
+        f"out, {100 * found['left_out_classes_found']:.0f} % are then unknown "
+        f"({100 * found['found_with_0.5']:.0f} % with 0.50), and of rightly named cells "
+        f"{100 * found['rightly_named_kept']:.0f} % keep their name."
+    )
 
 
 def lines_of(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -58,8 +58,8 @@ class Tried:
     def plain(self) -> dict[str, Any]:
         """As provenance and tables have it."""
         return {
-            "way": self.way, "in_words": IN_WORDS[self.way], "parts": list(self.parts),
-            "macro_f1": round(self.macro_f1, 4), "accuracy": round(self.accuracy, 4),
+            "in_words": IN_WORDS[self.way], "macro_f1": round(self.macro_f1, 4),
+            "accuracy": round(self.accuracy, 4),
         }  # fmt: skip
 
 
@@ -88,7 +88,7 @@ class Choice:
         """As provenance has it."""
         return {
             "way": self.way, "parts": list(self.parts), "why": self.why,
-            "tried": [each.plain() for each in self.tried],
+            "tried": {each.way: each.plain() for each in self.tried},
         }  # fmt: skip
 
 
