@@ -66,6 +66,7 @@ class AnnotateKeywords(EmbedKeywords, total=False):
     allow_shift: bool
     share_genes: bool
     probabilities: bool
+    majority_vote: str | None
 
 
 class PerturbKeywords(EmbedKeywords, total=False):

@@ -144,7 +144,7 @@ def annotate(
     copy: bool = False,
     **how: Unpack[AnnotateKeywords],
 ) -> AnnData | None:
-    """Give cells the labels of labelled reference cells that lie nearest to them.
+    """Give cells the labels of labelled reference cells, by the way that does best on these.
 
     Parameters
     ----------
@@ -168,14 +168,13 @@ def annotate(
     copy
         As in `embed`.
     **how
-        How neighbours vote, and when a cell is called unknown (see `NeighbourVote`); otherwise as
+        By which way cells are named, and when a cell is called unknown (see `Labelling`); otherwise as
         in `embed`.
 
     Returns
     -------
     None, or the copy. Adds to ``obs``, for each key: ``key``, the label, or ``"unknown"``;
-    ``key_best``, the label that got most votes in any case; ``key_probability``, its share of
-    the weighted votes; ``key_uncertain``, whether the cell is unknown, and ``key_why``;
+    ``key_best``, the most probable label in any case; ``key_probability``; ``key_uncertain``, whether the cell is unknown, and ``key_why``;
     ``key_distance``, its mean cosine distance to the neighbours; ``key_missing`` where cells have
     no embedding; and ``uns["rankformer"][key]`` with where it came from.
 

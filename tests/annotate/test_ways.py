@@ -287,3 +287,29 @@ def test_a_limit_that_is_given_is_taken(command, folder):
     found = pd.read_csv(folder / "given.csv")
     divided = found["predicted_kind_why"].fillna("").str.contains("divided")
     np.testing.assert_array_equal(divided, found["predicted_kind_probability"] < 0.97)
+
+
+def test_clusters_vote(command, folder):
+    whole = ad.read_h5ad(folder / "query.h5ad")
+    clustered = whole.copy()
+    truth = whole.obs["kind"].to_numpy(str)
+    clustered.obs["cluster"] = np.where(truth == "a", "one", np.where(truth == "b", "two", "three"))
+    clustered.write_h5ad(folder / "query.h5ad")
+    annotate(command, folder, "clusters.csv", "--majority-vote", "cluster")
+    annotate(command, folder, "computed.csv", "--majority-vote", "computed")
+    whole.write_h5ad(folder / "query.h5ad")
+    found = pd.read_csv(folder / "clusters.csv")
+    best, majority = found["predicted_kind_best"], found["predicted_kind_majority"]
+    for cluster in ("one", "two", "three"):
+        own = clustered.obs["cluster"].to_numpy() == cluster
+        counts = best[own].value_counts()
+        expected = counts.index[0] if counts.iloc[0] > own.sum() / 2 else "unknown"
+        assert set(majority[own]) == {expected}
+    computed = pd.read_csv(folder / "computed.csv")["predicted_kind_majority"]
+    assert set(computed) <= {*KINDS, "unknown"}
+    status, _, said = command(
+        "annotate", folder / "query.h5ad", "-r", folder / "reference.h5ad", "--label", "kind",
+        "-o", folder / "x.csv", "--model", folder / "model", "--majority-vote", "cluster",
+    )  # fmt: skip
+    assert status == 2
+    assert "no column 'cluster'" in said

@@ -96,7 +96,7 @@ def annotate_cells(
         tell_missing(missing)
         provenance = describe_run(embedder, mode, [query])
         counts = None if overlap.genes is None else OpenCounts([stream], overlap.genes)
-        named = Query(vectors, missing, counts)
+        named = Query(vectors, missing, stream.obs, counts)
         labels = name_cells(named, ranked, keys, how, overlap)
     provenance["shared_genes"] = overlap.told
     return LabelledCells(labels, missing, stream.obs, provenance)

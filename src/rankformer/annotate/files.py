@@ -132,13 +132,13 @@ def write_annotation(
     """
     overlap = kept_overlap(vectors.run.folder)
     missing, sources = vectors.missing(), vectors.sources()
-    values = vectors.values
+    values, obs = vectors.values, vectors.obs(sources)
     with vectors_beside(output, values.shape) as scratch:
         # The votes scale them in place.
         for rows in blocks_of_rows(scratch):
             scratch[rows] = values[rows]
-        labels = name_cells(Query(scratch, missing, counts), reference, keys, how, overlap)
-    obs = vectors.obs(sources)
+        query = Query(scratch, missing, obs, counts)
+        labels = name_cells(query, reference, keys, how, overlap)
     provenance = {**vectors.provenance(), "shared_genes": overlap.told}
     cells = LabelledCells(labels, missing, obs, provenance, sources)
     copied = file_to_copy(output, vectors.cells)

@@ -5,9 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from rankformer.annotate.calibration import Limits, calibrate
+from rankformer.annotate.majority import clusters_of, majority_labels
 from rankformer.annotate.neighbours import scale_to_unit
 from rankformer.annotate.profiles import (
     Profiles,
@@ -47,12 +49,15 @@ class Query:
         (n_cells, d_model) float32; scaled to length 1 in place.
     missing
         (n_cells,) object: why a cell has no vector, or None.
+    obs
+        Of the cells: only the clusters of a majority vote are looked up there.
     counts
         Their counts of the genes that the reference has, too; None where these are not known.
     """
 
     vectors: NDArray[np.float32]
     missing: NDArray[np.object_]
+    obs: pd.DataFrame
     counts: QueryCounts | None = None
 
     @property
@@ -70,7 +75,7 @@ def name_cells(
 ) -> dict[str, CellLabels]:
     """Name of the result → labels; the way and the limits are chosen for each label by itself.
 
-    Nothing but vectors and counts of the query is looked at.
+    Of the query nothing but vectors, counts and clusters is looked at.
 
     Parameters
     ----------
@@ -89,10 +94,20 @@ def name_cells(
     has_counts = None not in (query.counts, reference.counts) and overlap.genes is not None
     ways = ways_at_hand(has_counts, how.method)
     shown = _show(query) if len(ways) > 1 else None
-    return {
+    labels = {
         key: _Namer(query, reference, label, how, shown, overlap).name(ways)
         for label, key in keys.items()
     }
+    if how.majority_vote is None:
+        return labels
+    clusters = clusters_of(query.obs, query.vectors, query.cells, how.majority_vote)
+    return {key: _with_majority(each, query, clusters) for key, each in labels.items()}
+
+
+def _with_majority(labels: CellLabels, query: Query, clusters: NDArray[np.object_]) -> CellLabels:
+    majority = np.full(len(query.missing), None, dtype=object)
+    majority[query.cells] = majority_labels(labels.further["best"][query.cells], clusters)
+    return replace(labels, further={**labels.further, "majority": majority})
 
 
 def _show(query: Query) -> Profiles:

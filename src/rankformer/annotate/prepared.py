@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankformer.annotate.kept import keep_overlap, keep_variables, kept_overlap
+from rankformer.annotate.majority import expect_clusters
 from rankformer.annotate.reference import (
     Reference,
     genes_of_all,
@@ -111,6 +112,8 @@ class ReferenceOfRun:
 
     def look(self, query: TokenSource) -> None:
         """Note which genes a query measured."""
+        if self.job.vote.majority_vote is not None:
+            expect_clusters(query.obs, self.job.vote.majority_vote, query.name)
         self._queries.append(measured_genes(query))
         keep_variables(self.folder, query)
 

@@ -8,6 +8,7 @@ from rankformer.errors import SettingsError
 from rankformer.runs.settings import RunSettings
 from rankformer.settings import setting, settings
 
+COMPUTED = "computed"
 Method = Literal["auto", "neighbours", "logistic", "pca", "agreement"]
 
 
@@ -139,6 +140,13 @@ class Labelling:
         text="Also write the probability of each label for each cell: into obsm, or as columns of "
         "a table.",
     )  # fmt: skip
+
+    majority_vote: str | None = setting(
+        default=None,
+        text="A column of the query's obs with clusters, or computed for many small clusters of "
+        "the embeddings. The label that more than half of a cluster's cells resemble most is "
+        "written beside the label of each of its cells.",
+    )
 
     def __post_init__(self) -> None:
         # They have the same bounds.

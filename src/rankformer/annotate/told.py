@@ -44,8 +44,7 @@ def label_rows(labels: CellLabels) -> list[dict[str, Any]]:
 def told_of(labels: Mapping[str, CellLabels]) -> tuple[str, ...]:
     """Texts for a terminal: how the ways did, and the labels, for each name of a result."""
     return tuple(
-        f"{way_table(key, each.provenance)}\n{limit_line(each.provenance)}\n"
-        f"{_label_table(each)}"
+        f"{way_table(key, each.provenance)}\n{limit_line(each.provenance)}\n{_label_table(each)}"
         for key, each in labels.items()
     )
 

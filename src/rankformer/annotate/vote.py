@@ -23,9 +23,8 @@ DIVIDED, FAR = "votes are divided", "far from the reference"
 BOTH = f"{FAR}, and {DIVIDED}"
 # Said where the query is farther off than the reference's own kinds are wide.
 _SUPPOSED = (
-    " Cells of another laboratory do that, but so do kinds of cells that the reference lacks, "
-    "which then get a wrong label. If more than half of your cells may be of such kinds, pass "
-    "allow_shift=False (--no-shift), and cells that lie far from the reference are called unknown."
+    " So do cells of another laboratory, and kinds that the reference lacks. If most of your cells "
+    "may be of such kinds, pass allow_shift=False (--no-shift)."
 )
 _CELLS_OF_A_CLASS = 500
 _CELLS_AT_ONCE = 8192
@@ -271,9 +270,9 @@ def _tell(label: str, decided: _Decision, n_cells: int) -> None:
         is_large = decided.shift > decided.middle_limit
         logger.log(
             logging.WARNING if is_large else logging.INFO,
-            "%s: the cells lie farther from the reference than its own cells lie from one another. "
-            "Each may lie %.3f of cosine distance farther off, beyond the usual limit of %.3f, "
-            "before it is called unknown.%s",
+            "%s: batch shift: the middle cell lies %.3f of cosine distance farther from the "
+            "reference than its own cells do. The limit of distance, %.3f in the reference, was "
+            "moved by as much.%s",
             label, decided.shift, decided.middle_limit, _SUPPOSED if is_large else "",
         )  # fmt: skip
     divided, far = decided.divided, decided.far
