@@ -62,7 +62,7 @@ class AnnotateKeywords(EmbedKeywords, total=False):
     group: str | None
     n_neighbors: int
     min_share: float | None
-    distance_quantile: float | None
+    distance_quantile: float
     allow_shift: bool
     share_genes: bool
     probabilities: bool

@@ -134,7 +134,7 @@ class _Namer:
         held = hold_out(lesson, groups, ways) if self._is_to_weigh(ways) else None
         choice = choose_way(held, self.how.method, ways)
         limits = self._calibrate(lesson, held, choice)
-        vote = self.how.vote(**({} if limits is None else {"min_share": limits.min_share}))
+        vote = self.how.vote() if limits is None else self.how.vote(limits.min_share)
         named = self._name_all(choice)
         labels = label_cells(
             named, self.query.cells, len(self.query.missing), self.reference, self.label, vote

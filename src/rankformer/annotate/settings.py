@@ -87,9 +87,11 @@ class Labelling:
     be named less the shift that they have beside reference cells of the same labels, as these are
     named by the regression: a label that is rarer in one of the two is not taken for a shift.
 
-    A cell is unknown where the winner's probability is low, or it lies far from the reference. Both
-    limits are found on the reference: each label is left out once, and the limits are those that
-    tell its cells best from cells of labels that are there.
+    A cell is unknown where the winner's probability is low, or it lies far from the reference in
+    the embedding, see `NeighbourVote`. The limit of the probability is found on the reference: each
+    label is left out once, and the limit is that which best tells its cells, of which each label
+    counts the same, from rightly named cells of labels that are there; of these, at least nine in
+    ten keep their name.
     """
 
     method: Method = setting(
@@ -114,12 +116,11 @@ class Labelling:
         "called unknown. By default, it is calibrated on the reference, or 0.5 where that is too "
         "small.",
     )
-    distance_quantile: float | None = setting(
-        default=None,
+    distance_quantile: float = setting(
+        default=0.95,
         text="How far from the reference a cell may lie before it is called unknown, as a quantile "
         "of the distances among the reference's own cells of the label: with 0.95, as far as the "
-        "nearest 95 % of them. By default, it is calibrated on the reference, or 0.95 where that "
-        "is too small.",
+        "nearest 95 % of them.",
     )
     allow_shift: bool = setting(
         default=True, options=("--shift/--no-shift",),
@@ -152,14 +153,10 @@ class Labelling:
         # They have the same bounds.
         self.vote()
 
-    def vote(self, min_share: float = 0.5, distance_quantile: float = 0.95) -> NeighbourVote:
-        """How neighbours vote, with these limits where none were asked for."""
-        return NeighbourVote(
-            self.n_neighbors,
-            min_share if self.min_share is None else self.min_share,
-            distance_quantile if self.distance_quantile is None else self.distance_quantile,
-            self.allow_shift,
-        )
+    def vote(self, min_share: float = 0.5) -> NeighbourVote:
+        """How neighbours vote, with this least share where none was asked for."""
+        share = min_share if self.min_share is None else self.min_share
+        return NeighbourVote(self.n_neighbors, share, self.distance_quantile, self.allow_shift)
 
 
 def as_labelling(how: "NeighbourVote | Labelling | None") -> Labelling:
