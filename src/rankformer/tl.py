@@ -168,15 +168,17 @@ def annotate(
     copy
         As in `embed`.
     **how
-        By which way cells are named, and when a cell is called unknown (see `Labelling`); otherwise as
-        in `embed`.
+        By which way cells are named, and when a cell is called unknown (see `Labelling`);
+        otherwise as in `embed`.
 
     Returns
     -------
     None, or the copy. Adds to ``obs``, for each key: ``key``, the label, or ``"unknown"``;
-    ``key_best``, the most probable label in any case; ``key_probability``; ``key_uncertain``, whether the cell is unknown, and ``key_why``;
-    ``key_distance``, its mean cosine distance to the neighbours; ``key_missing`` where cells have
-    no embedding; and ``uns["rankformer"][key]`` with where it came from.
+    ``key_best``, the most probable label in any case; ``key_probability``; ``key_uncertain``,
+    whether the cell is unknown, and ``key_why``; ``key_distance``, its mean cosine distance to the
+    nearest cells of the reference; ``key_majority`` with `majority_vote`; ``key_missing`` where
+    cells have no embedding; with `probabilities`, ``obsm["key_probabilities"]``; and
+    ``uns["rankformer"][key]`` with where it came from.
 
     Raises
     ------

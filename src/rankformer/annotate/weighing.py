@@ -26,10 +26,11 @@ logger = logging.getLogger(__name__)
 N_FOLDS = 5
 # Of fewer cells, or cells of a class, the figures would be chance.
 LEAST_CELLS, LEAST_OF_A_CLASS = 100, 5
-# Ways that differ by less in macro-F1 count as equally good.
-ALIKE = 0.01
+_GROUPS = "whole groups"
+N_DRAWS, _CHANCE = 200, 0.05
 _BY_MACRO_F1 = (
-    f"best macro-F1 on held-out cells of the reference; the agreement where it is within {ALIKE}"
+    "the best macro-F1 on held-out cells of the reference; the agreement, unless a way is better "
+    "beyond chance"
 )
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -106,12 +107,15 @@ class HeldOut:
         (n_cells,) int32: the classes.
     by
         What was held out, in words.
+    units
+        (n_cells,) which group each cell is of, where whole groups were held out; or None.
     """
 
     probabilities: Mapping[str, NDArray[np.float32]]
     folds: Sequence[Fold]
     codes: NDArray[np.int32]
     by: str
+    units: NDArray[np.object_] | None = None
 
     def of(self, parts: Sequence[str]) -> NDArray[np.float32]:
         """The mean of the probabilities of some single ways."""
@@ -143,7 +147,8 @@ def hold_out(
         own, others = lesson.take(learned), lesson.cells.take(held)
         for way, fitted in fit_ways(ways, own, others).items():
             found[way][held] = fitted.probabilities(others)
-    return HeldOut(found, folds, lesson.codes, by)
+    units = groups if by.startswith(_GROUPS) else None
+    return HeldOut(found, folds, lesson.codes, by, units)
 
 
 def _cut(codes: NDArray[np.int32], groups: NDArray[np.object_] | None) -> tuple[list[Fold], str]:
@@ -158,19 +163,16 @@ def _cut(codes: NDArray[np.int32], groups: NDArray[np.object_] | None) -> tuple[
             folds = [
                 each for each in cutter.split(codes, codes, groups) if len(each[0]) and len(each[1])
             ]
-            return folds, f"whole groups, {len(set(groups)):,} in {len(folds)} folds"
+            return folds, f"{_GROUPS}, {len(set(groups)):,} in {len(folds)} folds"
         cutter = StratifiedKFold(N_FOLDS, shuffle=True, random_state=0)
         return list(cutter.split(codes, codes)), f"single cells, in {N_FOLDS} folds"
 
 
 def score(way: str, parts: Sequence[str], held: HeldOut) -> Tried:
     """How the mean of some ways did on the cells that were held out."""
-    from sklearn.metrics import accuracy_score, f1_score
-
     said = held.of(parts).argmax(axis=1)
-    labels = np.unique(held.codes)
-    macro = f1_score(held.codes, said, labels=labels, average="macro", zero_division=0)
-    return Tried(way, tuple(parts), float(macro), float(accuracy_score(held.codes, said)))
+    right = float((said == held.codes).mean())
+    return Tried(way, tuple(parts), macro_f1(held.codes, said), right)
 
 
 def choose_way(held: HeldOut | None, method: str, ways: Sequence[str]) -> Choice:
@@ -198,7 +200,7 @@ def choose_way(held: HeldOut | None, method: str, ways: Sequence[str]) -> Choice
         tried.append(score(AGREEMENT, tuple(ways), held))
     tried.sort(key=_rank)
     if method == "auto":
-        best = _best_of(tried)
+        best = _best_of(tried, held)
         return Choice(best.way, best.parts, f"{_BY_MACRO_F1} ({held.by})", tuple(tried))
     named = next((each for each in tried if each.way == method), None)
     if named is None:
@@ -207,14 +209,42 @@ def choose_way(held: HeldOut | None, method: str, ways: Sequence[str]) -> Choice
     return Choice(method, named.parts, why, tuple(tried))
 
 
-def _best_of(tried: Sequence[Tried]) -> Tried:
-    """The best on the reference; or the agreement, where it is as good but for chance.
+def _best_of(tried: Sequence[Tried], held: HeldOut) -> Tried:
+    """The best on the reference; or the agreement, unless the best is better beyond chance.
 
     Cells of a reference are of one laboratory, or a few. On those of others, single ways fail that
     were best before, and the mean of all seldom does.
     """
     agreed = next((each for each in tried if each.way == AGREEMENT), tried[0])
-    return agreed if agreed.macro_f1 >= tried[0].macro_f1 - ALIKE else tried[0]
+    return tried[0] if is_beyond_chance(tried[0], agreed, held) else agreed
+
+
+def is_beyond_chance(best: Tried, other: Tried, held: HeldOut) -> bool:
+    """Whether a way is better than another in 95 % of 200 draws of the cells that were held out.
+
+    Cells are drawn with replacement, and whole groups where these were held out.
+    """
+    if best.macro_f1 <= other.macro_f1:
+        return False
+    rng = np.random.default_rng(0)
+    said = [held.of(each.parts).argmax(axis=1) for each in (best, other)]
+    units = np.arange(len(held.codes)) if held.units is None else held.units
+    members = [np.flatnonzero(units == each) for each in np.unique(units)]
+    n_worse = 0
+    for _ in range(N_DRAWS):
+        drawn = np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])
+        first, second = (macro_f1(held.codes[drawn], each[drawn]) for each in said)
+        n_worse += first <= second
+    return bool(n_worse < _CHANCE * N_DRAWS)
+
+
+def macro_f1(truth: NDArray[np.int32], said: NDArray[np.int64]) -> float:
+    """The mean over the classes that there are of the F1 score."""
+    n = int(max(truth.max(), said.max())) + 1
+    right = np.bincount(truth[truth == said], minlength=n)
+    of_class, called = np.bincount(truth, minlength=n), np.bincount(said, minlength=n)
+    there = of_class > 0
+    return float(np.mean(2 * right[there] / (of_class + called)[there]))
 
 
 def _rank(tried: Tried) -> tuple[float, float]:
