@@ -32,6 +32,7 @@ from rankformer.annotate.shared_genes import (
     tell_overlap,
 )
 from rankformer.annotate.vote import check_annotation
+from rankformer.annotate.weighing import check_method, ways_at_hand
 from rankformer.cells.open_sources import list_sources
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.embed.embedder import Embedder
@@ -133,9 +134,18 @@ class ReferenceOfRun:
             inputs.rank_among(ids_of(self.checkpoint.vocabulary, self.overlap.ranked))
         self.keys = name_keys(job.labels or tuple(self.reference.codes), job.keys)
         check_annotation(self.reference, embedder, self.keys, job.mode, job.vote.vote())
+        self._check_method()
         # One that goes on, and each share but the first, finds it there.
         if job.save_to is not None and (is_new or not self._is_saved(job.save_to)):
             save_reference(self.reference, job.save_to)
+
+    def _check_method(self) -> None:
+        reference = self.reference
+        has_counts = reference.counts is not None and self.overlap.genes is not None
+        ways = ways_at_hand(has_counts, self.job.vote.method)
+        for label in self.keys:
+            n_classes = len(reference.classes[label])
+            check_method(self.job.vote.method, ways, reference.codes[label], n_classes)
 
     def _is_saved(self, folder: Path) -> bool:
         if not is_saved_reference(folder):

@@ -31,6 +31,8 @@ _N_COMPONENTS = 50
 _PENALTY, _MOST_STEPS = 0.1, 100
 _ROUNDS = 5
 _FEW_GENES = 300
+# Of fewer cells, what they have in common is no shift.
+LEAST_SHOWN = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,13 +101,13 @@ def fit_ways(ways: Sequence[str], lesson: Lesson, unlabelled: Profiles) -> dict[
     unlabelled
         Some of the cells to be named. Where counts are known, they are also looked at less the
         shift that they have, as a whole, beside labelled cells of the labels that the regression
-        gives them: see `shift_of`.
+        gives them: see `shift_of`. Fewer than 50 are too few for that.
 
     Returns
     -------
     Way → what has learned.
     """
-    if unlabelled.expression is None:
+    if unlabelled.expression is None or len(unlabelled) < LEAST_SHOWN:
         spaces = {way: _SPACES[way](lesson, unlabelled) for way in ways}
         return {way: _aligned(space, lesson, unlabelled, None) for way, space in spaces.items()}
     teacher = _SPACES[LOGISTIC](lesson, unlabelled)

@@ -136,8 +136,7 @@ def hold_out(
     ways
         The single ways to try.
     """
-    sizes = np.bincount(lesson.codes, minlength=lesson.n_classes)
-    if len(lesson) < LEAST_CELLS or (sizes >= LEAST_OF_A_CLASS).sum() < 2:
+    if is_too_small(lesson.codes, lesson.n_classes):
         return None
     folds, by = _cut(lesson.codes, groups)
     found = {
@@ -278,6 +277,28 @@ def _cannot(method: str, ways: Sequence[str]) -> SettingsError:
         "A reference and a query of counts; saved tokens hold none.",
         "Give the files of counts, and build a saved reference anew; or pass --method neighbours.",
     )
+
+
+def check_method(
+    method: str, ways: Sequence[str], codes: NDArray[np.int32], n_classes: int
+) -> None:
+    """Refuse, before any work, a way that cannot be had.
+
+    Raises
+    ------
+    SettingsError
+        If so.
+    """
+    if method not in ("auto", AGREEMENT, *ways) or (method == AGREEMENT and len(ways) == 1):
+        raise _cannot(method, ways)
+    if method == AGREEMENT and is_too_small(codes, n_classes):
+        _without_trial(method, ways)
+
+
+def is_too_small(codes: NDArray[np.int32], n_classes: int) -> bool:
+    """Whether a reference has too few cells for ways to be tried on it."""
+    sizes = np.bincount(codes, minlength=n_classes)
+    return len(codes) < LEAST_CELLS or int((sizes >= LEAST_OF_A_CLASS).sum()) < 2
 
 
 def ways_at_hand(has_counts: bool, method: str) -> tuple[str, ...]:
