@@ -16,7 +16,7 @@ import rankformer
 from rankformer.annotate.calibration import calibrate
 from rankformer.annotate.profiles import Profiles, expression_of
 from rankformer.annotate.variable_genes import choose_variable_genes
-from rankformer.annotate.ways import AGREEMENT, SINGLE_WAYS, Lesson, fit_ways, shift_of
+from rankformer.annotate.ways import AGREEMENT, BEST_TWO, SINGLE_WAYS, Lesson, fit_ways, shift_of
 from rankformer.annotate.weighing import choose_way, hold_out, sample_of, score
 from rankformer.errors import SettingsError
 
@@ -136,17 +136,18 @@ def test_the_best_way_is_taken_and_the_agreement_where_it_is_as_good(lesson):
         choice = choose_way(held, "auto", SINGLE_WAYS)
         assert (choice.way, choice.parts) == (best, (best,))
         assert choice.tried[0].way == best
-        assert len(choice.tried) == 4
+        assert len(choice.tried) == 5
     # Better by one cell, which is chance; and by ten.
-    for n_wrong, expected in ((1, AGREEMENT), (30, "logistic")):
+    for n_wrong, expected in ((1, AGREEMENT), (30, BEST_TWO)):
         few = right.copy()
-        few[::5][:n_wrong] = wrong[::5][:n_wrong]
-        made = {"logistic": right * 0.4, "neighbours": few, "pca": few}
+        few[::5][:n_wrong] = 1.9 * wrong[::5][:n_wrong]
+        made = {"logistic": right, "neighbours": few, "pca": right * 0.5}
         object.__setattr__(held, "probabilities", made)
         assert choose_way(held, "auto", SINGLE_WAYS).way == expected
     object.__setattr__(held, "probabilities", dict.fromkeys(SINGLE_WAYS, right))
     assert choose_way(held, "auto", SINGLE_WAYS).way == AGREEMENT
     assert choose_way(held, "pca", SINGLE_WAYS).parts == ("pca",)
+    assert choose_way(held, "agreement", SINGLE_WAYS).parts == SINGLE_WAYS
     with pytest.raises(SettingsError, match="only neighbours can be had"):
         choose_way(held, "logistic", ("neighbours",))
 
@@ -231,8 +232,8 @@ def test_files_are_named_by_the_way_that_does_best(command, folder):
     np.testing.assert_array_equal(classes[shares.argmax(axis=1)], best)
     np.testing.assert_allclose(shares.max(axis=1), found.obs["predicted_kind_probability"])
     tried = {way: each["macro_f1"] for way, each in told["method"]["tried"].items()}
-    assert set(tried) == {"neighbours", "logistic", "pca", "agreement"}
-    assert told["method"]["way"] in (max(tried, key=tried.get), "agreement")
+    assert set(tried) == {"neighbours", "logistic", "pca", "agreement", "best_two"}
+    assert told["method"]["way"] in (max(tried, key=tried.get), "agreement", "best_two")
     assert told["vote"]["min_share"] == told["unknown"]["min_share"]
 
 

@@ -77,12 +77,12 @@ class Labelling:
     Four ways are there. ``"neighbours"``: the nearest cells in the embedding vote, see
     `NeighbourVote`. ``"logistic"``: logistic regression on the log-normalised counts.
     ``"pca"``: the nearest cells vote as before, among the principal components of highly variable
-    genes. ``"agreement"``: the mean of the probabilities of these three. With ``"auto"``, each is
-    tried on the reference itself: some of its cells are held out, whole donors or batches at a
-    time where `group` names them, and named by the others. The way with the highest macro-F1, the
-    mean over the labels of the F1 score, is taken, if it is better than the agreement in 95 % of
-    200 draws of the cells that were held out (bootstrap); and the agreement otherwise, as it holds
-    better on cells of other laboratories.
+    genes. ``"agreement"``: the mean of the probabilities of these three, or of the best two. With
+    ``"auto"``, each is tried on the reference itself: some of its cells are held out, whole donors
+    or batches at a time where `group` names them, and named by the others. Of all ways the one with
+    the highest macro-F1 is taken, the mean over the labels of the F1 score. But the agreement of
+    all gives way to that of two, and this to a single way, only if that is better in 95 % of 200
+    draws of the held-out cells (bootstrap): it holds better on cells of other laboratories.
 
     Cells of another laboratory differ as a whole. Where counts are known, the ways see the cells to
     be named less the shift that they have beside reference cells of the same labels, as these are

@@ -17,6 +17,7 @@ from rankformer.annotate.variable_genes import choose_variable_genes
 from rankformer.annotate.vote import count_votes
 
 NEIGHBOURS, LOGISTIC, PCA_NEIGHBOURS, AGREEMENT = "neighbours", "logistic", "pca", "agreement"
+BEST_TWO = "best_two"
 SINGLE_WAYS = (NEIGHBOURS, LOGISTIC, PCA_NEIGHBOURS)
 BY_EXPRESSION = (LOGISTIC, PCA_NEIGHBOURS)
 # In words, for tables.
@@ -24,7 +25,8 @@ IN_WORDS = {
     NEIGHBOURS: "neighbours in the embedding",
     LOGISTIC: "logistic regression on counts",
     PCA_NEIGHBOURS: "neighbours by HVG + PCA",
-    AGREEMENT: "agreement of these ways",
+    BEST_TWO: "agreement of the best two",
+    AGREEMENT: "agreement of all three",
 }
 _N_COMPONENTS = 50
 # Of the regression: as scikit-learn has it, a tenth of its default.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rankformer.annotate.ways import (
     AGREEMENT,
+    BEST_TWO,
     BY_EXPRESSION,
     IN_WORDS,
     NEIGHBOURS,
@@ -29,8 +30,8 @@ LEAST_CELLS, LEAST_OF_A_CLASS = 100, 5
 _GROUPS = "whole groups"
 N_DRAWS, _CHANCE = 200, 0.05
 _BY_MACRO_F1 = (
-    "the best macro-F1 on held-out cells of the reference; the agreement, unless a way is better "
-    "beyond chance"
+    "the best macro-F1 on held-out cells of the reference; where ways differ by chance, the one "
+    "that joins most"
 )
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -195,27 +196,35 @@ def choose_way(held: HeldOut | None, method: str, ways: Sequence[str]) -> Choice
         return _without_trial(method, ways)
     single = sorted((score(way, (way,), held) for way in ways), key=_rank)
     tried = list(single)
-    if len(single) > 1:
+    if len(single) > 2:
+        tried.append(score(BEST_TWO, (single[0].way, single[1].way), held))
         tried.append(score(AGREEMENT, tuple(ways), held))
     tried.sort(key=_rank)
     if method == "auto":
         best = _best_of(tried, held)
         return Choice(best.way, best.parts, f"{_BY_MACRO_F1} ({held.by})", tuple(tried))
-    named = next((each for each in tried if each.way == method), None)
-    if named is None:
+    meant = (AGREEMENT, BEST_TWO) if method == AGREEMENT else (method,)
+    asked = [each for each in tried if each.way in meant]
+    if not asked:
         raise _cannot(method, ways)
+    named = _best_of(asked, held)
     why = f"{IN_WORDS[method]}, as asked for; all tried on held-out cells ({held.by})"
-    return Choice(method, named.parts, why, tuple(tried))
+    return Choice(named.way, named.parts, why, tuple(tried))
 
 
 def _best_of(tried: Sequence[Tried], held: HeldOut) -> Tried:
-    """The best on the reference; or the agreement, unless the best is better beyond chance.
+    """The way that agrees with most others, unless a narrower one is better beyond chance.
 
     Cells of a reference are of one laboratory, or a few. On those of others, single ways fail that
-    were best before, and the mean of all seldom does.
+    were best before, and the mean of all seldom does. So the agreement of all gives way to that of
+    the best two, and this to a single way, only where the held-out cells say so clearly.
     """
-    agreed = next((each for each in tried if each.way == AGREEMENT), tried[0])
-    return tried[0] if is_beyond_chance(tried[0], agreed, held) else agreed
+    by_width = sorted(tried, key=lambda each: (-len(each.parts), *_rank(each)))
+    chosen = by_width[0]
+    for each in by_width[1:]:
+        if is_beyond_chance(each, chosen, held):
+            chosen = each
+    return chosen
 
 
 def is_beyond_chance(best: Tried, other: Tried, held: HeldOut) -> bool:
