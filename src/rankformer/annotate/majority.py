@@ -91,6 +91,8 @@ def majority_labels(
     -------
     (n,) texts; ``"unknown"`` in a cluster of which no label has more than half.
     """
+    if not len(best):
+        return np.zeros(0, object)
     table = pd.crosstab(pd.Series(clusters), pd.Series(best), normalize="index")
     winners, shares = table.idxmax(axis=1), table.max(axis=1)
     of_cluster = winners.where(shares > 0.5, UNKNOWN)

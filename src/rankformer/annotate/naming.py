@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -60,7 +61,7 @@ class Query:
     obs: pd.DataFrame
     counts: QueryCounts | None = None
 
-    @property
+    @cached_property
     def cells(self) -> NDArray[np.int64]:
         """Rows of the cells that have a vector, ascending."""
         return np.flatnonzero([each is None for each in self.missing])
