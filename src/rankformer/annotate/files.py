@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rankformer.annotate.kept import kept_overlap
 from rankformer.annotate.naming import Query, name_cells
 from rankformer.annotate.prepared import (
     ReferenceOfRun,
-    kept_overlap,
     name_keys,
     reference_folder,
 )

@@ -55,7 +55,7 @@ def clusters_of(
     means = MiniBatchKMeans(n_clusters, random_state=0, n_init=1)
     found = means.fit_predict(np.asarray(vectors[cells]))
     logger.info("The cells were cut into %s clusters of like cells.", f"{len(set(found)):,}")
-    return found.astype(str).astype(object)
+    return np.array([str(each) for each in found], dtype=object)
 
 
 def expect_clusters(obs: pd.DataFrame, column: str, name: str) -> None:
@@ -95,5 +95,5 @@ def majority_labels(
         return np.zeros(0, object)
     table = pd.crosstab(pd.Series(clusters), pd.Series(best), normalize="index")
     winners, shares = table.idxmax(axis=1), table.max(axis=1)
-    of_cluster = winners.where(shares > 0.5, UNKNOWN)
-    return np.asarray(of_cluster.loc[clusters].to_numpy(), dtype=object)
+    of_cluster = winners.where(shares > 0.5, UNKNOWN).to_dict()
+    return np.array([of_cluster[each] for each in clusters], dtype=object)

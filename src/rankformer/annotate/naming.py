@@ -94,7 +94,7 @@ def name_cells(
     scale_to_unit(query.vectors)
     has_counts = None not in (query.counts, reference.counts) and overlap.genes is not None
     if not len(query.cells):
-        how, has_counts = replace(how, method=NEIGHBOURS), False
+        how, has_counts = replace(how, method="neighbours"), False
     ways = ways_at_hand(has_counts, how.method)
     shown = _show(query) if len(ways) > 1 else None
     labels = {

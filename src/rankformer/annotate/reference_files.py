@@ -190,8 +190,9 @@ def _write_genes(path: Path, genes: NDArray[np.int32], ranked: NDArray[np.int32]
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    one_answer = ranked is not None and np.isin(ranked, genes).all()
-    of_each = pa.array(np.isin(genes, ranked)) if one_answer else pa.nulls(len(genes), pa.bool_())
+    of_each = pa.nulls(len(genes), pa.bool_())
+    if ranked is not None and np.isin(ranked, genes).all():
+        of_each = pa.array(np.isin(genes, ranked))
     pq.write_table(pa.table({"token": pa.array(genes), "ranked": of_each}), path)
 
 

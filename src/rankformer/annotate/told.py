@@ -51,7 +51,7 @@ def told_of(labels: Mapping[str, CellLabels]) -> tuple[str, ...]:
 
 def _label_table(labels: CellLabels) -> str:
     found = label_rows(labels)
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (each["label"], f"{each['cells']:,}", _number(each["mean_probability"]),
          f"{each['called_unknown']:,}", f"{each['divided']:,}", f"{each['far']:,}")
         for each in found[:_MOST_LABELS]

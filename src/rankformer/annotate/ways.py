@@ -88,7 +88,8 @@ class FittedWay:
     def probabilities(self, cells: Profiles) -> NDArray[np.float32]:
         """(n_cells, n_classes); each row sums to 1."""
         points = self.points(cells)
-        return np.mean([self.say(points - each) for each in self.shifts], axis=0, dtype=np.float32)
+        said = [self.say(points - each) for each in self.shifts]
+        return np.asarray(np.mean(said, axis=0), np.float32)
 
 
 def fit_ways(ways: Sequence[str], lesson: Lesson, unlabelled: Profiles) -> dict[str, FittedWay]:

@@ -120,7 +120,7 @@ class HeldOut:
 
     def of(self, parts: Sequence[str]) -> NDArray[np.float32]:
         """The mean of the probabilities of some single ways."""
-        return np.mean([self.probabilities[each] for each in parts], axis=0, dtype=np.float32)
+        return np.asarray(np.mean([self.probabilities[each] for each in parts], axis=0), np.float32)
 
 
 def hold_out(
