@@ -13,7 +13,7 @@ import pytest
 
 import rankformer
 from rankformer import keywords
-from rankformer.annotate.settings import NeighbourVote
+from rankformer.annotate.settings import Labelling
 from rankformer.embed.settings import OfTrainedLayer, Running
 from rankformer.networks.settings import NetworkRunning, NetworkSettings, ShiftSettings
 from rankformer.perturb.settings import Comparison, Perturbation
@@ -67,7 +67,7 @@ def test_help_loads_nothing_heavy(command):
 KEYWORDS = {
     keywords.PredictKeywords: (OfTrainedLayer, ReadingOptions),
     keywords.EmbedKeywords: (Running, ReadingOptions),
-    keywords.AnnotateKeywords: (NeighbourVote, Running, ReadingOptions),
+    keywords.AnnotateKeywords: (Labelling, Running, ReadingOptions),
     keywords.PerturbKeywords: (Perturbation, Running, ReadingOptions),
     keywords.TestKeywords: (Comparison,),
     keywords.NetworkKeywords: (NetworkSettings, NetworkRunning, ReadingOptions),

@@ -15,7 +15,7 @@ from rankformer import (
     PretrainingHyperparameters,
     SplitPlan,
 )
-from rankformer.annotate.settings import AnnotateJob, NeighbourVote
+from rankformer.annotate.settings import AnnotateJob, Labelling
 from rankformer.cli import main
 from rankformer.cores import usable_cores
 from rankformer.embed.settings import EmbedJob
@@ -281,13 +281,18 @@ def test_annotate(calls):
     words = (
         "annotate a.h5ad b.h5ad -r r.h5ad -r s.h5ad -o out.csv -m model --label kind --label stage "
         "--key k --key s --mode cls --n-neighbors 9 --min-share 0.3 --distance-quantile 0.8 "
+        "--method pca --group donor --all-genes --probabilities --majority-vote computed "
         f"--no-shift --unlabelled none --save-reference saved --overwrite {MODEL} {READING}"
     )
     found = calls(words, annotate_files=Summary())
     job = AnnotateJob(
         queries=tuple(FILES), references=(Path("r.h5ad"), Path("s.h5ad")), output=Path("out.csv"),
         labels=("kind", "stage"), keys=("k", "s"), mode="cls",
-        vote=NeighbourVote(9, 0.3, 0.8, False), unlabelled=("none",), save_to=Path("saved"),
+        vote=Labelling(
+            n_neighbors=9, min_share=0.3, distance_quantile=0.8, allow_shift=False,
+            method="pca", group="donor", share_genes=False, probabilities=True,
+            majority_vote="computed",
+        ), unlabelled=("none",), save_to=Path("saved"),
         overwrite=True,
     )  # fmt: skip
     assert found["annotate_files"] == [((job, "model", OPTIONS), EMBEDDER)]

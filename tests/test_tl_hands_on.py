@@ -1,12 +1,13 @@
 """What `rankformer.tl` hands on, call by call, and where what comes back is put."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
 from rankformer import tl
 from rankformer.annotate.reference import Reference
-from rankformer.annotate.settings import NeighbourVote
+from rankformer.annotate.settings import Labelling
 from rankformer.errors import SettingsError
 from rankformer.tokens.reading_options import ReadingOptions
 
@@ -52,12 +53,13 @@ def test_annotate_builds_a_reference_and_votes(calls, small_adata):
     ready = Ready()
     found = calls(
         find_reference=["r.h5ad"], open_embedder="an embedder", build_reference=ready,
-        annotate_cells="labels", store_labels_in=None,
+        annotate_cells="labels", store_labels_in=None, shared_genes_of=frozenset({"ENSG1"}),
     )  # fmt: skip
     returned = tl.annotate(
         small_adata, reference="r.h5ad", model="m", label=["kind", "stage"],
         key_added=["k", "s"], mode="cls", n_neighbors=9, min_share=0.3, distance_quantile=0.8,
-        allow_shift=False, unlabelled="none", emb_layer=-2, layer_numbering="published",
+        allow_shift=False, group="donor", unlabelled="none", emb_layer=-2,
+        layer_numbering="published",
         device="cuda:3", dtype="float16", batch_size=6, **READING,
     )  # fmt: skip
     assert returned is None
@@ -67,7 +69,13 @@ def test_annotate_builds_a_reference_and_votes(calls, small_adata):
         "batch_size": 6,
     }  # fmt: skip
     assert found["open_embedder"] == [(("m",), running)]
-    building = {"mode": "cls", "options": OPTIONS, "unlabelled": "none"}
+    [(asked, _)] = found["shared_genes_of"]
+    assert (asked[0], asked[2], asked[3]) == (["r.h5ad"], "an embedder", OPTIONS)
+    assert asked[1] is small_adata
+    building = {
+        "mode": "cls", "options": replace(OPTIONS, only_genes=frozenset({"ENSG1"})),
+        "unlabelled": "none", "group": "donor",
+    }  # fmt: skip
     given = (["r.h5ad"], "an embedder", ("kind", "stage"))
     assert found["build_reference"] == [(given, building)]
     [((adata, reference, embedder, keys), voting)] = found["annotate_cells"]
@@ -75,7 +83,10 @@ def test_annotate_builds_a_reference_and_votes(calls, small_adata):
     assert (reference, embedder) == (ready, "an embedder")
     assert keys == {"kind": "k", "stage": "s"}
     assert voting == {
-        "mode": "cls", "vote": NeighbourVote(9, 0.3, 0.8, False), "options": OPTIONS,
+        "mode": "cls", "options": OPTIONS,
+        "vote": Labelling(
+            n_neighbors=9, min_share=0.3, distance_quantile=0.8, allow_shift=False, group="donor"
+        ),
         "progress": "progress of 30",
     }  # fmt: skip
     [((adata, cells), _)] = found["store_labels_in"]

@@ -3,12 +3,13 @@
 from . import datasets as datasets
 from . import pl as pl
 from . import tl as tl
+from .annotate.cells import annotate_cells as annotate_cells
 from .annotate.reference import Reference as Reference
 from .annotate.reference import build_reference as build_reference
 from .annotate.reference_files import open_reference as open_reference
 from .annotate.reference_files import save_reference as save_reference
+from .annotate.settings import Labelling as Labelling
 from .annotate.settings import NeighbourVote as NeighbourVote
-from .annotate.vote import annotate_cells as annotate_cells
 from .cells.source import CellSource as CellSource
 from .cells.source import CountChunk as CountChunk
 from .cells.source import open_cells as open_cells

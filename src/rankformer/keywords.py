@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from functools import wraps
 from typing import Any, ParamSpec, TypedDict, TypeVar, get_type_hints
 
+from rankformer.annotate.settings import Method as Way
 from rankformer.embed.settings import Dtype
 from rankformer.model.spec import LayerNumbering
 from rankformer.networks.settings import By
@@ -34,6 +35,7 @@ class ReadingKeywords(TypedDict, total=False):
     gene_table: Any
     pyensembl_genome: Any
     min_recognised: float
+    only_genes: Collection[str] | None
     n_threads: int | None
     chunk_cells: int
 
@@ -54,12 +56,17 @@ class EmbedKeywords(PredictKeywords, total=False):
 
 
 class AnnotateKeywords(EmbedKeywords, total=False):
-    """Those of `ReadingOptions`, `Running` and `NeighbourVote`."""
+    """Those of `ReadingOptions`, `Running` and `Labelling`."""
 
+    method: Way
+    group: str | None
     n_neighbors: int
-    min_share: float
+    min_share: float | None
     distance_quantile: float
     allow_shift: bool
+    share_genes: bool
+    probabilities: bool
+    majority_vote: str | None
 
 
 class PerturbKeywords(EmbedKeywords, total=False):

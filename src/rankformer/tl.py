@@ -3,15 +3,16 @@
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, Unpack
 
 from anndata import AnnData
 from pandas import DataFrame
 
-from rankformer.annotate.files import find_reference, name_keys
+from rankformer.annotate.cells import annotate_cells, shared_genes_of
+from rankformer.annotate.prepared import find_reference, name_keys
 from rankformer.annotate.reference import Reference, build_reference
-from rankformer.annotate.settings import NeighbourVote
-from rankformer.annotate.vote import annotate_cells
+from rankformer.annotate.settings import Labelling
 from rankformer.checkpoints.finetuned import FineTunedModel
 from rankformer.embed.cells import embed_cells
 from rankformer.embed.embedder import AnyEmbedder, Embedder, open_embedder
@@ -130,7 +131,7 @@ def embed(
 
 
 # Longer than 80 lines: its docstring tells each column that it adds.
-@show_keywords(NeighbourVote, Running, ReadingOptions)
+@show_keywords(Labelling, Running, ReadingOptions)
 def annotate(
     adata: AnnData,
     *,
@@ -143,7 +144,7 @@ def annotate(
     copy: bool = False,
     **how: Unpack[AnnotateKeywords],
 ) -> AnnData | None:
-    """Give cells the labels of labelled reference cells that lie nearest to them.
+    """Give cells the labels of labelled reference cells, by the way that does best on these.
 
     Parameters
     ----------
@@ -167,16 +168,17 @@ def annotate(
     copy
         As in `embed`.
     **how
-        How neighbours vote, and when a cell is called unknown (see `NeighbourVote`); otherwise as
-        in `embed`.
+        By which way cells are named, and when a cell is called unknown (see `Labelling`);
+        otherwise as in `embed`.
 
     Returns
     -------
     None, or the copy. Adds to ``obs``, for each key: ``key``, the label, or ``"unknown"``;
-    ``key_best``, the label that got most votes in any case; ``key_probability``, its share of
-    the weighted votes; ``key_uncertain``, whether the cell is unknown, and ``key_why``;
-    ``key_distance``, its mean cosine distance to the neighbours; ``key_missing`` where cells have
-    no embedding; and ``uns["rankformer"][key]`` with where it came from.
+    ``key_best``, the most probable label in any case; ``key_probability``; ``key_uncertain``,
+    whether the cell is unknown, and ``key_why``; ``key_distance``, its mean cosine distance to the
+    nearest cells of the reference; ``key_majority`` with `majority_vote`; ``key_missing`` where
+    cells have no embedding; with `probabilities`, ``obsm["key_probabilities"]``; and
+    ``uns["rankformer"][key]`` with where it came from.
 
     Raises
     ------
@@ -194,7 +196,7 @@ def annotate(
     >>> counts = adata.obs["predicted_cell_type"].value_counts()
     """
     _check_adata(adata)
-    vote = NeighbourVote(**take(NeighbourVote, how))
+    vote = Labelling(**take(Labelling, how))
     labels, keys = as_names(label or (), "label"), as_names(key_added or (), "key_added")
     found = find_reference(reference)
     running = take(Running, how)
@@ -203,9 +205,14 @@ def annotate(
     embedder = open_embedder(model, **running)
     options = ReadingOptions(**take(ReadingOptions, how))
     if not isinstance(found, Reference):
+        shared = options
+        if vote.share_genes:
+            only = shared_genes_of(found, adata, embedder, options)
+            shared = replace(options, only_genes=only)
         found = build_reference(
-            found, embedder, labels, mode=mode, options=options, unlabelled=unlabelled
-        )
+            found, embedder, labels,
+            mode=mode, options=shared, unlabelled=unlabelled, group=vote.group,
+        )  # fmt: skip
     names = name_keys(labels or tuple(found.codes), keys)
     adata = adata.copy() if copy else adata
     with show_progress(adata.n_obs, "Embedding cells") as progress:

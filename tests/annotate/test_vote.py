@@ -12,11 +12,11 @@ import pytest
 from tests.conftest import shared_path
 
 import rankformer
+from rankformer.annotate.cells import annotate_cells
 from rankformer.annotate.neighbours import NeighbourIndex, scale_to_unit
 from rankformer.annotate.reference import Reference
 from rankformer.annotate.settings import NeighbourVote
 from rankformer.annotate.vote import (
-    annotate_cells,
     count_votes,
     expect_enough_cells,
     own_distances,

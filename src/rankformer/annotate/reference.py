@@ -2,13 +2,21 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import vstack
 
 from rankformer.annotate.neighbours import NeighbourIndex, scale_to_unit
+from rankformer.annotate.reference_counts import (
+    ReferenceCounts,
+    blocks_of_sources,
+    write_counts,
+)
 from rankformer.cells.obs_columns import leave_out, read_class_names
 from rankformer.embed.cells import describe_run, fill_vectors, tell_missing
 from rankformer.embed.embedder import AnyEmbedder, Embedder, open_embedder
@@ -19,7 +27,7 @@ from rankformer.names import as_names
 from rankformer.progress import Progress
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import TokenSource
-from rankformer.tokens.tokenize import Sources, opened_sources
+from rankformer.tokens.tokenize import Sources, TokenStream, opened_sources
 
 logger = logging.getLogger(__name__)
 
@@ -49,12 +57,23 @@ class Reference:
         Name of a label → its classes, sorted.
     provenance
         The model, layer and mode that made the vectors, and the sources; nested plain values.
+    counts
+        Counts of the cells, by which they can be ranked among other genes; or None where tokens
+        alone are known.
+    ranked
+        Tokens of the genes that the cells were ranked among, ascending; None where each of the
+        sources was ranked among all of its own.
+    groups
+        (n_cells,) object: the donor or batch of each cell; or None.
     """
 
     index: NeighbourIndex
     codes: Mapping[str, NDArray[np.int32]]
     classes: Mapping[str, tuple[str, ...]]
     provenance: Mapping[str, Any]
+    counts: ReferenceCounts | None = None
+    ranked: NDArray[np.int32] | None = None
+    groups: NDArray[np.object_] | None = None
 
     def __len__(self) -> int:
         return len(self.index.vectors)
@@ -119,6 +138,7 @@ def build_reference(
     mode: CellMode = "cell",
     options: ReadingOptions | None = None,
     unlabelled: str | Sequence[str] = (),
+    group: str | None = None,
     progress: Progress | None = None,
 ) -> Reference:
     """Embed labelled cells into memory, and index them.
@@ -137,6 +157,9 @@ def build_reference(
         Where counts and genes lie.
     unlabelled
         Values that mean no label, such as ``"unassigned"``. ``"unknown"`` is always one.
+    group
+        The column of ``obs`` with donors or batches, by which ways of naming cells are tried; see
+        `Labelling`.
     progress
         Called with the number of cells done since the last call.
 
@@ -155,9 +178,14 @@ def build_reference(
     embedder = open_embedder(embedder)
     labels, unlabelled = as_names(labels, "labels"), as_names(unlabelled, "unlabelled")
     with opened_sources(sources, embedder.checkpoint.vocabulary, options) as streams:
-        named = read_labels(streams, labels, unlabelled)
+        named, groups = read_labels(streams, labels, unlabelled), read_groups(streams, group)
         vectors = np.empty((sum(map(len, streams)), embedder.d_model), np.float32)
-        return index_cells(streams, embedder, named, vectors, mode=mode, progress=progress)
+        genes = genes_of_all(streams)
+        reference, rows = index_cells(
+            streams, embedder, named, vectors, mode=mode, progress=progress
+        )
+        own = None if groups is None else groups[rows]
+        return replace(with_counts(reference, streams, rows, genes), groups=own)
 
 
 def read_labels(
@@ -195,11 +223,15 @@ def index_cells(
     *,
     mode: CellMode,
     progress: Progress | None = None,
-) -> Reference:
+) -> tuple[Reference, NDArray[np.int64]]:
     """Embed cells into `vectors`, (n_cells, d_model), and index those with a vector and labels.
 
     `vectors` may be mapped from a file: then memory does not grow with the cells, but for the
     graph of a large reference.
+
+    Returns
+    -------
+    The reference, and which of all cells are in it, ascending.
     """
     embedder.check_mode(mode)
     missing = fill_vectors(vectors, streams, embedder, mode=mode, progress=progress)
@@ -220,16 +252,101 @@ def index_cells(
         _check_classes(label, set(names.tolist()))
         classes[label], codes[label] = tuple(names.tolist()), places.astype(np.int32)
     provenance = describe_run(embedder, mode, streams)
-    return Reference(NeighbourIndex.build(kept), codes, classes, provenance)
+    return Reference(NeighbourIndex.build(kept), codes, classes, provenance), rows
+
+
+def genes_of_all(streams: Sequence[TokenSource]) -> NDArray[np.int32] | None:
+    """Tokens of the genes that all sources measured, ascending; None where tokens alone are known.
+
+    Where each source is ranked among genes of its own, they are not those that it is ranked among.
+    """
+    genes: NDArray[np.int32] | None = None
+    for stream in streams:
+        if not isinstance(stream, TokenStream):
+            return None
+        tokens = stream.mapping.tokens
+        own = np.unique(tokens[tokens >= 0]).astype(np.int32)
+        genes = own if genes is None else np.intersect1d(genes, own).astype(np.int32)
+    return genes
+
+
+def with_counts(
+    reference: Reference,
+    streams: Sequence[TokenSource],
+    rows: NDArray[np.int64],
+    genes: NDArray[np.int32] | None,
+    file: Path | None = None,
+) -> Reference:
+    """The reference with the counts of its cells, where these are known.
+
+    Parameters
+    ----------
+    reference
+        As it was indexed.
+    streams
+        The sources of its cells.
+    rows
+        Which of all of their cells are in it, ascending.
+    genes
+        Tokens of the genes that all sources measured, ascending; None where they are not known.
+    file
+        Where the counts are written; in memory otherwise.
+    """
+    if genes is None:
+        return reference
+    sources = [each for each in streams if isinstance(each, TokenStream)]
+    blocks = blocks_of_sources(sources, genes, rows)
+    if file is None:
+        counts = ReferenceCounts(genes, vstack(list(blocks), format="csr"))
+    else:
+        write_counts(file, blocks)
+        counts = ReferenceCounts(genes, file)
+    return replace(reference, counts=counts, ranked=_ranked(sources))
+
+
+def _ranked(sources: Sequence[TokenStream]) -> NDArray[np.int32] | None:
+    """The genes that all sources were ranked among, if these are the same in all."""
+    own = [np.unique(each.ranked_tokens[each.ranked_tokens >= 0]) for each in sources]
+    same = all(np.array_equal(each, own[0]) for each in own)
+    return own[0].astype(np.int32) if same else None
+
+
+def read_groups(streams: Sequence[TokenSource], column: str | None) -> NDArray[np.object_] | None:
+    """(n_cells,) the donor or batch of each cell; None where no column was named.
+
+    Raises
+    ------
+    SettingsError
+        If a source lacks the column, or it names but one group, or a cell has none.
+    """
+    if column is None:
+        return None
+    for stream in streams:
+        _expect_column(stream, column, "group (--group)")
+    joined = pd.concat([stream.obs[column] for stream in streams])
+    groups = joined.astype(object).to_numpy()
+    n_without = int(pd.isna(groups).sum())
+    if n_without or len(set(groups.tolist())) < 2:
+        found = f"{n_without:,} cells without a value" if n_without else "a single value"
+        raise SettingsError(
+            f"obs[{column!r}] of the reference has {found}.",
+            "A donor or batch for each cell, and at least two of them.",
+            "Correct group (--group), or leave it out.",
+        )
+    return np.array([str(each) for each in groups], dtype=object)
+
+
+def _expect_column(stream: TokenSource, column: str, option: str) -> None:
+    if column not in stream.obs:
+        raise SettingsError(
+            f"obs of the reference {stream.name} has no column {column!r}.",
+            f"Columns of obs: {', '.join(map(str, stream.obs.columns)) or '(none)'}.",
+            f"Correct {option}.",
+        )
 
 
 def _own_labels(stream: TokenSource, label: str) -> NDArray[np.object_]:
-    if label not in stream.obs:
-        raise SettingsError(
-            f"obs of the reference {stream.name} has no column {label!r}.",
-            f"Columns of obs: {', '.join(map(str, stream.obs.columns)) or '(none)'}.",
-            "Correct label (--label).",
-        )
+    _expect_column(stream, label, "label (--label)")
     return read_class_names(stream.obs[label], f"obs[{label!r}] of the reference {stream.name}")
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rankformer.annotate.neighbours import NeighbourIndex, require_usearch
 from rankformer.annotate.reference import Reference
+from rankformer.annotate.reference_counts import ReferenceCounts
 from rankformer.checkpoints.hashes import hash_of
 from rankformer.errors import SettingsError
 from rankformer.own_files import expect_own_files, expect_plain_names
@@ -20,15 +21,19 @@ from rankformer.scratch import check_free, whole_or_nothing
 if TYPE_CHECKING:
     from usearch.index import Index
 
-DESCRIPTION, VECTORS, LABELS, GRAPH = (
+DESCRIPTION, VECTORS, LABELS, GRAPH, COUNTS, GENES, GROUPS = (
     "reference.json",
     "vectors.npy",
     "labels.parquet",
     "index.usearch",
+    "counts.parquet",
+    "genes.parquet",
+    "groups.parquet",
 )
 _FORMAT = 1
-# Not the vectors: they are large, and a damaged one is one cell's.
-_HASHED = (LABELS, GRAPH)
+# Not the vectors: they are large, and a damaged one is one cell's. The pages of the counts have
+# checksums of their own.
+_HASHED = (LABELS, GRAPH, GENES, GROUPS)
 
 
 def is_saved_reference(path: object) -> bool:
@@ -46,8 +51,12 @@ def save_reference(reference: Reference, folder: str | os.PathLike[str]) -> Path
     folder
         A folder that is not there yet. It gets ``reference.json``: model, layer, mode, sources,
         sizes of the other files, and hashes of all but the first of them; ``vectors.npy``:
-        (n_cells, d_model) float32 of length 1; ``labels.parquet``: a row a cell; and of a large
-        reference ``index.usearch``, in the format of usearch.
+        (n_cells, d_model) float32 of length 1; ``labels.parquet``: a row a cell; of a large
+        reference ``index.usearch``, in the format of usearch; ``groups.parquet`` where donors or
+        batches are known; and, unless it was made of saved tokens, ``counts.parquet`` and
+        ``genes.parquet``: the counts of its cells, so that these can be ranked again among the
+        genes that a query measured too, and compared with it by their expression. They take about
+        as much of the disk as the vectors do.
 
     Raises
     ------
@@ -67,6 +76,11 @@ def save_reference(reference: Reference, folder: str | os.PathLike[str]) -> Path
         _write_labels(part / LABELS, reference)
         if reference.index.graph is not None:
             reference.index.graph.save(str(part / GRAPH))
+        if reference.groups is not None:
+            _write_groups(part / GROUPS, reference.groups)
+        if reference.counts is not None:
+            reference.counts.save(part / COUNTS)
+            _write_genes(part / GENES, reference.counts.genes, reference.ranked)
         sizes = {each.name: each.stat().st_size for each in sorted(part.iterdir())}
         description = {
             "format": _FORMAT,
@@ -114,12 +128,15 @@ def open_reference(folder: str | os.PathLike[str]) -> Reference:
             _open_graph(folder / GRAPH, vectors.shape) if GRAPH in description["files"] else None
         )
         provenance = dict(description["provenance"])
+        counts, ranked = _open_counts(folder, description)
+        groups = _read_groups(folder / GROUPS) if GROUPS in description["files"] else None
     except SettingsError:
         raise
     except Exception as error:
         # numpy, Arrow and usearch each raise errors of their own kinds for bytes they cannot read.
         raise _damaged(folder, f"{type(error).__name__}: {error}".splitlines()[0]) from error
-    return Reference(NeighbourIndex(vectors, graph), codes, classes, provenance)
+    index = NeighbourIndex(vectors, graph)
+    return Reference(index, codes, classes, provenance, counts, ranked, groups)
 
 
 def _write_labels(path: Path, reference: Reference) -> None:
@@ -150,6 +167,52 @@ def _read_labels(
             raise ValueError(f"{DESCRIPTION} and {path.name} differ in the classes of {name}")
         codes[name] = np.asarray(places, dtype=np.int32)
     return codes
+
+
+def _write_groups(path: Path, groups: NDArray[np.object_]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"group": pa.array(groups, pa.string())}), path, compression="zstd")
+
+
+def _read_groups(path: Path) -> NDArray[np.object_]:
+    import pyarrow.parquet as pq
+
+    return np.asarray(pq.read_table(path)["group"].to_numpy(), dtype=object)
+
+
+def _write_genes(path: Path, genes: NDArray[np.int32], ranked: NDArray[np.int32] | None) -> None:
+    """Which genes were measured; and of each whether cells were ranked by it, if one answer does.
+
+    Genes beyond these, of some sources alone, are no matter: no answer then.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    of_each = pa.nulls(len(genes), pa.bool_())
+    if ranked is not None and np.isin(ranked, genes).all():
+        of_each = pa.array(np.isin(genes, ranked))
+    pq.write_table(pa.table({"token": pa.array(genes), "ranked": of_each}), path)
+
+
+def _open_counts(
+    folder: Path, description: Mapping[str, Any]
+) -> tuple[ReferenceCounts | None, NDArray[np.int32] | None]:
+    """None of a reference of saved tokens, and of one that an earlier version wrote."""
+    import pyarrow.parquet as pq
+
+    if COUNTS not in description["files"]:
+        return None, None
+    table = pq.read_table(folder / GENES)
+    genes = table["token"].to_numpy().astype(np.int32)
+    if len(genes) == 0 or (np.diff(genes) <= 0).any():
+        raise ValueError(f"{GENES} does not hold ascending tokens")
+    if pq.read_metadata(folder / COUNTS).num_rows != description["n_cells"]:
+        raise ValueError(f"{COUNTS} does not hold {description['n_cells']:,} cells")
+    ranked = table["ranked"]
+    known = None if ranked.null_count else genes[ranked.to_numpy()]
+    return ReferenceCounts(genes, folder / COUNTS), known
 
 
 def _open_graph(path: Path, shape: tuple[int, ...]) -> "Index":

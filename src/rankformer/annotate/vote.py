@@ -1,7 +1,6 @@
 """Labels of a reference transferred to other cells, by nearest neighbours of their embeddings."""
 
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,17 +10,12 @@ from numpy.typing import NDArray
 
 from rankformer.annotate.neighbours import scale_to_unit
 from rankformer.annotate.reference import UNKNOWN, Reference
-from rankformer.annotate.reference_files import open_reference
 from rankformer.annotate.settings import NeighbourVote
-from rankformer.embed.cells import embed_cells
-from rankformer.embed.embedder import AnyEmbedder, Embedder, open_embedder
+from rankformer.embed.embedder import Embedder
 from rankformer.embed.settings import CellMode
 from rankformer.embed.settled_model import SettledModel
 from rankformer.errors import SettingsError
-from rankformer.progress import Progress
-from rankformer.results.cell_labels import CellLabels, LabelledCells
-from rankformer.tokens.reading_options import ReadingOptions
-from rankformer.tokens.tokenize import Source
+from rankformer.results.cell_labels import CellLabels
 
 logger = logging.getLogger(__name__)
 
@@ -29,66 +23,11 @@ DIVIDED, FAR = "votes are divided", "far from the reference"
 BOTH = f"{FAR}, and {DIVIDED}"
 # Said where the query is farther off than the reference's own kinds are wide.
 _SUPPOSED = (
-    " Cells of another laboratory do that, but so do kinds of cells that the reference lacks, "
-    "which then get a wrong label. If more than half of your cells may be of such kinds, pass "
-    "allow_shift=False (--no-shift), and cells that lie far from the reference are called unknown."
+    " So do cells of another laboratory, and kinds that the reference lacks. If most of your cells "
+    "may be of such kinds, pass allow_shift=False (--no-shift)."
 )
 _CELLS_OF_A_CLASS = 500
 _CELLS_AT_ONCE = 8192
-
-
-def annotate_cells(
-    source: Source,
-    reference: Reference | str | os.PathLike[str],
-    embedder: AnyEmbedder,
-    keys: Mapping[str, str],
-    *,
-    mode: CellMode = "cell",
-    vote: NeighbourVote | None = None,
-    options: ReadingOptions | None = None,
-    progress: Progress | None = None,
-) -> LabelledCells:
-    """Embed the cells of a source, and give them labels of a reference; see `NeighbourVote`.
-
-    Parameters
-    ----------
-    source
-        AnnData, or a file or folder of counts.
-    reference
-        Labelled cells, embedded by the same model; or the folder that `save_reference` made.
-    embedder
-        The model, ready; or its name or folder.
-    keys
-        Label of the reference → name of the result.
-    mode
-        ``"cell"`` or ``"cls"``, as the reference.
-    vote, options
-        How labels are decided, and where counts and genes lie.
-    progress
-        Called with the number of cells done since the last call.
-
-    Raises
-    ------
-    RankformerError
-        If source, reference, model and settings do not go together.
-
-    Examples
-    --------
-    >>> import rankformer
-    >>> embedder = rankformer.Embedder("gf-12L-95M-i4096")
-    >>> reference = rankformer.build_reference("pbmc.h5ad", embedder, ["cell_type"])
-    >>> cells = rankformer.annotate_cells(
-    ...     "pbmc.h5ad", reference, embedder, {"cell_type": "predicted"}
-    ... )
-    >>> labels = cells.labels["predicted"].values
-    """
-    vote = vote or NeighbourVote()
-    reference = reference if isinstance(reference, Reference) else open_reference(reference)
-    embedder = open_embedder(embedder, dtype=reference.settle("auto"))
-    check_annotation(reference, embedder, keys, mode, vote)
-    cells = embed_cells(source, embedder, mode=mode, options=options, progress=progress)
-    labels = transfer_labels(cells.vectors, cells.missing, reference, keys, vote)
-    return LabelledCells(labels, cells.missing, cells.obs, cells.provenance)
 
 
 def check_annotation(
@@ -136,9 +75,56 @@ def transfer_labels(
     rows, distances = reference.index.search(vectors[cells], vote.n_neighbors)
     labels = {}
     for label, key in keys.items():
-        decided = _decide(label, rows, distances, reference, vote)
-        labels[key] = _spread_out(decided, cells, len(missing), label, reference, vote)
+        codes, n_classes = reference.codes[label], len(reference.classes[label])
+        named = CellsNamed.empty(len(cells), 0)
+        # A block at a time: shares of all classes of millions of cells would be large.
+        for start in range(0, len(rows), _CELLS_AT_ONCE):
+            block = np.arange(start, min(start + _CELLS_AT_ONCE, len(rows)))
+            said = count_votes(codes[rows[block]], distances[block], n_classes)
+            named.put(block, said, distances[block].mean(axis=1))
+        labels[key] = label_cells(named, cells, len(missing), reference, label, vote)
     return labels
+
+
+@dataclass(frozen=True, eq=False)
+class CellsNamed:
+    """What cells with a vector resemble most; (n,) each.
+
+    Attributes
+    ----------
+    best
+        The class.
+    share
+        Its probability.
+    distance
+        The mean cosine distance to the nearest cells of the reference.
+    shares
+        (n, n_classes) of all classes, or (n, 0) where they are not kept.
+    """
+
+    best: NDArray[np.int64]
+    share: NDArray[np.float32]
+    distance: NDArray[np.float32]
+    shares: NDArray[np.float32]
+
+    @classmethod
+    def empty(cls, n_cells: int, n_classes: int) -> "CellsNamed":
+        """To be filled, some cells at a time."""
+        share, distance = np.zeros((2, n_cells), np.float32)
+        shares = np.zeros((n_cells, n_classes), np.float32)
+        return cls(np.zeros(n_cells, np.int64), share, distance, shares)
+
+    def put(
+        self,
+        places: NDArray[np.int64],
+        said: NDArray[np.float32],
+        distance: NDArray[np.float32],
+    ) -> None:
+        """Fill in some cells, of whose classes these are the probabilities."""
+        self.best[places], self.share[places] = said.argmax(axis=1), said.max(axis=1)
+        self.distance[places] = distance
+        if self.shares.shape[1]:
+            self.shares[places] = said
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,28 +165,15 @@ def count_votes(
     return np.asarray(np.minimum(shares, 1), np.float32)
 
 
-def _decide(
-    label: str,
-    rows: NDArray[np.int64],
-    distances: NDArray[np.float32],
-    reference: Reference,
-    vote: NeighbourVote,
-) -> _Decision:
-    codes, classes = reference.codes[label], reference.classes[label]
-    best, share = np.empty(len(rows), np.int64), np.empty(len(rows), np.float32)
-    # A block at a time: shares of all classes of millions of cells would be large.
-    for start in range(0, len(rows), _CELLS_AT_ONCE):
-        block = slice(start, start + _CELLS_AT_ONCE)
-        shares = count_votes(codes[rows[block]], distances[block], len(classes))
-        best[block], share[block] = shares.argmax(axis=1), shares.max(axis=1)
-    mean = distances.mean(axis=1)
+def _decide(named: CellsNamed, reference: Reference, label: str, vote: NeighbourVote) -> _Decision:
+    best, mean = named.best, named.distance
     middle, limit = own_distances(reference, label, vote)
     shift = float(np.median(mean - middle[best])) if vote.allow_shift and len(best) else 0.0
     shift = max(shift, 0.0)
-    names = np.array(classes, dtype=object)
-    divided, far = share < vote.min_share, mean > limit[best] + shift
+    names = np.array(reference.classes[label], dtype=object)
+    divided, far = named.share < vote.min_share, mean > limit[best] + shift
     middle_limit = float(np.median(limit[best])) if len(best) else 0.0
-    return _Decision(names[best], share, mean, divided, far, shift, middle_limit)
+    return _Decision(names[best], named.share, mean, divided, far, shift, middle_limit)
 
 
 def own_distances(
@@ -226,15 +199,30 @@ def own_distances(
     return np.array(middle, np.float32), np.array(limit, np.float32)
 
 
-def _spread_out(
-    decided: _Decision,
+def label_cells(
+    named: CellsNamed,
     cells: NDArray[np.int64],
     n_cells: int,
-    label: str,
     reference: Reference,
+    label: str,
     vote: NeighbourVote,
 ) -> CellLabels:
-    """To the rows of all cells of the source, those without a vector among them."""
+    """Labels of all cells of a source, those without a vector among them; doubts are logged.
+
+    Parameters
+    ----------
+    named
+        What the cells with a vector resemble most.
+    cells
+        Rows of these.
+    n_cells
+        Of the source.
+    reference, label
+        By which they were named.
+    vote
+        When a cell is unknown.
+    """
+    decided = _decide(named, reference, label, vote)
     uncertain = decided.divided | decided.far
     why = np.full(len(cells), None, dtype=object)
     why[decided.divided] = DIVIDED
@@ -243,10 +231,16 @@ def _spread_out(
     values = decided.best.copy()
     values[uncertain] = UNKNOWN
     _tell(label, decided, n_cells)
+    shares = None
+    if named.shares.shape[1]:
+        shares = np.full((n_cells, named.shares.shape[1]), np.nan, np.float32)
+        shares[cells] = named.shares
     return CellLabels(
         values=_column(values, cells, n_cells),
         probability=_column(decided.share, cells, n_cells),
         uncertain=_column(uncertain, cells, n_cells),
+        classes=() if shares is None else reference.classes[label],
+        class_probabilities=shares,
         further={
             "best": _column(decided.best, cells, n_cells),
             "distance": _column(decided.distance, cells, n_cells),
@@ -276,9 +270,9 @@ def _tell(label: str, decided: _Decision, n_cells: int) -> None:
         is_large = decided.shift > decided.middle_limit
         logger.log(
             logging.WARNING if is_large else logging.INFO,
-            "%s: the cells lie farther from the reference than its own cells lie from one another. "
-            "Each may lie %.3f of cosine distance farther off, beyond the usual limit of %.3f, "
-            "before it is called unknown.%s",
+            "%s: batch shift: the middle cell lies %.3f of cosine distance farther from the "
+            "reference than its own cells do. The limit of distance, %.3f in the reference, was "
+            "moved by as much.%s",
             label, decided.shift, decided.middle_limit, _SUPPOSED if is_large else "",
         )  # fmt: skip
     divided, far = decided.divided, decided.far

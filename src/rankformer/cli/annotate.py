@@ -21,11 +21,11 @@ def annotate(
     report: ReportPage = None,
     threads: Threads = None,
 ) -> Summary:
-    """Give cells the labels of labelled reference cells that lie nearest to them.
+    """Give cells the labels of labelled reference cells, by the way that does best on these.
 
-    The cells of the input and those of the reference are embedded by the same model. The nearest
-    cells of the reference vote; a cell without a clear vote, or far from all of them, is called
-    unknown.
+    The cells of the input and those of the reference are embedded by the same model, and compared
+    by the genes that both have. Several ways of naming are tried on the reference itself; a cell
+    with a low probability, or far from the reference, is called unknown.
     """
     from rankformer.annotate.files import annotate_files
 

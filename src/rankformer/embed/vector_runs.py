@@ -31,7 +31,7 @@ from rankformer.runs.told import own_shards
 from rankformer.runs.work import do_shards, engine_ready
 from rankformer.tokens.joined_sources import join_obs, name_sources
 from rankformer.tokens.reading_options import ReadingOptions
-from rankformer.tokens.token_sources import NamedCells
+from rankformer.tokens.token_sources import NamedCells, TokenSource
 from rankformer.tokens.tokenize import list_inputs, tell_full_inputs
 
 # Of genes, that a shard takes no more than a few GB.
@@ -132,7 +132,8 @@ def vector_run(
     settings: RunSettings,
     *,
     keep_open: bool,
-    prepare: Callable[[AnyEmbedding, bool], None] | None = None,
+    prepare: Callable[[AnyEmbedding, RunInputs, bool], None] | None = None,
+    look: Callable[[TokenSource], None] | None = None,
 ) -> Iterator[VectorRun]:
     """Begin a run that embeds cells, or go on with one; see `open_run`.
 
@@ -147,13 +148,16 @@ def vector_run(
     keep_open
         Keep all inputs open, with the obs of all their cells.
     prepare
-        Called with the embedder, or how it will run in other processes, and whether the run is
-        begun anew, before anything is computed; by one process at a time.
+        Called with the embedder, or how it will run in other processes, the inputs, and whether
+        the run is begun anew, before anything is computed; by one process at a time.
+    look
+        Called with each input when it is opened for the first time.
     """
     inputs = RunInputs(
         list_inputs(work.sources), work.checkpoint.vocabulary, work.options,
         keep_open=keep_open, fail_fast=settings.fail_fast,
     )  # fmt: skip
+    inputs.look = look
     made: list[AnyEmbedding] = []
 
     def describe(before: Manifest | None) -> Any:
@@ -161,7 +165,7 @@ def vector_run(
         embedder = work.open_model(before, settings)
         made.append(embedder)
         if prepare is not None:
-            prepare(embedder, before is None)
+            prepare(embedder, inputs, before is None)
         notes = {
             "provenance": as_plain(describe_model(embedder, work.mode)),
             "d_model": embedder.d_model,

@@ -19,7 +19,7 @@ def count_rows(table: Path) -> int:
 
 def count_labels(job: AnnotateJob) -> dict[str, Mapping[str, int]]:
     """How many cells got each label, by the name of the result."""
-    from rankformer.annotate.files import find_reference, name_keys
+    from rankformer.annotate.prepared import find_reference, name_keys
     from rankformer.annotate.reference import Reference
 
     labels = job.labels

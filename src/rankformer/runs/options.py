@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,15 @@ def plain_reading(options: ReadingOptions | None) -> dict[str, Any]:
     options = options or ReadingOptions()
     plain = {
         name: value for name, value in vars(options).items()
-        if name not in (*_NOT_BINDING, "gene_table", "pyensembl_genome")
+        if name not in (*_NOT_BINDING, "gene_table", "pyensembl_genome", "only_genes")
     }  # fmt: skip
     table = options.gene_table
     names = None if table is None else [table.symbols, table.previous, table.aliases]
     plain["gene_table"] = None if names is None else _hash_of(names)
     genome = options.pyensembl_genome
     plain["pyensembl_genome"] = None if genome is None else str(genome)
+    if options.only_genes is not None:
+        plain["only_genes"] = _hash_of(sorted(options.only_genes))
     return dict(as_plain(plain))
 
 
@@ -55,6 +57,6 @@ def as_plain(value: Any) -> Any:
     return str(value)
 
 
-def _hash_of(names: list[Mapping[str, Any]]) -> str:
+def _hash_of(names: Sequence[object]) -> str:
     text = json.dumps(as_plain(names), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

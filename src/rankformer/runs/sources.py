@@ -1,8 +1,9 @@
 """The inputs of a run, opened one at a time or kept open, with those set aside that fail."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from rankformer.cells.file_kinds import reading
@@ -14,7 +15,7 @@ from rankformer.runs.open_files import make_room_for
 from rankformer.summary import Failure
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import TokenSource
-from rankformer.tokens.tokenize import open_token_source
+from rankformer.tokens.tokenize import TokenStream, open_token_source
 from rankformer.vocabulary.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,8 @@ class RunInputs:
         As given.
     failures
         Number of the input → why it could not be read.
+    look
+        Called with each input that `survey` opens; not with those that a manifest knows.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class RunInputs:
     ) -> None:
         self.paths = list(paths)
         self.failures: dict[int, Failure] = {}
+        self.look: Callable[[TokenSource], None] | None = None
         self.vocabulary, self.options = vocabulary, options or ReadingOptions()
         # One alone is opened once, for the survey and for the work.
         self._keep_open, self._fail_fast = keep_open or len(self.paths) == 1, fail_fast
@@ -111,6 +115,19 @@ class RunInputs:
             with closing(source):
                 yield source
 
+    def rank_among(self, genes: Collection[str]) -> None:
+        """Rank the cells of all inputs among some genes only, from now on.
+
+        Parameters
+        ----------
+        genes
+            Their Ensembl ids.
+        """
+        self.options = replace(self.options, only_genes=frozenset(genes))
+        for index, source in self._kept.items():
+            if isinstance(source, TokenStream):
+                self._kept[index] = replace(source, options=self.options)
+
     def set_aside(self, index: int, error: RankformerError) -> None:
         """Note that an input cannot be read, and say so.
 
@@ -146,6 +163,8 @@ class RunInputs:
                     pass
             return then
         with self.opened(index) as source:
+            if self.look is not None:
+                self.look(source)
             return InputFile.of(path, len(source), source.provenance())
 
 

@@ -1,6 +1,6 @@
 """Where the counts and the genes of a source are found, and what is allowed of them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,11 @@ class ReadingOptions(CountOptions):
         default=0.5, panel=WHICH_GENES_THEY_ARE,
         text="The minimum share of the genes of the file, from 0 to 1, that must be recognised as "
         "genes of the species. With fewer, the file is refused.",
+    )  # fmt: skip
+    only_genes: Collection[str] | None = setting(
+        default=None, options=None,
+        text="Ensembl ids of the only genes that cells are ranked among, such as those that "
+        "another data set measured too. By default, all genes of the file that the vocabulary has.",
     )  # fmt: skip
     attributes: Mapping[str, str] = setting(
         default_factory=dict, options=None,

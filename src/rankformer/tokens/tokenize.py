@@ -5,7 +5,7 @@ import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -92,6 +92,17 @@ class TokenStream:
             for rows, counts in kept:
                 yield from budget.run(partial(self._encode, rows, counts), 0, len(rows))
 
+    @cached_property
+    def ranked_tokens(self) -> NDArray[np.int32]:
+        """(n_vars,) the token of each variable that cells are ranked by, -1 for none."""
+        only = self.options.only_genes
+        if only is None:
+            return self.mapping.tokens
+        token_of = self.vocabulary.token_of
+        wanted = [token_of[each] for each in only if each in token_of]
+        kept = np.isin(self.mapping.tokens, np.array(wanted, np.int32))
+        return np.where(kept, self.mapping.tokens, np.int32(-1)).astype(np.int32)
+
     def names(self, start: int, stop: int) -> NDArray[np.object_]:
         """The names of the cells start … stop - 1."""
         return np.asarray(self.source.obs.index[start:stop].astype(str), dtype=object)
@@ -120,7 +131,7 @@ class TokenStream:
         if last - first < len(rows):
             rows, counts = rows[first:last], counts[first:last]
         ragged = encode_rank_values(
-            counts, self.mapping.tokens, self.vocabulary, n_threads=self.options.threads
+            counts, self.ranked_tokens, self.vocabulary, n_threads=self.options.threads
         )
         return TokenPart(rows, self._with_metadata(ragged, rows))
 
@@ -203,6 +214,12 @@ def open_token_source(
 ) -> TokenSource:
     """Open one source: of counts, see `open_tokens`, or of tokens that were saved."""
     if isinstance(source, Path) and is_saved_tokens(source):
+        if options is not None and options.only_genes is not None:
+            raise SettingsError(
+                f"Cells are to be ranked among some genes only, and {source} holds tokens.",
+                "Counts: genes that were cut off behind the model's input cannot be had back.",
+                "Give the file of counts that the tokens were made from, or leave out only_genes.",
+            )
         return SavedTokens.open(source, vocabulary)
     return open_tokens(source, vocabulary, options)
 

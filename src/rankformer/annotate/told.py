@@ -1,0 +1,111 @@
+"""What was named, in tables: labels with their counts and doubts, and how the ways did."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rankformer.results.cell_labels import CellLabels
+
+_MOST_LABELS = 25
+_COLUMNS = ("label", "cells", "mean probability", "called unknown", "divided", "far")
+
+
+def label_rows(labels: CellLabels) -> list[dict[str, Any]]:
+    """A row for each label that some cell resembles most, the most frequent first.
+
+    Returns
+    -------
+    ``label``; ``cells`` that have it; ``mean_probability`` of these; ``called_unknown``: cells that
+    resemble it most, and were not given it; of these ``divided``: another label is nearly as
+    likely; and ``far``: they lie far from the reference.
+    """
+    best = labels.further["best"]
+    why = labels.further["why"]
+    rows = []
+    for name in sorted({each for each in best if each is not None}):
+        own = best == name
+        named = own & (labels.values == name)
+        doubted = own & ~named
+        reasons = [str(each) for each in why[doubted]]
+        probability = labels.probability
+        assert probability is not None  # noqa: S101
+        rows.append({
+            "label": str(name),
+            "cells": int(named.sum()),
+            "mean_probability": float(probability[named].mean()) if named.any() else None,
+            "called_unknown": int(doubted.sum()),
+            "divided": sum("divided" in each for each in reasons),
+            "far": sum("far" in each for each in reasons),
+        })  # fmt: skip
+    return sorted(rows, key=lambda row: -row["cells"])
+
+
+def told_of(labels: Mapping[str, CellLabels]) -> tuple[str, ...]:
+    """Texts for a terminal: how the ways did, and the labels, for each name of a result."""
+    return tuple(
+        f"{way_table(key, each.provenance)}\n{limit_line(each.provenance)}\n{_label_table(each)}"
+        for key, each in labels.items()
+    )
+
+
+def _label_table(labels: CellLabels) -> str:
+    found = label_rows(labels)
+    rows: list[tuple[str, ...]] = [
+        (each["label"], f"{each['cells']:,}", _number(each["mean_probability"]),
+         f"{each['called_unknown']:,}", f"{each['divided']:,}", f"{each['far']:,}")
+        for each in found[:_MOST_LABELS]
+    ]  # fmt: skip
+    if len(found) > _MOST_LABELS:
+        rest = found[_MOST_LABELS:]
+        sums = [f"{sum(each[name] for each in rest):,}" for name in
+                ("cells", "called_unknown", "divided", "far")]  # fmt: skip
+        rows.append((f"{len(rest):,} other labels", sums[0], "", *sums[1:]))
+    n_unknown = sum(each["called_unknown"] for each in found)
+    rows.append(("unknown", f"{n_unknown:,}", "", "", "", ""))
+    n_without = int(np.sum([each is None for each in labels.values]))
+    if n_without:
+        rows.append(("no label", f"{n_without:,}", "", "", "", ""))
+    return f"Cells by the label that they resemble most:\n{lines_of(_COLUMNS, rows)}"
+
+
+def way_table(key: str, provenance: Mapping[str, Any]) -> str:
+    """How the ways did on the reference, and which was taken; a sentence where none was tried."""
+    weighed = provenance["method"]
+    if not weighed["tried"]:
+        return f"{key}: {weighed['why']}."
+    rows = [
+        (each["in_words"], _number(each["macro_f1"]), _number(each["accuracy"]),
+         "taken" if way == weighed["way"] else "")
+        for way, each in weighed["tried"].items()
+    ]  # fmt: skip
+    columns = ("way of naming cells", "macro-F1", "accuracy", "")
+    return f"{key}: {weighed['why']}.\n{lines_of(columns, rows)}"
+
+
+def limit_line(provenance: Mapping[str, Any]) -> str:
+    """By which limit cells are unknown, and what it does on the reference."""
+    found, limit = provenance["unknown"], provenance["vote"]["min_share"]
+    if not found:
+        return f"A cell is unknown below a probability of {limit:.2f}, which was not calibrated."
+    return (
+        f"A cell is unknown below a probability of {limit:.2f}: of cells of labels that were left "
+        f"out, {100 * found['left_out_classes_found']:.0f} % are then unknown "
+        f"({100 * found['found_with_0.5']:.0f} % with 0.50), and of rightly named cells "
+        f"{100 * found['rightly_named_kept']:.0f} % keep their name."
+    )
+
+
+def lines_of(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table as lines: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    lines = []
+    for row in (columns, *rows):
+        cells = [f"{row[0]:<{widths[0]}}"]
+        cells += [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append(f"  {'  '.join(cells)}".rstrip())
+    return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

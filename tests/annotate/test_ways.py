@@ -1,0 +1,323 @@
+"""Ways of naming cells: what they learn, how they are weighed, and when a cell is unknown."""
+
+import json
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+from scipy.sparse import csr_matrix
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, f1_score
+from tests.conftest import save_small_checkpoint, small_vocabulary
+
+import rankformer
+from rankformer.annotate.calibration import calibrate
+from rankformer.annotate.profiles import Profiles, expression_of
+from rankformer.annotate.variable_genes import choose_variable_genes
+from rankformer.annotate.ways import AGREEMENT, BEST_TWO, SINGLE_WAYS, Lesson, fit_ways, shift_of
+from rankformer.annotate.weighing import choose_way, hold_out, sample_of, score
+from rankformer.errors import SettingsError
+
+KINDS = ("a", "b", "c", "d")
+
+
+def counts_of(codes, rng, n_genes=150, batch=None, strength=4.0):
+    """Poisson counts: each kind has 12 genes of its own, and a batch scales each gene."""
+    means = np.full((len(KINDS), n_genes), 0.6)
+    for code in range(len(KINDS)):
+        means[code, 12 * code : 12 * code + 12] *= strength
+    scale = np.ones(n_genes) if batch is None else batch
+    return csr_matrix(rng.poisson(means[codes] * scale).astype(np.float32))
+
+
+def lesson_of(codes, counts, k=15):
+    expression = expression_of(counts)
+    vectors = np.asarray(expression.toarray()[:, :60], np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return Lesson(Profiles(vectors, expression), codes.astype(np.int32), len(KINDS), k)
+
+
+@pytest.fixture(scope="module")
+def lesson():
+    rng = np.random.default_rng(0)
+    codes = np.repeat(np.arange(4), [60, 50, 40, 30])
+    return lesson_of(codes, counts_of(codes, rng))
+
+
+def test_variable_genes_are_those_of_scanpy():
+    rng = np.random.default_rng(1)
+    means = rng.gamma(0.5, 2, 900)
+    values = expression_of(csr_matrix(rng.negative_binomial(2, 2 / (2 + means), (300, 900))))
+    # scanpy also puts genes without a count into its bins.
+    values = values[:, np.asarray(values.sum(axis=0)).ravel() > 0]
+    table = sc.pp.highly_variable_genes(
+        ad.AnnData(values), n_top_genes=200, flavor="seurat", inplace=False
+    )
+    expected = np.flatnonzero(table["highly_variable"].to_numpy())
+    found = choose_variable_genes(values, 200)
+    assert len(found) == 200
+    assert len(np.intersect1d(found, expected)) >= 195
+
+
+def test_the_regression_is_that_of_scikit_learn(lesson):
+    rng = np.random.default_rng(2)
+    codes = np.repeat(np.arange(4), 20)
+    cells = lesson_of(codes, counts_of(codes, rng)).cells
+    fitted = fit_ways(["logistic"], lesson, cells)["logistic"]
+    genes = choose_variable_genes(lesson.cells.expression)
+    own = LogisticRegression(C=0.1, max_iter=100, tol=1e-3)
+    own.fit(lesson.cells.expression[:, genes].toarray(), lesson.codes)
+    less_shift = cells.expression[:, genes].toarray() - fitted.shifts[0]
+    np.testing.assert_allclose(
+        fitted.probabilities(cells), own.predict_proba(less_shift), atol=1e-4
+    )
+    assert np.abs(fitted.shifts[0]).mean() < 0.4
+
+
+@pytest.mark.parametrize("way", SINGLE_WAYS)
+def test_a_way_names_cells_of_another_batch(lesson, way):
+    rng = np.random.default_rng(3)
+    codes = np.repeat(np.arange(4), [10, 20, 30, 60])
+    batch = np.exp(rng.normal(0, 0.7, 150))
+    cells = lesson_of(codes, counts_of(codes, rng, batch=batch)).cells
+    said = fit_ways([way], lesson, cells)[way].probabilities(cells)
+    np.testing.assert_allclose(said.sum(axis=1), 1, rtol=1e-5)
+    assert f1_score(codes, said.argmax(axis=1), average="macro") > 0.9
+
+
+def test_a_shift_is_found_though_labels_have_other_shares():
+    rng = np.random.default_rng(4)
+    centres = rng.normal(size=(2, 5)) * 5
+    labelled = np.repeat([0, 1], [90, 10])
+    others = np.repeat([0, 1], [20, 80])
+    moved = np.array([1.0, -2, 0, 3, 0.5])
+    found = shift_of(
+        (centres[others] + moved).astype(np.float32), np.eye(2, dtype=np.float32)[others],
+        centres[labelled].astype(np.float32), labelled,
+    )  # fmt: skip
+    np.testing.assert_allclose(found, moved, atol=1e-4)
+
+
+def test_ways_are_scored_as_scikit_learn_does_on_cells_that_were_held_out(lesson):
+    held = hold_out(lesson, None, SINGLE_WAYS)
+    tested = np.concatenate([each for _, each in held.folds])
+    assert sorted(tested.tolist()) == list(range(len(lesson)))
+    for learned, held_out in held.folds:
+        assert not set(learned) & set(held_out)
+    for way in SINGLE_WAYS:
+        said = held.probabilities[way].argmax(axis=1)
+        tried = score(way, (way,), held)
+        assert tried.accuracy == pytest.approx(accuracy_score(lesson.codes, said))
+        assert tried.macro_f1 == pytest.approx(f1_score(lesson.codes, said, average="macro"))
+    mean = np.mean([held.probabilities[way] for way in SINGLE_WAYS], axis=0).argmax(axis=1)
+    agreed = score(AGREEMENT, SINGLE_WAYS, held)
+    assert agreed.macro_f1 == pytest.approx(f1_score(lesson.codes, mean, average="macro"))
+
+
+def test_whole_groups_are_held_out(lesson):
+    groups = np.array([f"donor{i % 3}" for i in range(len(lesson))], dtype=object)
+    held = hold_out(lesson, groups, ["neighbours"])
+    assert len(held.folds) == 3
+    for learned, held_out in held.folds:
+        assert not set(groups[learned]) & set(groups[held_out])
+    assert held.by == "whole groups, 3 in 3 folds"
+
+
+def test_the_best_way_is_taken_and_the_agreement_where_it_is_as_good(lesson):
+    held = hold_out(lesson, None, SINGLE_WAYS)
+    codes = lesson.codes
+    right = np.eye(4, dtype=np.float32)[codes]
+    wrong = np.eye(4, dtype=np.float32)[(codes + 1) % 4]
+    for best in SINGLE_WAYS:
+        made = {way: right * 0.6 if way == best else wrong for way in SINGLE_WAYS}
+        object.__setattr__(held, "probabilities", made)
+        choice = choose_way(held, "auto", SINGLE_WAYS)
+        assert (choice.way, choice.parts) == (best, (best,))
+        assert choice.tried[0].way == best
+        assert len(choice.tried) == 5
+    # Better by one cell, which is chance; and by ten.
+    for n_wrong, expected in ((1, AGREEMENT), (30, BEST_TWO)):
+        few = right.copy()
+        few[::5][:n_wrong] = 1.9 * wrong[::5][:n_wrong]
+        made = {"logistic": right, "neighbours": few, "pca": right * 0.5}
+        object.__setattr__(held, "probabilities", made)
+        assert choose_way(held, "auto", SINGLE_WAYS).way == expected
+    object.__setattr__(held, "probabilities", dict.fromkeys(SINGLE_WAYS, right))
+    assert choose_way(held, "auto", SINGLE_WAYS).way == AGREEMENT
+    assert choose_way(held, "pca", SINGLE_WAYS).parts == ("pca",)
+    assert choose_way(held, "agreement", SINGLE_WAYS).parts == SINGLE_WAYS
+    with pytest.raises(SettingsError, match="only neighbours can be had"):
+        choose_way(held, "logistic", ("neighbours",))
+
+
+def test_a_small_reference_is_not_weighed(lesson):
+    few = lesson.take(np.arange(0, len(lesson), 4))
+    assert hold_out(few, None, SINGLE_WAYS) is None
+    assert choose_way(None, "auto", SINGLE_WAYS).way == "neighbours"
+    assert choose_way(None, "pca", SINGLE_WAYS).way == "pca"
+    with pytest.raises(SettingsError, match="too small"):
+        choose_way(None, "agreement", SINGLE_WAYS)
+
+
+def test_the_limit_parts_left_out_classes_from_known_ones(lesson):
+    held = hold_out(lesson, None, ["logistic"])
+    limits = calibrate(lesson, held, ["logistic"], KINDS)
+    said = held.probabilities["logistic"]
+    right = said.argmax(axis=1) == lesson.codes
+    kept = (said.max(axis=1)[right] >= limits.min_share).mean()
+    assert limits.kept == pytest.approx(kept)
+    assert limits.kept >= 0.9
+    assert set(limits.called_else) == set(KINDS)
+    assert limits.found == pytest.approx(1 - np.mean(list(limits.called_else.values())))
+    assert limits.found >= limits.found_by_half
+    # With three kinds left, a cell of the fourth is not named with the certainty of the others.
+    assert limits.found > 0.5
+
+
+def test_a_sample_has_each_class_and_keeps_small_ones():
+    codes = np.repeat([0, 1, 2], [5000, 900, 30]).astype(np.int32)
+    rows = sample_of(codes, 600)
+    sizes = np.bincount(codes[rows])
+    assert sizes[2] == 30
+    assert 450 < sizes[0] < 550
+    assert (np.diff(rows) > 0).all()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A reference and a query of 4 kinds, the query of another batch; and a model."""
+    folder = tmp_path_factory.mktemp("ways")
+    vocabulary = small_vocabulary()
+    save_small_checkpoint(folder / "model", vocabulary)
+    rng = np.random.default_rng(5)
+    batch = np.exp(rng.normal(0, 0.4, 150))
+    sizes = {"reference": ([60, 50, 40, 30], None), "query": ([20, 10, 30, 15], batch)}
+    for name, (each, scale) in sizes.items():
+        codes = np.repeat(np.arange(4), each)
+        adata = ad.AnnData(counts_of(codes, rng, batch=scale, strength=6.0))
+        adata.var_names = [vocabulary.symbol_of[gene] for gene in vocabulary.ensembl_ids[:150]]
+        adata.obs_names = [f"{name}{i}" for i in range(len(codes))]
+        adata.obs["kind"] = pd.Categorical(np.array(KINDS)[codes])
+        adata.obs["donor"] = np.arange(len(codes)) % 3
+        adata.write_h5ad(folder / f"{name}.h5ad")
+    return folder
+
+
+def annotate(command, folder, output, *words):
+    status, _, said = command(
+        "annotate", folder / "query.h5ad", "-r", folder / "reference.h5ad", "--label", "kind",
+        "-o", folder / output, "--model", folder / "model", "--dtype", "float32", *words,
+    )  # fmt: skip
+    assert status == 0, said
+    return said
+
+
+def test_files_are_named_by_the_way_that_does_best(command, folder):
+    said = annotate(command, folder, "auto.h5ad", "--group", "donor", "--probabilities")
+    assert "whole groups, 3 in 3 folds" in said
+    assert "logistic regression on counts" in said
+    assert "taken" in said
+    assert "mean probability" in said
+    found = ad.read_h5ad(folder / "auto.h5ad")
+    truth = found.obs["kind"].to_numpy(str)
+    best = found.obs["predicted_kind_best"].to_numpy(str)
+    assert f1_score(truth, best, average="macro") > 0.9
+    shares = found.obsm["predicted_kind_probabilities"]
+    assert shares.shape == (75, 4)
+    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-4)
+    told = found.uns["rankformer"]["predicted_kind"]
+    classes = np.array(told["classes"])
+    np.testing.assert_array_equal(classes[shares.argmax(axis=1)], best)
+    np.testing.assert_allclose(shares.max(axis=1), found.obs["predicted_kind_probability"])
+    tried = {way: each["macro_f1"] for way, each in told["method"]["tried"].items()}
+    assert set(tried) == {"neighbours", "logistic", "pca", "agreement", "best_two"}
+    assert told["method"]["way"] in (max(tried, key=tried.get), "agreement", "best_two")
+    assert told["vote"]["min_share"] == told["unknown"]["min_share"]
+
+
+def test_labels_of_the_query_change_nothing(command, folder):
+    annotate(command, folder, "as-is.csv")
+    whole = ad.read_h5ad(folder / "query.h5ad")
+    other = whole.copy()
+    other.obs["kind"] = "a"
+    other.write_h5ad(folder / "query.h5ad")
+    annotate(command, folder, "other.csv")
+    whole.write_h5ad(folder / "query.h5ad")
+    pd.testing.assert_frame_equal(
+        pd.read_csv(folder / "as-is.csv"), pd.read_csv(folder / "other.csv")
+    )
+
+
+def test_shards_are_named_as_a_file_is_and_a_saved_reference_names_as_its_file(command, folder):
+    saved = folder / "saved"
+    annotate(command, folder, "whole.csv", "--group", "donor", "--save-reference", saved)
+    words = (
+        "annotate", folder / "query.h5ad", "--model", folder / "model", "--dtype", "float32",
+        "--group", "donor", "-r",
+    )  # fmt: skip
+    status, _, said = command(*words, saved, "-o", folder / "again.csv")
+    assert status == 0, said
+    for share in ("1/2", "2/2"):
+        status, _, said = command(
+            *words, folder / "reference.h5ad", "--label", "kind", "-o", folder / "run",
+            "--shard-cells", 20, "--shard", share,
+        )  # fmt: skip
+        assert status == 0, said
+    assert command("merge", folder / "run", "-o", folder / "merged.csv")[0] == 0
+    whole, again, merged = (
+        pd.read_csv(folder / f"{name}.csv") for name in ("whole", "again", "merged")
+    )
+    pd.testing.assert_frame_equal(whole, again, atol=1e-4)
+    pd.testing.assert_frame_equal(whole, merged, atol=1e-4)
+
+
+def test_in_python_as_on_the_command_line(command, folder):
+    annotate(command, folder, "file.csv", "--method", "agreement")
+    query = ad.read_h5ad(folder / "query.h5ad")
+    rankformer.tl.annotate(
+        query, reference=folder / "reference.h5ad", label="kind", model=folder / "model",
+        dtype="float32", method="agreement",
+    )  # fmt: skip
+    found = pd.read_csv(folder / "file.csv")
+    assert query.obs["predicted_kind"].astype(str).tolist() == found["predicted_kind"].tolist()
+    np.testing.assert_allclose(
+        query.obs["predicted_kind_probability"], found["predicted_kind_probability"], atol=1e-4
+    )
+
+
+def test_a_limit_that_is_given_is_taken(command, folder):
+    annotate(command, folder, "given.csv", "--method", "logistic", "--min-share", 0.97)
+    told = json.loads((folder / "given.csv.json").read_text())["predicted_kind"]
+    assert told["vote"]["min_share"] == 0.97
+    assert told["unknown"] == {}
+    found = pd.read_csv(folder / "given.csv")
+    divided = found["predicted_kind_why"].fillna("").str.contains("divided")
+    np.testing.assert_array_equal(divided, found["predicted_kind_probability"] < 0.97)
+
+
+def test_clusters_vote(command, folder):
+    whole = ad.read_h5ad(folder / "query.h5ad")
+    clustered = whole.copy()
+    truth = whole.obs["kind"].to_numpy(str)
+    clustered.obs["cluster"] = np.where(truth == "a", "one", np.where(truth == "b", "two", "three"))
+    clustered.write_h5ad(folder / "query.h5ad")
+    annotate(command, folder, "clusters.csv", "--majority-vote", "cluster")
+    annotate(command, folder, "computed.csv", "--majority-vote", "computed")
+    whole.write_h5ad(folder / "query.h5ad")
+    found = pd.read_csv(folder / "clusters.csv")
+    best, majority = found["predicted_kind_best"], found["predicted_kind_majority"]
+    for cluster in ("one", "two", "three"):
+        own = clustered.obs["cluster"].to_numpy() == cluster
+        counts = best[own].value_counts()
+        expected = counts.index[0] if counts.iloc[0] > own.sum() / 2 else "unknown"
+        assert set(majority[own]) == {expected}
+    computed = pd.read_csv(folder / "computed.csv")["predicted_kind_majority"]
+    assert set(computed) <= {*KINDS, "unknown"}
+    status, _, said = command(
+        "annotate", folder / "query.h5ad", "-r", folder / "reference.h5ad", "--label", "kind",
+        "-o", folder / "x.csv", "--model", folder / "model", "--majority-vote", "cluster",
+    )  # fmt: skip
+    assert status == 2
+    assert "no column 'cluster'" in said
