@@ -11,7 +11,7 @@ from rankformer.errors import OutputError, SettingsError
 from rankformer.finetuning.predict import merge_predictions
 from rankformer.perturb.shard_tables import merge_perturbations
 from rankformer.runs.failures import kept_failures
-from rankformer.runs.run import Run
+from rankformer.runs.run import Run, mend_restart
 from rankformer.runs.settings import MergeJob
 from rankformer.runs.shards import Shard
 from rankformer.runs.token_runs import merge_tokens
@@ -53,6 +53,7 @@ def merge_run(job: MergeJob) -> Summary:
         If shards are missing or damaged, and `partial` is not given; it says which. If the output
         cannot be written, or the inputs are no longer what they were where obs is read from them.
     """
+    mend_restart(job.folder)
     run = Run.read(job.folder)
     task = run.manifest.work.task
     if task not in _MERGES:
@@ -104,7 +105,9 @@ def _check_output(run: Run, job: MergeJob) -> None:
         raise OutputError(
             f"{job.output} exists already.",
             "A name that is free, so that nothing is lost.",
-            "Choose another name, or pass --overwrite.",
+            "Choose another name, or move the old one away."
+            if run.manifest.work.task == "tokenize"
+            else "Choose another name, or pass --overwrite.",
         )
     output = job.output.resolve()
     if any(Path(each.path) == output for each in run.manifest.inputs):

@@ -13,7 +13,7 @@ from tests.faults.bad_input import snapshot
 from tests.runs.commands import embed, give, shards
 
 from rankformer.runs import locks
-from rankformer.runs.run_folders import reference_aside
+from rankformer.runs.run_folders import described_aside
 
 ANNOTATE = (
     "annotate cells/a.h5ad --label cell_type --n-neighbors 5 -m model --dtype float32 -o run "
@@ -58,7 +58,7 @@ def test_a_restart_that_was_killed_as_it_looked_at_the_inputs(folder):
     give(folder, f"{ANNOTATE} -r cells/c.h5ad")
     run = folder / "run"
     old = snapshot(run / "reference")
-    with reference_aside(run):
+    with described_aside(run):
         (run / "reference").mkdir()
         (run / "reference" / "new").write_text("new")
         shutil.copytree(run, folder / "killed")

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from rankformer.checkpoints.checkpoint import Checkpoint
@@ -32,6 +31,7 @@ from rankformer.perturb.shard_tables import SCREEN, has_rows, rank_genes
 from rankformer.perturb.table import JOINED_BY
 from rankformer.runs.compute import ShardTask
 from rankformer.runs.engines.recipes import Recipe
+from rankformer.runs.locks import taking_turns
 from rankformer.runs.manifest import Manifest, Work
 from rankformer.runs.options import as_plain, plain_reading
 from rankformer.runs.plans import note_shards
@@ -196,7 +196,7 @@ class ShardedPerturbation:
         run, settings = self.run, RunSettings(fail_fast=True)
         task = PerturbationShards(self.perturbing, plan)
         done: list[Shard] = []
-        with FileLock(run.folder / "screen.lock", is_singleton=False):
+        with taking_turns(run.folder, "screen", "screens the first cells"):
             for shard in shards:
                 if not run.is_done(shard):
                     do_shards(

@@ -242,9 +242,9 @@ class PerturbJob(InputFiles):
 
     output: Path = setting(
         options=("--output", "-o"),
-        text="The .parquet table to write, with a row for each gene of each cell. With --read-out "
-        "gene, NAME.affected.parquet beside it holds the genes that are affected. A name without "
-        "an ending makes a folder of shards; see `rankformer merge`.",
+        text="The .parquet table to write, or a folder of shards, which `rankformer merge` joins. "
+        "It has a row for each gene of each cell. With --read-out gene, NAME.affected.parquet "
+        "beside it holds the genes that are affected.",
     )
     perturbation: Perturbation = setting(
         default_factory=Perturbation, text="What is done; see `Perturbation`."

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shlex
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -76,6 +77,9 @@ class InputFile:
         """
         is_touched = replace(now, modified=self.modified).differs_from(self) is None
         if not is_touched or now.modified == self.modified or Path(self.path).is_dir():
+            return None
+        # Elsewhere touch takes no such time, or there is none.
+        if not sys.platform.startswith("linux"):
             return None
         try:
             seconds = datetime.fromisoformat(self.modified).timestamp()

@@ -47,8 +47,7 @@ def locked(folder: Path, share: Share | None) -> Iterator[None]:
         _note_owner(folder, name)
         yield
     finally:
-        with suppress(OSError):
-            _owner_file(folder, name).unlink()
+        _forget_owner(folder, name)
         lock.release()
 
 
@@ -79,8 +78,7 @@ def taking_turns(folder: Path, name: str, doing: str) -> Iterator[None]:
             _note_owner(folder, name)
         yield
     finally:
-        with suppress(OSError):
-            _owner_file(folder, name).unlink()
+        _forget_owner(folder, name)
         lock.release()
 
 
@@ -123,6 +121,14 @@ def _describe_owner(folder: Path, name: str) -> str:
 
 def _note_owner(folder: Path, name: str) -> None:
     _owner_file(folder, name).write_text(json.dumps(_this_process()) + "\n", encoding="utf-8")
+
+
+def _forget_owner(folder: Path, name: str) -> None:
+    """Remove the note of this process: where the folder was removed, another may have its own."""
+    file = _owner_file(folder, name)
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        if json.loads(file.read_text(encoding="utf-8"))["pid"] == os.getpid():
+            file.unlink()
 
 
 def _owner_file(folder: Path, name: str) -> Path:

@@ -21,8 +21,9 @@ _OF_TASKS: Mapping[str, Mapping[str, type]] = {
     "embed": {**_OF_VECTORS, "notes.key": str},
     "annotate": {
         **_OF_VECTORS, "options.references": list, "options.labels": list, "options.keys": list,
-        "options.vote": dict, "options.vote.n_neighbors": int, "options.vote.min_share": float,
+        "options.vote": dict, "options.vote.n_neighbors": int, "options.vote.method": str,
         "options.vote.distance_quantile": float, "options.vote.allow_shift": bool,
+        "options.vote.share_genes": bool, "options.vote.probabilities": bool,
     },
     "predict": {
         **_OF_VECTORS, "options.prefix": str, "options.threshold": float, "options.heads": dict,
@@ -37,6 +38,7 @@ _OF_TASKS: Mapping[str, Mapping[str, type]] = {
     },
 }  # fmt: skip
 _BOUNDS = {"notes.d_model": (1, _WIDEST), "notes.n_states": (0, 10**4)}
+_MAY_BE_NULL = {"min_share": float, "group": str, "majority_vote": str}
 _TEXTS = ("options.labels", "options.keys")
 
 
@@ -85,8 +87,16 @@ def is_sound_input(each: InputFile) -> bool:
 
 
 def _find_odd_part_of_reference(options: Mapping[str, Any]) -> str | None:
-    if set(options["vote"]) != {"n_neighbors", "min_share", "distance_quantile", "allow_shift"}:
+    vote = options["vote"]
+    known = {name.rpartition(".")[2] for name in _OF_TASKS["annotate"] if ".vote." in name}
+    if set(vote) != {*known, *_MAY_BE_NULL}:
         return "options.vote has other parts than a run writes"
+    odd = [
+        name for name, kind in _MAY_BE_NULL.items()
+        if vote[name] is not None and not _is_of(vote[name], kind)
+    ]  # fmt: skip
+    if odd:
+        return f"options.vote.{odd[0]} is of another type"
     references = options["references"]
     are_files = all(isinstance(each, Mapping) and _is_text(each, "path") for each in references)
     return None if references and are_files else "options.references holds something else"

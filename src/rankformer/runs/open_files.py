@@ -27,13 +27,16 @@ def make_room_for(inputs: Sequence[Path]) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= n_needed:
         return
-    if hard != resource.RLIM_INFINITY and hard < n_needed:
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (n_needed, hard))
+    # Above the hard limit, or above that of the kernel where there is no hard one.
+    except (ValueError, OSError) as error:
         raise SettingsError(
-            f"{len(inputs):,} inputs are kept open for one output file, and the system lets this "
-            f"process hold {hard:,} files open.",
-            f"At least {n_needed:,} open files (`ulimit -n`), or an output for which inputs are "
-            "opened one after the other.",
-            "Name a folder as the output (--output), and join its shards with `rankformer merge`; "
-            "or let the administrator raise the limit.",
-        )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (n_needed, hard))
+            f"{len(inputs):,} inputs are to be open at the same time, and the system lets this "
+            f"process hold {soft if hard == resource.RLIM_INFINITY else hard:,} files open.",
+            f"At least {n_needed:,} open files (`ulimit -n`), or work for which inputs are opened "
+            "one after the other: embedding, naming cells and predicting into a folder.",
+            "With these, name a folder as the output (--output), and join its shards with "
+            "`rankformer merge`. Otherwise give fewer inputs at a time, or let the administrator "
+            "raise the limit.",
+        ) from error

@@ -21,9 +21,10 @@ from rankformer.runs.run_folders import (
     PREPARED,
     SHARDS,
     clear_run_folder,
+    described_aside,
     expect_run_folder,
-    reference_aside,
-    restore_reference,
+    is_described_aside,
+    put_back_described,
 )
 from rankformer.runs.settings import RunSettings
 from rankformer.runs.shards import (
@@ -293,10 +294,10 @@ def _plan(
     settings: RunSettings,
     describe: Callable[[Manifest | None], tuple[Work, tuple[InputFile, ...], dict[str, Any]]],
 ) -> Run:
-    restore_reference(folder)
+    put_back_described(folder)
     before = earlier_run(folder, settings)
     # What is mistyped is found before the work of hours is deleted.
-    with reference_aside(folder) if settings.restart else nullcontext():
+    with described_aside(folder) if settings.restart else nullcontext():
         work, inputs, notes = describe(before)
     if settings.restart:
         clear_run_folder(folder)
@@ -310,7 +311,8 @@ def _plan(
             if not each.n_cells or each.differs_from(now[each.path])
         ]  # fmt: skip
         known = [now[each.path] if i in changed else each for i, each in enumerate(before.inputs)]
-        manifest = Manifest(work, tuple(known), before.notes)
+        # Its own work: what a newer version knows besides gives shards another identity.
+        manifest = Manifest(before.work, tuple(known), before.notes)
         if manifest.inputs == before.inputs:
             return Run(folder, manifest)
         for index in changed:
@@ -361,11 +363,20 @@ def remove_run(run: Run) -> None:
     # At once, where the system can: a run that is killed here has ended, and lost no shards.
     with suppress(OSError, OutputError), scratch_folder(output) as aside:
         folder.rename(aside / folder.name)
-    # The manifest first: shards without one are of no run.
-    (folder / MANIFEST).unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    # Another run may make a folder of this name at once.
-    run.is_removed = True
+        # Another run may make a folder of this name from now on.
+        run.is_removed = True
+    if not run.is_removed:
+        # The manifest first: shards without one are of no run.
+        (folder / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        run.is_removed = True
+
+
+def mend_restart(folder: Path) -> None:
+    """Put back what a run that was killed as it began anew had set aside; of one at work, wait."""
+    if is_described_aside(folder):
+        with taking_turns(folder, PLAN, "begins the run anew"):
+            put_back_described(folder)
 
 
 def _run_before(folder: Path) -> Run | None:

@@ -10,10 +10,12 @@ from rankformer.placed import PARTS, forget_placing
 from rankformer.runs.manifest import FORMAT, MANIFEST
 from rankformer.scratch import as_output_error
 
-SHARDS, PREPARED, _REFERENCE = "shards", "prepared", "reference"
+SHARDS, PREPARED = "shards", "prepared"
 PLAN = "plan"
 # What a run, or the task that it is of, keeps in its folder.
-_OWN_FOLDERS = (SHARDS, PREPARED, "failures")
+_WORK = (SHARDS, "failures")
+# What is made as a run is described, before its manifest is written.
+_DESCRIBED = ("reference", PREPARED)
 _ASIDE = "before.part"
 _HEAD_BYTES = 200
 
@@ -56,7 +58,7 @@ def expect_run_folder(folder: Path) -> None:
         return
     foreign = [
         each.name for each in folder.iterdir()
-        if each.name not in (*_OWN_FOLDERS, _REFERENCE) and each.suffix not in (".lock", ".part")
+        if each.name not in (*_WORK, *_DESCRIBED) and each.suffix not in (".lock", ".part")
         and not each.name.endswith(".owner.json")
     ]  # fmt: skip
     if foreign:
@@ -68,42 +70,52 @@ def expect_run_folder(folder: Path) -> None:
 
 
 @contextmanager
-def reference_aside(folder: Path) -> Iterator[None]:
-    """Hide the reference of a run while one that is to take its place is described.
+def described_aside(folder: Path) -> Iterator[None]:
+    """Hide what describes a run while one that is to take its place is described.
 
-    The description makes a new reference where one is needed. On an error, the old one is back.
+    Such are its reference, and what its inputs have in common. On an error, it is back.
     """
-    restore_reference(folder)
+    put_back_described(folder)
     aside = folder / _ASIDE
     aside.mkdir()
-    if (folder / _REFERENCE).exists():
-        (folder / _REFERENCE).rename(aside / _REFERENCE)
+    for name in _DESCRIBED:
+        if (folder / name).exists():
+            (folder / name).rename(aside / name)
+        else:
+            (aside / f"no-{name}").mkdir()
     try:
         yield
     except BaseException:
-        restore_reference(folder)
+        put_back_described(folder)
         raise
 
 
-def restore_reference(folder: Path) -> None:
-    """Put back the reference that a run which was killed, or failed, had set aside."""
+def is_described_aside(folder: Path) -> bool:
+    """Whether a run that was killed, or is at work, has set aside what describes an earlier one."""
+    return (folder / _ASIDE).exists()
+
+
+def put_back_described(folder: Path) -> None:
+    """Put back what a run that was killed, or failed, had set aside."""
     aside = folder / _ASIDE
     if not aside.exists():
         return
-    # Without a manifest, the run whose it was is no more.
-    if (folder / MANIFEST).exists():
-        if (folder / _REFERENCE).exists():
-            shutil.rmtree(folder / _REFERENCE)
-        if (aside / _REFERENCE).exists():
-            (aside / _REFERENCE).rename(folder / _REFERENCE)
+    # Without a manifest, the run that it describes is no more.
+    for name in _DESCRIBED if (folder / MANIFEST).exists() else ():
+        if (aside / name).exists() or (aside / f"no-{name}").exists():
+            shutil.rmtree(folder / name, ignore_errors=True)
+        if (aside / name).exists():
+            (aside / name).rename(folder / name)
+        elif (aside / f"no-{name}").exists():
+            (aside / f"no-{name}").rmdir()
     shutil.rmtree(aside)
 
 
 def clear_run_folder(folder: Path) -> None:
     """Delete what an earlier run did, and nothing else that lies there.
 
-    Its reference was set aside, see `reference_aside`: the one that is there is that of the new
-    run. Its locks stay, as others may hold or wait for them.
+    What describes it was set aside, see `described_aside`: what is there is that of the new run.
+    Its locks stay, as others may hold or wait for them.
 
     Raises
     ------
@@ -114,8 +126,8 @@ def clear_run_folder(folder: Path) -> None:
         # The manifest first: shards without one are of no run.
         (folder / MANIFEST).unlink(missing_ok=True)
         forget_placing(folder)
-        left = [*(folder / name for name in _OWN_FOLDERS), folder / _ASIDE]
-        for name in (*_OWN_FOLDERS, _REFERENCE):
+        left = [*(folder / name for name in _WORK), folder / _ASIDE]
+        for name in (*_WORK, *_DESCRIBED):
             left += folder.glob(f"{name}.*.part")
         for each in left:
             if each.is_dir():

@@ -261,7 +261,28 @@ def list_inputs(sources: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for source in map(Path, sources):
         found += [source] if is_saved_tokens(source) else find_files(source, damaged=True)
-    return list(each_once(found))
+    inputs = list(each_once(found))
+    _expect_names_of_text(inputs)
+    return inputs
+
+
+def _expect_names_of_text(paths: Sequence[Path]) -> None:
+    """Refuse names that no result could hold: some systems allow any bytes in the name of a file.
+
+    Raises
+    ------
+    SettingsError
+        If there is such a one.
+    """
+    for path in paths:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:
+            raise SettingsError(
+                f"The name of the input {str(path)!a} is no text in UTF-8.",
+                "Names that are, as they stand in the results.",
+                "Rename it.",
+            ) from error
 
 
 def _expand(sources: Sequence[Source]) -> Iterator[AnnData | Path]:

@@ -202,8 +202,8 @@ class _Pool:
                 awaited |= {answer: worker for answer in own if answer is not None}
             if not awaited:
                 raise WorkerError(
-                    f"Of each of the {len(self._workers)} workers of Ray, {MOST_DEATHS_IN_A_ROW} "
-                    "were lost in a row without doing a shard.",
+                    f"Each worker of Ray (of {len(self._workers)}) was lost "
+                    f"{MOST_DEATHS_IN_A_ROW} times in a row without doing a shard.",
                     "Workers that run until there is no work left.",
                     "Look at the warnings above and at `ray status`; then give the same command "
                     "again, which goes on from here.",
@@ -302,7 +302,7 @@ class _Pool:
         logger.warning(
             "A worker of Ray was lost (%s). %s", how,
             "It is not replaced." if is_given_up else
-            f"Its {len(given)} open shards are computed again, and it is replaced.",
+            f"It is replaced. What it had open is computed again: {len(given)} shards.",
         )  # fmt: skip
         self._assignments.worker_died(given, f"was lost: {how}")
         if not is_given_up and self._assignments.n_left:
