@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import anndata as ad
 import h5py
@@ -18,6 +19,7 @@ from tests.faults.cells import adata_of, counts
 from tests.runs.commands import KEY, SIZES, embed, expect_whole, give, shards
 
 from rankformer.results.output_checks import CELL_FORMATS, LABEL_FORMATS
+from rankformer.runs.manifest import Manifest
 from rankformer.tokens.tokenized_cells import TokenizedCells
 
 
@@ -352,3 +354,27 @@ def test_filtered_cells_stay_in_their_places(folder):
     assert (merged.obs[f"{KEY}_missing"].notna() == none).all()
     give(folder, "tokenize cells/a.h5ad -o tokens -m model --shard-cells 20")
     assert load_from_disk(str(folder / "tokens")).num_rows == 25
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="names of any bytes")
+def test_a_name_that_is_no_text_is_refused_before_anything_is_computed(folder):
+    (folder / "cells" / "a.h5ad").rename(folder / "cells" / "odd\udcff.h5ad")
+    said = give(folder, embed("run"), 2)
+    assert "is no text in UTF-8" in said
+    assert not (folder / "run").exists()
+
+
+def test_a_run_of_an_earlier_version_that_lacked_an_option_is_gone_on_with(folder, whole):
+    """What it did not know, and what is not given now, makes no other work of it."""
+    give(folder, embed("run"))
+    for each in shards(folder, "run"):
+        each.unlink()
+    manifest = Manifest.read(folder / "run")
+    options = dict(manifest.work.options)
+    options["reading"] = {k: v for k, v in options["reading"].items() if k != "layer"}
+    earlier = replace(manifest, work=replace(manifest.work, options=options))
+    assert earlier.work.id != manifest.work.id
+    earlier.write(folder / "run" / "manifest.json")
+    give(folder, embed("run"))
+    give(folder, "merge run -o all.parquet")
+    expect_whole(folder, "all.parquet", whole)
