@@ -15,11 +15,13 @@ from rankformer.tokens.reading_options import ReadingOptions
 READING = {
     "layer": "umi", "use_raw": True, "undo_log1p": True, "check": False, "gene_ids": "name",
     "gene_table": "a table", "pyensembl_genome": "a genome", "min_recognised": 0.2,
-    "n_threads": 2, "chunk_cells": 7,
+    "n_threads": 2, "chunk_cells": 7, "only_genes": ("ENSG00000000003",),
 }  # fmt: skip
 RUNNING = {"device": "cuda:3", "dtype": "float16", "batch_size": 5}
 LAYER = {"emb_layer": -2, "layer_numbering": "geneformer"}
-VOTE = {"n_neighbors": 4, "min_share": 0.8, "distance_quantile": 0.5, "allow_shift": False}
+VOTE = {"n_neighbors": 4, "min_share": 0.8, "distance_quantile": 0.5, "allow_shift": False,
+        "method": "logistic", "group": "donor", "share_genes": False, "probabilities": True,
+        "majority_vote": "cluster"}  # fmt: skip
 OPTIONS = {
     "embed": {"model": "a model", "mode": "cls", "key_added": "X_own", "copy": True}
     | LAYER | RUNNING | READING,
@@ -74,6 +76,7 @@ def arrived(monkeypatch):
     for name in ("open_embedder", "Embedder", "embed_cells", "annotate_cells", "predict_in_memory"):
         spy(name, lambda given: given)
     spy("find_reference", lambda given: given[0])
+    spy("shared_genes_of", lambda given: given[3].only_genes)
     spy("build_reference", lambda _: _Reference())
     spy("name_keys", lambda given: dict(zip(given[0], given[1] or given[0], strict=True)))
     spy("add_vectors", lambda given: None)
