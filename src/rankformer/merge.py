@@ -11,7 +11,9 @@ from rankformer.errors import OutputError, SettingsError
 from rankformer.finetuning.predict import merge_predictions
 from rankformer.perturb.shard_tables import merge_perturbations
 from rankformer.runs.failures import kept_failures
-from rankformer.runs.run import Run, mend_restart
+from rankformer.runs.locks import taking_turns
+from rankformer.runs.run import Run
+from rankformer.runs.run_folders import PLAN, is_described_aside, put_back_described
 from rankformer.runs.settings import MergeJob
 from rankformer.runs.shards import Shard
 from rankformer.runs.token_runs import merge_tokens
@@ -53,7 +55,7 @@ def merge_run(job: MergeJob) -> Summary:
         If shards are missing or damaged, and `partial` is not given; it says which. If the output
         cannot be written, or the inputs are no longer what they were where obs is read from them.
     """
-    mend_restart(job.folder)
+    _mend_restart(job.folder)
     run = Run.read(job.folder)
     task = run.manifest.work.task
     if task not in _MERGES:
@@ -83,6 +85,13 @@ def merge_run(job: MergeJob) -> Summary:
         f"{n_missing:,}", f"{count_cells(run.shards()):,}", job.output, _places(run, done),
     )  # fmt: skip
     return replace(summary, figures={**summary.figures, "n_cells_missing": n_missing})
+
+
+def _mend_restart(folder: Path) -> None:
+    """Put back what a run that was killed as it began anew had set aside; of one at work, wait."""
+    if is_described_aside(folder):
+        with taking_turns(folder, PLAN, "begins the run anew"):
+            put_back_described(folder)
 
 
 def _check_key_is_read(run: Run, job: MergeJob) -> None:

@@ -144,7 +144,7 @@ def annotate(
     copy: bool = False,
     **how: Unpack[AnnotateKeywords],
 ) -> AnnData | None:
-    """Give cells the labels of labelled reference cells, by the way that does best on these.
+    """Give cells the labels of a labelled reference, by the way that does best on it.
 
     Parameters
     ----------

@@ -97,10 +97,9 @@ class Labelling:
 
     method: Method = setting(
         common=True, default="auto",
-        text="How cells are named: by nearest cells in the embedding (neighbours), logistic "
-        "regression on the counts (logistic), nearest cells by principal components of variable "
-        "genes (pca), the mean of these (agreement), or whichever of these does best on the "
-        "reference itself (auto).",
+        text="How cells are named: by nearest cells in the embedding (neighbours) or by principal "
+        "components of variable genes (pca), by logistic regression on the counts (logistic), by "
+        "the mean of these (agreement), or by what does best on the reference (auto).",
     )  # fmt: skip
     group: str | None = setting(
         default=None,

@@ -27,7 +27,7 @@ from rankformer.cells.file_kinds import (
 from rankformer.cells.obs_tables import read_table
 from rankformer.cells.row_matrices import CompressedRows, DenseRows, RowMatrix, SelectedRows
 from rankformer.cells.tenx import TenxMatrix, find_matrix_files, read_tenx_folder, read_tenx_h5
-from rankformer.errors import CountsError
+from rankformer.errors import CountsError, SettingsError
 
 X, RAW_X = "X", "raw.X"
 
@@ -379,3 +379,22 @@ def _once(read: Callable[[], pd.DataFrame]) -> Callable[[], pd.DataFrame]:
         return kept[0]
 
     return read_once
+
+
+def expect_names_of_text(paths: Sequence[Path]) -> None:
+    """Refuse names that no result could hold: some systems allow any bytes in the name of a file.
+
+    Raises
+    ------
+    SettingsError
+        If there is such a one.
+    """
+    for path in paths:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:
+            raise SettingsError(
+                f"The name of the input {str(path)!a} is no text in UTF-8.",
+                "Names that are, as they stand in the results.",
+                "Rename it.",
+            ) from error

@@ -21,7 +21,7 @@ def annotate(
     report: ReportPage = None,
     threads: Threads = None,
 ) -> Summary:
-    """Give cells the labels of labelled reference cells, by the way that does best on these.
+    """Give cells the labels of a labelled reference, by the way that does best on it.
 
     The cells of the input and those of the reference are embedded by the same model, and compared
     by the genes that both have. Several ways of naming are tried on the reference itself; a cell

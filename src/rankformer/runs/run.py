@@ -23,7 +23,6 @@ from rankformer.runs.run_folders import (
     clear_run_folder,
     described_aside,
     expect_run_folder,
-    is_described_aside,
     put_back_described,
 )
 from rankformer.runs.settings import RunSettings
@@ -370,13 +369,6 @@ def remove_run(run: Run) -> None:
         (folder / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
         run.is_removed = True
-
-
-def mend_restart(folder: Path) -> None:
-    """Put back what a run that was killed as it began anew had set aside; of one at work, wait."""
-    if is_described_aside(folder):
-        with taking_turns(folder, PLAN, "begins the run anew"):
-            put_back_described(folder)
 
 
 def _run_before(folder: Path) -> Run | None:

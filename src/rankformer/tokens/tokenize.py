@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from rankformer.cells.cell_budget import CellBudget
-from rankformer.cells.open_sources import list_sources
+from rankformer.cells.open_sources import expect_names_of_text, list_sources
 from rankformer.cells.source import CellSource, each_once, find_files, open_cells
 from rankformer.checkpoints.model_folder import AnyVocabulary, open_vocabulary
 from rankformer.errors import SettingsError
@@ -255,34 +255,16 @@ def list_inputs(sources: Sequence[Path]) -> list[Path]:
 
     Raises
     ------
-    MissingFileError, CountsError
-        If a path does not exist, or a folder holds nothing that is named as cells are.
+    MissingFileError, CountsError, SettingsError
+        If a path does not exist, a folder holds nothing that is named as cells are, or a name is no
+        text.
     """
     found: list[Path] = []
     for source in map(Path, sources):
         found += [source] if is_saved_tokens(source) else find_files(source, damaged=True)
     inputs = list(each_once(found))
-    _expect_names_of_text(inputs)
+    expect_names_of_text(inputs)
     return inputs
-
-
-def _expect_names_of_text(paths: Sequence[Path]) -> None:
-    """Refuse names that no result could hold: some systems allow any bytes in the name of a file.
-
-    Raises
-    ------
-    SettingsError
-        If there is such a one.
-    """
-    for path in paths:
-        try:
-            str(path).encode()
-        except UnicodeEncodeError as error:
-            raise SettingsError(
-                f"The name of the input {str(path)!a} is no text in UTF-8.",
-                "Names that are, as they stand in the results.",
-                "Rename it.",
-            ) from error
 
 
 def _expand(sources: Sequence[Source]) -> Iterator[AnnData | Path]:
