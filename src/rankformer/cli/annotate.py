@@ -5,6 +5,7 @@ from dataclasses import replace
 from rankformer.annotate.settings import AnnotateJob
 from rankformer.cli.next_steps import after_labelling, after_shards, is_unmerged, labels_in
 from rankformer.cli.options import GeneReport, Model, Threads, limit_threads, model_or_default
+from rankformer.cli.process import uncollected_imports
 from rankformer.cli.reading import Reading, check_gene_report, write_gene_report
 from rankformer.cli.reporting import ReportPage, add_report, check_report, report_job
 from rankformer.embed.settings import Running
@@ -27,7 +28,8 @@ def annotate(
     by the genes that both have. Several ways of naming are tried on the reference itself; a cell
     with a low probability, or far from the reference, is called unknown.
     """
-    from rankformer.annotate.files import annotate_files
+    with uncollected_imports():
+        from rankformer.annotate.files import annotate_files
 
     options = reading.open(threads=threads)
     limit_threads(threads)

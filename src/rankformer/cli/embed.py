@@ -10,6 +10,7 @@ from rankformer.cli.next_steps import (
     read_table,
 )
 from rankformer.cli.options import GeneReport, Model, Threads, limit_threads, model_or_default
+from rankformer.cli.process import uncollected_imports
 from rankformer.cli.reading import Reading, check_gene_report, write_gene_report
 from rankformer.cli.reporting import ReportPage, add_report, check_report, report_job
 from rankformer.embed.settings import EmbedJob, Running
@@ -31,7 +32,8 @@ def embed(
     An embedding is a vector by which similar cells lie close together; scanpy takes it in the place
     of principal components, for neighbours, UMAP and clusters.
     """
-    from rankformer.embed.files import embed_files
+    with uncollected_imports():
+        from rankformer.embed.files import embed_files
 
     options = reading.open(threads=threads)
     limit_threads(threads)

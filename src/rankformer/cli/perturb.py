@@ -9,6 +9,7 @@ import typer
 from rankformer.cli.command import Common
 from rankformer.cli.next_steps import after_shards, cell_type_column, is_unmerged, step
 from rankformer.cli.options import Model, Threads, limit_threads, model_or_default
+from rankformer.cli.process import uncollected_imports
 from rankformer.cli.reading import Reading
 from rankformer.cli.reporting import ReportPage, add_report, check_report, report_job
 from rankformer.embed.settings import Running
@@ -38,7 +39,8 @@ def perturb(
     A model reads a cell as the list of its genes, ordered by their expression. Genes are deleted
     from it, or moved within it, and the cell is embedded again.
     """
-    from rankformer.perturb.files import describe_estimate, estimate_files, perturb_files
+    with uncollected_imports():
+        from rankformer.perturb.files import describe_estimate, estimate_files, perturb_files
 
     options = reading.open(threads=threads)
     limit_threads(threads)

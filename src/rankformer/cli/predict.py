@@ -8,6 +8,7 @@ import typer
 
 from rankformer.cli.next_steps import after_labelling, after_shards, is_unmerged
 from rankformer.cli.options import Threads, limit_threads
+from rankformer.cli.process import uncollected_imports
 from rankformer.cli.reading import Reading
 from rankformer.embed.settings import OfTrainedLayer
 from rankformer.finetuning.settings import PredictJob
@@ -27,7 +28,8 @@ def predict(
     threads: Threads = None,
 ) -> Summary:
     """Predict labels of cells, or of genes, by a model that was fine-tuned on such labels."""
-    from rankformer.finetuning.predict import predict_files
+    with uncollected_imports():
+        from rankformer.finetuning.predict import predict_files
 
     options = reading.open(threads=threads)
     limit_threads(threads)

@@ -52,6 +52,19 @@ def collected_rarely() -> Iterator[None]:
         gc.freeze()
 
 
+@contextmanager
+def uncollected_imports() -> Iterator[None]:
+    """Import without any search for garbage; what imports make is not looked through later."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
+
+
 class Stopped(BaseException):
     """Ctrl-C, or a scheduler ends the job; typer would end silently at a KeyboardInterrupt."""
 

@@ -8,6 +8,7 @@ import typer
 from rankformer.cli.command import Common
 from rankformer.cli.next_steps import after_shards, is_unmerged, step
 from rankformer.cli.options import GeneReport, Model, Threads, model_or_default
+from rankformer.cli.process import uncollected_imports
 from rankformer.cli.reading import Reading, check_gene_report, write_gene_report
 from rankformer.names import parse_attributes
 from rankformer.runs.settings import TokenizeJob
@@ -31,7 +32,8 @@ def tokenize(
     The output is a dataset of Hugging Face (`datasets.load_from_disk`), which `rankformer embed`,
     `finetune` and `pretrain` read faster than counts.
     """
-    from rankformer.runs.token_runs import tokenize_files
+    with uncollected_imports():
+        from rankformer.runs.token_runs import tokenize_files
 
     options = reading.open(threads=threads, attributes=parse_attributes(attribute or []))
     check_gene_report(gene_report, job.sources)

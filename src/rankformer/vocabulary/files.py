@@ -188,7 +188,7 @@ def _read_parquet(path: Path) -> VocabularyTables:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
+        table = pq.ParquetFile(path, page_checksum_verification=True).read(use_threads=False)
         return _from_table(table, _read_settings(table.schema))
     # A damaged file can raise nearly anything, depending on the bytes.
     except Exception as error:
