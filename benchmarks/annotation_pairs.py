@@ -35,11 +35,12 @@ from rankformer import Checkpoint, Embedder, NeighbourVote, ReadingOptions
 from rankformer.annotate.calibration import calibrate
 from rankformer.annotate.cells import shared_genes_of
 from rankformer.annotate.neighbours import scale_to_unit
-from rankformer.annotate.profiles import Profiles, expression_of
+from rankformer.annotate.profiles import Profiles
 from rankformer.annotate.shared_genes import counts_of_genes
 from rankformer.annotate.vote import transfer_labels
 from rankformer.annotate.ways import AGREEMENT, SINGLE_WAYS, Lesson, fit_ways
 from rankformer.annotate.weighing import choose_way, hold_out
+from rankformer.cells.normalise import log_normalise
 from rankformer.tokens.tokenize import open_tokens
 
 # Labels of the packaged blood cells that name cells which pbmc3k has, too.
@@ -106,7 +107,7 @@ def profile(adata: ad.AnnData, embedder: Embedder, only: frozenset[str]) -> Prof
     ids = embedder.checkpoint.vocabulary.token_of
     genes = np.array(sorted(ids[each] for each in only), np.int32)
     counts = next(stream.source.chunks(adata.n_obs)).counts
-    return Profiles(vectors, expression_of(counts_of_genes(counts, tokens, genes)))
+    return Profiles(vectors, log_normalise(counts_of_genes(counts, tokens, genes)))
 
 
 def as_before(reference: ad.AnnData, query: ad.AnnData, embedder: Embedder) -> Labels:

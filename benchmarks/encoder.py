@@ -19,6 +19,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from gpu_models import make_vocabulary
 from machine import describe_machine
 from processes import RUNNERS, run_measured
 from reporting import markdown_table, spread, write_json
@@ -26,7 +27,7 @@ from reporting import markdown_table, spread, write_json
 from cells import thin_cells
 
 if TYPE_CHECKING:
-    from rankformer import EncoderSpec, Vocabulary
+    from rankformer import Vocabulary
 
 PEERS = Path(__file__).resolve().parent / "peers"
 HEADER = (
@@ -130,22 +131,8 @@ def save_random_checkpoint(
     from rankformer import Encoder, EncoderSpec, MaskedLanguageModel, save_checkpoint
 
     spec = EncoderSpec.read(config)
-    vocabulary = vocabulary or make_vocabulary(spec)
+    vocabulary = vocabulary or make_vocabulary(spec, config.stem)
     return save_checkpoint(folder, MaskedLanguageModel(Encoder(spec)), vocabulary)
-
-
-def make_vocabulary(spec: EncoderSpec) -> Vocabulary:
-    from rankformer import Vocabulary
-
-    frame = () if spec.max_positions == 2048 else ("<cls>", "<eos>")
-    names = ["<pad>", "<mask>", *frame]
-    genes = [f"ENSG{i:011d}" for i in range(1, spec.vocab_size - len(names) + 1)]
-    return Vocabulary.from_tables(
-        {name: token for token, name in enumerate([*names, *genes])},
-        dict.fromkeys(genes, 1.0),
-        input_length=spec.max_positions,
-        name="made up",
-    )
 
 
 def measure_side(

@@ -14,10 +14,11 @@ from tests.conftest import save_small_checkpoint, small_vocabulary
 
 import rankformer
 from rankformer.annotate.calibration import calibrate
-from rankformer.annotate.profiles import Profiles, expression_of
+from rankformer.annotate.profiles import Profiles
 from rankformer.annotate.variable_genes import choose_variable_genes
 from rankformer.annotate.ways import AGREEMENT, BEST_TWO, SINGLE_WAYS, Lesson, fit_ways, shift_of
 from rankformer.annotate.weighing import choose_way, hold_out, sample_of, score
+from rankformer.cells.normalise import log_normalise
 from rankformer.errors import SettingsError
 
 KINDS = ("a", "b", "c", "d")
@@ -33,7 +34,7 @@ def counts_of(codes, rng, n_genes=150, batch=None, strength=4.0):
 
 
 def lesson_of(codes, counts, k=15):
-    expression = expression_of(counts)
+    expression = log_normalise(counts)
     vectors = np.asarray(expression.toarray()[:, :60], np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return Lesson(Profiles(vectors, expression), codes.astype(np.int32), len(KINDS), k)
@@ -49,7 +50,7 @@ def lesson():
 def test_variable_genes_are_those_of_scanpy():
     rng = np.random.default_rng(1)
     means = rng.gamma(0.5, 2, 900)
-    values = expression_of(csr_matrix(rng.negative_binomial(2, 2 / (2 + means), (300, 900))))
+    values = log_normalise(csr_matrix(rng.negative_binomial(2, 2 / (2 + means), (300, 900))))
     # scanpy also puts genes without a count into its bins.
     values = values[:, np.asarray(values.sum(axis=0)).ravel() > 0]
     table = sc.pp.highly_variable_genes(

@@ -15,7 +15,6 @@ from rankformer.annotate.neighbours import scale_to_unit
 from rankformer.annotate.profiles import (
     Profiles,
     QueryCounts,
-    expression_of,
     some_expression,
 )
 from rankformer.annotate.reference import Reference
@@ -31,6 +30,7 @@ from rankformer.annotate.weighing import (
     sample_of,
     ways_at_hand,
 )
+from rankformer.cells.normalise import log_normalise
 from rankformer.results.cell_labels import CellLabels
 
 logger = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ class _Namer:
             assert reference.counts is not None  # noqa: S101
             assert self.overlap.genes is not None  # noqa: S101
             places = np.searchsorted(reference.counts.genes, self.overlap.genes)
-            expression = expression_of(reference.counts.rows(rows)[:, places])
+            expression = log_normalise(reference.counts.rows(rows)[:, places])
         cells = Profiles(np.asarray(reference.index.vectors[rows]), expression)
         n_classes = len(reference.classes[self.label])
         own = None if groups is None else groups[rows]
@@ -216,7 +216,7 @@ class _Namer:
         for rows, counts in query.counts.blocks():
             own = has_vector[rows]
             if own.any():
-                expression = expression_of(counts[own])
+                expression = log_normalise(counts[own])
                 yield rows[own], Profiles(np.asarray(query.vectors[rows[own]]), expression)
 
 

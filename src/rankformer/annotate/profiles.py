@@ -122,11 +122,6 @@ class ClosedCounts:
                     first += stop - start
 
 
-def expression_of(counts: csr_matrix) -> csr_matrix:
-    """Counts of shared genes, scaled to 10,000 a cell, and log1p."""
-    return log_normalise(counts)
-
-
 def some_expression(counts: QueryCounts, rows: NDArray[np.int64]) -> csr_matrix:
     """Log-normalised counts of some cells, ascending, in memory."""
     found = []
@@ -134,4 +129,4 @@ def some_expression(counts: QueryCounts, rows: NDArray[np.int64]) -> csr_matrix:
         wanted = np.isin(own, rows)
         if wanted.any():
             found.append(block[wanted])
-    return expression_of(vstack(found, format="csr"))
+    return log_normalise(vstack(found, format="csr"))

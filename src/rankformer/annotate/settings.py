@@ -1,7 +1,7 @@
 """How neighbours vote, and what is annotated by what."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rankformer.embed.settings import CellMode
 from rankformer.errors import SettingsError
@@ -10,6 +10,32 @@ from rankformer.settings import setting, settings
 
 COMPUTED = "computed"
 Method = Literal["auto", "neighbours", "logistic", "pca", "agreement"]
+
+
+# Neighbours alone, and all ways, have these settings.
+def _n_neighbors() -> Any:
+    return setting(
+        default=15, text="The number of nearest cells of the reference that vote on a label."
+    )
+
+
+def _distance_quantile() -> Any:
+    return setting(
+        default=0.95,
+        text="How far from the reference a cell may lie before it is called unknown, as a quantile "
+        "of the distances among the reference's own cells of the label: with 0.95, as far as the "
+        "nearest 95 % of them.",
+    )
+
+
+def _allow_shift() -> Any:
+    return setting(
+        default=True, options=("--shift/--no-shift",),
+        panel="Where all cells lie far from the reference",
+        text="Allow for a batch effect: all cells may lie farther from the reference, by as much "
+        "as the median cell does. This assumes that at least half of the cells are of kinds that "
+        "the reference has.",
+    )  # fmt: skip
 
 
 @settings("How labels are decided")
@@ -31,27 +57,14 @@ class NeighbourVote:
     cells have more than the middle cell of their label, if that is above zero.
     """
 
-    n_neighbors: int = setting(
-        default=15, text="The number of nearest cells of the reference that vote on a label."
-    )
+    n_neighbors: int = _n_neighbors()
     min_share: float = setting(
         default=0.5,
         text="The minimum share of the votes, from 0 to 1, that a label must get. A cell with less "
         "is called unknown.",
     )
-    distance_quantile: float = setting(
-        default=0.95,
-        text="How far from the reference a cell may lie before it is called unknown, as a quantile "
-        "of the distances among the reference's own cells of the label: with 0.95, as far as the "
-        "nearest 95 % of them.",
-    )
-    allow_shift: bool = setting(
-        default=True, options=("--shift/--no-shift",),
-        panel="Where all cells lie far from the reference",
-        text="Allow for a batch effect: all cells may lie farther from the reference, by as much "
-        "as the median cell does. This assumes that at least half of the cells are of kinds that "
-        "the reference has.",
-    )  # fmt: skip
+    distance_quantile: float = _distance_quantile()
+    allow_shift: bool = _allow_shift()
 
     def __post_init__(self) -> None:
         if self.n_neighbors < 1:
@@ -107,34 +120,21 @@ class Labelling:
         "tried on whole donors that were held out, as the cells of a query are of another one. "
         "Without it, single cells are held out.",
     )
-    n_neighbors: int = setting(
-        default=15, text="The number of nearest cells of the reference that vote on a label."
-    )
+    n_neighbors: int = _n_neighbors()
     min_share: float | None = setting(
         default=None,
         text="The minimum probability, from 0 to 1, that a label must have. A cell with less is "
         "called unknown. By default, it is calibrated on the reference, or 0.5 where that is too "
         "small.",
     )
-    distance_quantile: float = setting(
-        default=0.95,
-        text="How far from the reference a cell may lie before it is called unknown, as a quantile "
-        "of the distances among the reference's own cells of the label: with 0.95, as far as the "
-        "nearest 95 % of them.",
-    )
-    allow_shift: bool = setting(
-        default=True, options=("--shift/--no-shift",),
-        panel="Where all cells lie far from the reference",
-        text="Allow for a batch effect: all cells may lie farther from the reference, by as much "
-        "as the median cell does. This assumes that at least half of the cells are of kinds that "
-        "the reference has.",
-    )  # fmt: skip
+    distance_quantile: float = _distance_quantile()
+    allow_shift: bool = _allow_shift()
     share_genes: bool = setting(
         default=True, options=("--shared-genes/--all-genes",),
         panel="Where reference and query have different genes",
-        text="Rank the cells of reference and query among the genes that both measured. With "
-        "--all-genes, each file is ranked among all of its own: the same cell then differs from "
-        "itself where the genes of the files differ.",
+        text="Rank the cells of reference and query among the genes that both measured. Otherwise "
+        "each file is ranked among all of its own: the same cell then differs from itself where "
+        "the genes of the files differ.",
     )  # fmt: skip
     probabilities: bool = setting(
         default=False, options=("--probabilities",),

@@ -266,16 +266,14 @@ def _without_trial(method: str, ways: Sequence[str]) -> Choice:
     )
     if method == "auto":
         return Choice(NEIGHBOURS, (NEIGHBOURS,), f"{IN_WORDS[NEIGHBOURS]}, as {too_small}")
-    if method == AGREEMENT or method not in ways:
-        raise (
-            _cannot(method, ways)
-            if method not in (AGREEMENT, *ways)
-            else SettingsError(
-                f"The agreement of the ways was asked for, and {too_small}.",
-                "A larger reference, of which cells can be held out.",
-                "Name one way with method (--method), such as logistic.",
-            )
+    if method == AGREEMENT:
+        raise SettingsError(
+            f"The agreement of the ways was asked for, and {too_small}.",
+            "A larger reference, of which cells can be held out.",
+            "Name one way with method (--method), such as logistic.",
         )
+    if method not in ways:
+        raise _cannot(method, ways)
     return Choice(method, (method,), f"{IN_WORDS[method]} was asked for")
 
 

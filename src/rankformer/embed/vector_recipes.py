@@ -1,5 +1,6 @@
 """Models of runs, here or as work for other processes, and embeddings of cells as such work."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,22 +23,19 @@ AnyEmbedding: TypeAlias = Embedder | SettledModel
 """An embedder, or how one will run in other processes."""
 
 
-@dataclass(frozen=True, eq=False)
-class VectorRecipe(Recipe):
-    """Loads the model in a worker; see `Recipe`.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ModelRecipe(Recipe):
+    """Work for which a worker loads a model; see `Recipe`.
 
     Attributes
     ----------
     model
         The model, with layer and number format as settled for the whole run.
-    mode
-        What a cell's vector is; or ``"gene"``: each of its genes has one.
     batch_size
         As of `Embedder`.
     """
 
     model: SettledModel
-    mode: Mode
     batch_size: int | None = None
 
     @property
@@ -45,8 +43,33 @@ class VectorRecipe(Recipe):
         return self.model.device.type
 
     def start(self, device: str, n_threads: int) -> ShardTask:
-        """Load the weights on the worker's device."""
-        embedder = open_in_worker(self.model, device, n_threads, self.batch_size)
+        """Load the weights on the worker's device, with its CPU threads."""
+        import torch
+
+        torch.set_num_threads(n_threads)
+        if device.startswith("cuda"):
+            # Otherwise each worker would take some memory of the first GPU, too.
+            torch.cuda.set_device(device)
+        return self.task(open_settled(self.model, device, self.batch_size))
+
+    @abstractmethod
+    def task(self, embedder: Embedder) -> ShardTask:
+        """What computes shards with the model."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class VectorRecipe(ModelRecipe):
+    """Embeds cells or their genes.
+
+    Attributes
+    ----------
+    mode
+        What a cell's vector is; or ``"gene"``: each of its genes has one.
+    """
+
+    mode: Mode
+
+    def task(self, embedder: Embedder) -> ShardTask:
         return task_of(embedder, self.mode)
 
 
@@ -142,19 +165,6 @@ def open_here(model: SettledModel) -> Embedder:
 
     here = model.device.type != "cuda" or torch.cuda.is_available()
     return open_settled(model, str(model.device) if here else "cpu")
-
-
-def open_in_worker(
-    model: SettledModel, device: str, n_threads: int, batch_size: int | None
-) -> Embedder:
-    """Load a model in a worker process, on its device, with its CPU threads."""
-    import torch
-
-    torch.set_num_threads(n_threads)
-    if device.startswith("cuda"):
-        # Otherwise each worker would take some memory of the first GPU, too.
-        torch.cuda.set_device(device)
-    return open_settled(model, device, batch_size)
 
 
 def open_settled(model: SettledModel, device: str, batch_size: int | None = None) -> Embedder:

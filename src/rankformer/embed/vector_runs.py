@@ -87,7 +87,9 @@ class VectorWork:
         """What computes the shards: the embedder, or what makes one in each worker."""
         if isinstance(model, Embedder):
             return task_of(model, self.mode)
-        return VectorRecipe(model, self.mode, self.embedding.get("batch_size"))
+        return VectorRecipe(
+            model=model, mode=self.mode, batch_size=self.embedding.get("batch_size")
+        )
 
     def describe(self, embedder: AnyEmbedding, shard_cells: int | None) -> Work:
         """As the manifest has it."""

@@ -153,8 +153,9 @@ class ShardedPerturbation:
         task: ShardTask | Recipe = PerturbationShards(self.perturbing, plan)
         if self.running.elsewhere is not None:
             task = PerturbationRecipe(
-                self.running.elsewhere, self.perturbing.perturbation, plan,
-                self.perturbing.exact.states, self.running.batch_size,
+                model=self.running.elsewhere, batch_size=self.running.batch_size,
+                perturbation=self.perturbing.perturbation, plan=plan,
+                states=self.perturbing.exact.states,
             )  # fmt: skip
         settings, devices = self.job.run, self.running.devices
         do_shards(self.run, shards, self.inputs, task, settings, what, devices)

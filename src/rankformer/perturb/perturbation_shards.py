@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rankformer.embed.settled_model import SettledModel
-from rankformer.embed.vector_recipes import open_in_worker
+from rankformer.embed.embedder import Embedder
+from rankformer.embed.vector_recipes import ModelRecipe
 from rankformer.perturb.chosen_cells import choose_blocks
 from rankformer.perturb.genes import AskedGenes
 from rankformer.perturb.perturber import Perturber
@@ -21,7 +21,6 @@ from rankformer.perturb.table import PerturbationTable, as_table
 from rankformer.progress import Progress
 from rankformer.results.parquet_tables import RowGroups
 from rankformer.runs.compute import ShardTask
-from rankformer.runs.engines.recipes import Recipe
 from rankformer.runs.shards import Shard, ShardWriter
 from rankformer.tokens.token_sources import TokenPart, TokenSource
 
@@ -115,37 +114,25 @@ class PerturbationShards:
             out.add(learned.as_table(), SCREEN)
 
 
-@dataclass(frozen=True, eq=False)
-class PerturbationRecipe(Recipe):
-    """Loads the model in a worker; see `Recipe`.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PerturbationRecipe(ModelRecipe):
+    """Perturbs cells.
 
     Attributes
     ----------
-    model
-        The model, with layer and number format as settled for the whole run.
     perturbation
         What is done.
     plan
         To which cells and genes.
     states
         (n_states, d_model): the embeddings of the states.
-    batch_size
-        As of `Embedder`.
     """
 
-    model: SettledModel
     perturbation: Perturbation
     plan: ShardsPlan
     states: NDArray[np.float64]
-    batch_size: int | None = None
 
-    @property
-    def device(self) -> str:  # type: ignore[override]  # of the settled model
-        return self.model.device.type
-
-    def start(self, device: str, n_threads: int) -> ShardTask:
-        """Load the weights on the worker's device."""
-        embedder = open_in_worker(self.model, device, n_threads, self.batch_size)
+    def task(self, embedder: Embedder) -> ShardTask:
         perturber = Perturber(embedder, self.perturbation)
         perturber.use_states(self.states)
         return PerturbationShards(perturber, self.plan)

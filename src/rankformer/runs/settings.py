@@ -109,6 +109,12 @@ def _check_engine(settings: RunSettings) -> None:
             '"local" or "ray".',
             "Correct engine (--engine), or leave it out.",
         )
+    if settings.address is not None and not settings.address.strip():
+        raise SettingsError(
+            "The address of the cluster of Ray is empty (address).",
+            "An address, such as auto or head:6379.",
+            "Correct address (--address), or leave it out for Ray on this machine.",
+        )
     if settings.engine != "ray" and unread:
         name = unread[0]
         raise SettingsError(

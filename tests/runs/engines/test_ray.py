@@ -258,6 +258,12 @@ def test_settings_that_nothing_reads_are_refused(settings, told):
         RunSettings(**settings)
 
 
+def test_an_empty_address_is_refused():
+    """As of a variable of the shell that is not set."""
+    with pytest.raises(SettingsError, match="is empty"):
+        RunSettings(engine="ray", address="")
+
+
 @pytest.mark.parametrize("device", ["cuda:1", "cuda:all", ["cpu", "cpu"]])
 def test_a_device_is_for_ray_to_choose(device):
     with pytest.raises(SettingsError, match="for Ray to say"):
