@@ -4,9 +4,8 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-import numpy as np
-
 from rankformer.errors import OutOfMemoryError, RankformerError
+from rankformer.threads import is_room_for
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -20,16 +19,8 @@ def is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, RankformerError):
         return False
     told = isinstance(error, MemoryError) or any(each in str(error) for each in _NO_MEMORY)
-    return told or not _is_room_left()
-
-
-def _is_room_left() -> bool:
-    """Compression filters of HDF5 only say that they failed."""
-    try:
-        np.empty(_ENOUGH_BYTES, np.uint8)
-    except MemoryError:
-        return False
-    return True
+    # Compression filters of HDF5 only say that they failed.
+    return told or not is_room_for(_ENOUGH_BYTES)
 
 
 class CellBudget:

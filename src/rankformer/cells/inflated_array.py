@@ -5,13 +5,14 @@ its values. The chunks are read as they lie, and inflated beside one another by 
 rate of zlib.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import h5py
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
+
+from rankformer.threads import run_in_threads
 
 _SHUFFLE, _DEFLATE = h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE
 # Fewer are left to HDF5, which keeps the last chunks of small reads that follow one another.
@@ -76,9 +77,7 @@ class InflatedArray:
             first, last = max(begin, start), min(begin + self._chunk, stop)
             values[first - start : last - start] = self._read(begin)[first - begin : last - begin]
 
-        with ThreadPoolExecutor(self._n_threads) as pool:
-            for _ in pool.map(fill, begins):
-                pass
+        run_in_threads(fill, zip(begins), self._n_threads)
         return values
 
     def _read(self, begin: int) -> NDArray[Any]:

@@ -5,7 +5,7 @@ Shapes: T tokens, L tokens of one cell, H heads, K head size, D hidden.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import torch
@@ -14,6 +14,7 @@ from torch.nn.functional import linear
 
 from rankformer.errors import SettingsError
 from rankformer.model.attention import attend
+from rankformer.model.cpu.blocked_attention import attend_blocked
 from rankformer.model.cpu.flags import cpu_flags
 from rankformer.model.cpu.rounded_attention import attend_rounded
 from rankformer.model.cpu.tiles import NEEDED
@@ -25,6 +26,8 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 # Tokens of the product, and of the one cell's attention, that are timed.
 _TIMED_TOKENS = 256
 _ROUNDS = 3
+# Of the cell with which ways of attention are timed on CPUs with AMX.
+_ATTENDED_TOKENS, _ATTENDED_HEADS = 1_024, 8
 # How much faster bfloat16 must be: well above what two measurements differ by.
 _WORTH = 1.2
 
@@ -74,12 +77,31 @@ def _bfloat16_is_faster(device: torch.device, d_model: int, n_heads: int) -> boo
 def choose_attention(precision: str, device: torch.device) -> Backend:
     """How attention is computed where no gradients are wanted, in float32, bfloat16, … or int8.
 
-    On CPUs with AVX512-VNNI rounded (`attend_rounded`) for int8 and bfloat16, but for bfloat16 on
-    those with AMX, which are fast at that; else `attend`.
+    On CPUs with AVX512-VNNI rounded (`attend_rounded`) for int8 and bfloat16. For bfloat16 on CPUs
+    with AMX, `attend_blocked` where that is faster: it and `attend` are timed once a process.
+    Else `attend`.
     """
     flags = cpu_flags() if device.type == "cpu" else set()
-    takes = precision == "int8" or (precision == "bfloat16" and "amx_bf16" not in flags)
-    return attend_rounded if takes and NEEDED in flags else attend
+    if precision == "bfloat16" and "amx_bf16" in flags:
+        return attend_blocked if _blocks_are_faster() else attend
+    return attend_rounded if precision in ("int8", "bfloat16") and NEEDED in flags else attend
+
+
+@cache
+def _blocks_are_faster() -> bool:
+    heads_THK = torch.ones(_ATTENDED_TOKENS, _ATTENDED_HEADS, 64, dtype=torch.bfloat16)
+    cell = Segments.between((0, _ATTENDED_TOKENS))
+
+    def mix(run: Backend) -> Callable[[], Tensor]:
+        return torch.inference_mode()(lambda: run(heads_THK, heads_THK, heads_THK, cell, 0.0))
+
+    blocked, whole = _least_cpu_seconds([mix(attend_blocked), mix(attend)])
+    logger.info(
+        "Attention in bfloat16: a block of products at a time takes %.2f of the time of torch's "
+        "attention here: %s is taken.",
+        blocked / whole, "the first" if blocked < whole else "the second",
+    )  # fmt: skip
+    return blocked < whole
 
 
 def _measure_gain(d_model: int, n_heads: int) -> float:
@@ -88,14 +110,19 @@ def _measure_gain(d_model: int, n_heads: int) -> float:
     On one thread, by the CPU time of that thread, so that other work on the machine counts little.
     """
     works = [_layer_work(d_model, n_heads, each) for each in (torch.float32, torch.bfloat16)]
+    full, half = _least_cpu_seconds(works)
+    return full / half
+
+
+def _least_cpu_seconds(works: Sequence[Callable[[], object]]) -> list[float]:
+    """Of each work, the least of some rounds in which all take turns, on one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         rounds = [[_cpu_seconds(work) for work in works] for _ in range(_ROUNDS)]
     finally:
         torch.set_num_threads(before)
-    full, half = (min(seconds) for seconds in zip(*rounds, strict=True))
-    return float(full / half)
+    return [min(seconds) for seconds in zip(*rounds, strict=True)]
 
 
 def _layer_work(

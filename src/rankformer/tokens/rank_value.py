@@ -10,8 +10,6 @@ order as it is. Variables of one gene are summed first. Ties go by ascending tok
 machine, chunk size and number of threads gives the same tokens.
 """
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -21,6 +19,7 @@ from scipy.sparse import csr_array, csr_matrix
 from rankformer.compilation import compile_kernel
 from rankformer.errors import TokensError
 from rankformer.ragged import Ragged
+from rankformer.threads import run_in_threads
 from rankformer.vocabulary.vocabulary import Vocabulary
 
 # What is sorted: 20 bits of a key, 24 of an index into a cell's values, 20 of a token.
@@ -64,7 +63,7 @@ def encode_rank_values(
             frame, room, first, last, tokens[starts[first] : starts[last]], lengths,
         )  # fmt: skip
 
-    _run_blocks(encode, blocks, n_threads)
+    run_in_threads(encode, blocks, n_threads)
     offsets = _offsets(lengths)
     for first, last in blocks[1:]:
         n_tokens = offsets[last] - offsets[first]
@@ -130,14 +129,6 @@ def _split(indptr: NDArray[np.int64], n_blocks: int) -> list[tuple[int, int]]:
     targets = indptr[0] + (indptr[-1] - indptr[0]) * np.arange(1, n_blocks) // n_blocks
     cuts = [0, *np.searchsorted(indptr, targets).clip(0, n_cells).tolist(), n_cells]
     return [(first, last) for first, last in pairwise(cuts) if first < last]
-
-
-def _run_blocks(
-    encode: Callable[[int, int], None], blocks: Iterable[tuple[int, int]], n_threads: int
-) -> None:
-    with ThreadPoolExecutor(n_threads) as pool:
-        for done in [pool.submit(encode, *block) for block in blocks]:
-            done.result()
 
 
 def _find_shared(token_of_var: NDArray[np.int32], *, apart: bool) -> NDArray[np.bool_]:

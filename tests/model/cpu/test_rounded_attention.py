@@ -130,7 +130,6 @@ def test_zeros_and_what_is_no_number():
         ("float32", {"avx512_vnni"}, attend),
         ("bfloat16", {"avx512_vnni"}, attend_rounded),
         ("bfloat16", {"avx512_bf16"}, attend),
-        ("bfloat16", {"avx512_vnni", "amx_bf16"}, attend),
         ("int8", {"avx512_vnni", "amx_bf16"}, attend_rounded),
         ("float16", {"avx512_vnni"}, attend),
     ],

@@ -9,7 +9,6 @@ ICLR 2025), and so with the values, whose mean is added again.
 Shapes: T packed tokens, H heads, K head size; L tokens of one cell, Q queries of a block.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 from math import isqrt, log2, sqrt
@@ -23,6 +22,7 @@ from torch import Tensor
 from rankformer.compilation import compile_fused_kernel
 from rankformer.model.cpu.tiles import TILE_COLUMNS, as_float, multiply_tiles
 from rankformer.model.segments import Segments
+from rankformer.threads import run_in_threads
 
 # A block of scores lies in the nearest cache.
 _BLOCK_QUERIES, _BLOCK_KEYS = 32, 128
@@ -52,12 +52,8 @@ def attend_rounded(
     mixed = _as_integers(mixed_THK).numpy()
     run = partial(_attend_heads, query, key, value, offsets, limit, mixed)
     n_threads = min(torch.get_num_threads(), n_heads)
-    if n_threads == 1:
-        run(0, n_heads)
-    else:
-        shares = pairwise(np.linspace(0, n_heads, n_threads + 1).astype(int).tolist())
-        with ThreadPoolExecutor(n_threads) as pool:
-            list(pool.map(run, *zip(*shares, strict=True)))
+    shares = pairwise(np.linspace(0, n_heads, n_threads + 1).astype(int).tolist())
+    run_in_threads(run, shares, n_threads)
     return mixed_THK
 
 
