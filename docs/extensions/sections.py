@@ -17,7 +17,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "pretraining", "vocabularies", "report", "plots", "going-on", "long-runs", "workflows",
             "engines", "gpu", "scale", "mcp",
         ),
-        "Concepts": ("concepts", "genes", "perturbation-screen", "limits"),
+        "Concepts": ("concepts", "genes", "perturbation-screen", "limits", "what-mini-saw"),
         "Coming from": ("coming-from-helical", "coming-from-geneformer", "capabilities", "faq"),
         "Reference": (
             "commands", "api", "python", "files", "json", "logging", "bad-inputs",
