@@ -7,10 +7,10 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pytest
-from tests.conftest import shared_path
 
 import rankformer
 from rankformer import Checkpoint
+from tests.conftest import shared_path
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "what-mini-saw.md"
 SEEN, NOT_SEEN = PAGE.read_text().split("## Not seen")
@@ -30,8 +30,8 @@ def test_the_page_lists_the_files_of_the_training():
 
 
 def counts_of(adata, symbols):
-    """Cells × genes named, whole numbers; of genes that come twice the first."""
-    names = adata.var["gene_symbol"] if "gene_symbol" in adata.var else adata.var_names
+    """Cells by genes named, whole numbers; of genes that come twice the first."""
+    names = adata.var.get("gene_symbol", adata.var_names)
     places = {name: place for place, name in reversed(list(enumerate(names)))}
     counts = adata.X[:, [places[each] for each in symbols]]
     return np.asarray(counts.todense() if hasattr(counts, "todense") else counts).astype(np.int32)
