@@ -23,6 +23,7 @@ from rankformer.evaluate.embedding_metrics import (
 )
 from rankformer.evaluate.folds import Folds
 from rankformer.evaluate.integration import score_by_scib
+from rankformer.evaluate.intervals import macro_f1_interval
 
 MAJORITY = "majority class"
 WHOLE = "all"
@@ -40,6 +41,9 @@ class EmbeddingEvaluation:
     per_class
         ``method``, ``probe``, ``class``, ``precision``, ``recall``, ``f1``, ``n_cells``: means over
         seeds.
+    intervals
+        ``method``, ``figure``, ``low``, ``high``: 95 % intervals of what probes score; see
+        `macro_f1_interval`.
     confusion
         For each method, of the linear probe: true (rows) by predicted class, mean over seeds of
         the number of cells.
@@ -55,6 +59,7 @@ class EmbeddingEvaluation:
 
     scores: pd.DataFrame
     per_class: pd.DataFrame
+    intervals: pd.DataFrame
     confusion: Mapping[str, pd.DataFrame]
     n_cells: int
     left_out: Mapping[str, int]
@@ -62,13 +67,14 @@ class EmbeddingEvaluation:
     settings: Mapping[str, Any]
 
     def summary(self) -> pd.DataFrame:
-        """``mean`` and ``spread`` (standard deviation over seeds), and ``lowest_fold``.
+        """``mean``, ``spread`` (standard deviation over seeds), ``lowest_fold``, ``low``, ``high``.
 
         Returns
         -------
         A row for each method and figure, in the order of `scores`. The spread is NaN where there
         is one value; the lowest fold is the mean over seeds of the least value of a fold, NaN for
-        figures that have no folds.
+        figures that have no folds. The last two are the bounds of the 95 % interval of what probes
+        score, over groups, or cells where no group was given; NaN for other figures.
         """
         whole = self.scores[self.scores["fold"] == WHOLE]
         by = ["method", "figure"]
@@ -77,7 +83,7 @@ class EmbeddingEvaluation:
         folds = self.scores[self.scores["fold"] != WHOLE]
         lowest = folds.groupby([*by, "seed"], sort=False, dropna=False)["value"].min()
         table["lowest_fold"] = lowest.groupby(by, sort=False).mean()
-        return table
+        return table.join(self.intervals.set_index(by))
 
 
 class EmbeddingScores:
@@ -98,6 +104,7 @@ class EmbeddingScores:
         self._batches = None if cells.batches is None else pd.factorize(cells.batches)[0]
         self._scores: list[dict[str, Any]] = []
         self._per_class: list[pd.DataFrame] = []
+        self._intervals: list[dict[str, Any]] = []
         self._confusion: dict[str, pd.DataFrame] = {}
 
     def add(self, method: str, space: Space) -> None:
@@ -127,9 +134,10 @@ class EmbeddingScores:
         """All that was gathered."""
         scores = pd.DataFrame(self._scores).astype({"seed": "Int64"})
         per_class = pd.concat(self._per_class, ignore_index=True)
+        intervals = pd.DataFrame(self._intervals)
         return EmbeddingEvaluation(
-            scores, per_class, self._confusion, len(self._cells), self._cells.left_out, notes,
-            settings,
+            scores, per_class, intervals, self._confusion, len(self._cells), self._cells.left_out,
+            notes, settings,
         )  # fmt: skip
 
     def _add_silhouettes(self, method: str, vectors: NDArray[np.float32]) -> None:
@@ -146,6 +154,8 @@ class EmbeddingScores:
             named = zip(self._folds.names[seed], self._folds.draws[seed], strict=True)
             for name, (_, test) in named:
                 self._put(method, {figure: macro_f1(codes[test], predicted[test])}, shown, name)
+        low, high = macro_f1_interval(codes, draws, self._cells.groups)
+        self._intervals.append({"method": method, "figure": figure, "low": low, "high": high})
         self._per_class.append(self._tell_classes(method, probe, draws))
         if probe == LINEAR:
             self._confusion[method] = self._confuse(draws)

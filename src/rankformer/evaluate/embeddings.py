@@ -27,6 +27,8 @@ from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.tokenize import Source
 
 logger = logging.getLogger(__name__)
+# A bootstrap of fewer is too narrow.
+_FEW_GROUPS = 10
 
 HVG_PCA, HARMONISED, VARIATIONAL = "HVG + PCA", "Harmony", "scVI"
 
@@ -50,7 +52,8 @@ def evaluate_embeddings(  # noqa: PLR0913  # each keyword is a choice of its own
     Figures, each the better the higher:
 
     - ``knn_macro_f1``, ``linear_macro_f1``: each cell's label is predicted by probes trained on
-      other folds; F1 over all cells, mean over labels.
+      other folds; F1 over all cells, mean over labels. With 95 % intervals by bootstrap over the
+      groups, or over cells where no group is given.
     - ``ari``, ``nmi``: agreement of k-means clusters with labels; why k-means: `score_clusters`.
     - ``silhouette_label`` and, with `batch`, ``silhouette_batch``: see `score_silhouettes`.
     - ``batch_mixing``, with `batch`: see `score_batch_mixing`. Where scib-metrics is installed also
@@ -179,6 +182,7 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = [
         _note_folds(folds, group),
+        _note_intervals(cells, group),
         "HVG + PCA was learned from the training cells of each fold.",
         (
             "The embeddings are evaluated as they are in the file: if their model was pretrained "
@@ -211,6 +215,17 @@ def _note_folds(folds: Folds, group: str | None) -> str:
             "probes have no spread over seeds; the spread over groups is in the folds."
         )
     return f"No {group} was both trained on and tested; {folds.n_folds} folds a draw."
+
+
+def _note_intervals(cells: EvaluationCells, group: str | None) -> str:
+    if group is None or cells.groups is None:
+        return (
+            "Intervals are of a bootstrap over cells: they do not say how much the figures would "
+            "differ on cells of other donors."
+        )
+    n_groups = len(set(cells.groups))
+    told = f"Intervals are of a bootstrap over the {n_groups} values of {group}"
+    return f"{told}; of so few they are too narrow." if n_groups < _FEW_GROUPS else f"{told}."
 
 
 def _count_unseen(cells: EvaluationCells, folds: Folds) -> int:

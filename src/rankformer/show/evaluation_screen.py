@@ -50,7 +50,7 @@ def _counted(evaluation: EmbeddingEvaluation | ClassifierEvaluation) -> dict[str
 
 
 def render_embeddings(evaluation: EmbeddingEvaluation, console: Console | None = None) -> None:
-    """Print the mean of each figure, its spread over seeds, and the lowest fold."""
+    """Print the mean of each figure, its spread over seeds, interval, and the lowest fold."""
     console = console or Screen()
     summary = evaluation.summary()
     methods = list(evaluation.scores["method"].unique())
@@ -61,6 +61,9 @@ def render_embeddings(evaluation: EmbeddingEvaluation, console: Console | None =
                 if (method, figure) in summary.index}  # fmt: skip
         cells = [_show(*rows[each][["mean", "spread"]]) if each in rows else "" for each in methods]
         table.add_row(EMBEDDING_FIGURES[figure], *cells)
+        if any(pd.notna(each["low"]) for each in rows.values()):
+            bounds = [_show_interval(rows[each]) if each in rows else "" for each in methods]
+            table.add_row("  95 % interval", *bounds, style="dim")
         if any(pd.notna(each["lowest_fold"]) for each in rows.values()):
             lowest = [_show(rows[each]["lowest_fold"]) if each in rows else "" for each in methods]
             table.add_row("  lowest fold", *lowest, style="dim")
@@ -103,6 +106,10 @@ def _table(title: str, columns: list[str]) -> Table:
     for column in columns:
         table.add_column(escape(column), justify="right", overflow="fold")
     return table
+
+
+def _show_interval(row: "pd.Series[float]") -> str:
+    return f"{row['low']:.3f} to {row['high']:.3f}"
 
 
 def _show(mean: float, spread: float = math.nan) -> str:
