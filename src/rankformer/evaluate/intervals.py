@@ -79,7 +79,7 @@ def _count_classes(
     counts = np.ones(len(classes), bool) if counts is None else counts
     of_units = np.zeros((weights.shape[1], n_classes))
     np.add.at(of_units, (units[counts], classes[counts]), shares[counts])
-    return np.asarray(weights @ of_units)
+    return weights @ of_units
 
 
 def _macro_f1(
@@ -88,4 +88,4 @@ def _macro_f1(
     """(n_draws,) mean F1 of the classes that a draw has; each given is (n_draws, n_classes)."""
     f1 = 2 * right / np.maximum(n_true + n_said, 1)
     is_there = n_true > 0.5
-    return (f1 * is_there).sum(axis=1) / np.maximum(is_there.sum(axis=1), 1)
+    return np.asarray((f1 * is_there).sum(axis=1) / np.maximum(is_there.sum(axis=1), 1))
