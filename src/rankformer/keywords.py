@@ -61,8 +61,9 @@ class AnnotateKeywords(EmbedKeywords, total=False):
     method: Way
     group: str | None
     n_neighbors: int
+    max_doubt: float | None
     min_share: float | None
-    distance_quantile: float
+    distance_quantile: float | None
     allow_shift: bool
     share_genes: bool
     probabilities: bool
