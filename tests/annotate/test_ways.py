@@ -297,6 +297,10 @@ def test_files_are_named_by_the_way_that_does_best(command, folder):
     assert told["method"]["way"] in (max(tried, key=tried.get), "agreement", "best_two")
     assert told["unknown"]["by"] == "doubt"
     assert told["max_doubt"] == told["unknown"]["limit"]
+    assert set(told["markers"]["label"]) == set(KINDS)
+    assert min(told["markers"]["auroc_in_query"]) > 0.8
+    assert "How well marker genes tell cells of a label from others" in said
+    assert told["shift_of_query"]["agreement_with"] > 0.8
     doubtful = found.obs["predicted_kind_doubt"] > told["max_doubt"]
     np.testing.assert_array_equal(found.obs["predicted_kind"] == "unknown", doubtful)
     np.testing.assert_array_equal(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rankformer.annotate.kept import kept_overlap
+from rankformer.annotate.markers import rows_of
 from rankformer.annotate.naming import Query, name_cells
 from rankformer.annotate.prepared import (
     ReferenceOfRun,
@@ -152,6 +153,10 @@ def write_annotation(
         "ways": [
             {"key": key, "way": way, **row} for key, each in labels.items()
             for way, row in each.provenance["method"]["tried"].items()
+        ],
+        "markers": [
+            {"key": key, **row} for key, each in labels.items() if each.provenance["markers"]
+            for row in rows_of(each.provenance["markers"])
         ],
     }  # fmt: skip
     told = (overlap_line(overlap), *told_of(labels))

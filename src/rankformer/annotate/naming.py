@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from rankformer.annotate.calibration import Limits, calibrate
 from rankformer.annotate.doubt import Doubts
 from rankformer.annotate.majority import clusters_of, majority_labels
+from rankformer.annotate.markers import as_lists, check_markers, marker_lines
 from rankformer.annotate.neighbours import scale_to_unit
 from rankformer.annotate.profiles import (
     Profiles,
@@ -44,7 +46,7 @@ _CELLS_AT_ONCE = 8192
 _MAX_DOUBT = 1.5
 # A query that differs so much from the reference, and on whose cells as they are the ways agree so
 # little, is of other kinds of cells.
-_LARGE_SHIFT, _LITTLE_AGREEMENT = 0.75, 0.6
+LARGE_SHIFT, LITTLE_AGREEMENT = 0.75, 0.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,10 +159,29 @@ class _Namer:
             **labels.provenance,
             "method": choice.plain(),
             "unknown": {} if limits is None else limits.plain(),
-            "max_doubt": rules.max_doubt,
+            "markers": self._check_markers(lesson, labels),
             "shift_of_query": {} if shift is None else shift.plain(),
         }
+        if rules.max_doubt is not None:
+            provenance["max_doubt"] = rules.max_doubt
         return replace(labels, provenance=provenance)
+
+    def _check_markers(self, lesson: Lesson, labels: CellLabels) -> dict[str, Any]:
+        """Of the labels that cells were given, on those that were shown; what fails is logged."""
+        learned, shown = lesson.cells.expression, self.shown
+        if shown is None or shown.expression is None or learned is None or not self.overlap.names:
+            return {}
+        classes = self.reference.classes[self.label]
+        code_of = {name: code for code, name in enumerate(classes)}
+        said = np.asarray(labels.values)[_rows_shown(self.query)]  # of CellLabels
+        given = [code_of.get(each, -1) for each in said]
+        checks = check_markers(
+            (learned, lesson.codes), (shown.expression, np.array(given, np.int32)),
+            classes, self.overlap.names,
+        )  # fmt: skip
+        for line in marker_lines(checks):
+            logger.warning("%s: %s", self.label, line)
+        return as_lists(checks)
 
     @property
     def _has_doubts(self) -> bool:
@@ -189,9 +210,9 @@ class _Namer:
 
     def _is_foreign(self, shift: ShiftChoice) -> bool:
         """Whether the cells as a whole are of kinds that the reference lacks; doubts are logged."""
-        if shift.length < _LARGE_SHIFT:
+        if shift.length < LARGE_SHIFT:
             return False
-        is_foreign = shift.agreement_without < _LITTLE_AGREEMENT
+        is_foreign = shift.agreement_without < LITTLE_AGREEMENT
         logger.warning(
             "%s: as a whole, the cells differ from those of the reference %.2f times as much as "
             "two of its labels do from each other. %s",

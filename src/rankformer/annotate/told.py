@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from rankformer.annotate.markers import rows_of
 from rankformer.annotate.vote import DIVIDED, FAR, STRANGE
 from rankformer.results.cell_labels import CellLabels
 
@@ -48,8 +49,27 @@ def label_rows(labels: CellLabels) -> list[dict[str, Any]]:
 def told_of(labels: Mapping[str, CellLabels]) -> tuple[str, ...]:
     """Texts for a terminal: how the ways did, and the labels, for each name of a result."""
     return tuple(
-        f"{way_table(key, each.provenance)}\n{limit_line(each.provenance)}\n{_label_table(each)}"
+        f"{way_table(key, each.provenance)}\n{shift_line(each.provenance)}"
+        f"{limit_line(each.provenance)}\n{_label_table(each)}{_marker_table(each.provenance)}"
         for key, each in labels.items()
+    )
+
+
+def _marker_table(provenance: Mapping[str, Any]) -> str:
+    """How well marker genes of the reference tell the cells that were given each label."""
+    if not provenance["markers"]:
+        return ""
+    rows = [
+        (each["label"], f"{each['cells']:,}", _number(each["auroc_in_reference"]),
+         _number(each["auroc_in_query"]), ", ".join(each["marker_genes"].split(", ")[:4]))
+        for each in rows_of(provenance["markers"])[:_MOST_LABELS]
+    ]  # fmt: skip
+    if not rows:
+        return ""
+    columns = ("label", "cells", "in the reference", "here", "marker genes")
+    return (
+        "\nHow well marker genes tell cells of a label from others, as AUROC (0.5 is chance):\n"
+        f"{lines_of(columns, rows)}"
     )
 
 
@@ -86,9 +106,22 @@ def way_table(key: str, provenance: Mapping[str, Any]) -> str:
     return f"{key}: {weighed['why']}.\n{lines_of(columns, rows)}"
 
 
+def shift_line(provenance: Mapping[str, Any]) -> str:
+    """Whether cells were named less their shift, and by which evidence; empty if none is known."""
+    shift = provenance["shift_of_query"]
+    if not shift:
+        return ""
+    what = "less the shift that they have as a whole" if shift["taken_away"] else "as they are"
+    return (
+        f"The cells were named {what}: the ways agree on "
+        f"{100 * shift['agreement_with']:.0f} % of the cells without the shift, and on "
+        f"{100 * shift['agreement_without']:.0f} % with it.\n"
+    )
+
+
 def limit_line(provenance: Mapping[str, Any]) -> str:
     """By which limit cells are unknown, and what it does on the reference."""
-    found, max_doubt = provenance["unknown"], provenance["max_doubt"]
+    found, max_doubt = provenance["unknown"], provenance.get("max_doubt")
     if max_doubt is None:
         rule = f"below a probability of {provenance['vote']['min_share']:.2f}"
     else:
