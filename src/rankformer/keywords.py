@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from functools import wraps
 from typing import Any, ParamSpec, TypedDict, TypeVar, get_type_hints
 
+from rankformer.annotate.settings import Integration
 from rankformer.annotate.settings import Method as Way
 from rankformer.embed.settings import Dtype
 from rankformer.model.spec import LayerNumbering
@@ -66,6 +67,7 @@ class AnnotateKeywords(EmbedKeywords, total=False):
     distance_quantile: float | None
     allow_shift: bool
     share_genes: bool
+    integrate: Integration
     probabilities: bool
     majority_vote: str | None
 

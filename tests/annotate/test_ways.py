@@ -374,6 +374,20 @@ def test_a_limit_that_is_given_is_taken(command, folder):
     assert (pd.read_csv(folder / "lenient.csv")["predicted_kind"] != "unknown").all()
 
 
+def test_reference_and_query_are_integrated(command, folder):
+    pytest.importorskip("harmonypy")
+    said = annotate(
+        command, folder, "mixed.csv", "--method", "neighbours", "--integrate", "harmony"
+    )
+    assert "were mixed by Harmony" in said
+    told = json.loads((folder / "mixed.csv.json").read_text())["predicted_kind"]
+    assert told["integrate"] == "harmony"
+    annotate(command, folder, "unmixed.csv", "--method", "neighbours")
+    mixed, as_is = (pd.read_csv(folder / f"{name}.csv") for name in ("mixed", "unmixed"))
+    column = "predicted_kind_distance"
+    assert mixed[column].median() < as_is[column].median()
+
+
 def test_clusters_vote(command, folder):
     whole = ad.read_h5ad(folder / "query.h5ad")
     clustered = whole.copy()

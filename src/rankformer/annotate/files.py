@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rankformer.annotate.harmony import expect_harmony
 from rankformer.annotate.kept import kept_overlap
 from rankformer.annotate.markers import rows_of
 from rankformer.annotate.naming import Query, name_cells
@@ -72,6 +73,8 @@ def annotate_files(
     RankformerError
         If inputs, model, settings and output do not go together.
     """
+    if job.vote.integrate == "harmony":
+        expect_harmony()
     target = check_run_target(job.output, job.run, LABEL_FORMATS, overwrite=job.overwrite)
     goes_on = is_run_folder(target.folder) and not job.run.restart
     if job.save_to is not None and not (goes_on and is_saved_reference(job.save_to)):

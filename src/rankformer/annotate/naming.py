@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rankformer.annotate.calibration import Limits, calibrate
 from rankformer.annotate.doubt import Doubts
+from rankformer.annotate.integrating import mix_with_query
 from rankformer.annotate.majority import clusters_of, majority_labels
 from rankformer.annotate.markers import as_lists, check_markers, marker_lines
 from rankformer.annotate.neighbours import scale_to_unit
@@ -101,6 +102,8 @@ def name_cells(
         The genes that both measured.
     """
     scale_to_unit(query.vectors)
+    if how.integrate == "harmony":
+        reference = mix_with_query(reference, query.vectors, query.cells)
     has_counts = None not in (query.counts, reference.counts) and overlap.genes is not None
     if not len(query.cells):
         how, has_counts = replace(how, method="neighbours"), False
@@ -158,6 +161,7 @@ class _Namer:
         provenance = {
             **labels.provenance,
             "method": choice.plain(),
+            "integrate": self.how.integrate,
             "unknown": {} if limits is None else limits.plain(),
             "markers": self._check_markers(lesson, labels),
             "shift_of_query": {} if shift is None else shift.plain(),

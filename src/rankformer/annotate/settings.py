@@ -10,6 +10,7 @@ from rankformer.settings import setting, settings
 
 COMPUTED = "computed"
 Method = Literal["auto", "neighbours", "logistic", "pca", "agreement"]
+Integration = Literal["none", "harmony"]
 
 
 # Neighbours alone, and all ways, have these settings.
@@ -146,6 +147,12 @@ class Labelling:
         text="Rank the cells of reference and query among the genes that both measured. Otherwise "
         "each file is ranked among all of its own: the same cell then differs from itself where "
         "the genes of the files differ.",
+    )  # fmt: skip
+    integrate: Integration = setting(
+        default="none", panel="Where all cells lie far from the reference",
+        text="Mix the embeddings of reference and query by Harmony (harmony) before cells are "
+        "named, or take them as they are (none). All cells of both are mixed at once, in memory, by "
+        "harmonypy.",
     )  # fmt: skip
     probabilities: bool = setting(
         default=False, options=("--probabilities",),

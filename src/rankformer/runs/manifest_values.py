@@ -23,7 +23,7 @@ _OF_TASKS: Mapping[str, Mapping[str, type]] = {
         **_OF_VECTORS, "options.references": list, "options.labels": list, "options.keys": list,
         "options.vote": dict, "options.vote.n_neighbors": int, "options.vote.method": str,
         "options.vote.allow_shift": bool, "options.vote.share_genes": bool,
-        "options.vote.probabilities": bool,
+        "options.vote.probabilities": bool, "options.vote.integrate": str,
     },
     "predict": {
         **_OF_VECTORS, "options.prefix": str, "options.threshold": float, "options.heads": dict,
