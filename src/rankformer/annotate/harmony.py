@@ -22,7 +22,8 @@ def expect_harmony() -> None:
         raise SettingsError(
             "harmonypy is not installed, and it was asked for to integrate reference and query.",
             "harmonypy in this environment.",
-            f"Install it with `{install_command('harmony')}`, or leave integrate (--integrate) out.",
+            f"Install it with `{install_command('harmony')}`, or leave out integrate "
+            "(--integrate).",
         )
 
 

@@ -151,8 +151,8 @@ class Labelling:
     integrate: Integration = setting(
         default="none", panel="Where all cells lie far from the reference",
         text="Mix the embeddings of reference and query by Harmony (harmony) before cells are "
-        "named, or take them as they are (none). All cells of both are mixed at once, in memory, by "
-        "harmonypy.",
+        "named, or take them as they are (none). All cells of both are mixed at once, in memory. "
+        "It needs harmonypy.",
     )  # fmt: skip
     probabilities: bool = setting(
         default=False, options=("--probabilities",),
