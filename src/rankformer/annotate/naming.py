@@ -16,6 +16,7 @@ from rankformer.annotate.integrating import mix_with_query
 from rankformer.annotate.majority import clusters_of, majority_labels
 from rankformer.annotate.markers import as_lists, check_markers, marker_lines
 from rankformer.annotate.neighbours import scale_to_unit
+from rankformer.annotate.ontology import with_terms
 from rankformer.annotate.profiles import (
     Profiles,
     QueryCounts,
@@ -154,6 +155,7 @@ class _Namer:
         choice = choose_way(held, self.how.method, ways)
         limits = self._calibrate(lesson, held, choice)
         named, shift = self._name_all(choice)
+        classes = self.reference.classes[self.label]
         rules = self._rules(limits, shift)
         labels = label_cells(
             named, self.query.cells, len(self.query.missing), self.reference, self.label, rules
@@ -168,7 +170,7 @@ class _Namer:
         }
         if rules.max_doubt is not None:
             provenance["max_doubt"] = rules.max_doubt
-        return replace(labels, provenance=provenance)
+        return with_terms(replace(labels, provenance=provenance), classes)
 
     def _check_markers(self, lesson: Lesson, labels: CellLabels) -> dict[str, Any]:
         """Of the labels that cells were given, on those that were shown; what fails is logged."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from rankformer.annotate.markers import rows_of
+from rankformer.annotate.ontology import term_line
 from rankformer.annotate.vote import DIVIDED, FAR, STRANGE
 from rankformer.results.cell_labels import CellLabels
 
@@ -50,7 +51,8 @@ def told_of(labels: Mapping[str, CellLabels]) -> tuple[str, ...]:
     """Texts for a terminal: how the ways did, and the labels, for each name of a result."""
     return tuple(
         f"{way_table(key, each.provenance)}\n{shift_line(each.provenance)}"
-        f"{limit_line(each.provenance)}\n{_label_table(each)}{_marker_table(each.provenance)}"
+        f"{limit_line(each.provenance)}\n{term_line(each.provenance)}{_label_table(each)}"
+        f"{_marker_table(each.provenance)}"
         for key, each in labels.items()
     )
 
