@@ -17,6 +17,7 @@ from rankformer.annotate.prepared import (
 )
 from rankformer.annotate.profiles import QueryCounts
 from rankformer.annotate.query_files import closed_counts_of, open_counts_of
+from rankformer.annotate.ready import with_ready_reference
 from rankformer.annotate.reference import Reference
 from rankformer.annotate.reference_files import is_saved_reference, open_reference
 from rankformer.annotate.settings import AnnotateJob, Labelling
@@ -73,6 +74,7 @@ def annotate_files(
     RankformerError
         If inputs, model, settings and output do not go together.
     """
+    job = with_ready_reference(job)
     if job.vote.integrate == "harmony":
         expect_harmony()
     target = check_run_target(job.output, job.run, LABEL_FORMATS, overwrite=job.overwrite)
