@@ -206,7 +206,7 @@ class AnnotateJob:
     references: tuple[Path, ...] = setting(
         options=("--reference", "-r"),
         text="A file with raw counts of labelled cells, a folder that --save-reference wrote, or "
-        "blood, for 700 blood cells that ship. They are few, of one donor and 765 genes: a first "
+        "blood. The last means 700 blood cells that ship, of one donor and 765 genes: for a first "
         "look at cells of blood.",
     )
     output: Path = setting(
