@@ -120,7 +120,7 @@ class Doubts:
         # The others are those of the last space, the principal components.
         n_others = others.shape[1]
         mean = (np.mean(logs, axis=0) + self.shown[others].sum(axis=1)) / (1 + n_others)
-        return np.exp(mean).astype(np.float32)
+        return np.asarray(np.exp(mean), np.float32)
 
 
 def _surround(way: str, lesson: Lesson, shown: Profiles, learned: Learned) -> _Surroundings:
@@ -134,7 +134,7 @@ def _surround(way: str, lesson: Lesson, shown: Profiles, learned: Learned) -> _S
     means = (labelled + labelled[others].sum(axis=1)) / (1 + others.shape[1])
     near_means = NearestNeighbors(algorithm="brute").fit(means)
     apart, _ = near_means.kneighbors(means, 2)
-    least = max(float(np.median(apart[:, 1])), np.finfo(np.float32).tiny)
+    least = max(float(np.median(apart[:, 1])), float(np.finfo(np.float32).tiny))
     near = NearestNeighbors(algorithm="brute").fit(pool)
     return _Surroundings(points, learned.shifts[way], pool, near, near_means, least)
 

@@ -128,7 +128,8 @@ def _with_majority(labels: CellLabels, query: Query, clusters: NDArray[np.object
 
 def _rows_shown(query: Query) -> NDArray[np.int64]:
     rows = query.cells
-    return rows[np.linspace(0, len(rows) - 1, min(len(rows), CELLS_SHOWN)).astype(int)]
+    places = np.linspace(0, len(rows) - 1, min(len(rows), CELLS_SHOWN)).astype(int)
+    return np.asarray(rows[places], np.int64)
 
 
 def _show(query: Query) -> Profiles:

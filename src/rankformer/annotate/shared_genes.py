@@ -163,8 +163,9 @@ def share_genes(
            for key, value in _side(sources, shared).items()},
     }  # fmt: skip
     first = theirs[0]
-    kept = np.flatnonzero(np.isin(first.genes, shared)) if first.names else []
-    return GeneOverlap(shared, told, names=tuple(first.names[place] for place in kept))
+    is_shared = np.isin(first.genes, shared)
+    names = tuple(name for name, kept in zip(first.names, is_shared, strict=False) if kept)
+    return GeneOverlap(shared, told, names=names)
 
 
 def not_shared(why: str, known: GeneOverlap | None = None) -> GeneOverlap:
