@@ -172,6 +172,9 @@ def test_the_limit_parts_left_out_classes_from_known_ones(lesson):
     assert limits.found > 0.6 > limits.found_by_half
     assert limits.kept >= 0.95
     assert limits.auroc > 0.95
+    # Of two fifths of 120 cells a doubt cannot be known.
+    few = lesson.take(np.arange(0, 180, 3)[:60].repeat(2))
+    assert calibrate(few, hold_out(few, None, SINGLE_WAYS), SINGLE_WAYS, KINDS) is None
     assert set(limits.called_else) == set(KINDS)
     assert limits.found == pytest.approx(1 - np.mean(list(limits.called_else.values())))
 
@@ -180,7 +183,8 @@ def test_without_counts_the_limit_is_one_of_probability(lesson):
     cells = Profiles(lesson.cells.vectors)
     vectors = Lesson(cells, lesson.codes, lesson.n_classes, lesson.n_neighbors)
     held = hold_out(vectors, None, ["neighbours"])
-    limits = calibrate(vectors, held, ["neighbours"], KINDS)
+    assert calibrate(vectors, held, ["neighbours"], KINDS) is None
+    limits = calibrate(vectors, held, ["neighbours"], KINDS, by_doubt=False)
     assert limits.by == "probability"
     assert 0 < limits.limit < 1
     assert limits.auroc == limits.auroc_of_probability
@@ -372,6 +376,28 @@ def test_a_limit_that_is_given_is_taken(command, folder):
     lenient = json.loads((folder / "lenient.csv.json").read_text())["predicted_kind"]
     assert (lenient["max_doubt"], lenient["unknown"]) == (100, {})
     assert (pd.read_csv(folder / "lenient.csv")["predicted_kind"] != "unknown").all()
+    annotate(command, folder, "without.csv", "--max-doubt", "inf")
+    without = json.loads((folder / "without.csv.json").read_text())["predicted_kind"]
+    assert without["unknown"]["by"] == "probability"
+    assert without["vote"]["min_share"] == pytest.approx(without["unknown"]["limit"])
+
+
+def test_limits_of_neighbours_alone_hold_alone(folder):
+    embedder = rankformer.Embedder(rankformer.Checkpoint.open(folder / "model"), dtype="float32")
+    reference = rankformer.build_reference(folder / "reference.h5ad", embedder, "kind")
+    vote = rankformer.NeighbourVote(min_share=0.7, distance_quantile=0.9)
+    found = rankformer.annotate_cells(
+        folder / "query.h5ad", reference, embedder, {"kind": "k"}, vote=vote
+    ).labels["k"]
+    assert "doubt" not in found.further
+    assert "max_doubt" not in found.provenance
+    said = pd.Series(found.further["why"]).dropna().str.contains("unlike")
+    assert not said.any()
+    assert (found.uncertain == (np.asarray(found.values) == "unknown")).all()
+    np.testing.assert_array_equal(
+        found.probability < 0.7,
+        pd.Series(found.further["why"]).fillna("").str.contains("divided"),
+    )
 
 
 def test_reference_and_query_are_integrated(command, folder):

@@ -78,7 +78,12 @@ class _Judged:
 
 
 def calibrate(
-    lesson: Lesson, held: HeldOut, parts: Sequence[str], names: Sequence[str]
+    lesson: Lesson,
+    held: HeldOut,
+    parts: Sequence[str],
+    names: Sequence[str],
+    *,
+    by_doubt: bool = True,
 ) -> Limits | None:
     """Find the limit that tells cells of classes that are left out from those that are there.
 
@@ -98,10 +103,13 @@ def calibrate(
         The single ways whose mean is taken.
     names
         Of the classes.
+    by_doubt
+        Whether the limit is one of the doubt, and not of the probability.
 
     Returns
     -------
-    None where fewer than three classes can be left out or be named.
+    None where fewer than three classes can be left out or be named, or there are too few cells to
+    know a doubt by.
     """
     sizes = np.bincount(lesson.codes, minlength=lesson.n_classes)
     largest = np.argsort(-sizes, kind="stable")[:MOST_CLASSES]
@@ -109,23 +117,24 @@ def calibrate(
     tested = np.sort(np.concatenate([each for _, each in held.folds[:n_tested]]))
     learned = np.setdiff1d(np.arange(len(lesson)), tested)
     codes, cells = lesson.codes[tested], lesson.cells.take(tested)
+    if by_doubt and not Doubts.can_be_had(cells):
+        return None
     left_out = {}
     for code in largest[sizes[largest] >= _LEAST_CELLS]:
         others = learned[lesson.codes[learned] != code]
         if (codes == code).any() and len(np.unique(lesson.codes[others])) > 1:
-            left_out[int(code)] = _judge(lesson.take(others), cells, parts)
+            left_out[int(code)] = _judge(lesson.take(others), cells, parts, by_doubt)
     if not left_out:
         return None
-    known = _judge(lesson.take(learned), cells, parts)
+    known = _judge(lesson.take(learned), cells, parts, by_doubt)
     right = known.best == codes
     if not right.any():
         return None
     own = {code: each.strange[codes == code] for code, each in left_out.items()}
     limit, found, kept = _best_limit(known.strange[right], list(own.values()))
-    has_doubt = Doubts.can_be_had(cells)
     halves = [(each.probability[codes == code] < 0.5).mean() for code, each in left_out.items()]
     return Limits(
-        by=DOUBT if has_doubt else PROBABILITY, limit=limit if has_doubt else 1 - limit,
+        by=DOUBT if by_doubt else PROBABILITY, limit=limit if by_doubt else 1 - limit,
         found=found, found_by_half=float(np.mean(halves)), kept=kept,
         auroc=_auroc(codes, {code: each.strange for code, each in left_out.items()}),
         auroc_of_probability=_auroc(
@@ -135,11 +144,11 @@ def calibrate(
     )  # fmt: skip
 
 
-def _judge(taught: Lesson, cells: Profiles, parts: Sequence[str]) -> _Judged:
+def _judge(taught: Lesson, cells: Profiles, parts: Sequence[str], by_doubt: bool) -> _Judged:
     learned = learn(taught, cells)
     said = np.mean([learned.ways[way].probabilities(cells) for way in parts], axis=0)
     probability = np.asarray(said.max(axis=1), np.float32)
-    doubts = Doubts.learn(taught, cells, learned)
+    doubts = Doubts.learn(taught, cells, learned) if by_doubt else None
     strange = 1 - probability if doubts is None else doubts.of(cells, np.arange(len(cells)))
     return _Judged(strange, probability, said.argmax(axis=1))
 

@@ -180,7 +180,7 @@ class _Namer:
             return {}
         classes = self.reference.classes[self.label]
         code_of = {name: code for code, name in enumerate(classes)}
-        said = np.asarray(labels.values)[_rows_shown(self.query)]  # of CellLabels
+        said = np.asarray(labels.values)[_rows_shown(self.query)]
         given = [code_of.get(each, -1) for each in said]
         checks = check_markers(
             (learned, lesson.codes), (shown.expression, np.array(given, np.int32)),
@@ -192,7 +192,8 @@ class _Namer:
 
     @property
     def _has_doubts(self) -> bool:
-        return self.shown is not None and Doubts.can_be_had(self.shown)
+        is_wanted = self.how.max_doubt != np.inf
+        return is_wanted and self.shown is not None and Doubts.can_be_had(self.shown)
 
     @property
     def _is_limit_given(self) -> bool:
@@ -252,7 +253,10 @@ class _Namer:
     def _calibrate(self, lesson: Lesson, held: HeldOut | None, choice: Choice) -> Limits | None:
         if held is None or self._is_limit_given:
             return None
-        return calibrate(lesson, held, choice.parts, self.reference.classes[self.label])
+        return calibrate(
+            lesson, held, choice.parts, self.reference.classes[self.label],
+            by_doubt=self._has_doubts,
+        )  # fmt: skip
 
     def _name_all(self, choice: Choice) -> tuple[CellsNamed, ShiftChoice | None]:
         fitted, doubts, shift = self._fit(choice)

@@ -1,5 +1,6 @@
 """How neighbours vote, and what is annotated by what."""
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -128,7 +129,8 @@ class Labelling:
         default=None,
         text="How many times as far from the reference as the middle cell of the query a cell may "
         "lie before it is called unknown; neighbourhoods of cells are compared. By default, it is "
-        "calibrated on the reference, or 1.5 where that is too small.",
+        "calibrated on the reference, or 1.5 where that is too small; with inf, the probability "
+        "and the distance decide.",
     )
     min_share: float | None = setting(
         default=None,
@@ -190,6 +192,7 @@ def as_labelling(how: "NeighbourVote | Labelling | None") -> Labelling:
         return Labelling(
             method="neighbours", n_neighbors=how.n_neighbors, min_share=how.min_share,
             distance_quantile=how.distance_quantile, allow_shift=how.allow_shift,
+            max_doubt=math.inf,
         )  # fmt: skip
     return how or Labelling()
 
