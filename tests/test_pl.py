@@ -409,7 +409,7 @@ def test_dots_are_shares_of_cells_and_means():
 def test_scores_are_those_of_scanpys_t_test():
     import scanpy as sc
 
-    from rankformer.evaluate.marker_genes import find_markers
+    from rankformer.cells.marker_genes import find_markers
 
     adata = cells()
     adata.obs["group"] = adata.obs["predicted"].astype("category")

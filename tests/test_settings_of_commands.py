@@ -282,6 +282,7 @@ def test_annotate(calls):
         "annotate a.h5ad b.h5ad -r r.h5ad -r s.h5ad -o out.csv -m model --label kind --label stage "
         "--key k --key s --mode cls --n-neighbors 9 --min-share 0.3 --distance-quantile 0.8 "
         "--method pca --group donor --all-genes --probabilities --majority-vote computed "
+        "--max-doubt 1.7 --integrate harmony "
         f"--no-shift --unlabelled none --save-reference saved --overwrite {MODEL} {READING}"
     )
     found = calls(words, annotate_files=Summary())
@@ -291,7 +292,7 @@ def test_annotate(calls):
         vote=Labelling(
             n_neighbors=9, min_share=0.3, distance_quantile=0.8, allow_shift=False,
             method="pca", group="donor", share_genes=False, probabilities=True,
-            majority_vote="computed",
+            majority_vote="computed", max_doubt=1.7, integrate="harmony",
         ), unlabelled=("none",), save_to=Path("saved"),
         overwrite=True,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from functools import wraps
 from typing import Any, ParamSpec, TypedDict, TypeVar, get_type_hints
 
+from rankformer.annotate.settings import Integration
 from rankformer.annotate.settings import Method as Way
 from rankformer.embed.settings import Dtype
 from rankformer.model.spec import LayerNumbering
@@ -61,10 +62,12 @@ class AnnotateKeywords(EmbedKeywords, total=False):
     method: Way
     group: str | None
     n_neighbors: int
+    max_doubt: float | None
     min_share: float | None
-    distance_quantile: float
+    distance_quantile: float | None
     allow_shift: bool
     share_genes: bool
+    integrate: Integration
     probabilities: bool
     majority_vote: str | None
 

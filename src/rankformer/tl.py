@@ -11,6 +11,7 @@ from pandas import DataFrame
 
 from rankformer.annotate.cells import annotate_cells, shared_genes_of
 from rankformer.annotate.prepared import find_reference, name_keys
+from rankformer.annotate.ready import find_ready
 from rankformer.annotate.reference import Reference, build_reference
 from rankformer.annotate.settings import Labelling
 from rankformer.checkpoints.finetuned import FineTunedModel
@@ -153,6 +154,7 @@ def annotate(
     reference
         Labelled cells: AnnData, a file with counts, several of them, a folder that `save_reference`
         wrote, or a `Reference`. Build one with `build_reference` to use it for several queries.
+        ``"blood"`` means 700 blood cells that ship, for a first look; see `datasets.blood_cells`.
     model
         As in `embed`. It must be the model that the reference was embedded with, where that is
         ready.
@@ -175,10 +177,12 @@ def annotate(
     -------
     None, or the copy. Adds to ``obs``, for each key: ``key``, the label, or ``"unknown"``;
     ``key_best``, the most probable label in any case; ``key_probability``; ``key_uncertain``,
-    whether the cell is unknown, and ``key_why``; ``key_distance``, its mean cosine distance to the
-    nearest cells of the reference; ``key_majority`` with `majority_vote`; ``key_missing`` where
-    cells have no embedding; with `probabilities`, ``obsm["key_probabilities"]``; and
-    ``uns["rankformer"][key]`` with where it came from.
+    whether the cell is unknown or its probability below 0.5, and ``key_why``; ``key_doubt``, how
+    many times as far from the reference as the middle cell it lies, where counts are known;
+    ``key_distance``, its mean cosine distance to the nearest cells of the reference;
+    ``key_ontology_term_id``, where labels are cell types of the Cell Ontology; ``key_majority``
+    with `majority_vote`; ``key_missing`` where cells have no embedding; with `probabilities`,
+    ``obsm["key_probabilities"]``; and ``uns["rankformer"][key]`` with where it came from.
 
     Raises
     ------
@@ -198,6 +202,9 @@ def annotate(
     _check_adata(adata)
     vote = Labelling(**take(Labelling, how))
     labels, keys = as_names(label or (), "label"), as_names(key_added or (), "key_added")
+    if (ready := find_ready([reference])) is not None:
+        ready.tell_limits()
+        reference, labels = ready.path, labels or (ready.label,)
     found = find_reference(reference)
     running = take(Running, how)
     if isinstance(found, Reference):

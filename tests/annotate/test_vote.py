@@ -129,8 +129,9 @@ def test_the_log_counts_unknown_cells_by_the_reason(caplog):
     assert min(far, divided, both) > 0
     assert len({far, divided, both}) == 3
     assert caplog.messages[-1] == (
-        f"kind: {far + divided + both} of {len(query)} cells are called unknown: {far} lie far "
-        f"from the reference, {divided} have no clear vote, and {both} both."
+        f"kind: {far + divided + both} of {len(query)} cells are called unknown: {far + both} lie "
+        f"far from the reference, {divided + both} have no clear vote. Several reasons may hold "
+        "for a cell."
     )
     assert found.provenance["label"] == "kind"
     assert found.provenance["vote"] == asdict(NeighbourVote(**vote))

@@ -9,14 +9,16 @@ import pytest
 import scanpy as sc
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 from tests.conftest import save_small_checkpoint, small_vocabulary
 
 import rankformer
 from rankformer.annotate.calibration import calibrate
+from rankformer.annotate.doubt import Doubts
 from rankformer.annotate.profiles import Profiles
+from rankformer.annotate.shift import shift_of
 from rankformer.annotate.variable_genes import choose_variable_genes
-from rankformer.annotate.ways import AGREEMENT, BEST_TWO, SINGLE_WAYS, Lesson, fit_ways, shift_of
+from rankformer.annotate.ways import AGREEMENT, BEST_TWO, SINGLE_WAYS, Lesson, fit_ways, learn
 from rankformer.annotate.weighing import choose_way, hold_out, sample_of, score
 from rankformer.cells.normalise import log_normalise
 from rankformer.errors import SettingsError
@@ -70,11 +72,11 @@ def test_the_regression_is_that_of_scikit_learn(lesson):
     genes = choose_variable_genes(lesson.cells.expression)
     own = LogisticRegression(C=0.1, max_iter=100, tol=1e-3)
     own.fit(lesson.cells.expression[:, genes].toarray(), lesson.codes)
-    less_shift = cells.expression[:, genes].toarray() - fitted.shifts[0]
+    less_shift = cells.expression[:, genes].toarray() - fitted.shift
     np.testing.assert_allclose(
         fitted.probabilities(cells), own.predict_proba(less_shift), atol=1e-4
     )
-    assert np.abs(fitted.shifts[0]).mean() < 0.4
+    assert np.abs(fitted.shift).mean() < 0.4
 
 
 @pytest.mark.parametrize("way", SINGLE_WAYS)
@@ -165,16 +167,78 @@ def test_a_small_reference_is_not_weighed(lesson):
 def test_the_limit_parts_left_out_classes_from_known_ones(lesson):
     held = hold_out(lesson, None, ["logistic"])
     limits = calibrate(lesson, held, ["logistic"], KINDS)
-    said = held.probabilities["logistic"]
-    right = said.argmax(axis=1) == lesson.codes
-    kept = (said.max(axis=1)[right] >= limits.min_share).mean()
-    assert limits.kept == pytest.approx(kept)
-    assert limits.kept >= 0.9
+    assert limits.by == "doubt"
+    # With three kinds left, a cell of the fourth is not like those of the others.
+    assert limits.found > 0.6 > limits.found_by_half
+    assert limits.kept >= 0.95
+    assert limits.auroc > 0.95
+    # Of two fifths of 120 cells a doubt cannot be known.
+    few = lesson.take(np.arange(0, 180, 3)[:60].repeat(2))
+    assert calibrate(few, hold_out(few, None, SINGLE_WAYS), SINGLE_WAYS, KINDS) is None
     assert set(limits.called_else) == set(KINDS)
     assert limits.found == pytest.approx(1 - np.mean(list(limits.called_else.values())))
-    assert limits.found >= limits.found_by_half
-    # With three kinds left, a cell of the fourth is not named with the certainty of the others.
-    assert limits.found > 0.5
+
+
+def test_without_counts_the_limit_is_one_of_probability(lesson):
+    cells = Profiles(lesson.cells.vectors)
+    vectors = Lesson(cells, lesson.codes, lesson.n_classes, lesson.n_neighbors)
+    held = hold_out(vectors, None, ["neighbours"])
+    assert calibrate(vectors, held, ["neighbours"], KINDS) is None
+    limits = calibrate(vectors, held, ["neighbours"], KINDS, by_doubt=False)
+    assert limits.by == "probability"
+    assert 0 < limits.limit < 1
+    assert limits.auroc == limits.auroc_of_probability
+    # Of two fifths of the cells, named by the others, at least 19 in 20 are beyond the limit.
+    tested = np.sort(np.concatenate([each for _, each in held.folds[:2]]))
+    others = np.setdiff1d(np.arange(len(vectors)), tested)
+    fitted = fit_ways(["neighbours"], vectors.take(others), cells.take(tested))["neighbours"]
+    said = fitted.probabilities(cells.take(tested))
+    right = said.argmax(axis=1) == vectors.codes[tested]
+    assert (said.max(axis=1)[right] >= limits.limit - 1e-6).mean() == pytest.approx(limits.kept)
+
+
+def test_a_kind_that_the_reference_lacks_is_doubted_in_another_batch_too(lesson):
+    rng = np.random.default_rng(6)
+    codes = np.repeat(np.arange(4), [20, 30, 40, 50])
+    cells = lesson_of(codes, counts_of(codes, rng, batch=np.exp(rng.normal(0, 0.5, 150)))).cells
+    for code in range(4):
+        taught = lesson.take(np.flatnonzero(lesson.codes != code))
+        learned = learn(taught, cells)
+        doubts = Doubts.learn(taught, cells, learned).of(cells, np.arange(len(cells)))
+        assert roc_auc_score(codes == code, doubts) > 0.95
+        assert np.median(doubts) == pytest.approx(1, abs=0.15)
+        # Cells that were not shown are doubted as those that were.
+        some = np.arange(0, len(cells), 2)
+        seen = cells.take(some)
+        of_seen = Doubts.learn(taught, seen, learn(taught, seen))
+        others = np.setdiff1d(np.arange(len(cells)), some)
+        found = of_seen.of(cells.take(others), np.full(len(others), -1))
+        assert roc_auc_score(codes[others] == code, found) > 0.8
+
+
+def test_cells_of_the_reference_itself_have_no_doubt(lesson):
+    learned = learn(lesson, lesson.cells)
+    places = np.arange(len(lesson))
+    doubts = Doubts.learn(lesson, lesson.cells, learned).of(lesson.cells, places)
+    np.testing.assert_allclose(doubts, 1, atol=0.05)
+
+
+def test_a_shift_is_taken_away_where_ways_then_agree_more(lesson):
+    rng = np.random.default_rng(7)
+    codes = np.repeat(np.arange(4), [10, 20, 30, 60])
+    batch = np.exp(rng.normal(0, 1.0, 150))
+    shifted = lesson_of(codes, counts_of(codes, rng, batch=batch)).cells
+    choice = learn(lesson, shifted).choice
+    assert choice.taken_away
+    assert choice.agreement_with > choice.agreement_without
+    # A query of one kind: less the "shift" of its own, that kind is not to be told any more.
+    alone = lesson_of(np.zeros(60, int), counts_of(np.zeros(60, int), rng)).cells
+    learned = learn(lesson, alone)
+    for way in learned.ways.values():
+        assert (way.probabilities(alone).argmax(axis=1) == 0).mean() > 0.9
+    few = learn(lesson, alone.take(np.arange(20)))
+    assert few.choice is None
+    assert not few.ways["logistic"].shift.any()
 
 
 def test_a_sample_has_each_class_and_keeps_small_ones():
@@ -235,7 +299,18 @@ def test_files_are_named_by_the_way_that_does_best(command, folder):
     tried = {way: each["macro_f1"] for way, each in told["method"]["tried"].items()}
     assert set(tried) == {"neighbours", "logistic", "pca", "agreement", "best_two"}
     assert told["method"]["way"] in (max(tried, key=tried.get), "agreement", "best_two")
-    assert told["vote"]["min_share"] == told["unknown"]["min_share"]
+    assert told["unknown"]["by"] == "doubt"
+    assert told["max_doubt"] == told["unknown"]["limit"]
+    assert set(told["markers"]["label"]) == set(KINDS)
+    assert min(told["markers"]["auroc_in_query"]) > 0.8
+    assert "How well marker genes tell cells of a label from others" in said
+    assert told["shift_of_query"]["agreement_with"] > 0.8
+    doubtful = found.obs["predicted_kind_doubt"] > told["max_doubt"]
+    np.testing.assert_array_equal(found.obs["predicted_kind"] == "unknown", doubtful)
+    np.testing.assert_array_equal(
+        found.obs["predicted_kind_uncertain"],
+        doubtful | (found.obs["predicted_kind_probability"] < 0.5),
+    )
 
 
 def test_labels_of_the_query_change_nothing(command, folder):
@@ -292,10 +367,51 @@ def test_a_limit_that_is_given_is_taken(command, folder):
     annotate(command, folder, "given.csv", "--method", "logistic", "--min-share", 0.97)
     told = json.loads((folder / "given.csv.json").read_text())["predicted_kind"]
     assert told["vote"]["min_share"] == 0.97
-    assert told["unknown"] == {}
+    assert told["unknown"]["by"] == "doubt"
     found = pd.read_csv(folder / "given.csv")
     divided = found["predicted_kind_why"].fillna("").str.contains("divided")
     np.testing.assert_array_equal(divided, found["predicted_kind_probability"] < 0.97)
+    assert (found["predicted_kind"][divided] == "unknown").all()
+    annotate(command, folder, "lenient.csv", "--max-doubt", 100)
+    lenient = json.loads((folder / "lenient.csv.json").read_text())["predicted_kind"]
+    assert (lenient["max_doubt"], lenient["unknown"]) == (100, {})
+    assert (pd.read_csv(folder / "lenient.csv")["predicted_kind"] != "unknown").all()
+    annotate(command, folder, "without.csv", "--max-doubt", "inf")
+    without = json.loads((folder / "without.csv.json").read_text())["predicted_kind"]
+    assert without["unknown"]["by"] == "probability"
+    assert without["vote"]["min_share"] == pytest.approx(without["unknown"]["limit"])
+
+
+def test_limits_of_neighbours_alone_hold_alone(folder):
+    embedder = rankformer.Embedder(rankformer.Checkpoint.open(folder / "model"), dtype="float32")
+    reference = rankformer.build_reference(folder / "reference.h5ad", embedder, "kind")
+    vote = rankformer.NeighbourVote(min_share=0.7, distance_quantile=0.9)
+    found = rankformer.annotate_cells(
+        folder / "query.h5ad", reference, embedder, {"kind": "k"}, vote=vote
+    ).labels["k"]
+    assert "doubt" not in found.further
+    assert "max_doubt" not in found.provenance
+    said = pd.Series(found.further["why"]).dropna().str.contains("unlike")
+    assert not said.any()
+    assert (found.uncertain == (np.asarray(found.values) == "unknown")).all()
+    np.testing.assert_array_equal(
+        found.probability < 0.7,
+        pd.Series(found.further["why"]).fillna("").str.contains("divided"),
+    )
+
+
+def test_reference_and_query_are_integrated(command, folder):
+    pytest.importorskip("harmonypy")
+    said = annotate(
+        command, folder, "mixed.csv", "--method", "neighbours", "--integrate", "harmony"
+    )
+    assert "were mixed by Harmony" in said
+    told = json.loads((folder / "mixed.csv.json").read_text())["predicted_kind"]
+    assert told["integrate"] == "harmony"
+    annotate(command, folder, "unmixed.csv", "--method", "neighbours")
+    mixed, as_is = (pd.read_csv(folder / f"{name}.csv") for name in ("mixed", "unmixed"))
+    column = "predicted_kind_distance"
+    assert mixed[column].median() < as_is[column].median()
 
 
 def test_clusters_vote(command, folder):

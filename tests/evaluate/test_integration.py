@@ -9,10 +9,11 @@ from scipy.sparse import csr_matrix
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 
+from rankformer.annotate.harmony import integrate_harmony
 from rankformer.annotate.neighbours import NeighbourIndex, scale_to_unit
 from rankformer.evaluate import integration
 from rankformer.evaluate.batch_mixing import score_batch_mixing
-from rankformer.evaluate.integration import integrate_harmony, integrate_scvi, score_by_scib
+from rankformer.evaluate.integration import integrate_scvi, score_by_scib
 
 KINDS = ("CD14+ Monocyte", "CD19+ B")
 N_COMPONENTS = 20

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from tests.conftest import save_small_checkpoint, small_vocabulary
@@ -9,6 +10,7 @@ from tests.faults.bad_input import BadInput
 from tests.faults.cells import adata_of, counts
 
 import rankformer
+from rankformer.tokens.tokenize import tokenize_cells
 
 ANNOTATE = "annotate query.h5ad --reference reference.h5ad -o out.h5ad -m model"
 SAVED = "annotate query.h5ad --reference saved -o out.h5ad -m model"
@@ -41,6 +43,34 @@ def saved(folder: Path, model: str = "model") -> None:
     embedder = rankformer.Embedder(rankformer.Checkpoint.open(folder / model), device="cpu")
     reference = rankformer.build_reference([folder / "reference.h5ad"], embedder, ["cell_type"])
     rankformer.save_reference(reference, folder / "saved")
+
+
+def query_tokens(folder: Path) -> None:
+    pair(folder)
+    tokenize_cells(adata_of(counts(20)), small_vocabulary()).save(folder / "tokens")
+
+
+def of_other_genes(folder: Path) -> None:
+    pair(folder)
+    first, last = np.arange(60), np.arange(60, 120)
+    adata_of(counts(20))[:, first].copy().write_h5ad(folder / "query.h5ad")
+    adata_of(counts(40))[:, last].copy().write_h5ad(folder / "reference.h5ad")
+
+
+def donors_missing(folder: Path) -> None:
+    pair(folder)
+    reference = adata_of(counts(40))
+    reference.obs["donor"] = [None, "first", "second", "third"] * 10
+    reference.write_h5ad(folder / "reference.h5ad")
+
+
+def without_harmony(folder: Path) -> None:
+    """As where harmonypy is not installed."""
+    how = rankformer.Labelling(integrate="harmony")
+    with mock.patch("rankformer.annotate.harmony.find_spec", return_value=None):
+        rankformer.annotate_cells(
+            folder / "query.h5ad", "reference", "model", {"cell_type": "named"}, vote=how
+        )
 
 
 def saved_by_another(folder: Path) -> None:
@@ -134,6 +164,67 @@ CASES = (
         pair,
         ("min_share is 50", "from 0 to 1", "--min-share"),
         f"{ANNOTATE} --label cell_type --min-share 50",
+    ),
+    BadInput(
+        "a limit of doubt of 0",
+        pair,
+        ("max_doubt is 0", "above 0", "--max-doubt"),
+        f"{ANNOTATE} --label cell_type --max-doubt 0",
+    ),
+    BadInput(
+        "`--group` of a column that the reference has not",
+        pair,
+        ("no column 'donor'", "Columns of obs: cell_type, one", "--group"),
+        f"{ANNOTATE} --label cell_type --group donor",
+    ),
+    BadInput(
+        "`--group` of a column with one value",
+        pair,
+        ("obs['one'] of the reference has a single value", "at least two", "--group"),
+        f"{ANNOTATE} --label cell_type --group one",
+    ),
+    BadInput(
+        "`--group` of a column that some cells lack",
+        donors_missing,
+        ("10 cells without a value", "for each cell", "--group"),
+        f"{ANNOTATE} --label cell_type --group donor",
+    ),
+    BadInput(
+        "`--group` with a saved reference without donors",
+        saved,
+        ("no donors or batches", "donor was asked for", "--save-reference"),
+        f"{SAVED} --group donor",
+    ),
+    BadInput(
+        "`--method agreement` with few reference cells",
+        pair,
+        ("agreement of the ways", "at least 100 cells", "--method"),
+        f"{ANNOTATE} --label cell_type --method agreement",
+    ),
+    BadInput(
+        "`--method logistic` for saved tokens",
+        query_tokens,
+        ("method logistic was asked for", "only neighbours can be had", "--method neighbours"),
+        "annotate tokens --reference reference.h5ad -o out.csv -m model --label cell_type "
+        "--method logistic",
+    ),
+    BadInput(
+        "`--majority-vote` of a column that the query has not",
+        pair,
+        ("no column 'leiden' with clusters", "or computed", "--majority-vote"),
+        f"{ANNOTATE} --label cell_type --majority-vote leiden",
+    ),
+    BadInput(
+        "a query and a reference with no gene in common",
+        of_other_genes,
+        ("No gene of the reference", "rankformer inspect", "--all-genes"),
+        f"{ANNOTATE} --label cell_type",
+    ),
+    BadInput(
+        "`integrate` by Harmony, which is not installed",
+        pair,
+        ("harmonypy is not installed", "harmonypy in this environment", "--integrate"),
+        call=without_harmony,
     ),
     BadInput(
         "two names for one label",

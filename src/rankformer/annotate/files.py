@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rankformer.annotate.harmony import expect_harmony
 from rankformer.annotate.kept import kept_overlap
+from rankformer.annotate.markers import rows_of
 from rankformer.annotate.naming import Query, name_cells
 from rankformer.annotate.prepared import (
     ReferenceOfRun,
@@ -15,6 +17,7 @@ from rankformer.annotate.prepared import (
 )
 from rankformer.annotate.profiles import QueryCounts
 from rankformer.annotate.query_files import closed_counts_of, open_counts_of
+from rankformer.annotate.ready import with_ready_reference
 from rankformer.annotate.reference import Reference
 from rankformer.annotate.reference_files import is_saved_reference, open_reference
 from rankformer.annotate.settings import AnnotateJob, Labelling
@@ -71,6 +74,9 @@ def annotate_files(
     RankformerError
         If inputs, model, settings and output do not go together.
     """
+    job = with_ready_reference(job)
+    if job.vote.integrate == "harmony":
+        expect_harmony()
     target = check_run_target(job.output, job.run, LABEL_FORMATS, overwrite=job.overwrite)
     goes_on = is_run_folder(target.folder) and not job.run.restart
     if job.save_to is not None and not (goes_on and is_saved_reference(job.save_to)):
@@ -152,6 +158,10 @@ def write_annotation(
         "ways": [
             {"key": key, "way": way, **row} for key, each in labels.items()
             for way, row in each.provenance["method"]["tried"].items()
+        ],
+        "markers": [
+            {"key": key, **row} for key, each in labels.items() if each.provenance["markers"]
+            for row in rows_of(each.provenance["markers"])
         ],
     }  # fmt: skip
     told = (overlap_line(overlap), *told_of(labels))

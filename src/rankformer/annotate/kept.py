@@ -21,7 +21,10 @@ def keep_overlap(folder: Path, overlap: GeneOverlap) -> None:
     file = _overlap_file(folder)
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(".part")
-    known = {"genes": genes, "told": overlap.told, "is_ranked": overlap.is_ranked}
+    known = {
+        "genes": genes, "told": overlap.told, "is_ranked": overlap.is_ranked,
+        "names": list(overlap.names),
+    }  # fmt: skip
     part.write_text(json.dumps(known), encoding="utf-8")
     part.replace(file)
 
@@ -32,7 +35,8 @@ def kept_overlap(folder: Path) -> GeneOverlap:
         known = json.loads(_overlap_file(folder).read_text(encoding="utf-8"))
         genes = known["genes"]
         own = None if genes is None else np.array(genes, np.int32)
-        return GeneOverlap(own, known["told"], known["is_ranked"])
+        names = tuple(known.get("names", ()))
+        return GeneOverlap(own, known["told"], known["is_ranked"], names)
     except FileNotFoundError:
         return not_shared(_EARLIER)
 

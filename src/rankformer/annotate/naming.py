@@ -4,14 +4,19 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from rankformer.annotate.calibration import Limits, calibrate
+from rankformer.annotate.doubt import Doubts
+from rankformer.annotate.integrating import mix_with_query
 from rankformer.annotate.majority import clusters_of, majority_labels
+from rankformer.annotate.markers import as_lists, check_markers, marker_lines
 from rankformer.annotate.neighbours import scale_to_unit
+from rankformer.annotate.ontology import with_terms
 from rankformer.annotate.profiles import (
     Profiles,
     QueryCounts,
@@ -20,8 +25,9 @@ from rankformer.annotate.profiles import (
 from rankformer.annotate.reference import Reference
 from rankformer.annotate.settings import Labelling
 from rankformer.annotate.shared_genes import GeneOverlap
-from rankformer.annotate.vote import CellsNamed, count_votes, label_cells
-from rankformer.annotate.ways import NEIGHBOURS, FittedWay, Lesson, fit_ways
+from rankformer.annotate.shift import ShiftChoice
+from rankformer.annotate.vote import CellsNamed, Rules, count_votes, label_cells
+from rankformer.annotate.ways import NEIGHBOURS, FittedWay, Lesson, learn
 from rankformer.annotate.weighing import (
     Choice,
     HeldOut,
@@ -38,6 +44,11 @@ logger = logging.getLogger(__name__)
 # So that time and memory do not grow with a reference: of a larger one, cells stand for all.
 CELLS_TO_WEIGH, CELLS_TO_LEARN, CELLS_SHOWN = 2_000, 10_000, 2_000
 _CELLS_AT_ONCE = 8192
+# A doubt, where the reference is too small to calibrate it on.
+_MAX_DOUBT = 1.5
+# A query that differs so much from the reference, and on whose cells as they are the ways agree so
+# little, is of other kinds of cells.
+LARGE_SHIFT, LITTLE_AGREEMENT = 0.75, 0.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +103,8 @@ def name_cells(
         The genes that both measured.
     """
     scale_to_unit(query.vectors)
+    if how.integrate == "harmony":
+        reference = mix_with_query(reference, query.vectors, query.cells)
     has_counts = None not in (query.counts, reference.counts) and overlap.genes is not None
     if not len(query.cells):
         how, has_counts = replace(how, method="neighbours"), False
@@ -113,10 +126,15 @@ def _with_majority(labels: CellLabels, query: Query, clusters: NDArray[np.object
     return replace(labels, further={**labels.further, "majority": majority})
 
 
+def _rows_shown(query: Query) -> NDArray[np.int64]:
+    rows = query.cells
+    places = np.linspace(0, len(rows) - 1, min(len(rows), CELLS_SHOWN)).astype(int)
+    return np.asarray(rows[places], np.int64)
+
+
 def _show(query: Query) -> Profiles:
     """Some cells of the query, evenly over it, by which a shift is known."""
-    rows = query.cells
-    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), CELLS_SHOWN)).astype(int)]
+    rows = _rows_shown(query)
     assert query.counts is not None  # noqa: S101
     return Profiles(query.vectors[rows], some_expression(query.counts, rows))
 
@@ -137,22 +155,84 @@ class _Namer:
         held = hold_out(lesson, groups, ways) if self._is_to_weigh(ways) else None
         choice = choose_way(held, self.how.method, ways)
         limits = self._calibrate(lesson, held, choice)
-        vote = self.how.vote() if limits is None else self.how.vote(limits.min_share)
-        named = self._name_all(choice)
+        named, shift = self._name_all(choice)
+        classes = self.reference.classes[self.label]
+        rules = self._rules(limits, shift)
         labels = label_cells(
-            named, self.query.cells, len(self.query.missing), self.reference, self.label, vote
+            named, self.query.cells, len(self.query.missing), self.reference, self.label, rules
         )
         provenance = {
             **labels.provenance,
             "method": choice.plain(),
+            "integrate": self.how.integrate,
             "unknown": {} if limits is None else limits.plain(),
+            "markers": self._check_markers(lesson, labels),
+            "shift_of_query": {} if shift is None else shift.plain(),
         }
-        return replace(labels, provenance=provenance)
+        if rules.max_doubt is not None:
+            provenance["max_doubt"] = rules.max_doubt
+        return with_terms(replace(labels, provenance=provenance), classes)
+
+    def _check_markers(self, lesson: Lesson, labels: CellLabels) -> dict[str, Any]:
+        """Of the labels that cells were given, on those that were shown; what fails is logged."""
+        learned, shown = lesson.cells.expression, self.shown
+        if shown is None or shown.expression is None or learned is None or not self.overlap.names:
+            return {}
+        classes = self.reference.classes[self.label]
+        code_of = {name: code for code, name in enumerate(classes)}
+        said = np.asarray(labels.values)[_rows_shown(self.query)]
+        given = [code_of.get(each, -1) for each in said]
+        checks = check_markers(
+            (learned, lesson.codes), (shown.expression, np.array(given, np.int32)),
+            classes, self.overlap.names,
+        )  # fmt: skip
+        for line in marker_lines(checks):
+            logger.warning("%s: %s", self.label, line)
+        return as_lists(checks)
+
+    @property
+    def _has_doubts(self) -> bool:
+        is_wanted = self.how.max_doubt != np.inf
+        return is_wanted and self.shown is not None and Doubts.can_be_had(self.shown)
+
+    @property
+    def _is_limit_given(self) -> bool:
+        given = self.how.max_doubt if self._has_doubts else self.how.min_share
+        return given is not None
 
     def _is_to_weigh(self, ways: Sequence[str]) -> bool:
         """Neighbours alone, with a limit that was given, are as they are asked for."""
-        is_plain = self.how.method == NEIGHBOURS and self.how.min_share is not None
+        is_plain = self.how.method == NEIGHBOURS and self._is_limit_given
         return not is_plain and not (len(ways) == 1 and not _has_sklearn())
+
+    def _rules(self, limits: Limits | None, shift: ShiftChoice | None) -> Rules:
+        how = self.how
+        if not self._has_doubts:
+            return Rules(how.vote() if limits is None else how.vote(limits.limit))
+        limit = _MAX_DOUBT if limits is None else limits.limit
+        none_fits = shift is not None and how.distance_quantile != 1 and self._is_foreign(shift)
+        return Rules(
+            how.vote(0), limit if how.max_doubt is None else how.max_doubt,
+            by_distance=how.distance_quantile is not None, none_fits=none_fits,
+        )  # fmt: skip
+
+    def _is_foreign(self, shift: ShiftChoice) -> bool:
+        """Whether the cells as a whole are of kinds that the reference lacks; doubts are logged."""
+        if shift.length < LARGE_SHIFT:
+            return False
+        is_foreign = shift.agreement_without < LITTLE_AGREEMENT
+        logger.warning(
+            "%s: as a whole, the cells differ from those of the reference %.2f times as much as "
+            "two of its labels do from each other. %s",
+            self.label, shift.length,
+            f"The ways of naming agree on {100 * shift.agreement_without:.0f} % of the cells as "
+            "they are. So they are taken for kinds of cells that the reference lacks, and all are "
+            "called unknown; name them nevertheless with distance_quantile=1 "
+            "(--distance-quantile 1)." if is_foreign else
+            "Where its labels are much like one another, this is a batch effect; otherwise look at "
+            "marker genes before you trust the labels.",
+        )  # fmt: skip
+        return is_foreign
 
     def _lesson(self, n_cells: int) -> tuple[Lesson, NDArray[np.object_] | None]:
         """Some cells of the reference, each label and group in its share."""
@@ -171,37 +251,45 @@ class _Namer:
         return Lesson(cells, codes[rows], n_classes, self.how.n_neighbors), own
 
     def _calibrate(self, lesson: Lesson, held: HeldOut | None, choice: Choice) -> Limits | None:
-        if held is None or self.how.min_share is not None:
+        if held is None or self._is_limit_given:
             return None
-        return calibrate(lesson, held, choice.parts, self.reference.classes[self.label])
+        return calibrate(
+            lesson, held, choice.parts, self.reference.classes[self.label],
+            by_doubt=self._has_doubts,
+        )  # fmt: skip
 
-    def _name_all(self, choice: Choice) -> CellsNamed:
-        fitted = self._fit(choice)
+    def _name_all(self, choice: Choice) -> tuple[CellsNamed, ShiftChoice | None]:
+        fitted, doubts, shift = self._fit(choice)
         codes = self.reference.codes[self.label]
         n_classes, n_cells = len(self.reference.classes[self.label]), len(self.query.cells)
         named = CellsNamed.empty(n_cells, n_classes if self.how.probabilities else 0)
-        place = np.full(len(self.query.missing), -1)
+        place, place_shown = np.full((2, len(self.query.missing)), -1)
         place[self.query.cells] = np.arange(n_cells)
+        shown = _rows_shown(self.query)
+        place_shown[shown] = np.arange(len(shown))
         for rows, cells in self._blocks(needs_counts=bool(fitted)):
             found, distances = self.reference.index.search(cells.vectors, self.how.n_neighbors)
             if fitted:
                 said = np.mean([each.probabilities(cells) for each in fitted], axis=0)
             else:
                 said = count_votes(codes[found], distances, n_classes)
-            named.put(place[rows], np.asarray(said, np.float32), distances.mean(axis=1))
-        return named
+            doubt = None if doubts is None else doubts.of(cells, place_shown[rows])
+            named.put(place[rows], np.asarray(said, np.float32), distances.mean(axis=1), doubt)
+        return named, shift
 
-    def _fit(self, choice: Choice) -> list[FittedWay]:
+    def _fit(self, choice: Choice) -> tuple[list[FittedWay], Doubts | None, ShiftChoice | None]:
         """What has learned; nothing where neighbours of the whole reference vote as they are."""
         if self.shown is None:
-            return []
+            return [], None, None
         lesson, _ = self._lesson(CELLS_TO_LEARN)
         if len(lesson) < len(self.reference):
             logger.info(
                 "%s: %s of the %s cells of the reference, each label in its share, are learned "
                 "from.", self.label, f"{len(lesson):,}", f"{len(self.reference):,}",
             )  # fmt: skip
-        return list(fit_ways(choice.parts, lesson, self.shown).values())
+        learned = learn(lesson, self.shown)
+        doubts = Doubts.learn(lesson, self.shown, learned)
+        return [learned.ways[way] for way in choice.parts], doubts, learned.choice
 
     def _blocks(self, *, needs_counts: bool) -> Iterator[tuple[NDArray[np.int64], Profiles]]:
         """Rows of cells with a vector, and the cells, some at a time."""

@@ -234,7 +234,7 @@ def _as_asked_for(
     if how.share_genes:
         return share_genes(references, queries)
     try:
-        return not_shared(_NOT_WANTED, share_genes(references, queries).genes)
+        return not_shared(_NOT_WANTED, share_genes(references, queries))
     except SettingsError:
         return not_shared(_NOT_WANTED)
 

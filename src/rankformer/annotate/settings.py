@@ -1,5 +1,6 @@
 """How neighbours vote, and what is annotated by what."""
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from rankformer.settings import setting, settings
 
 COMPUTED = "computed"
 Method = Literal["auto", "neighbours", "logistic", "pca", "agreement"]
+Integration = Literal["none", "harmony"]
 
 
 # Neighbours alone, and all ways, have these settings.
@@ -19,13 +21,11 @@ def _n_neighbors() -> Any:
     )
 
 
-def _distance_quantile() -> Any:
-    return setting(
-        default=0.95,
-        text="How far from the reference a cell may lie before it is called unknown, as a quantile "
-        "of the distances among the reference's own cells of the label: with 0.95, as far as the "
-        "nearest 95 % of them.",
-    )
+_DISTANCE = (
+    "How far from the reference a cell may lie before it is called unknown, as a quantile of the "
+    "distances among the reference's own cells of the label: with 0.95, as far as the nearest 95 % "
+    "of them."
+)
 
 
 def _allow_shift() -> Any:
@@ -63,7 +63,7 @@ class NeighbourVote:
         text="The minimum share of the votes, from 0 to 1, that a label must get. A cell with less "
         "is called unknown.",
     )
-    distance_quantile: float = _distance_quantile()
+    distance_quantile: float = setting(default=0.95, text=_DISTANCE)
     allow_shift: bool = _allow_shift()
 
     def __post_init__(self) -> None:
@@ -99,13 +99,17 @@ class Labelling:
 
     Cells of another laboratory differ as a whole. Where counts are known, the ways see the cells to
     be named less the shift that they have beside reference cells of the same labels, as these are
-    named by the regression: a label that is rarer in one of the two is not taken for a shift.
+    named by the regression: a label that is rarer in one of the two is not taken for a shift. The
+    shift stays where two ways give the same label to more cells with it than without it.
 
-    A cell is unknown where the winner's probability is low, or it lies far from the reference in
-    the embedding, see `NeighbourVote`. The limit of the probability is found on the reference: each
-    label is left out once, and the limit is that which best tells its cells, of which each label
-    counts the same, from rightly named cells of labels that are there; of these, at least nine in
-    ten keep their name.
+    Where counts are known, a cell is unknown by its doubt: how far it lies from the reference,
+    less the shift, beside the middle cell of the query. Both are averaged with their four nearest
+    cells, and distances are taken in the embedding and among principal components. Otherwise a cell
+    is unknown where the winner's probability is low, or it lies far from the reference in the
+    embedding, see `NeighbourVote`. The limit of the doubt, or of the probability, is found on the
+    reference: each label is left out once, and the limit is that which best tells its cells, of
+    which each label counts the same, from rightly named cells of labels that are there; of these,
+    at least 19 in 20 keep their name.
     """
 
     method: Method = setting(
@@ -121,13 +125,23 @@ class Labelling:
         "Without it, single cells are held out.",
     )
     n_neighbors: int = _n_neighbors()
+    max_doubt: float | None = setting(
+        default=None,
+        text="How many times as far from the reference as the middle cell of the query a cell may "
+        "lie before it is called unknown; neighbourhoods of cells are compared. By default, it is "
+        "calibrated on the reference, or 1.5 where that is too small; with inf, the probability "
+        "and the distance decide.",
+    )
     min_share: float | None = setting(
         default=None,
         text="The minimum probability, from 0 to 1, that a label must have. A cell with less is "
-        "called unknown. By default, it is calibrated on the reference, or 0.5 where that is too "
-        "small.",
+        "called unknown. By default, the doubt decides instead; where no counts are known, it is "
+        "calibrated on the reference, or 0.5 where that is too small.",
     )
-    distance_quantile: float = _distance_quantile()
+    distance_quantile: float | None = setting(
+        default=None,
+        text=f"{_DISTANCE} By default, the doubt decides instead; where no counts are known, 0.95.",
+    )
     allow_shift: bool = _allow_shift()
     share_genes: bool = setting(
         default=True, options=("--shared-genes/--all-genes",),
@@ -135,6 +149,12 @@ class Labelling:
         text="Rank the cells of reference and query among the genes that both measured. Otherwise "
         "each file is ranked among all of its own: the same cell then differs from itself where "
         "the genes of the files differ.",
+    )  # fmt: skip
+    integrate: Integration = setting(
+        default="none", panel="Where all cells lie far from the reference",
+        text="Mix the embeddings of reference and query by Harmony (harmony) before cells are "
+        "named, or take them as they are (none). All cells of both are mixed at once, in memory. "
+        "It needs harmonypy.",
     )  # fmt: skip
     probabilities: bool = setting(
         default=False, options=("--probabilities",),
@@ -152,11 +172,18 @@ class Labelling:
     def __post_init__(self) -> None:
         # They have the same bounds.
         self.vote()
+        if self.max_doubt is not None and not self.max_doubt > 0:
+            raise SettingsError(
+                f"max_doubt is {self.max_doubt}.",
+                "A number above 0: how many times as far as the middle cell, such as 1.5.",
+                "Correct max_doubt (--max-doubt), or leave it out.",
+            )
 
     def vote(self, min_share: float = 0.5) -> NeighbourVote:
         """How neighbours vote, with this least share where none was asked for."""
         share = min_share if self.min_share is None else self.min_share
-        return NeighbourVote(self.n_neighbors, share, self.distance_quantile, self.allow_shift)
+        quantile = 0.95 if self.distance_quantile is None else self.distance_quantile
+        return NeighbourVote(self.n_neighbors, share, quantile, self.allow_shift)
 
 
 def as_labelling(how: "NeighbourVote | Labelling | None") -> Labelling:
@@ -165,6 +192,7 @@ def as_labelling(how: "NeighbourVote | Labelling | None") -> Labelling:
         return Labelling(
             method="neighbours", n_neighbors=how.n_neighbors, min_share=how.min_share,
             distance_quantile=how.distance_quantile, allow_shift=how.allow_shift,
+            max_doubt=math.inf,
         )  # fmt: skip
     return how or Labelling()
 
@@ -180,7 +208,9 @@ class AnnotateJob:
     )
     references: tuple[Path, ...] = setting(
         options=("--reference", "-r"),
-        text="A file with raw counts of labelled cells, or a folder that --save-reference wrote.",
+        text="A file with raw counts of labelled cells, a folder that --save-reference wrote, or "
+        "blood. The last means 700 blood cells that ship, of one donor and 765 genes: for a first "
+        "look at cells of blood.",
     )
     output: Path = setting(
         options=("--output", "-o"),
@@ -191,7 +221,7 @@ class AnnotateJob:
     labels: tuple[str, ...] = setting(
         common=True, default=(), options=("--label",),
         text="The column of the reference's obs that holds the labels. It is required unless the "
-        "reference was saved, of which all labels are taken by default.",
+        "reference was saved, of which all labels are taken by default, or ships.",
     )  # fmt: skip
     keys: tuple[str, ...] = setting(
         default=(), options=("--key",),

@@ -7,7 +7,7 @@ same cell would come out as another one. So both are ranked among the genes that
 import logging
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -18,6 +18,7 @@ from scipy.sparse import csr_matrix
 from rankformer.errors import SettingsError
 from rankformer.tokens.token_sources import TokenSource
 from rankformer.tokens.tokenize import TokenStream, read_kept
+from rankformer.vocabulary.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +40,14 @@ class MeasuredGenes:
         Their tokens, ascending.
     counts
         (n_genes,) the counts that some cells of the source have in each.
+    names
+        Of each gene its symbol, or its Ensembl id; none where they are not known.
     """
 
     name: str
     genes: NDArray[np.int32]
     counts: NDArray[np.float64]
+    names: tuple[str, ...] = ()
 
     def lost(self, shared: NDArray[np.int32]) -> float:
         """The share of the counts that lie in other genes than these."""
@@ -65,7 +69,14 @@ def measured_genes(source: TokenSource) -> MeasuredGenes | None:
         for _, block in blocks:
             own = counts_of_genes(block, source.mapping.tokens, genes)
             counts += np.asarray(own.sum(axis=0)).ravel()
-    return MeasuredGenes(source.name, genes, counts)
+    return MeasuredGenes(source.name, genes, counts, names_of(source.vocabulary, genes))
+
+
+def names_of(vocabulary: Vocabulary, genes: NDArray[np.int32]) -> tuple[str, ...]:
+    """The symbol of each gene, or its Ensembl id where it has none."""
+    places = np.searchsorted(vocabulary.tokens, genes)
+    ids = [vocabulary.ensembl_ids[place] for place in places]
+    return tuple(vocabulary.symbol_of.get(each, each) for each in ids)
 
 
 def counts_of_genes(
@@ -108,11 +119,14 @@ class GeneOverlap:
         ``why_not``.
     is_ranked
         Whether cells are ranked among these genes, and not each file among all of its own.
+    names
+        Of each gene; none where they are not known.
     """
 
     genes: NDArray[np.int32] | None
     told: dict[str, Any]
     is_ranked: bool = True
+    names: tuple[str, ...] = ()
 
     @property
     def ranked(self) -> NDArray[np.int32] | None:
@@ -148,12 +162,17 @@ def share_genes(
         **{f"{side}_{key}": value for side, sources in (("reference", own), ("query", theirs))
            for key, value in _side(sources, shared).items()},
     }  # fmt: skip
-    return GeneOverlap(shared, told)
+    first = theirs[0]
+    is_shared = np.isin(first.genes, shared)
+    names = tuple(name for name, kept in zip(first.names, is_shared, strict=False) if kept)
+    return GeneOverlap(shared, told, names=names)
 
 
-def not_shared(why: str, genes: NDArray[np.int32] | None = None) -> GeneOverlap:
+def not_shared(why: str, known: GeneOverlap | None = None) -> GeneOverlap:
     """Each file is ranked among all genes of its own, whatever genes all of them measured."""
-    return GeneOverlap(genes, {"why_not": why}, is_ranked=False)
+    if known is None:
+        return GeneOverlap(None, {"why_not": why}, is_ranked=False)
+    return replace(known, told={"why_not": why}, is_ranked=False)
 
 
 def tell_overlap(overlap: GeneOverlap, *, asked_for: bool = False) -> None:

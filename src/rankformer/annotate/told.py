@@ -5,10 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from rankformer.annotate.markers import rows_of
+from rankformer.annotate.ontology import term_line
+from rankformer.annotate.vote import DIVIDED, FAR, STRANGE
 from rankformer.results.cell_labels import CellLabels
 
 _MOST_LABELS = 25
-_COLUMNS = ("label", "cells", "mean probability", "called unknown", "divided", "far")
+_DOUBTED = ("called_unknown", "divided", "unlike", "far")
+_COLUMNS = ("label", "cells", "mean probability", "called unknown", "divided", "unlike", "far")
 
 
 def label_rows(labels: CellLabels) -> list[dict[str, Any]]:
@@ -18,7 +22,8 @@ def label_rows(labels: CellLabels) -> list[dict[str, Any]]:
     -------
     ``label``; ``cells`` that have it; ``mean_probability`` of these; ``called_unknown``: cells that
     resemble it most, and were not given it; of these ``divided``: another label is nearly as
-    likely; and ``far``: they lie far from the reference.
+    likely; ``unlike``: their doubt is beyond the limit; and ``far``: they lie far from the
+    reference.
     """
     best = labels.further["best"]
     why = labels.further["why"]
@@ -35,8 +40,9 @@ def label_rows(labels: CellLabels) -> list[dict[str, Any]]:
             "cells": int(named.sum()),
             "mean_probability": float(probability[named].mean()) if named.any() else None,
             "called_unknown": int(doubted.sum()),
-            "divided": sum("divided" in each for each in reasons),
-            "far": sum("far" in each for each in reasons),
+            "divided": sum(DIVIDED in each for each in reasons),
+            "unlike": sum(STRANGE in each for each in reasons),
+            "far": sum(FAR in each for each in reasons),
         })  # fmt: skip
     return sorted(rows, key=lambda row: -row["cells"])
 
@@ -44,8 +50,28 @@ def label_rows(labels: CellLabels) -> list[dict[str, Any]]:
 def told_of(labels: Mapping[str, CellLabels]) -> tuple[str, ...]:
     """Texts for a terminal: how the ways did, and the labels, for each name of a result."""
     return tuple(
-        f"{way_table(key, each.provenance)}\n{limit_line(each.provenance)}\n{_label_table(each)}"
+        f"{way_table(key, each.provenance)}\n{shift_line(each.provenance)}"
+        f"{limit_line(each.provenance)}\n{term_line(each.provenance)}{_label_table(each)}"
+        f"{_marker_table(each.provenance)}"
         for key, each in labels.items()
+    )
+
+
+def _marker_table(provenance: Mapping[str, Any]) -> str:
+    """How well marker genes of the reference tell the cells that were given each label."""
+    if not provenance["markers"]:
+        return ""
+    rows = [
+        (each["label"], f"{each['cells']:,}", _number(each["auroc_in_reference"]),
+         _number(each["auroc_in_query"]), ", ".join(each["marker_genes"].split(", ")[:4]))
+        for each in rows_of(provenance["markers"])[:_MOST_LABELS]
+    ]  # fmt: skip
+    if not rows:
+        return ""
+    columns = ("label", "cells", "in the reference", "here", "marker genes")
+    return (
+        "\nHow well marker genes tell cells of a label from others, as AUROC (0.5 is chance):\n"
+        f"{lines_of(columns, rows)}"
     )
 
 
@@ -53,19 +79,18 @@ def _label_table(labels: CellLabels) -> str:
     found = label_rows(labels)
     rows: list[tuple[str, ...]] = [
         (each["label"], f"{each['cells']:,}", _number(each["mean_probability"]),
-         f"{each['called_unknown']:,}", f"{each['divided']:,}", f"{each['far']:,}")
+         *(f"{each[name]:,}" for name in _DOUBTED))
         for each in found[:_MOST_LABELS]
     ]  # fmt: skip
     if len(found) > _MOST_LABELS:
         rest = found[_MOST_LABELS:]
-        sums = [f"{sum(each[name] for each in rest):,}" for name in
-                ("cells", "called_unknown", "divided", "far")]  # fmt: skip
+        sums = [f"{sum(each[name] for each in rest):,}" for name in ("cells", *_DOUBTED)]
         rows.append((f"{len(rest):,} other labels", sums[0], "", *sums[1:]))
     n_unknown = sum(each["called_unknown"] for each in found)
-    rows.append(("unknown", f"{n_unknown:,}", "", "", "", ""))
+    rows.append(("unknown", f"{n_unknown:,}", "", "", "", "", ""))
     n_without = int(np.sum([each is None for each in labels.values]))
     if n_without:
-        rows.append(("no label", f"{n_without:,}", "", "", "", ""))
+        rows.append(("no label", f"{n_without:,}", "", "", "", "", ""))
     return f"Cells by the label that they resemble most:\n{lines_of(_COLUMNS, rows)}"
 
 
@@ -83,16 +108,33 @@ def way_table(key: str, provenance: Mapping[str, Any]) -> str:
     return f"{key}: {weighed['why']}.\n{lines_of(columns, rows)}"
 
 
+def shift_line(provenance: Mapping[str, Any]) -> str:
+    """Whether cells were named less their shift, and by which evidence; empty if none is known."""
+    shift = provenance["shift_of_query"]
+    if not shift:
+        return ""
+    what = "less the shift that they have as a whole" if shift["taken_away"] else "as they are"
+    return (
+        f"The cells were named {what}: the ways agree on "
+        f"{100 * shift['agreement_with']:.0f} % of the cells without the shift, and on "
+        f"{100 * shift['agreement_without']:.0f} % with it.\n"
+    )
+
+
 def limit_line(provenance: Mapping[str, Any]) -> str:
     """By which limit cells are unknown, and what it does on the reference."""
-    found, limit = provenance["unknown"], provenance["vote"]["min_share"]
+    found, max_doubt = provenance["unknown"], provenance.get("max_doubt")
+    if max_doubt is None:
+        rule = f"below a probability of {provenance['vote']['min_share']:.2f}"
+    else:
+        rule = f"beyond a doubt of {max_doubt:.2f}"
     if not found:
-        return f"A cell is unknown below a probability of {limit:.2f}, which was not calibrated."
+        return f"A cell is unknown {rule}, which was not calibrated."
     return (
-        f"A cell is unknown below a probability of {limit:.2f}: of cells of labels that were left "
-        f"out, {100 * found['left_out_classes_found']:.0f} % are then unknown "
-        f"({100 * found['found_with_0.5']:.0f} % with 0.50), and of rightly named cells "
-        f"{100 * found['rightly_named_kept']:.0f} % keep their name."
+        f"A cell is unknown {rule}: of cells of labels that were left out, "
+        f"{100 * found['left_out_classes_found']:.0f} % are then unknown "
+        f"({100 * found['found_with_0.5']:.0f} % where a probability below 0.50 is), and of "
+        f"rightly named cells {100 * found['rightly_named_kept']:.0f} % keep their name."
     )
 
 

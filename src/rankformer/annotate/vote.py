@@ -20,7 +20,9 @@ from rankformer.results.cell_labels import CellLabels
 logger = logging.getLogger(__name__)
 
 DIVIDED, FAR = "votes are divided", "far from the reference"
-BOTH = f"{FAR}, and {DIVIDED}"
+STRANGE = "unlike the cells of the reference"
+# A label with less is doubtful, also where the cell keeps it.
+_EVEN = 0.5
 # Said where the query is farther off than the reference's own kinds are wide.
 _SUPPOSED = (
     " So do cells of another laboratory, and kinds that the reference lacks. If most of your cells "
@@ -82,8 +84,31 @@ def transfer_labels(
             block = np.arange(start, min(start + _CELLS_AT_ONCE, len(rows)))
             said = count_votes(codes[rows[block]], distances[block], n_classes)
             named.put(block, said, distances[block].mean(axis=1))
-        labels[key] = label_cells(named, cells, len(missing), reference, label, vote)
+        labels[key] = label_cells(named, cells, len(missing), reference, label, Rules(vote))
     return labels
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When a cell is unknown.
+
+    Attributes
+    ----------
+    vote
+        The limits of probability and distance.
+    max_doubt
+        The highest doubt, see `Doubts`, with which a cell keeps its name; None where doubts are not
+        known.
+    by_distance
+        Whether the limit of distance holds.
+    none_fits
+        Whether the query as a whole is of other kinds, so that none of its cells is named.
+    """
+
+    vote: NeighbourVote
+    max_doubt: float | None = None
+    by_distance: bool = True
+    none_fits: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,44 +125,63 @@ class CellsNamed:
         The mean cosine distance to the nearest cells of the reference.
     shares
         (n, n_classes) of all classes, or (n, 0) where they are not kept.
+    doubt
+        See `Doubts`; NaN where it is not known.
     """
 
     best: NDArray[np.int64]
     share: NDArray[np.float32]
     distance: NDArray[np.float32]
     shares: NDArray[np.float32]
+    doubt: NDArray[np.float32]
 
     @classmethod
     def empty(cls, n_cells: int, n_classes: int) -> "CellsNamed":
         """To be filled, some cells at a time."""
         share, distance = np.zeros((2, n_cells), np.float32)
         shares = np.zeros((n_cells, n_classes), np.float32)
-        return cls(np.zeros(n_cells, np.int64), share, distance, shares)
+        doubt = np.full(n_cells, np.nan, np.float32)
+        return cls(np.zeros(n_cells, np.int64), share, distance, shares, doubt)
 
     def put(
         self,
         places: NDArray[np.int64],
         said: NDArray[np.float32],
         distance: NDArray[np.float32],
+        doubt: NDArray[np.float32] | None = None,
     ) -> None:
         """Fill in some cells, of whose classes these are the probabilities."""
         self.best[places], self.share[places] = said.argmax(axis=1), said.max(axis=1)
         self.distance[places] = distance
         if self.shares.shape[1]:
             self.shares[places] = said
+        if doubt is not None:
+            self.doubt[places] = doubt
 
 
 @dataclass(frozen=True, eq=False)
 class _Decision:
     """What became of each cell with a vector; (n,) each."""
 
-    best: NDArray[np.object_]
-    share: NDArray[np.float32]
-    distance: NDArray[np.float32]
     divided: NDArray[np.bool_]
     far: NDArray[np.bool_]
+    strange: NDArray[np.bool_]
+    weak: NDArray[np.bool_]
     shift: float
     middle_limit: float
+
+    @property
+    def unknown(self) -> NDArray[np.bool_]:
+        return self.divided | self.far | self.strange
+
+    def why(self) -> NDArray[np.object_]:
+        """What speaks against the label of each cell, or None."""
+        reasons = ((self.far, FAR), (self.strange, STRANGE), (self.divided | self.weak, DIVIDED))
+        said = [
+            ", and ".join(reason for holds, (_, reason) in zip(row, reasons, strict=True) if holds)
+            for row in zip(*(each for each, _ in reasons), strict=True)
+        ]
+        return np.array([each or None for each in said], dtype=object)
 
 
 def count_votes(
@@ -165,15 +209,19 @@ def count_votes(
     return np.asarray(np.minimum(shares, 1), np.float32)
 
 
-def _decide(named: CellsNamed, reference: Reference, label: str, vote: NeighbourVote) -> _Decision:
-    best, mean = named.best, named.distance
+def _decide(named: CellsNamed, reference: Reference, label: str, rules: Rules) -> _Decision:
+    best, mean, vote = named.best, named.distance, rules.vote
     middle, limit = own_distances(reference, label, vote)
     shift = float(np.median(mean - middle[best])) if vote.allow_shift and len(best) else 0.0
     shift = max(shift, 0.0)
-    names = np.array(reference.classes[label], dtype=object)
-    divided, far = named.share < vote.min_share, mean > limit[best] + shift
+    far = np.full(len(best), rules.none_fits)
+    if rules.by_distance:
+        far |= mean > limit[best] + shift
+    strange, weak = np.zeros((2, len(best)), bool)
+    if rules.max_doubt is not None:
+        strange, weak = named.doubt > rules.max_doubt, named.share < _EVEN
     middle_limit = float(np.median(limit[best])) if len(best) else 0.0
-    return _Decision(names[best], named.share, mean, divided, far, shift, middle_limit)
+    return _Decision(named.share < vote.min_share, far, strange, weak, shift, middle_limit)
 
 
 def own_distances(
@@ -205,7 +253,7 @@ def label_cells(
     n_cells: int,
     reference: Reference,
     label: str,
-    vote: NeighbourVote,
+    rules: Rules,
 ) -> CellLabels:
     """Labels of all cells of a source, those without a vector among them; doubts are logged.
 
@@ -219,39 +267,34 @@ def label_cells(
         Of the source.
     reference, label
         By which they were named.
-    vote
+    rules
         When a cell is unknown.
     """
-    decided = _decide(named, reference, label, vote)
-    uncertain = decided.divided | decided.far
-    why = np.full(len(cells), None, dtype=object)
-    why[decided.divided] = DIVIDED
-    why[decided.far] = FAR
-    why[decided.far & decided.divided] = BOTH
-    values = decided.best.copy()
-    values[uncertain] = UNKNOWN
-    _tell(label, decided, n_cells)
+    decided = _decide(named, reference, label, rules)
+    best = np.array(reference.classes[label], dtype=object)[named.best]
+    values = best.copy()
+    values[decided.unknown] = UNKNOWN
+    _tell(label, decided, n_cells, rules)
     shares = None
     if named.shares.shape[1]:
         shares = np.full((n_cells, named.shares.shape[1]), np.nan, np.float32)
         shares[cells] = named.shares
+    further = {"best": best, "distance": named.distance, "why": decided.why()}
+    if rules.max_doubt is not None:
+        further["doubt"] = named.doubt
     return CellLabels(
         values=_column(values, cells, n_cells),
-        probability=_column(decided.share, cells, n_cells),
-        uncertain=_column(uncertain, cells, n_cells),
+        probability=_column(named.share, cells, n_cells),
+        uncertain=_column(decided.unknown | decided.weak, cells, n_cells),
         classes=() if shares is None else reference.classes[label],
         class_probabilities=shares,
-        further={
-            "best": _column(decided.best, cells, n_cells),
-            "distance": _column(decided.distance, cells, n_cells),
-            "why": _column(why, cells, n_cells),
-        },
+        further={name: _column(each, cells, n_cells) for name, each in further.items()},
         provenance={
             "label": label,
             "reference": dict(reference.provenance),
             "reference_cells": len(reference),
             "reference_classes": list(reference.classes[label]),
-            "vote": asdict(vote),
+            "vote": asdict(rules.vote),
             "shift": decided.shift,
         },
     )
@@ -265,8 +308,8 @@ def _column(values: NDArray[Any], cells: NDArray[np.int64], n_cells: int) -> NDA
     return column
 
 
-def _tell(label: str, decided: _Decision, n_cells: int) -> None:
-    if decided.shift:
+def _tell(label: str, decided: _Decision, n_cells: int, rules: Rules) -> None:
+    if decided.shift and rules.by_distance:
         is_large = decided.shift > decided.middle_limit
         logger.log(
             logging.WARNING if is_large else logging.INFO,
@@ -275,11 +318,11 @@ def _tell(label: str, decided: _Decision, n_cells: int) -> None:
             "moved by as much.%s",
             label, decided.shift, decided.middle_limit, _SUPPOSED if is_large else "",
         )  # fmt: skip
-    divided, far = decided.divided, decided.far
-    counts = (divided | far, far & ~divided, divided & ~far, divided & far)
-    unknown, *why = (f"{int(each.sum()):,}" for each in counts)
+    reasons = {"lie far from the reference": decided.far, "have no clear vote": decided.divided}
+    if rules.max_doubt is not None:
+        reasons = {"are unlike the cells of the reference": decided.strange, **reasons}
     logger.info(
-        "%s: %s of %s cells are called unknown: %s lie far from the reference, %s have no clear "
-        "vote, and %s both.",
-        label, unknown, f"{n_cells:,}", *why,
+        "%s: %s of %s cells are called unknown: %s. Several reasons may hold for a cell.",
+        label, f"{int(decided.unknown.sum()):,}", f"{n_cells:,}",
+        ", ".join(f"{int(each.sum()):,} {reason}" for reason, each in reasons.items()),
     )  # fmt: skip

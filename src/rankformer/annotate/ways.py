@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from rankformer.annotate.neighbours import NeighbourIndex, scale_to_unit
 from rankformer.annotate.profiles import Profiles
+from rankformer.annotate.shift import ShiftChoice, agreement_of, length_of, shift_of
 from rankformer.annotate.variable_genes import choose_variable_genes
 from rankformer.annotate.vote import count_votes
 
@@ -76,50 +77,79 @@ class FittedWay:
         Cells → (n_cells, n_dims) float32.
     say
         Points → (n_cells, n_classes) float32; each row sums to 1.
-    shifts
-        (n_dims,) each: how the cells to be named lie beside the labelled ones. The probabilities
-        are the mean of those of the points less each of these.
+    shift
+        (n_dims,): what is taken from the points of the cells to be named.
     """
 
     points: Callable[[Profiles], NDArray[np.float32]]
     say: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-    shifts: tuple[NDArray[np.float32], ...]
+    shift: NDArray[np.float32]
 
     def probabilities(self, cells: Profiles) -> NDArray[np.float32]:
         """(n_cells, n_classes); each row sums to 1."""
-        points = self.points(cells)
-        said = [self.say(points - each) for each in self.shifts]
-        return np.asarray(np.mean(said, axis=0), np.float32)
+        return self.say(self.points(cells) - self.shift)
 
 
-def fit_ways(ways: Sequence[str], lesson: Lesson, unlabelled: Profiles) -> dict[str, FittedWay]:
-    """Learn labels by single ways.
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What all single ways have learned of a lesson, as far as there are counts for them.
+
+    Attributes
+    ----------
+    ways
+        Way → what has learned.
+    shifts
+        Way → (n_dims,) the shift of the cells to be named, whether it is taken away or not; empty
+        where none is known.
+    choice
+        Whether it is, and why; None where none is known.
+    """
+
+    ways: Mapping[str, FittedWay]
+    shifts: Mapping[str, NDArray[np.float32]]
+    choice: ShiftChoice | None = None
+
+
+def learn(lesson: Lesson, unlabelled: Profiles) -> Learned:
+    """Learn labels by all single ways that there can be.
+
+    Where counts are known, the cells to be named are also looked at less the shift that they have,
+    as a whole, beside labelled cells of the labels that the regression gives them: see `shift_of`.
+    Ways that see cells differently agree where they are right. So the shift is taken away where the
+    ways then agree on the labels of more cells than without it. Fewer than 50 cells are too few to
+    know a shift by.
 
     Parameters
     ----------
-    ways
-        Some of `SINGLE_WAYS`.
     lesson
         Labelled cells.
     unlabelled
-        Some of the cells to be named. Where counts are known, they are also looked at less the
-        shift that they have, as a whole, beside labelled cells of the labels that the regression
-        gives them: see `shift_of`. Fewer than 50 are too few for that.
-
-    Returns
-    -------
-    Way → what has learned.
+        Some of the cells to be named.
     """
-    if unlabelled.expression is None or len(unlabelled) < LEAST_SHOWN:
-        spaces = {way: _SPACES[way](lesson, unlabelled) for way in ways}
-        return {way: _aligned(space, lesson, unlabelled, None) for way, space in spaces.items()}
-    teacher = _SPACES[LOGISTIC](lesson, unlabelled)
-    said = _named_with_shift(teacher, lesson, unlabelled)
-    fitted = {}
-    for way in ways:
-        space = teacher if way == LOGISTIC else _SPACES[way](lesson, unlabelled)
-        fitted[way] = _aligned(space, lesson, unlabelled, said)
-    return fitted
+    if unlabelled.expression is None:
+        return Learned({NEIGHBOURS: _as_it_is(_embedding(lesson, unlabelled), lesson)}, {})
+    spaces = {way: _SPACES[way](lesson, unlabelled) for way in SINGLE_WAYS}
+    if len(unlabelled) < LEAST_SHOWN:
+        return Learned({way: _as_it_is(space, lesson) for way, space in spaces.items()}, {})
+    teacher = _named_with_shift(spaces[LOGISTIC], lesson, unlabelled)
+    said, without, shifts = {}, {}, {}
+    for way, space in spaces.items():
+        points, labelled = space.points(unlabelled), space.points(lesson.cells)
+        shifts[way] = shift_of(points, teacher, labelled, lesson.codes)
+        said[way], without[way] = space.say(points - shifts[way]), space.say(points)
+    own, other = agreement_of(said), agreement_of(without)
+    components = spaces[PCA_NEIGHBOURS].points(lesson.cells)
+    length = length_of(shifts[PCA_NEIGHBOURS], components, lesson.codes)
+    choice = ShiftChoice(own >= other, own, other, length)
+    taken = {way: each * choice.taken_away for way, each in shifts.items()}
+    ways = {way: FittedWay(space.points, space.say, taken[way]) for way, space in spaces.items()}
+    return Learned(ways, shifts, choice)
+
+
+def fit_ways(ways: Sequence[str], lesson: Lesson, unlabelled: Profiles) -> dict[str, FittedWay]:
+    """Way → what `learn` has learned by it, of some of `SINGLE_WAYS`."""
+    learned = learn(lesson, unlabelled).ways
+    return {way: learned[way] for way in ways}
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,38 +250,6 @@ def _voters(
     return say
 
 
-def shift_of(
-    points: NDArray[np.float32],
-    said: NDArray[np.float32],
-    labelled: NDArray[np.float32],
-    codes: NDArray[np.int32],
-) -> NDArray[np.float32]:
-    """How points lie, as a whole, beside labelled points of the labels that they seem to have.
-
-    Their mean, less the mean of the labelled points in which each label has the share that it has
-    among the points. So it is not taken for a shift that a label is rarer in one of the two.
-
-    Parameters
-    ----------
-    points
-        (n, n_dims) of the cells to be named.
-    said
-        (n, n_classes) their probabilities.
-    labelled, codes
-        (n_labelled, n_dims) and (n_labelled,).
-
-    Returns
-    -------
-    (n_dims,) float32.
-    """
-    shares = said.mean(axis=0, dtype=np.float64)
-    mean = np.zeros(points.shape[1])
-    for code in np.unique(codes):
-        mean += shares[code] * labelled[codes == code].mean(axis=0, dtype=np.float64)
-    total = shares[np.unique(codes)].sum()
-    return np.asarray(points.mean(axis=0, dtype=np.float64) - mean / total, np.float32)
-
-
 def _named_with_shift(teacher: Space, lesson: Lesson, unlabelled: Profiles) -> NDArray[np.float32]:
     """What the regression says of cells, less the shift that it then sees in them; some rounds."""
     points, labelled = teacher.points(unlabelled), teacher.points(lesson.cells)
@@ -261,13 +259,6 @@ def _named_with_shift(teacher: Space, lesson: Lesson, unlabelled: Profiles) -> N
     return said
 
 
-def _aligned(
-    space: Space, lesson: Lesson, unlabelled: Profiles, said: NDArray[np.float32] | None
-) -> FittedWay:
-    labelled = space.points(lesson.cells)
-    none = np.zeros(labelled.shape[1], np.float32)
-    if said is None:
-        return FittedWay(space.points, space.say, (none,))
-    points = space.points(unlabelled)
-    shift = shift_of(points, said, labelled, lesson.codes)
-    return FittedWay(space.points, space.say, (shift,))
+def _as_it_is(space: Space, lesson: Lesson) -> FittedWay:
+    n_dims = space.points(lesson.cells.take(slice(0, 1))).shape[1]
+    return FittedWay(space.points, space.say, np.zeros(n_dims, np.float32))

@@ -26,7 +26,7 @@ def annotate(
 
     The cells of the input and those of the reference are embedded by the same model, and compared
     by the genes that both have. Several ways of naming are tried on the reference itself; a cell
-    with a low probability, or far from the reference, is called unknown.
+    unlike those of the reference is called unknown.
     """
     with uncollected_imports():
         from rankformer.annotate.files import annotate_files

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
+from rankformer.annotate.harmony import integrate_harmony
 from rankformer.cells.normalise import log_normalise
 from rankformer.errors import SettingsError
 from rankformer.evaluate.cells import EvaluationCells, WhatToRead, gather_evaluation_cells
@@ -18,7 +19,6 @@ from rankformer.evaluate.integration import (
     HARMONY,
     SCVI,
     check_methods,
-    integrate_harmony,
     integrate_scvi,
 )
 from rankformer.names import as_names

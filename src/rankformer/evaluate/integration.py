@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from rankformer.annotate.harmony import quiet_loggers
 from rankformer.errors import CountsError, SettingsError
 from rankformer.extras import install_command
 
@@ -50,33 +51,6 @@ def check_methods(methods: tuple[str, ...], batch: str | None) -> None:
             )
 
 
-def integrate_harmony(
-    components: NDArray[np.float32], batches: NDArray[np.object_], seed: int
-) -> NDArray[np.float32]:
-    """Harmony (Korsunsky et al. 2019, doi:10.1038/s41592-019-0619-0) of principal components.
-
-    Parameters
-    ----------
-    components
-        (n_cells, width).
-    batches
-        (n_cells,) names.
-
-    Returns
-    -------
-    (n_cells, width) float32.
-    """
-    import pandas as pd
-    from harmonypy import run_harmony
-
-    table = pd.DataFrame({"batch": batches})
-    with _quiet_loggers("harmonypy"):
-        found = run_harmony(components.astype(np.float64), table, "batch", random_state=seed)
-    # Its releases differ in which way round the result lies.
-    corrected = np.asarray(found.Z_corr, dtype=np.float32)
-    return corrected if corrected.shape == components.shape else corrected.T
-
-
 def integrate_scvi(
     counts: csr_matrix, genes: NDArray[np.int64], batches: NDArray[np.object_], seed: int
 ) -> NDArray[np.float32]:
@@ -114,7 +88,7 @@ def integrate_scvi(
 
     scvi.settings.seed = seed
     adata = AnnData(counts[:, genes].copy(), obs=pd.DataFrame({"batch": batches.astype(str)}))
-    with warnings.catch_warnings(), _quiet_loggers("scvi", "lightning.pytorch"):
+    with warnings.catch_warnings(), quiet_loggers("scvi", "lightning.pytorch"):
         warnings.simplefilter("ignore")
         scvi.model.SCVI.setup_anndata(adata, batch_key="batch")
         model = scvi.model.SCVI(adata)
@@ -147,19 +121,3 @@ def score_by_scib(
         ilisi: Any = scib_metrics.ilisi_knn(neighbours, batches)
         kbet: Any = scib_metrics.kbet_per_label(neighbours, batches, codes)
     return {"ilisi_scib": float(ilisi), "kbet_scib": float(kbet)}
-
-
-class _quiet_loggers:  # noqa: N801  # a context manager
-    """Loggers of other packages set to warnings for a while."""
-
-    def __init__(self, *names: str) -> None:
-        self._loggers = [logging.getLogger(name) for name in names]
-
-    def __enter__(self) -> None:
-        self._levels = [each.level for each in self._loggers]
-        for each in self._loggers:
-            each.setLevel(logging.WARNING)
-
-    def __exit__(self, *error: object) -> None:
-        for each, level in zip(self._loggers, self._levels, strict=True):
-            each.setLevel(level)

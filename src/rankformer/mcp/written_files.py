@@ -20,9 +20,12 @@ def count_rows(table: Path) -> int:
 def count_labels(job: AnnotateJob) -> dict[str, Mapping[str, int]]:
     """How many cells got each label, by the name of the result."""
     from rankformer.annotate.prepared import find_reference, name_keys
+    from rankformer.annotate.ready import find_ready
     from rankformer.annotate.reference import Reference
 
     labels = job.labels
+    if not labels and (ready := find_ready(job.references)) is not None:
+        labels = (ready.label,)
     if not labels:
         found = find_reference(job.references)
         labels = tuple(found.codes) if isinstance(found, Reference) else ()

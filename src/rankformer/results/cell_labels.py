@@ -19,7 +19,7 @@ from rankformer.results.parquet_tables import name_cells, schema_metadata
 from rankformer.scratch import whole_or_nothing
 
 # What a vote of neighbours says beside a label, and a classifier does not.
-FURTHER_OF_NEIGHBOURS = ("best", "distance", "why", "majority")
+FURTHER_OF_NEIGHBOURS = ("best", "distance", "doubt", "why", "majority", "ontology_term_id")
 
 
 @dataclass(frozen=True, eq=False)

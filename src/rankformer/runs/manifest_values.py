@@ -22,8 +22,8 @@ _OF_TASKS: Mapping[str, Mapping[str, type]] = {
     "annotate": {
         **_OF_VECTORS, "options.references": list, "options.labels": list, "options.keys": list,
         "options.vote": dict, "options.vote.n_neighbors": int, "options.vote.method": str,
-        "options.vote.distance_quantile": float, "options.vote.allow_shift": bool,
-        "options.vote.share_genes": bool, "options.vote.probabilities": bool,
+        "options.vote.allow_shift": bool, "options.vote.share_genes": bool,
+        "options.vote.probabilities": bool, "options.vote.integrate": str,
     },
     "predict": {
         **_OF_VECTORS, "options.prefix": str, "options.threshold": float, "options.heads": dict,
@@ -38,7 +38,10 @@ _OF_TASKS: Mapping[str, Mapping[str, type]] = {
     },
 }  # fmt: skip
 _BOUNDS = {"notes.d_model": (1, _WIDEST), "notes.n_states": (0, 10**4)}
-_MAY_BE_NULL = {"min_share": float, "group": str, "majority_vote": str}
+_MAY_BE_NULL = {
+    "min_share": float, "max_doubt": float, "distance_quantile": float, "group": str,
+    "majority_vote": str,
+}  # fmt: skip
 _TEXTS = ("options.labels", "options.keys")
 
 

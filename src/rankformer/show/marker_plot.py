@@ -7,8 +7,9 @@ import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from rankformer.cells.marker_genes import MarkerGenes, find_markers
 from rankformer.errors import SettingsError
-from rankformer.evaluate.marker_genes import MarkerGenes, divide_embedding, find_markers
+from rankformer.evaluate.neighbourhoods import divide_embedding
 from rankformer.show.canvas import SMALL, Panel, add_colour_bar, add_legend, literal, plain
 from rankformer.show.cell_values import Categories, Expression, require, require_categories
 from rankformer.show.palette import GRID, INK, SHARES, UNSURE

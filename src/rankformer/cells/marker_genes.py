@@ -1,4 +1,4 @@
-"""Genes that tell groups of cells from all others, and groups that an embedding has by itself."""
+"""Genes that tell groups of cells from all others."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 _LEAST_SHARE, _LEAST_FOLD = 0.1, 1.5
-_N_TRIES = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,43 +68,6 @@ def find_markers(values: csr_matrix, codes: NDArray[np.int64], n_genes: int) -> 
     scores[(shares < _LEAST_SHARE) | (fold < _LEAST_FOLD)] = -np.inf
     genes, groups = _best_of_each(scores, n_genes)
     return MarkerGenes(genes, groups, scores[groups, genes], mean[:, genes], shares[:, genes])
-
-
-def divide_embedding(
-    vectors: NDArray[np.floating], n_parts: int, seed: int = 0
-) -> NDArray[np.int64]:
-    """Divide cells into neighbourhoods of an embedding: k-means on unit vectors.
-
-    Parameters
-    ----------
-    vectors
-        (n_cells, d); NaN where a cell has none.
-    n_parts
-        How many.
-    seed
-        Of the beginnings, of which the best of several is taken.
-
-    Returns
-    -------
-    (n_cells,) the neighbourhood of each cell, the largest first; -1 for cells without a vector.
-    """
-    from scipy.cluster.vq import kmeans2
-
-    codes = np.full(len(vectors), -1)
-    known = np.isfinite(vectors).all(axis=1)
-    unit = vectors[known].astype(np.float64)
-    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
-    rng = np.random.default_rng(seed)
-    tries = []
-    for _ in range(_N_TRIES):
-        centres, labels = kmeans2(unit, n_parts, minit="++", rng=rng, missing="warn")
-        tries.append((float(((unit - centres[labels]) ** 2).sum()), labels))
-    labels = min(tries, key=lambda each: each[0])[1]
-    found, sizes = np.unique(labels, return_counts=True)
-    rank = np.empty(n_parts, np.int64)
-    rank[found[np.argsort(-sizes, kind="stable")]] = np.arange(len(found))
-    codes[known] = rank[labels]
-    return codes
 
 
 def _moments(

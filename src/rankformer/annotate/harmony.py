@@ -1,0 +1,70 @@
+"""Harmony, which mixes batches in a space, where it is installed."""
+
+import logging
+from importlib.util import find_spec
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankformer.errors import SettingsError
+from rankformer.extras import install_command
+
+
+def expect_harmony() -> None:
+    """Refuse, before any work, what cannot be run.
+
+    Raises
+    ------
+    SettingsError
+        If harmonypy is not installed.
+    """
+    if find_spec("harmonypy") is None:
+        raise SettingsError(
+            "harmonypy is not installed, and it was asked for to integrate reference and query.",
+            "harmonypy in this environment.",
+            f"Install it with `{install_command('harmony')}`, or leave out integrate "
+            "(--integrate).",
+        )
+
+
+def integrate_harmony(
+    points: NDArray[np.float32], batches: NDArray[np.object_], seed: int
+) -> NDArray[np.float32]:
+    """Harmony (Korsunsky et al. 2019, doi:10.1038/s41592-019-0619-0) of points of a space.
+
+    Parameters
+    ----------
+    points
+        (n_cells, width), such as principal components or embeddings.
+    batches
+        (n_cells,) names.
+
+    Returns
+    -------
+    (n_cells, width) float32.
+    """
+    import pandas as pd
+    from harmonypy import run_harmony
+
+    table = pd.DataFrame({"batch": batches})
+    with quiet_loggers("harmonypy"):
+        found = run_harmony(points.astype(np.float64), table, "batch", random_state=seed)
+    # Its releases differ in which way round the result lies.
+    corrected = np.asarray(found.Z_corr, dtype=np.float32)
+    return corrected if corrected.shape == points.shape else corrected.T
+
+
+class quiet_loggers:  # noqa: N801  # a context manager
+    """Loggers of other packages set to warnings for a while."""
+
+    def __init__(self, *names: str) -> None:
+        self._loggers = [logging.getLogger(name) for name in names]
+
+    def __enter__(self) -> None:
+        self._levels = [each.level for each in self._loggers]
+        for each in self._loggers:
+            each.setLevel(logging.WARNING)
+
+    def __exit__(self, *error: object) -> None:
+        for each, level in zip(self._loggers, self._levels, strict=True):
+            each.setLevel(level)
