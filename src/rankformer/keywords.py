@@ -34,6 +34,7 @@ class ReadingKeywords(TypedDict, total=False):
     gene_ids: str | None
     gene_table: Any
     pyensembl_genome: Any
+    orthologs: Any
     min_recognised: float
     only_genes: Collection[str] | None
     n_threads: int | None

@@ -14,7 +14,7 @@ from rankformer.report.gather import ReportCells
 from rankformer.report.settings import ReportSettings
 from rankformer.results.metric_names import EMBEDDING_FIGURES
 
-_FEW_RECOGNISED, _FEW_MAPPED = 0.8, 0.3
+_FEW_RECOGNISED, _FEW_MAPPED, _FEW_COUNTS = 0.8, 0.3, 0.6
 # About a quarter of a vocabulary, below which `map_genes` warns; a file does not say how large
 # that of its model was.
 _FEW_VOCABULARY_GENES = 5_000
@@ -93,6 +93,7 @@ def _of_genes(provenance: Mapping[str, Any] | None) -> Iterator[Caution]:
                 f"Only {recognised:.0%} of the genes were recognised. Look at the gene report "
                 "(--gene-report) for names that are not understood."
             )
+        yield from _of_orthologs(genes)
         if genes.get("n_genes", _FEW_VOCABULARY_GENES) < _FEW_VOCABULARY_GENES:
             yield Caution(
                 f"The file has {genes['n_genes']:,} genes of the model's vocabulary, as after "
@@ -105,6 +106,17 @@ def _of_genes(provenance: Mapping[str, Any] | None) -> Iterator[Caution]:
                 "knows; the others were not read.",
                 is_serious=False,
             )
+
+
+def _of_orthologs(genes: Mapping[str, Any]) -> Iterator[Caution]:
+    told, kept = genes.get("orthologs"), float(genes.get("counts_kept", 1))
+    if told is not None:
+        yield Caution(
+            f"The cells are of {told['species']}, and the model was trained on human ones. Genes "
+            f"were taken for their human orthologs in {told['table']} ({told['choice']}), in which "
+            f"{kept:.0%} of the counts lie.",
+            is_serious=kept < _FEW_COUNTS,
+        )
 
 
 def _sources(provenance: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:

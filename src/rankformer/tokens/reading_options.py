@@ -70,6 +70,11 @@ class ReadingOptions(CountOptions):
         text="A pyensembl database on this machine, whose names are looked up after those in the "
         "vocabulary.",
     )  # fmt: skip
+    orthologs: Any = setting(
+        default=None, options=None,
+        text="An `OrthologTable` of the species that the genes of the file are of; see "
+        "`read_orthologs`. They are taken for the human genes that are their orthologs.",
+    )  # fmt: skip
     min_recognised: float = setting(
         default=0.5, panel=WHICH_GENES_THEY_ARE,
         text="The minimum share of the genes of the file, from 0 to 1, that must be recognised as "
