@@ -122,8 +122,10 @@ def refuse_human(column: str, human: Sequence[str], n_genes: int, species: str) 
         f"{len(human):,} of {n_genes:,} identifiers in {_where(column)} are of human genes "
         f"({_few(human)}).",
         _genes_as_said(species),
-        "Leave out species and orthologs (--species, --orthologs) for a human file. Symbols of "
-        "mouse and rat that were put into capitals must be written as MGI and RGD write them.",
+        "Leave out species and orthologs (--species, --orthologs) for a human file. A human "
+        "reference for cells of another species is made and saved without them "
+        "(annotate --save-reference). Symbols of mouse and rat that were put into capitals must be "
+        "written as MGI and RGD write them.",
     )
 
 

@@ -201,7 +201,9 @@ def _biomart_others(columns: Sequence[str]) -> list[str]:
 def _biomart_support(rows: pd.DataFrame, other: str) -> list[tuple[float, ...]]:
     """Orthology confidence, and then the sum of the two identities."""
     confidence = [each for each in rows if str(each).startswith(f"{other} orthology confidence")]
-    identities = [each for each in rows if str(each).startswith("%id") and f"{other} gene" in each]
+    identities = [
+        each for each in rows if str(each).startswith("%id") and f"{other} gene" in str(each)
+    ]
     if not confidence and not identities:
         return [()] * len(rows)
     as_numbers = rows[[*confidence, *identities]].apply(pd.to_numeric, errors="coerce").fillna(0)
