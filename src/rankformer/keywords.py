@@ -30,6 +30,7 @@ class ReadingKeywords(TypedDict, total=False):
     layer: str | None
     use_raw: bool | None
     undo_log1p: bool
+    estimated_counts: bool
     check: bool
     gene_ids: str | None
     gene_table: Any

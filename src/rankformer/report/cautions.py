@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rankformer.cells.counts import ESTIMATES
 from rankformer.checkpoints.registry import PACKAGED_MODEL
 from rankformer.evaluate.embedding_report import EmbeddingEvaluation
 from rankformer.evaluate.embeddings import HVG_PCA
@@ -51,6 +52,7 @@ def find_cautions(
     """Find what a reader should be careful of; serious ones first."""
     found = [
         *_of_counts(figures),
+        *_of_estimates(cells.embedded.provenance),
         *_of_genes(cells.embedded.provenance),
         *_of_cells(cells),
         *_of_batches(cells.batch_shares, settings.batch),
@@ -76,6 +78,17 @@ def _of_counts(figures: CountFigures) -> Iterator[Caution]:
         yield Caution(
             f"Half of the cells have {figures.genes_per_cell:,.0f} genes with counts or fewer. "
             "Embeddings of so few genes are uncertain."
+        )
+
+
+def _of_estimates(provenance: Mapping[str, Any] | None) -> Iterator[Caution]:
+    kinds = {str(source.get("counts_kind", "")) for source in _sources(provenance)}
+    if any(kind in kinds for kind in ESTIMATES):
+        yield Caution(
+            "The counts are estimates with fractions, as where reads are shared out among genes or "
+            "ambient RNA is taken away. Genes with few counts may have other ranks than by the "
+            "counts themselves.",
+            is_serious=False,
         )
 
 

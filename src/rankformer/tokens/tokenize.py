@@ -292,6 +292,7 @@ def open_counts(source: Source, options: ReadingOptions) -> CellSource:
         use_raw=options.use_raw,
         undo_log1p=options.undo_log1p,
         check=options.check,
+        estimated_counts=options.estimated_counts,
         n_threads=options.threads,
     )
     try:
