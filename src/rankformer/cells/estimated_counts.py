@@ -117,4 +117,5 @@ def check_mostly_whole(
 def _per_cell(cells: csr_matrix, marked: NDArray[np.bool_]) -> NDArray[np.int64]:
     """How many entries of each cell are marked."""
     ends = np.concatenate([[0], np.cumsum(marked, dtype=np.int64)])
-    return ends[cells.indptr[1:]] - ends[cells.indptr[:-1]]
+    counted: NDArray[np.int64] = ends[cells.indptr[1:]] - ends[cells.indptr[:-1]]
+    return counted
