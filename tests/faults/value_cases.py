@@ -146,7 +146,7 @@ CASES = (
     BadInput(
         "square roots of counts, with `--estimated-counts`",
         roots,
-        ("normalised values", "hardly estimates", "again and again", "--no-check"),
+        ("normalised values", "hardly estimates", "squares are whole numbers", "--no-check"),
         f"{EMBED} --estimated-counts",
     ),
     BadInput(

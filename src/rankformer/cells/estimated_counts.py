@@ -27,6 +27,7 @@ _ONE_SUM = 0.01
 # Estimates of a cell hardly ever meet; values that were counts, as often as the counts did.
 _LEAST_DISTINCT = 0.25
 _CELLS_TESTED = 64
+_LARGEST_SQUARE, _NEARLY_WHOLE = 1e4, 0.01
 
 
 def are_mostly_whole(cells: csr_matrix) -> bool:
@@ -61,9 +62,19 @@ def why_not_estimated(cells: csr_matrix) -> str | None:
     sums = sums[sums > 0]
     if len(sums) > 1 and np.ptp(sums) <= _ONE_SUM * sums.mean():
         return "all cells have the same sum, as after normalisation"
+    if _are_roots(cells.data):
+        return "their squares are whole numbers, as of roots of counts"
     if _distinct_share(cells) < _LEAST_DISTINCT:
         return "the fractions of a cell are a few values again and again, as of scaled counts"
     return None
+
+
+def _are_roots(values: NDArray[np.floating]) -> bool:
+    squares = values.astype(np.float64) ** 2
+    # Of larger ones the rounding of float32 hides what is behind the point.
+    squares = squares[squares < _LARGEST_SQUARE]
+    near = np.abs(squares - np.rint(squares)) < _NEARLY_WHOLE
+    return bool(squares.size) and float(near.mean()) >= _PASSING_CELLS
 
 
 def _distinct_share(cells: csr_matrix) -> float:
