@@ -65,7 +65,7 @@ def why_not_estimated(cells: csr_matrix) -> str | None:
     if _are_roots(cells.data):
         return "their squares are whole numbers, as of roots of counts"
     if _distinct_share(cells) < _LEAST_DISTINCT:
-        return "the fractions of a cell are a few values again and again, as of scaled counts"
+        return "the fractions of a cell are a few values again and again, as of transformed counts"
     return None
 
 

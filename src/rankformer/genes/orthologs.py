@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias, get_args
 
 from rankformer.errors import SettingsError
@@ -128,7 +127,7 @@ def choose_orthologs(table: OrthologTable, human_gene: Callable[[str], str]) -> 
     humans, genes, other_types = _by_gene(table.pairs, human_gene)
     if table.choice == "one-to-one":
         return {
-            gene: human for gene, (human, *more) in _listed(humans)
+            gene: human for gene, (human, *more) in humans.items()
             if not more and len(genes[human]) == 1 and (gene, human) not in other_types
         }  # fmt: skip
     best = {gene: _best(supports) for gene, supports in humans.items()}
@@ -151,11 +150,7 @@ def _by_gene(
         humans[pair.gene][human] = genes[human][pair.gene] = support
         if pair.is_one_to_one is False:
             other_types.add((pair.gene, human))
-    return MappingProxyType(humans), MappingProxyType(genes), other_types
-
-
-def _listed(supports: _Supports) -> Iterable[tuple[str, list[str]]]:
-    return ((gene, list(others)) for gene, others in supports.items())
+    return humans, genes, other_types
 
 
 def _best(supports: Mapping[str, tuple[float, ...]]) -> str | None:
