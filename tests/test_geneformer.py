@@ -38,6 +38,7 @@ def test_names_and_defaults_are_those_of_the_notebook():
     }
     assert list(inspect.signature(Geneformer.process_data).parameters) == [
         "self", "adata", "gene_names", "output_path", "use_raw_counts",
+        "orthologs",  # which Helical has not, so it comes last
     ]  # fmt: skip
     assert list(inspect.signature(Geneformer.get_embeddings).parameters) == [
         "self", "dataset", "output_attentions", "output_genes",

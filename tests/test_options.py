@@ -178,10 +178,20 @@ INSTEAD = {
         for name in BASE
         for column in ("identifier_column", "ensembl_column")
     },
+    **{
+        (name, option): f"{BASE[name]} {beside}"
+        for name in BASE
+        for option, beside in (
+            ("species", "--orthologs orthologs.txt"),
+            ("orthologs", "--species mouse"),
+            ("ortholog_choice", "--species mouse --orthologs orthologs.txt"),
+        )
+    },
 }
 # Values that must be there, be of a kind, or mean something; all others are made up.
 VALUES = {
     "gene_table": "table.csv", "genes": "genes.csv", "more_genes": "more.parquet",
+    "species": "mouse", "orthologs": "orthologs.txt",
     "names_from": "model", "identifier_column": "probe", "ensembl_column": "other_id",
     "vocabulary": "more.parquet", "preset": "gf-12L-95M-i4096", "held_out_by": "donor",
     "threads": "1", "device": "cuda:7", "attribute": "new=cell_type", "where": "stage=old",
@@ -245,6 +255,10 @@ def desk(tmp_path_factory):
     small_vocabulary(n_genes=300).save(folder / "more.parquet")
     (folder / "table.csv").write_text(
         f"symbol,probe,ensembl_id,other_id\nTP53,7_at,{TP53},{TP53[:-1]}2\n"
+    )
+    (folder / "orthologs.txt").write_text(
+        "human_ensembl_gene\thuman_symbol\tmouse_ensembl_gene\tmouse_symbol\tsupport\n"
+        f"{TP53}\tTP53\tENSMUSG00000059552\tTrp53\tOMA,Panther\n"
     )
     (folder / "genes.csv").write_text(f"ensembl_id,kind,other_id\n{TP53},a,{TP53}\n")
     return folder

@@ -14,8 +14,10 @@ from rankformer.tokens.reading_options import ReadingOptions
 # A value that is not the default, for each keyword; where it arrives if not under its own name.
 READING = {
     "layer": "umi", "use_raw": True, "undo_log1p": True, "check": False, "gene_ids": "name",
+    "estimated_counts": True,
     "gene_table": "a table", "pyensembl_genome": "a genome", "min_recognised": 0.2,
-    "n_threads": 2, "chunk_cells": 7, "only_genes": ("ENSG00000000003",),
+    "orthologs": "a table of orthologs", "n_threads": 2, "chunk_cells": 7,
+    "only_genes": ("ENSG00000000003",),
 }  # fmt: skip
 RUNNING = {"device": "cuda:3", "dtype": "float16", "batch_size": 5}
 LAYER = {"emb_layer": -2, "layer_numbering": "geneformer"}

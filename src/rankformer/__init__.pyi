@@ -43,6 +43,8 @@ from .geneformer import Geneformer as Geneformer
 from .geneformer import GeneformerConfig as GeneformerConfig
 from .geneformer_finetuning import GeneformerFineTuningModel as GeneformerFineTuningModel
 from .genes.mapping import GeneMapping as GeneMapping
+from .genes.ortholog_files import read_orthologs as read_orthologs
+from .genes.orthologs import OrthologTable as OrthologTable
 from .genes.tables import GeneTable as GeneTable
 from .genes.tables import read_gene_table as read_gene_table
 from .model.encoder import Encoder as Encoder

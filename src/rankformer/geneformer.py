@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from rankformer.embed.embedder import Embedder
     from rankformer.embed.settings import CellMode
+    from rankformer.genes.orthologs import OrthologTable
     from rankformer.model.encoder import Encoder
     from rankformer.progress import Progress
     from rankformer.tokens.tokenize import TokenStream
@@ -167,6 +168,7 @@ class Geneformer:
         gene_names: str = "index",
         output_path: str | os.PathLike[str] | None = None,
         use_raw_counts: bool = True,
+        orthologs: "OrthologTable | None" = None,
     ) -> "Dataset":
         """Tokenize cells.
 
@@ -187,6 +189,9 @@ class Geneformer:
         use_raw_counts
             Insist on raw counts (in ``X``, ``raw`` or a layer). With False, ``X`` is taken as it
             is, whatever non-negative values it holds, and no other place is looked at.
+        orthologs
+            For cells of another species: its genes are taken for their human orthologs. From
+            `read_orthologs`; Helical has no such argument.
 
         Returns
         -------
@@ -209,6 +214,7 @@ class Geneformer:
             gene_ids=gene_names,
             attributes=self.config.custom_attr_name_dict or {},
             n_threads=self.config.nproc,
+            orthologs=orthologs,
         )
         with (
             closing(open_tokens(adata, self.vocabulary, options)) as stream,

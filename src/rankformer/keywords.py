@@ -31,10 +31,12 @@ class ReadingKeywords(TypedDict, total=False):
     layer: str | None
     use_raw: bool | None
     undo_log1p: bool
+    estimated_counts: bool
     check: bool
     gene_ids: str | None
     gene_table: Any
     pyensembl_genome: Any
+    orthologs: Any
     min_recognised: float
     only_genes: Collection[str] | None
     n_threads: int | None

@@ -185,7 +185,7 @@ def test_undo_log1p_of_other_values_is_refused():
 def test_without_check_values_are_used_as_they_are():
     soft = COUNTS.copy()
     soft.data *= np.random.default_rng(0).uniform(0.5, 1, soft.nnz).astype("float32")
-    with pytest.raises(CountsError, match=r"check=False \(--no-check\)"):
+    with pytest.raises(CountsError, match=r"estimated_counts=True \(--estimated-counts\)"):
         open_cells(make_adata(soft))
     with open_cells(make_adata(soft), check=False) as cells:
         assert "unchecked" in cells.note

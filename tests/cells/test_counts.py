@@ -85,9 +85,6 @@ OTHERS = {
     "square root": lambda x, rng: changed(x, np.sqrt),
     "arcsinh": lambda x, rng: changed(x, np.arcsinh),
     "soft counts": lambda x, rng: changed(x, lambda v: v * rng.uniform(0.7, 1, v.size)),
-    "a share of soft counts": lambda x, rng: changed(
-        x, lambda v: np.where(rng.random(v.size) < 0.05, v * rng.random(v.size), v)
-    ),
     "divided by gene length": lambda x, rng: (
         x.multiply(1 / rng.uniform(500, 5000, x.shape[1])).tocsr().astype("float32")
     ),

@@ -27,8 +27,9 @@ from rankformer.errors import CheckpointError
 
 NAME = "gf-12L-95M-i4096"
 OLD_NAME, OLD_FOLDER = "gf-6L-30M-i2048", "gf-6L-30M-i2048"
-MAIN, PINNED = "a" * 40, "b" * 40
-REVISIONS = {"main": MAIN, MAIN: MAIN, "v0.1": PINNED, PINNED: PINNED}
+TUNED = "gf-12L-95M-i4096_MTLCellClassifier_CELLxGENE_240522"
+MAIN, PINNED, OLDER = "a" * 40, "b" * 40, "c" * 40
+REVISIONS = {"main": MAIN, MAIN: MAIN, "v0.1": PINNED, PINNED: PINNED, OLDER: OLDER}
 ADDRESS = re.compile(r"/ctheodoris/Geneformer/resolve/([^/]+)/(.+)")
 # The client waits up to 23 s between its tries: the process sleeps no longer than this.
 RUN = (
@@ -148,10 +149,18 @@ def repository(v1, v2, tmp_path_factory) -> Path:
         root.parent / PINNED / NAME, v2, seed=1, max_positions=4096, **shape
     )
     (pinned / "vocabulary.parquet").unlink()
+    # An older commit, with the dictionaries by their older names.
+    _lay_dictionaries(root.parent / OLDER, release="gc95M")
+    tuned = save_small_checkpoint(
+        root.parent / OLDER / "fine_tuned_models" / TUNED, v2, max_positions=4096, **shape
+    )
+    torch.save(dict(read_tensors(tuned / "model.safetensors")), tuned / "pytorch_model.bin")
+    (tuned / "model.safetensors").unlink()
+    (tuned / "vocabulary.parquet").unlink()
     return root.parent
 
 
-def _lay_dictionaries(root: Path) -> None:
+def _lay_dictionaries(root: Path, release: str = "gc104M") -> None:
     places = {
         "v1": root / "geneformer" / "gene_dictionaries_30m",
         "v2": root / "geneformer",
@@ -159,7 +168,7 @@ def _lay_dictionaries(root: Path) -> None:
     for series, place in places.items():
         place.mkdir(parents=True, exist_ok=True)
         for file in shared_path("geneformer", series).glob("*.pkl"):
-            shutil.copyfile(file, place / file.name.replace("gc95M", "gc104M"))
+            shutil.copyfile(file, place / file.name.replace("gc95M", release))
 
 
 @pytest.fixture
@@ -270,6 +279,17 @@ def test_older_folder_and_bin_weights_are_found(hub, home, repository):
     assert f"{OLD_FOLDER}/pytorch_model.bin" in tried
     weights = repository / MAIN / OLD_FOLDER / "pytorch_model.bin"
     assert opened(home, OLD_NAME) == f"{OLD_NAME} {sha256(weights)} 25426"
+
+
+def test_a_fine_tuned_model_comes_from_an_older_revision_and_a_deeper_folder(hub, home, repository):
+    folder = fetched(home, hub, TUNED, "--revision", OLDER)
+
+    assert (folder.name, folder.parent.name) == (TUNED, "fine_tuned_models")
+    weights = repository / OLDER / "fine_tuned_models" / TUNED / "pytorch_model.bin"
+    assert opened(home, TUNED) == f"{TUNED} {sha256(weights)} 20275"
+    missing = rankformer(home, hub.address, "models", "fetch", TUNED)
+    assert missing.returncode == 2
+    assert f"does not hold all of {TUNED}" in missing.stderr
 
 
 def test_a_pinned_revision_is_the_one_that_comes(hub, home, repository):

@@ -5,6 +5,8 @@ import torch
 from tests.conftest import published_config
 from transformers import BertConfig, BertForMaskedLM
 
+import rankformer
+from rankformer.checkpoints.known_models import list_models
 from rankformer.checkpoints.registry import MODELS, find_model, require_model
 from rankformer.errors import CheckpointError
 from rankformer.model.spec import EncoderSpec
@@ -20,7 +22,16 @@ SAME_MODEL = [
     ("gf-12L-104M-i4096-CLcancer", "Geneformer-V2-104M_CLcancer"),
     ("gf-18L-316M-i4096", "Geneformer-V2-316M"),
     ("gf-12L-40M-i2048-CZI-CellxGene",),
+    ("gf-12L-95M-i4096_MTLCellClassifier_CELLxGENE_240522",),
 ]
+# As lists of Helical's and of the hub's repository have them, restated here.
+HELICAL = {
+    "gf-6L-10M-i2048", "gf-12L-40M-i2048", "gf-12L-40M-i2048-CZI-CellxGene", "gf-12L-38M-i4096",
+    "gf-12L-38M-i4096-CLcancer", "gf-20L-151M-i4096", "gf-12L-104M-i4096",
+    "gf-12L-104M-i4096-CLcancer", "gf-18L-316M-i4096",
+}  # fmt: skip
+HUB = {"Geneformer-V1-10M", "Geneformer-V2-104M", "Geneformer-V2-104M_CLcancer",
+       "Geneformer-V2-316M"}  # fmt: skip
 # The published configuration of each model that has one, and the facts' count of parameters.
 CONFIGS = {
     "gf-6L-30M-i2048": ("Geneformer-V1-10M", 10_288_722),
@@ -47,6 +58,28 @@ def test_no_name_is_two_models():
 
     assert len(names) == len(set(names))
     assert [model.name for model in MODELS] == [names[0] for names in SAME_MODEL]
+
+
+def test_it_is_told_which_names_are_helicals_and_which_the_hubs():
+    newest = {model.helical_names[0] for model in MODELS if model.helical_names}
+    assert newest == HELICAL
+    assert {model.package_names[0] for model in MODELS if model.package_names} >= HUB
+    mixed = find_model("gf-12L-38M-i4096-CLcancer")
+    assert mixed.package_names == ("gf-12L-95M-i4096_CLcancer",)
+
+
+def test_every_model_says_what_it_was_trained_on_and_under_which_licence():
+    for each in list_models():
+        assert each.trained_on
+        assert each.licence
+        assert each.dictionary
+    told = {each.name: each for each in list_models()}
+    assert "104 million" in told["gf-18L-316M-i4096"].trained_on
+    assert told["gf-12L-104M-i4096-CLcancer"].left_out is None
+    assert told["gf-12L-95M-i4096"].dictionary == "V2, 20,271 genes"
+    assert told["gf-6L-30M-i2048"].dictionary == "V1, 25,424 genes"
+    mini = rankformer.Checkpoint.open("rankformer-mini").vocabulary
+    assert told["rankformer-mini"].dictionary == f"of its own, {len(mini.ensembl_ids):,} genes"
 
 
 @pytest.mark.parametrize("name", CONFIGS)

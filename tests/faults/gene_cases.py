@@ -39,16 +39,107 @@ def sound(folder: Path) -> None:
     write(folder)
 
 
+HCOP = "human_ensembl_gene\thuman_symbol\tmouse_ensembl_gene\tmouse_symbol\tsupport\n"
+TRP53 = "ENSG00000141510\tTP53\tENSMUSG00000059552\tTrp53\tOMA,Panther\n"
+OF_MOUSE = f"{EMBED} --species mouse --orthologs hcop.txt"
+
+
+def orthologs(content: str = HCOP + TRP53, name=None):
+    """A table of orthologs, beside sound counts of human genes unless `name` says otherwise."""
+
+    def prepare(folder: Path) -> None:
+        (named(name) if name else sound)(folder)
+        (folder / "hcop.txt").write_text(content)
+
+    return prepare
+
+
+ORTHOLOG_CASES = (
+    BadInput(
+        "a human file with `--species mouse`",
+        orthologs(),
+        ("120 of 120", "of human genes", "Genes of mouse", "Leave out species and orthologs"),
+        OF_MOUSE,
+    ),
+    BadInput(
+        "a rat file with `--species mouse`",
+        orthologs(name=lambda i: f"ENSRNOG{i:011d}"),
+        ("120 of 120", "of rat", "Genes of mouse", "Name the species"),
+        OF_MOUSE,
+    ),
+    BadInput(
+        "a mouse file, and a table of orthologs that has none of its genes",
+        orthologs(name=lambda i: f"ENSMUSG{i:011d}"),
+        ("120 of 120", "none is of a gene in the vocabulary", "hcop.txt is the whole table"),
+        OF_MOUSE,
+    ),
+    BadInput(
+        "`--species` without `--orthologs`",
+        sound,
+        ("--species was given without --orthologs", "Pass both"),
+        f"{EMBED} --species mouse",
+    ),
+    BadInput(
+        "`--ortholog-choice` without `--species`",
+        sound,
+        ("--ortholog-choice was given without --species", "Pass both"),
+        f"{EMBED} --ortholog-choice best",
+    ),
+    BadInput(
+        "`--species human`",
+        orthologs(),
+        ("human need no orthologs", "mouse, rat", "--species"),
+        f"{EMBED} --species human --orthologs hcop.txt",
+    ),
+    BadInput(
+        "a species that has no such name",
+        orthologs(),
+        ("No species 'mus' is known", "mouse, rat", "--species"),
+        f"{EMBED} --species mus --orthologs hcop.txt",
+    ),
+    BadInput(
+        "a table of orthologs of another species than is named",
+        orthologs(),
+        ("no pair of a gene of rat", "of human and mouse", "--species"),
+        f"{EMBED} --species rat --orthologs hcop.txt",
+    ),
+    BadInput(
+        "a table of orthologs with columns that nobody knows",
+        orthologs("mouse,human\nTrp53,TP53\n"),
+        ("hcop.txt is not known as a table of orthologs", "mouse, human", "HCOP's", "MGI's"),
+        OF_MOUSE,
+    ),
+    BadInput(
+        "a table of orthologs that is not there",
+        sound,
+        ("table of orthologs hcop.txt cannot be read", "--orthologs"),
+        OF_MOUSE,
+        varies=r"\[Errno 2\] .*?(?=\. Expected)",
+    ),
+    BadInput(
+        "the best supported orthologs, and a table that does not say which these are",
+        orthologs(HCOP + TRP53.replace("OMA,Panther", "")),
+        ("best supported orthologs", "does not say", "one-to-one or summed"),
+        f"{OF_MOUSE} --ortholog-choice best",
+    ),
+    BadInput(
+        "orthologs for a vocabulary, and no human genes that they stand for",
+        orthologs(),
+        ("no human genes are named", "--names-from", "--species"),
+        "vocabulary build pbmc.h5ad -o v.parquet --species mouse --orthologs hcop.txt",
+    ),
+)
+
 CASES = (
     BadInput(
         "mouse symbols",
         named(mouse_symbol),
-        ("120 of 120", "of mouse", "Gapdh", "Human genes", "orthologs", "--gene-table"),
+        ("120 of 120", "of mouse", "Gapdh", "Human genes", "--species SPECIES --orthologs TABLE"),
     ),
     BadInput(
         "mouse Ensembl ids",
         named(lambda i: f"ENSMUSG{i:011d}"),
-        ("120 of 120", "of mouse", "ENSMUSG00000000000", "orthologs", "--gene-table"),
+        ("120 of 120", "of mouse", "ENSMUSG00000000000", "--orthologs", "--gene-table"),
     ),
     BadInput(
         "a cell line of two species, mostly mouse (`GRCh38_…`, `mm10_…`)",
@@ -138,4 +229,5 @@ CASES = (
         ("--identifier-column", "--gene-table"),
         f"{EMBED} --identifier-column symbol",
     ),
+    *ORTHOLOG_CASES,
 )

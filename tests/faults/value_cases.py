@@ -42,10 +42,31 @@ def with_value(value: float, row: int, n_cells: int = 300, mean: float = 2.0):
     return prepare
 
 
-def decontaminated(folder: Path) -> None:
-    values = counts()
-    noise = np.random.default_rng(5).uniform(0.7, 0.999, values.nnz)
-    write(folder, csr_matrix((values.data * noise, values.indices, values.indptr), values.shape))
+def decontaminated(mean: float):
+    """Each count times the share of it that is the cell's own."""
+
+    def prepare(folder: Path) -> None:
+        noise = np.random.default_rng(5).uniform(0.7, 0.999, counts(mean=mean).nnz)
+        write(folder, changed(counts(mean=mean), lambda values: values * noise))
+
+    return prepare
+
+
+def changed(values: csr_matrix, change) -> csr_matrix:
+    return csr_matrix((change(values.data), values.indices, values.indptr), values.shape)
+
+
+def roots(folder: Path) -> None:
+    write(folder, changed(counts(mean=500.0), np.sqrt))
+
+
+def estimated_but_one(folder: Path) -> None:
+    """One fraction in fifty; of 300 cells the first look takes 256, and not this one."""
+    rng = np.random.default_rng(6)
+    values = changed(counts(), lambda x: np.where(rng.random(x.size) < 0.02, x + 0.37, x))
+    first, last = values.indptr[UNSEEN], values.indptr[UNSEEN + 1]
+    values.data[first:last] = np.log1p(1.7 * values.data[first:last] + 1)
+    write(folder, values)
 
 
 def zeros(folder: Path) -> None:
@@ -114,8 +135,24 @@ CASES = (
     ),
     BadInput(
         "fractions of counts, as decontX, SoupX or RSEM leave them",
-        decontaminated,
-        ("normalised values", "such as 0.", "Raw counts", "decontX", "--no-check"),
+        decontaminated(20.0),
+        ("normalised values", "Raw counts", "decontX", "--estimated-counts"),
+    ),
+    BadInput(
+        "such fractions, of which none is above 20",
+        decontaminated(2.0),
+        ("normalised values", "such as 0.", "hardly estimates", "logarithms", "--no-check"),
+    ),
+    BadInput(
+        "square roots of counts, with `--estimated-counts`",
+        roots,
+        ("normalised values", "hardly estimates", "squares are whole numbers", "--no-check"),
+        f"{EMBED} --estimated-counts",
+    ),
+    BadInput(
+        "estimated counts, and one cell that was normalised",
+        estimated_but_one,
+        ("mostly whole numbers", "none above 1 in the cell 'cell35'", "row 35", "normalised"),
     ),
     BadInput(
         "binarised counts",

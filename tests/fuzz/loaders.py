@@ -58,6 +58,7 @@ LOADERS = (
            judges.never_other, 3),
     Loader("perturbed", sound.make_perturbed, readers.read_perturbed, judges.any_other, 5),
     Loader("gene table", sound.make_gene_tables, readers.read_gene_table, judges.any_other, 4),
+    Loader("orthologs", sound.make_orthologs, readers.read_orthologs, judges.any_other, 4),
     Loader("run", sound.make_runs, readers.read_run, judges.never_other, 8),
     Loader("sketch", sound.make_sketches, readers.read_sketch, judges.never_other, 3),
 )  # fmt: skip

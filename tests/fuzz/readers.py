@@ -136,6 +136,13 @@ def read_gene_table(path: Path) -> Content:
     return {"symbols": dict(table.symbols), "previous": dict(table.previous)}
 
 
+def read_orthologs(path: Path) -> Content:
+    from rankformer.genes.ortholog_files import read_orthologs
+
+    table = read_orthologs(path, "mouse")
+    return {"pairs": sorted(map(str, table.pairs)), "symbols": dict(table.symbols)}
+
+
 def read_sketch(path: Path) -> Content:
     from rankformer.corpus.expression_sketch import ExpressionSketch
 

@@ -256,6 +256,24 @@ def make_gene_tables(folder: Path) -> None:
     (folder / "packed.csv.gz").write_bytes(packed)
 
 
+def make_orthologs(folder: Path) -> None:
+    human = small_vocabulary(n_genes=60).ensembl_ids
+    mouse = [f"ENSMUSG{i:011d}" for i in range(60)]
+    symbols = [f"M{i}a" for i in range(60)]
+    hcop = pd.DataFrame({
+        "human_ensembl_gene": human, "human_symbol": "-", "mouse_ensembl_gene": mouse,
+        "mouse_symbol": symbols, "support": "Ensembl,OMA",
+    })  # fmt: skip
+    hcop.to_csv(folder / "hcop.txt", sep="\t", index=False)
+    mart = pd.DataFrame({
+        "Gene stable ID": human, "Mouse gene stable ID": mouse, "Mouse gene name": symbols,
+        "Mouse homology type": "ortholog_one2one",
+    })  # fmt: skip
+    mart.to_csv(folder / "mart.csv", index=False)
+    packed = gzip.compress((folder / "hcop.txt").read_bytes(), mtime=0)
+    (folder / "packed.txt.gz").write_bytes(packed)
+
+
 def make_sketches(folder: Path) -> None:
     from rankformer.corpus.expression_sketch import ExpressionSketch
 

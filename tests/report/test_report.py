@@ -75,6 +75,17 @@ def test_a_page_holds_the_cells_and_their_columns(cells, tmp_path):
     assert set(genes) <= set(cells.var["gene_symbol"])
 
 
+def test_it_says_that_genes_are_orthologs_and_counts_estimates(cells, tmp_path):
+    told = {"species": "mouse", "choice": "best", "table": "hcop.txt", "table_sha256": "0" * 64}
+    genes = {"orthologs": told, "counts_kept": 0.43}
+    source = {"counts_kind": "estimated counts", "genes": genes}
+    cells.uns["rankformer"] = {KEY: {"model": "a model", "sources": {"0": source}}}
+    careful = re.search(r'id="careful".*?</section>', write(cells, tmp_path), re.DOTALL)[0]
+    assert "The cells are of mouse" in careful
+    assert "hcop.txt (best), in which 43% of the counts lie" in careful
+    assert "The counts are estimates with fractions" in careful
+
+
 def test_it_says_which_labels_the_embedding_does_not_separate(cells, tmp_path):
     page = write(cells, tmp_path, labels="kind")
     careful = re.search(r'id="careful".*?</section>', page, re.DOTALL)[0]

@@ -13,7 +13,7 @@ from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import TokenSource
 from rankformer.tokens.tokenize import TokenStream
 
-_PLACES = ("layer", "use_raw", "undo_log1p", "check")
+_PLACES = ("layer", "use_raw", "undo_log1p", "check", "estimated_counts")
 
 
 def open_counts_of(streams: Sequence[TokenSource], overlap: GeneOverlap) -> QueryCounts | None:
@@ -30,7 +30,7 @@ def closed_counts_of(run: Run, shards: Sequence[Shard]) -> QueryCounts | None:
     if overlap.genes is None:
         return None
     reading = run.manifest.work.options["reading"]
-    options = ReadingOptions(**{name: reading[name] for name in _PLACES})
+    options = ReadingOptions(**{name: reading[name] for name in _PLACES if name in reading})
     files = []
     for index, own in groupby(shards, key=lambda shard: shard.input):
         path = Path(run.manifest.inputs[index].path)

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from rankformer.cells.counts import CountKind, ValueFigures, judge_values
+from rankformer.cells.counts import ESTIMATES, CountKind, ValueFigures, judge_values
 from rankformer.cells.file_kinds import reading
 from rankformer.cells.open_sources import RAW_X, MatrixPlace, OpenSource, X
 from rankformer.cells.row_matrices import RowMatrix
@@ -21,7 +21,7 @@ _COUNT_LAYERS = ("counts", "raw_counts", "raw", "count", "umi", "umi_counts", "u
 _LAST_LAYERS = ("spliced", "mature")
 # Counts, but only of a part of each cell's molecules.
 _PART_LAYERS = ("unspliced", "ambiguous", "nascent", "spanning")
-_USABLE = (CountKind.COUNTS, CountKind.SCALED)
+_USABLE = (CountKind.COUNTS, CountKind.SCALED, *ESTIMATES)
 _NEVER = (CountKind.CENTRED, CountKind.NOT_FINITE, CountKind.EMPTY)
 _EXPECTED = "Raw counts (whole numbers), or counts scaled per cell (CPM, CP10k)."
 
@@ -92,16 +92,26 @@ class CountSearch:
         Whether log1p values may be used, their logarithm undone.
     check
         Whether values that are no counts are refused.
+    estimated_counts
+        Whether values that may be estimates of counts are taken for them.
     """
 
-    def __init__(self, source: OpenSource, *, undo_log1p: bool = False, check: bool = True) -> None:
+    def __init__(
+        self,
+        source: OpenSource,
+        *,
+        undo_log1p: bool = False,
+        check: bool = True,
+        estimated_counts: bool = False,
+    ) -> None:
         self._source, self._undo_log1p, self._check = source, undo_log1p, check
+        self._estimated = estimated_counts
         self._surveys: dict[str, MatrixSurvey] = {}
 
     def survey(self, location: str) -> MatrixSurvey:
         """Look at one matrix; of one that cannot be read, say why."""
         if location not in self._surveys:
-            self._surveys[location] = _survey(self._source, location)
+            self._surveys[location] = self._as_was_said(_survey(self._source, location))
         return self._surveys[location]
 
     def find(self, layer: str | None, use_raw: bool | None) -> FoundCounts:
@@ -143,6 +153,15 @@ class CountSearch:
             return self._found(location, undo=undo)
         raise self._refuse([location])
 
+    def _as_was_said(self, survey: MatrixSurvey) -> MatrixSurvey:
+        """Values that may be estimates of counts are such where the user says so."""
+        figures = survey.figures
+        if not self._estimated or figures is None or figures.kind is not CountKind.NORMALIZED:
+            return survey
+        if figures.why_not_estimated is not None:
+            return survey
+        return replace(survey, figures=replace(figures, kind=CountKind.SAID_ESTIMATED))
+
     def _look(self, location: str) -> ValueFigures:
         survey = self.survey(location)
         if survey.figures is None:
@@ -173,6 +192,13 @@ class CountSearch:
             yield "Their logarithm is undone."
         elif figures.kind is CountKind.SCALED:
             yield "One factor a cell does not change its ranks."
+        elif figures.kind is CountKind.ESTIMATED:
+            yield (
+                "They are taken for counts that were shared out among genes, as alevin-fry, "
+                "salmon, kallisto, STARsolo and RSEM do."
+            )
+        elif figures.kind is CountKind.SAID_ESTIMATED:
+            yield "They are taken for estimates of counts (estimated_counts=True)."
         elif figures.kind is not CountKind.COUNTS:
             yield "They are used as they are, unchecked (check=False)."
         others = [str(each) for key, each in self._surveys.items() if key != location]
@@ -213,11 +239,22 @@ class CountSearch:
                 "as they are: the genes of a cell are then in the order of their medians alone."
             )
         if CountKind.NORMALIZED in kinds.values() and self._check:
-            return (
-                "Take the file with the raw counts; or, where these are estimated counts (RSEM, "
-                "salmon, decontX), pass check=False (--no-check) to use them as they are."
-            )
+            return self._advise_on_estimates(looked)
         return 'Take the file with the raw counts, often kept as adata.raw or layers["counts"].'
+
+    def _advise_on_estimates(self, looked: list[str]) -> str:
+        figures = [self.survey(each).figures for each in looked]
+        unknown = [each for each in figures if each and each.kind is CountKind.NORMALIZED]
+        if any(each.why_not_estimated is None for each in unknown):
+            return (
+                "Take the file with the raw counts; or, where these are estimates of counts "
+                "(SoupX, decontX, RSEM), say so: estimated_counts=True (--estimated-counts)."
+            )
+        return (
+            "Take the file with the raw counts. These are hardly estimates of counts, as of RSEM "
+            f"or decontX: {unknown[0].why_not_estimated}. If they are all the same, pass "
+            "check=False (--no-check) to use them as they are."
+        )
 
     def _kind(self, location: str) -> CountKind | None:
         figures = self.survey(location).figures

@@ -1,7 +1,8 @@
 """What kind of values an expression matrix holds: counts, or what has been made of them.
 
 The rank value encoding wants counts. Counts times one factor per cell (CPM, CP10k) give the same
-ranks, so they are as good; their logarithm can be undone. Anything else has lost the ranks.
+ranks, so they are as good; their logarithm can be undone; estimates of counts are near them (see
+`rankformer.cells.estimated_counts`). Anything else has lost the ranks.
 
 Scaled counts are told by arithmetic: within a cell, every value is a whole multiple of one unit.
 Each value is held against the rounding error that it can have, and is evidence only as far as a
@@ -18,6 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from rankformer.cells.estimated_counts import are_mostly_whole, why_not_estimated
 from rankformer.cells.row_matrices import make_canonical
 from rankformer.errors import CountsError
 
@@ -40,12 +42,17 @@ class CountKind(StrEnum):
 
     COUNTS = "counts"
     SCALED = "counts scaled per cell"
+    ESTIMATED = "estimated counts"
+    SAID_ESTIMATED = "estimated counts, as was said"
     BINARY = "nothing but ones, as of counts made binary"
     LOG1P = "log1p of counts"
     NORMALIZED = "normalised values"
     CENTRED = "scaled or centred values"
     NOT_FINITE = "NaN or infinite values"
     EMPTY = "zeros only"
+
+
+ESTIMATES = (CountKind.ESTIMATED, CountKind.SAID_ESTIMATED)
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,8 @@ class ValueFigures:
         A value that is not a whole number, or None.
     log_base
         Base of the logarithm where the kind is LOG1P: e, 2 or 10.
+    why_not_estimated
+        Where the kind is NORMALIZED, why these cannot be estimates of counts; None where they may.
     """
 
     kind: CountKind
@@ -76,6 +85,7 @@ class ValueFigures:
     integer_share: float = 1.0
     example: float | None = None
     log_base: float | None = None
+    why_not_estimated: str | None = None
 
     def __str__(self) -> str:
         details = ", ".join(self._details())
@@ -88,7 +98,7 @@ class ValueFigures:
             yield "whole numbers"
         elif self.kind is CountKind.LOG1P and self.log_base != math.e:
             yield f"logarithm of base {self.log_base:g}"
-        elif self.kind is CountKind.NORMALIZED:
+        elif self.kind in (CountKind.NORMALIZED, *ESTIMATES):
             yield f"{math.floor(self.integer_share * 100)} % whole numbers"
             yield f"others such as {self.example:.6g}"
         elif self.kind is CountKind.BINARY:
@@ -117,8 +127,10 @@ def judge_values(cells: csr_matrix) -> ValueFigures:
     is_whole = finite == np.rint(finite)
     broken = finite[~is_whole]
     kind, log_base = _name_kind(cells, all_whole=not broken.size)
+    is_unknown = kind is CountKind.NORMALIZED
     return ValueFigures(
         kind=kind,
+        why_not_estimated=why_not_estimated(cells) if is_unknown else None,
         n_cells=cells.shape[0],
         n_empty=int((np.diff(cells.indptr) == 0).sum()),
         minimum=float(finite.min()) if finite.size else 0.0,
@@ -229,7 +241,7 @@ def _name_fractions(cells: csr_matrix) -> tuple[CountKind, float | None]:
     for base in _LOG_BASES:
         if _are_multiples([_without_log(values, spread(values), base) for values in distinct]):
             return CountKind.LOG1P, base
-    return CountKind.NORMALIZED, None
+    return CountKind.ESTIMATED if are_mostly_whole(cells) else CountKind.NORMALIZED, None
 
 
 def _distinct_values(cells: csr_matrix) -> Iterator[NDArray[np.float64]]:
@@ -278,7 +290,9 @@ def _find_unit(values: NDArray[np.float64], errors: NDArray[np.float64]) -> tupl
 def _test_unit(
     values: NDArray[np.float64], errors: NDArray[np.float64], smallest: int
 ) -> tuple[float, float]:
-    multiples = values / values[0] * smallest
+    # A share of a count that is nearly nothing makes others very many of it.
+    with np.errstate(over="ignore"):
+        multiples = values / values[0] * smallest
     tolerance = (smallest * errors + multiples * errors[0]) / values[0] + _LEAST_TOLERANCE
     # Values beside the smallest would pass whatever they are.
     tested = (tolerance <= _MOST_TOLERANCE) & (multiples > smallest * 1.01)

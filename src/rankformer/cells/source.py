@@ -18,6 +18,7 @@ from scipy.sparse import csr_matrix
 from rankformer.cells.cell_budget import CellBudget, is_out_of_memory
 from rankformer.cells.count_search import CountSearch, FoundCounts, MatrixSurvey
 from rankformer.cells.counts import CountKind, ValueFigures, check_values, undo_log
+from rankformer.cells.estimated_counts import check_mostly_whole
 from rankformer.cells.file_kinds import FileKind, each_once, find_files, identify, reading
 from rankformer.cells.open_sources import OpenSource, open_source
 from rankformer.cells.row_matrices import make_canonical
@@ -97,6 +98,7 @@ class CellSource:
         self._matrix = source.matrix(found.location)
         self._log_base = found.log_base
         self._whole = check and found.figures.kind is CountKind.COUNTS
+        self._mostly_whole = check and found.figures.kind is CountKind.ESTIMATED
         self._closed = False
         self.name: str = source.name
         self.path: Path | None = source.path
@@ -208,6 +210,13 @@ class CellSource:
             var_names=self.var.index,
             location=f"{self.location} of {self.name}",
         )
+        if self._mostly_whole:
+            check_mostly_whole(
+                counts,
+                first_row=start,
+                obs_names=self.obs.index,
+                location=f"{self.location} of {self.name}",
+            )
 
 
 def open_cells(
@@ -217,6 +226,7 @@ def open_cells(
     use_raw: bool | None = None,
     undo_log1p: bool = False,
     check: bool = True,
+    estimated_counts: bool = False,
     n_threads: int = 1,
 ) -> CellSource:
     """Open cells, and find and check their counts.
@@ -236,6 +246,10 @@ def open_cells(
     check
         False uses values that are no counts as they are. NaN, infinite and negative values are
         refused all the same.
+    estimated_counts
+        Take values that are no whole numbers for estimates of counts, as SoupX and decontX give
+        them, unless they look like logarithms or normalised counts. Estimates that are mostly whole
+        numbers are recognised without it.
     n_threads
         Threads that inflate what a file holds in gzip chunks.
 
@@ -268,7 +282,9 @@ def open_cells(
                 "At least one cell.",
                 "Check how the file was filtered before it was saved.",
             )
-        found = CountSearch(opened, undo_log1p=undo_log1p, check=check).find(layer, use_raw)
+        found = CountSearch(
+            opened, undo_log1p=undo_log1p, check=check, estimated_counts=estimated_counts
+        ).find(layer, use_raw)
         cells = CellSource(opened, found, check=check)
     except BaseException:
         opened.close()

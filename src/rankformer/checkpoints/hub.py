@@ -6,6 +6,7 @@ Only `fetch` uses the network.
 import hashlib
 import logging
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from rankformer.checkpoints.registry import HUB_REPOSITORY, PublishedModel
@@ -82,10 +83,12 @@ def fetch(published: PublishedModel, *, revision: str | None = None, offline: bo
             raise _cannot_fetch(candidates[0], revision, unreachable) from unreachable
         return _require(file, published, revision, offline)
 
-    for table in published.release.hub_files:
-        get((table,))
+    release = published.release
+    for tables in zip_longest(release.hub_files, release.older_hub_files):
+        get([table for table in tables if table is not None])
     config = get([f"{folder}/{CONFIG_FILE}" for folder in published.hub_folders])
-    file = get([f"{config.parent.name}/{name}" for name in WEIGHTS_FILES])
+    own = next(each for each in published.hub_folders if config.parent.match(each))
+    file = get([f"{own}/{name}" for name in WEIGHTS_FILES])
     if revision is None:
         _verify(file, published)
     return config.parent

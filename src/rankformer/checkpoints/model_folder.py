@@ -22,8 +22,11 @@ from rankformer.vocabulary.files import VOCABULARY_FILE, find_releases
 from rankformer.vocabulary.vocabulary import Vocabulary
 
 # Where the dictionaries lie, seen from the folder of the model: in our own layout and in copies
-# made by hand, beside it; in Helical's cache, above it; in the hub's repository, in its package.
-_VOCABULARY_PLACES = (".", "..", "../geneformer", "../geneformer/gene_dictionaries_30m")
+# made by hand, beside it; in Helical's cache, above it; in the hub's repository, in its package,
+# from where fine-tuned models lie one folder deeper.
+_VOCABULARY_PLACES = (
+    ".", "..", "../geneformer", "../geneformer/gene_dictionaries_30m", "../../geneformer",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

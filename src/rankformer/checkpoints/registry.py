@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import PurePosixPath
 
 from rankformer.errors import CheckpointError
 
@@ -21,6 +22,8 @@ class VocabularyRelease:
         `Vocabulary.sha256` of the published tables.
     hub_files
         Where the tables lie in the hub's repository: tokens, medians, id mapping, symbols.
+    older_hub_files
+        Where the same tables lay in older revisions, in the same order; none where they did not.
     """
 
     name: str
@@ -29,6 +32,33 @@ class VocabularyRelease:
     has_cls: bool
     sha256: str
     hub_files: tuple[str, ...]
+    older_hub_files: tuple[str, ...] = ()
+
+    @property
+    def generation(self) -> str:
+        """V1 or V2."""
+        return self.name.split()[0]
+
+    @property
+    def n_genes(self) -> int:
+        """Its tokens that are no special ones."""
+        return self.size - (4 if self.has_cls else 2)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The cells that a model was trained on, as its authors describe them.
+
+    Attributes
+    ----------
+    cells
+        How many, and of what.
+    left_out
+        Which cells were left out on purpose; None where that is not known.
+    """
+
+    cells: str
+    left_out: str | None
 
 
 @dataclass(frozen=True)
@@ -40,9 +70,17 @@ class PublishedModel:
     name
         The name that rankformer prints.
     aliases
-        Other names that resolve to it: Helical's newer ones and the hub's folders.
+        Helical's newer names of it.
     hub_folders
         Folders of the hub's repository that hold it, newest first; none where the hub has it not.
+    corpus
+        What it was trained on.
+    in_helical
+        Whether Helical serves it, by `name` in its older releases and by `aliases` in newer ones.
+    licence
+        That its source states.
+    note
+        What else is to be known of it, in a sentence.
     dropout
         That it was trained with, of attention too.
     weights_sha256
@@ -53,6 +91,7 @@ class PublishedModel:
     aliases: tuple[str, ...]
     hub_folders: tuple[str, ...]
     release: VocabularyRelease
+    corpus: Corpus
     n_layers: int
     d_model: int
     n_heads: int
@@ -60,10 +99,23 @@ class PublishedModel:
     n_parameters: int
     dropout: float = 0.02
     weights_sha256: str | None = None
+    in_helical: bool = True
+    licence: str = "Apache-2.0"
+    note: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((self.name, *self.aliases, *self.hub_folders)))
+        return tuple(dict.fromkeys((self.name, *self.aliases, *self.package_names)))
+
+    @property
+    def helical_names(self) -> tuple[str, ...]:
+        """Its names in Helical, the newest first."""
+        return (*self.aliases, self.name) if self.in_helical else ()
+
+    @property
+    def package_names(self) -> tuple[str, ...]:
+        """Its folders on the hub, by which users of the published package know it."""
+        return tuple(PurePosixPath(folder).name for folder in self.hub_folders)
 
     @property
     def weights_bytes(self) -> int:
@@ -96,7 +148,15 @@ V2 = VocabularyRelease(
     has_cls=True,
     sha256="4f263d49264363c06173c4a3eed6cd7e74d9ed9465ea461fe0a517e140fbf027",
     hub_files=_tables("geneformer", "gc104M"),
+    older_hub_files=_tables("geneformer", "gc95M"),
 )
+
+# As the model cards of the hub's repository and of Helical say.
+_MUTATED = "cells with many mutations: malignant cells and immortalized cell lines"
+_GENECORPUS_30M = Corpus("about 30 million human cells (Genecorpus-30M)", _MUTATED)
+_CELLS_95M = Corpus("about 95 million human cells", "cells with many mutations, as of cancer")
+_CELLS_104M = Corpus("about 104 million human cells", "cells of cancer")
+_CANCER = "and then about 14 million cells of cancer studies"
 
 MODELS = (
     PublishedModel(
@@ -104,6 +164,7 @@ MODELS = (
         aliases=("gf-6L-10M-i2048",),
         hub_folders=("Geneformer-V1-10M", "gf-6L-30M-i2048"),
         release=V1,
+        corpus=_GENECORPUS_30M,
         n_layers=6, d_model=256, n_heads=4, d_ff=512, n_parameters=10_288_722,
         weights_sha256="a5e33a75",
     ),
@@ -112,6 +173,7 @@ MODELS = (
         aliases=("gf-12L-40M-i2048",),
         hub_folders=("gf-12L-30M-i2048", "geneformer-12L-30M"),
         release=V1,
+        corpus=_GENECORPUS_30M,
         n_layers=12, d_model=512, n_heads=8, d_ff=1024, n_parameters=39_591_250,
     ),
     PublishedModel(
@@ -119,6 +181,7 @@ MODELS = (
         aliases=("gf-12L-38M-i4096",),
         hub_folders=("gf-12L-95M-i4096",),
         release=V2,
+        corpus=_CELLS_95M,
         n_layers=12, d_model=512, n_heads=8, d_ff=1024, n_parameters=37_997_363,
         weights_sha256="4365ba23",
     ),
@@ -127,6 +190,7 @@ MODELS = (
         aliases=("gf-12L-38M-i4096-CLcancer",),
         hub_folders=("gf-12L-95M-i4096_CLcancer",),
         release=V2,
+        corpus=Corpus(f"{_CELLS_95M.cells}, {_CANCER}", None),
         n_layers=12, d_model=512, n_heads=8, d_ff=1024, n_parameters=37_997_363,
         weights_sha256="2451adee",
     ),
@@ -135,6 +199,7 @@ MODELS = (
         aliases=("gf-20L-151M-i4096",),
         hub_folders=("gf-20L-95M-i4096",),
         release=V2,
+        corpus=_CELLS_95M,
         n_layers=20, d_model=896, n_heads=14, d_ff=1792, n_parameters=151_313_459,
         weights_sha256="db85c081",
     ),
@@ -143,6 +208,7 @@ MODELS = (
         aliases=(),
         hub_folders=("Geneformer-V2-104M",),
         release=V2,
+        corpus=_CELLS_104M,
         n_layers=12, d_model=768, n_heads=12, d_ff=3072, n_parameters=104_386_867, dropout=0.1,
         weights_sha256="fff5cba2",
     ),
@@ -151,6 +217,7 @@ MODELS = (
         aliases=(),
         hub_folders=("Geneformer-V2-104M_CLcancer",),
         release=V2,
+        corpus=Corpus(f"{_CELLS_104M.cells}, {_CANCER}", None),
         n_layers=12, d_model=768, n_heads=12, d_ff=3072, n_parameters=104_386_867, dropout=0.1,
     ),
     PublishedModel(
@@ -158,6 +225,7 @@ MODELS = (
         aliases=(),
         hub_folders=("Geneformer-V2-316M",),
         release=V2,
+        corpus=_CELLS_104M,
         n_layers=18, d_model=1152, n_heads=18, d_ff=4608, n_parameters=316_354_867, dropout=0.1,
         weights_sha256="965cecce",
     ),
@@ -166,7 +234,26 @@ MODELS = (
         aliases=(),
         hub_folders=(),
         release=V1,
+        corpus=Corpus(
+            "the cells of gf-12L-30M-i2048, and then, by CZI, on cell types, tissues, stages and "
+            "diseases of the CELLxGENE Census at once", None,
+        ),
         n_layers=12, d_model=512, n_heads=8, d_ff=1024, n_parameters=39_591_250,
+        licence="CC BY 4.0, as Helical says",
+        note="Only Helical serves it. Whether it has heads for its labels is not known here.",
+    ),
+    PublishedModel(
+        name="gf-12L-95M-i4096_MTLCellClassifier_CELLxGENE_240522",
+        aliases=(),
+        hub_folders=("fine_tuned_models/gf-12L-95M-i4096_MTLCellClassifier_CELLxGENE_240522",),
+        release=V2,
+        corpus=Corpus(
+            "the cells of gf-12L-95M-i4096, and then on several labels of cells of CELLxGENE at "
+            "once; which ones, and how many cells, is not known here", None,
+        ),
+        n_layers=12, d_model=512, n_heads=8, d_ff=1024, n_parameters=37_997_363,
+        in_helical=False,
+        note="It embeds. Heads for its labels do not lie with it: it names no cells.",
     ),
 )  # fmt: skip
 

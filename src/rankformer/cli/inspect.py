@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rankformer.cli.command import Common
+from rankformer.cli.reading import OtherSpecies
 from rankformer.summary import NextStep, Summary
 
 
@@ -16,6 +17,7 @@ def inspect(
         Path,
         typer.Argument(metavar="FILE", help="A file or folder of counts.", show_default=False),
     ],
+    other_species: OtherSpecies,
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -31,7 +33,9 @@ def inspect(
 
     # The screen says all that the log would.
     logging.getLogger("rankformer").setLevel(logging.WARNING)
-    inspection = inspect_file(file, models=model)
+    inspection = inspect_file(
+        file, models=model, orthologs=other_species.open(), words=other_species.words()
+    )
     figures, tables = inspection_tables(inspection)
     steps: tuple[NextStep, ...] = ()
     if inspection.arguments:

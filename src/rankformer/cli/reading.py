@@ -6,12 +6,67 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankformer.errors import SettingsError
+from rankformer.genes.ortholog_choice import OrthologChoice
 from rankformer.settings import setting, settings
 from rankformer.summary import Summary, Written
 from rankformer.tokens.reading_options import WHICH_GENES_THEY_ARE, ReadingOptions
 
 if TYPE_CHECKING:
+    from rankformer.genes.orthologs import OrthologTable
     from rankformer.genes.tables import GeneTable
+
+
+@settings(WHICH_GENES_THEY_ARE)
+class OtherSpecies:
+    """The species of a file that is not human, and the orthologs of its genes."""
+
+    species: str | None = setting(
+        default=None,
+        text="The species of the file, such as mouse or rat, if it is not human. Its genes are "
+        "taken for the human genes that are their orthologs in the table of --orthologs.",
+    )
+    orthologs: Path | None = setting(
+        default=None,
+        text="With --species: a table of orthologs, as HCOP, Ensembl BioMart and MGI offer them.",
+    )
+    ortholog_choice: OrthologChoice = setting(
+        default="one-to-one",
+        text="With --species: which orthologs are taken. one-to-one: only genes of which each is "
+        "the only ortholog of the other. best: of several, also the pair with the best support. "
+        "summed: the counts of all genes that are orthologs of one human gene are summed.",
+    )
+
+    def open(self) -> "OrthologTable | None":
+        """Read the table of orthologs; None where no species is named.
+
+        Raises
+        ------
+        GeneError, SettingsError
+            If the table cannot be read, or one of the options was given without another.
+        """
+        if self.species is not None and self.orthologs is not None:
+            from rankformer.genes.ortholog_files import read_orthologs
+
+            return read_orthologs(self.orthologs, self.species, choice=self.ortholog_choice)
+        if self.words():
+            raise SettingsError(
+                f"{self.words()[0]} was given without "
+                f"{'--orthologs' if self.species else '--species'}.",
+                "The species of the file, and a table of its genes and their human orthologs.",
+                "Pass both, such as --species mouse --orthologs human_mouse_hcop.txt.gz; or "
+                "neither for a human file.",
+            )
+        return None
+
+    def words(self) -> tuple[str, ...]:
+        """The options as they were given."""
+        given = {
+            "--species": self.species, "--orthologs": self.orthologs,
+            "--ortholog-choice": None if self.ortholog_choice == "one-to-one" else (
+                self.ortholog_choice
+            ),
+        }  # fmt: skip
+        return tuple(word for name, value in given.items() if value for word in (name, str(value)))
 
 
 @settings(WHICH_GENES_THEY_ARE)
@@ -35,6 +90,7 @@ class Reading:
         default=None,
         text="Take more names of genes from this Ensembl release, which pyensembl has installed.",
     )
+    other_species: OtherSpecies = setting(default_factory=OtherSpecies, text="See `OtherSpecies`.")
 
     def open(
         self,
@@ -54,6 +110,7 @@ class Reading:
             self.options,
             gene_table=self._open_gene_table(any_species=any_species),
             pyensembl_genome=self._open_pyensembl(),
+            orthologs=self.other_species.open(),
             n_threads=threads,
             attributes=attributes or {},
         )

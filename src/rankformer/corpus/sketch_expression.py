@@ -119,7 +119,7 @@ def _add_source(
         genes = identify_genes(
             cells.var, gene_ids=options.gene_ids, symbols=symbols, names_from=names_from,
             gene_table=options.gene_table, pyensembl_genome=options.pyensembl_genome,
-            min_recognised=options.min_recognised,
+            min_recognised=options.min_recognised, orthologs=options.orthologs,
         )  # fmt: skip
         with show_progress(cells.n_cells, f"Reading {cells.name}") as progress:
             sketch.add_cells(_read(cells, options, progress), genes)

@@ -20,6 +20,7 @@ from rankformer.genes.species import (
 
 if TYPE_CHECKING:
     from rankformer.genes.mapping import GeneMapping
+    from rankformer.genes.orthologs import OrthologTable
 
 # One name in a hundred that only another species has tells a file of that species; one own gene in
 # ten tells a file of two.
@@ -29,6 +30,10 @@ _ANOTHER_COLUMN = (
     'Pass gene_ids="…" (--gene-ids) with the column of var that holds Ensembl ids or symbols.'
 )
 _GENES_ONLY = "Pass the gene expression part of the data: peaks are no genes."
+_OTHER_SPECIES = (
+    "Name the species that the file is of, and give its table: "
+    "orthologs=read_orthologs(…, species) (--species, --orthologs)."
+)
 _NEEDS_A_TABLE = (kinds.PROTEIN_IDS, kinds.PROBE_IDS, kinds.REFSEQ_IDS, kinds.HGNC_IDS)
 _FIX_OF_KIND: Mapping[str, str] = MappingProxyType(
     {
@@ -47,6 +52,7 @@ def complain_of_species(
     own: str,
     *,
     beside: str | None = None,
+    is_translated: bool = False,
 ) -> None:
     """Raise where the identifiers of a column show that the data are of another species.
 
@@ -61,6 +67,8 @@ def complain_of_species(
     beside
         The column that was taken, where `column` only stands beside it. Then symbols in the manner
         of mouse and rat do not count, only ids that no gene of `own` has.
+    is_translated
+        Whether `own` is the species that the user named, whose genes are taken for orthologs.
 
     Raises
     ------
@@ -75,10 +83,50 @@ def complain_of_species(
         if match.species is not None and not (beside and match.species == RODENT)
     ]
     marked = [(text, species) for text, species in foreign if bears_mark_of_species(text, own)]
+    expected, fix = _genes_of(own), _fix_of_species(matches, own, beside)
+    if is_translated:
+        expected, fix = _genes_as_said(own), _OTHER_SPECIES
     if 2 * len(foreign) > n_genes:
-        _refuse_species(column, foreign, n_genes, own, _fix_of_species(matches, own, beside))
+        _refuse_species(column, foreign, n_genes, expected, fix)
     if marked and not beside and _MARKED_SHARE * len(marked) >= n_genes:
-        _refuse_species(column, marked, n_genes, own, _fix_of_species(matches, own, beside))
+        _refuse_species(column, marked, n_genes, expected, fix)
+
+
+def expect_other_species(own: str, orthologs: "OrthologTable") -> None:
+    """Raise where genes are to be taken for human ones, and the vocabulary's are not human.
+
+    Raises
+    ------
+    GeneError
+        If so.
+    """
+    if own == HUMAN:
+        return
+    raise GeneError(
+        f"The vocabulary is of {own}, and genes of {orthologs.species} are to be taken for human "
+        "ones.",
+        "A model with human genes, as all published ones.",
+        "Leave out species and orthologs (--species, --orthologs), or take another model.",
+    )
+
+
+def refuse_human(column: str, human: Sequence[str], n_genes: int, species: str) -> NoReturn:
+    """Refuse a human file that is said to be of another species.
+
+    Raises
+    ------
+    GeneError
+        Always.
+    """
+    raise GeneError(
+        f"{len(human):,} of {n_genes:,} identifiers in {_where(column)} are of human genes "
+        f"({_few(human)}).",
+        _genes_as_said(species),
+        "Leave out species and orthologs (--species, --orthologs) for a human file. A human "
+        "reference for cells of another species is made and saved without them "
+        "(annotate --save-reference). Symbols of mouse and rat that were put into capitals must be "
+        "written as MGI and RGD write them.",
+    )
 
 
 def complain_of_few(mapping: "GeneMapping", min_recognised: float, tried: Sequence[str]) -> None:
@@ -117,30 +165,47 @@ def complain_of_few(mapping: "GeneMapping", min_recognised: float, tried: Sequen
 
 
 def _refuse_species(
-    column: str, foreign: Sequence[tuple[str, str]], n_genes: int, own: str, fix: str
+    column: str, foreign: Sequence[tuple[str, str]], n_genes: int, expected: str, fix: str
 ) -> NoReturn:
     species = most_common_species(species for _, species in foreign)
     raise GeneError(
         f"{len(foreign):,} of {n_genes:,} identifiers in {_where(column)} are of {species} "
         f"({_few(text for text, _ in foreign)}).",
-        "Human genes: Geneformer was trained on human cells."
-        if own == HUMAN
-        else f"Genes of {own}, as in the vocabulary.",
+        expected,
         fix,
     )
+
+
+def _genes_of(own: str) -> str:
+    if own == HUMAN:
+        return "Human genes: Geneformer was trained on human cells."
+    return f"Genes of {own}, as in the vocabulary."
+
+
+def _genes_as_said(species: str) -> str:
+    return f"Genes of {species}, as species (--species) says."
 
 
 def _fix_of_species(matches: Sequence[GeneMatch], own: str, beside: str | None) -> str:
     if beside is not None:
         return (
-            f"Map them to {own} orthologs first. If the identifiers in "
+            f"{_to_orthologs(own)}. If the identifiers in "
             f'{_where(beside)} are the orthologs, say so: gene_ids="{beside}" '
             f"(--gene-ids {beside})."
         )
     n_own = sum(match.ensembl_id is not None for match in matches)
     if _MIXED_SHARE * n_own >= len(matches):
         return f"Keep the {own} variables and cells only, or map the others to {own} orthologs."
-    return f"Map them to {own} orthologs first, or pass {_a_table(own)}"
+    return f"{_to_orthologs(own)}; or pass {_a_table(own)}"
+
+
+def _to_orthologs(own: str) -> str:
+    if own != HUMAN:
+        return f"Map them to {own} orthologs first"
+    return (
+        "Take them for their human orthologs, by a table of HCOP, Ensembl BioMart or MGI: "
+        "orthologs=read_orthologs(…) (--species SPECIES --orthologs TABLE)"
+    )
 
 
 def _a_table(own: str) -> str:
@@ -183,6 +248,12 @@ def _expected(mapping: "GeneMapping", min_recognised: float) -> str:
 
 
 def _fix_of_few(mapping: "GeneMapping", kind: str) -> str:
+    if mapping.orthologs is not None:
+        return (
+            f"Check that {mapping.orthologs['table']} is the whole table. MGI's has symbols alone; "
+            "HCOP's and BioMart's have Ensembl ids too. A column of var is named with gene_ids "
+            "(--gene-ids)."
+        )
     if mapping.n_recognised and not mapping.n_mapped:
         return (
             "Check that the vocabulary is the checkpoint's, and that genes were not filtered out."

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rankformer.errors import GeneError
+from rankformer.errors import GeneError, SettingsError
 from rankformer.genes.columns import (
     BIOTYPE_COLUMNS,
     INDEX,
@@ -24,6 +24,7 @@ from rankformer.genes.columns import (
 )
 from rankformer.genes.identifiers import SYMBOLS, detect_identifiers, distinct_identifiers, kind_of
 from rankformer.genes.map_genes import map_genes
+from rankformer.genes.orthologs import OrthologTable
 from rankformer.genes.recognised_share import check_share
 from rankformer.genes.rules import base_of_made_unique
 from rankformer.genes.species import gene_id_of
@@ -64,6 +65,7 @@ def identify_genes(
     gene_table: GeneTable | None = None,
     pyensembl_genome: Any = None,
     min_recognised: float = 0.5,
+    orthologs: OrthologTable | None = None,
 ) -> GeneIdentities:
     """Tell which gene each variable is.
 
@@ -82,16 +84,19 @@ def identify_genes(
         More names for it.
     min_recognised
         The least share, 0 to 1, of the variables that are genes that must be recognised.
+    orthologs
+        Of the species that the file is of: its genes are taken for human ones of `names_from`.
 
     Raises
     ------
     GeneError
         If fewer are, or a column is missing.
     SettingsError
-        If `min_recognised` is not between 0 and 1.
+        If `min_recognised` is not between 0 and 1, or there are orthologs and no `names_from`.
     """
     check_share(min_recognised)
     if names_from is None:
+        _expect_no_orthologs(orthologs)
         columns = candidate_columns(var) if gene_ids is None else [named_column(var, gene_ids)]
         column, ensembl_ids = _choose_ids(columns, min_recognised)
         taken = column.name
@@ -99,6 +104,7 @@ def identify_genes(
         mapping = map_genes(
             var, names_from, gene_ids=gene_ids, gene_table=gene_table,
             pyensembl_genome=pyensembl_genome, min_recognised=min_recognised,
+            orthologs=orthologs,
         )  # fmt: skip
         taken, ensembl_ids = mapping.column, mapping.ensembl_ids
         column = named_column(var, taken)
@@ -107,6 +113,18 @@ def identify_genes(
         column.is_gene,
         _by_gene(ensembl_ids, _symbols(var, symbols, taken)),
         _by_gene(ensembl_ids, _biotypes(var)),
+    )
+
+
+def _expect_no_orthologs(orthologs: OrthologTable | None) -> None:
+    if orthologs is None:
+        return
+    raise SettingsError(
+        f"Genes of {orthologs.species} are to be taken for human ones, and no human genes are "
+        "named.",
+        "A model or a vocabulary that knows the human genes.",
+        "Name one with names_from (--names-from); or leave out species and orthologs (--species, "
+        "--orthologs) for a vocabulary of the species' own genes.",
     )
 
 

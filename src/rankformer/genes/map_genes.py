@@ -14,14 +14,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rankformer.genes.columns import GeneColumn, candidate_columns, named_column
-from rankformer.genes.complaints import complain_of_few, complain_of_species
+from rankformer.genes.complaints import (
+    complain_of_few,
+    complain_of_species,
+    expect_other_species,
+    refuse_human,
+)
 from rankformer.genes.identifiers import (
     count_ensembl_ids,
     distinct_identifiers,
 )
 from rankformer.genes.mapping import GeneMapping
+from rankformer.genes.ortholog_rules import OrthologResolver
+from rankformer.genes.orthologs import OrthologTable
 from rankformer.genes.recognised_share import check_share
-from rankformer.genes.rules import GeneFate, GeneMatch, GeneResolver
+from rankformer.genes.rules import GeneFate, GeneMatch, GeneResolver, Resolver
 from rankformer.genes.tables import GeneTable, gene_table_from_pyensembl
 from rankformer.vocabulary.vocabulary import Vocabulary
 
@@ -41,6 +48,7 @@ def map_genes(
     gene_table: GeneTable | None = None,
     pyensembl_genome: Any = None,
     min_recognised: float = 0.5,
+    orthologs: OrthologTable | None = None,
 ) -> GeneMapping:
     """Map variables, as the public function of this name does for whatever it is given.
 
@@ -49,11 +57,17 @@ def map_genes(
     check_share(min_recognised)
     columns = [named_column(var, gene_ids)] if gene_ids is not None else candidate_columns(var)
     more = None if pyensembl_genome is None else gene_table_from_pyensembl(pyensembl_genome)
-    resolver = _make_resolver(vocabulary, gene_table, more)
+    own = _make_resolver(vocabulary, gene_table, more)
+    resolver: Resolver = own
+    if orthologs is not None:
+        expect_other_species(own.species, orthologs)
+        resolver = _make_ortholog_resolver(orthologs, own)
     tried = _resolve_all(columns, resolver)
     chosen = _choose(tried)
-    _expect_species(tried, chosen, resolver.species)
-    mapping = _account(chosen, vocabulary, resolver.species)
+    if orthologs is not None:
+        _expect_not_human(chosen, own, orthologs.species)
+    _expect_species(tried, chosen, resolver.species, is_translated=orthologs is not None)
+    mapping = _account(chosen, vocabulary, resolver.species, orthologs)
     complain_of_few(mapping, min_recognised, [resolved.column.name for resolved in tried])
     _note(mapping, len(vocabulary.ensembl_ids))
     return mapping
@@ -61,6 +75,7 @@ def map_genes(
 
 # Its tables and what it has resolved serve the next file too.
 _make_resolver = lru_cache(maxsize=2)(GeneResolver)
+_make_ortholog_resolver = lru_cache(maxsize=2)(OrthologResolver)
 
 
 @dataclass(frozen=True)
@@ -79,7 +94,7 @@ class _Resolved:
         return 2 * count_ensembl_ids(self.texts) > len(self.texts)
 
 
-def _resolve_all(columns: Iterable[GeneColumn], resolver: GeneResolver) -> list[_Resolved]:
+def _resolve_all(columns: Iterable[GeneColumn], resolver: Resolver) -> list[_Resolved]:
     """Resolve each column; those that say the same, as an index and its copy do, only once."""
     tried: list[_Resolved] = []
     for column in columns:
@@ -92,7 +107,7 @@ def _resolve_all(columns: Iterable[GeneColumn], resolver: GeneResolver) -> list[
 
 
 def _match_rows(
-    column: GeneColumn, codes: NDArray[np.int64], texts: list[str], resolver: GeneResolver
+    column: GeneColumn, codes: NDArray[np.int64], texts: list[str], resolver: Resolver
 ) -> list[GeneMatch]:
     neighbours = frozenset(texts)
     of_text = [resolver.resolve(text, neighbours) for text in texts]
@@ -109,7 +124,20 @@ def _choose(tried: Sequence[_Resolved]) -> _Resolved:
     return best if best.n_mapped > _SYMBOLS_MUST_EXCEED * best_ids.n_mapped else best_ids
 
 
-def _expect_species(tried: Sequence[_Resolved], chosen: _Resolved, own: str) -> None:
+def _expect_not_human(chosen: _Resolved, human: Resolver, species: str) -> None:
+    """Raise where more identifiers are of human genes than of those that have orthologs."""
+    matches = _match_rows(chosen.column, chosen.codes, chosen.texts, human)
+    n_human = [match.fate for match in matches].count(GeneFate.MAPPED)
+    if n_human > chosen.n_mapped:
+        texts = (chosen.texts[code] for code in chosen.codes)
+        found = zip(texts, matches, strict=True)
+        of_human = [text for text, match in found if match.fate is GeneFate.MAPPED]
+        refuse_human(chosen.column.name, of_human, int(chosen.column.is_gene.sum()), species)
+
+
+def _expect_species(
+    tried: Sequence[_Resolved], chosen: _Resolved, own: str, *, is_translated: bool
+) -> None:
     """Raise where the identifiers are of another species, in the column taken or beside it.
 
     Symbols of many mammals look human; then only a column of Ensembl ids beside them tells.
@@ -122,10 +150,13 @@ def _expect_species(tried: Sequence[_Resolved], chosen: _Resolved, own: str) -> 
                 each.matches,
                 own,
                 beside=None if each is chosen else chosen.column.name,
+                is_translated=is_translated,
             )
 
 
-def _account(chosen: _Resolved, vocabulary: Vocabulary, species: str) -> GeneMapping:
+def _account(
+    chosen: _Resolved, vocabulary: Vocabulary, species: str, orthologs: OrthologTable | None
+) -> GeneMapping:
     token_of, symbol_of = vocabulary.token_of, vocabulary.symbol_of
     ensembl_ids: list[Any] = [match.ensembl_id for match in chosen.matches]
     return GeneMapping(
@@ -139,6 +170,7 @@ def _account(chosen: _Resolved, vocabulary: Vocabulary, species: str) -> GeneMap
         vocabulary_name=vocabulary.name,
         vocabulary_sha256=vocabulary.sha256,
         species=species,
+        orthologs=None if orthologs is None else orthologs.told(),
     )
 
 

@@ -1,6 +1,7 @@
 """What became of each variable of a file: which gene of a vocabulary it is, and by which rule."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 
 from rankformer.genes.rules import GeneFate, GeneRule
 
-_RECOGNISED = (GeneFate.MAPPED, GeneFate.OUTSIDE, GeneFate.AMBIGUOUS)
+_OF_ORTHOLOGS = (GeneFate.NO_ORTHOLOG, GeneFate.SEVERAL_ORTHOLOGS)
+_RECOGNISED = (GeneFate.MAPPED, GeneFate.OUTSIDE, GeneFate.AMBIGUOUS, *_OF_ORTHOLOGS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,10 @@ class GeneMapping:
     vocabulary_name, vocabulary_sha256
         The vocabulary that the tokens are of.
     species
-        Of the genes in the vocabulary, "human" for the published ones.
+        Of the identifiers: "human" for the published vocabularies, unless orthologs are taken.
+    orthologs
+        Where genes were taken for their orthologs: the species, the choice, and the table's name
+        and hash.
     """
 
     column: str
@@ -50,6 +55,7 @@ class GeneMapping:
     vocabulary_name: str
     vocabulary_sha256: str
     species: str
+    orthologs: Mapping[str, str] | None = None
 
     @property
     def n_vars(self) -> int:
@@ -91,7 +97,7 @@ class GeneMapping:
 
     @property
     def n_recognised(self) -> int:
-        """Variables known to be genes of the species: mapped, outside, or ambiguous."""
+        """Variables known to be genes of the species: mapped, outside, ambiguous, no ortholog."""
         return sum(self.fate_counts[fate] for fate in _RECOGNISED)
 
     @property
@@ -123,6 +129,7 @@ class GeneMapping:
 
     def summary(self) -> dict[str, Any]:
         """Give the figures as plain strings, numbers and dictionaries, as ``uns`` can hold them."""
+        told = {fate: n for fate, n in self.fate_counts.items() if n or fate not in _OF_ORTHOLOGS}
         return {
             "column": self.column,
             "vocabulary": self.vocabulary_name,
@@ -132,8 +139,9 @@ class GeneMapping:
             "n_genes": self.n_genes,
             "n_summed": self.n_summed,
             "recognised_share": round(self.recognised_share, 4),
-            "fates": {str(fate): count for fate, count in self.fate_counts.items()},
+            "fates": {str(fate): count for fate, count in told.items()},
             "rules": {str(rule): count for rule, count in self.rule_counts.items()},
+            **({} if self.orthologs is None else {"orthologs": dict(self.orthologs)}),
         }
 
     def __repr__(self) -> str:

@@ -1,10 +1,10 @@
 """The rules that turn one identifier into one gene, in the order they are tried."""
 
 import re
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from rankformer.genes.ensembl_ids import gene_ids_within, written_gene_id
 from rankformer.genes.species import (
@@ -19,7 +19,6 @@ from rankformer.genes.species import (
     species_of_genes,
 )
 from rankformer.genes.tables import GeneTable, Names
-from rankformer.vocabulary.vocabulary import Vocabulary
 
 
 class GeneRule(StrEnum):
@@ -47,6 +46,10 @@ class GeneRule(StrEnum):
     """``GRCh38_TP53``, ``hg19___ENSG00000141510``: what is left goes through the rules above."""
     MADE_UNIQUE = "suffix of a duplicate removed"
     """``TBCE-1``, where ``TBCE`` is in the data as well: ``TBCE`` goes through the rules above."""
+    ORTHOLOG_OF_ID = "ortholog of the Ensembl id"
+    """The human ortholog of a gene of another species, in the table that the user named."""
+    ORTHOLOG_OF_NAME = "ortholog of the symbol"
+    """The same, for a gene that goes by another name than its id."""
 
 
 class GeneFate(StrEnum):
@@ -58,6 +61,8 @@ class GeneFate(StrEnum):
     OTHER_SPECIES = "of another species"
     NOT_A_GENE = "not a gene expression feature"
     UNKNOWN = "unknown"
+    NO_ORTHOLOG = "no human ortholog in the table"
+    SEVERAL_ORTHOLOGS = "several orthologs, none taken"
 
 
 class GeneMatch(NamedTuple):
@@ -79,6 +84,31 @@ _REMEMBERED = 2**17
 _MISSING = frozenset(("", "nan", "NaN", "None", "<NA>", "NaT"))
 
 
+class KnownGenes(Protocol):
+    """What a `Vocabulary` knows of genes; so may a table of the genes of a species."""
+
+    @property
+    def ensembl_ids(self) -> Sequence[str]: ...
+
+    @property
+    def token_of(self) -> Mapping[str, int]: ...
+
+    @property
+    def symbols(self) -> Mapping[str, str]: ...
+
+    @property
+    def aliases(self) -> Mapping[str, str]: ...
+
+
+class Resolver(Protocol):
+    """Finds the genes of identifiers; see `GeneResolver`."""
+
+    @property
+    def species(self) -> str: ...
+
+    def resolve(self, identifier: str, neighbours: Container[str] = ()) -> GeneMatch: ...
+
+
 class GeneResolver:
     """Resolves identifiers against a vocabulary and the tables that a user brings.
 
@@ -90,20 +120,23 @@ class GeneResolver:
         A table that the user named: goes before the vocabulary's own names.
     pyensembl_table
         Names of a pyensembl database: go after them.
+    species
+        Of the genes in the vocabulary; their ids tell it unless given.
 
     Attributes
     ----------
     species
-        Of the genes in the vocabulary: identifiers of any other are foreign.
+        Identifiers of any other are foreign.
     """
 
     def __init__(
         self,
-        vocabulary: Vocabulary,
+        vocabulary: KnownGenes,
         table: GeneTable | None = None,
         pyensembl_table: GeneTable | None = None,
+        species: str | None = None,
     ) -> None:
-        self.species = species_of_genes(vocabulary.ensembl_ids)
+        self.species = species or species_of_genes(vocabulary.ensembl_ids)
         self._token_of = dict(vocabulary.token_of)
         self._id_of_upper = {each.upper(): each for each in vocabulary.ensembl_ids}
         self._symbols = vocabulary.symbols

@@ -101,6 +101,12 @@ _MAY_TELL_SPECIES = _any_of(
 )
 
 
+def known_species() -> tuple[str, ...]:
+    """Names of all species whose gene ids are told apart."""
+    of_databases = (name for _, name in _OTHER_DATABASES)
+    return tuple(dict.fromkeys([*_ENSEMBL_SPECIES.values(), *of_databases]))
+
+
 def species_of_ensembl_id(identifier: str) -> str | None:
     """Name the species of the Ensembl id in `identifier` (upper case); None without one."""
     code = species_code_within(identifier) if "ENS" in identifier else None

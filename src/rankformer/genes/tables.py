@@ -141,7 +141,7 @@ def read_gene_table(
     >>> options = rankformer.ReadingOptions(gene_table=table)
     """
     path = Path(path)
-    rows = _read_rows(path)
+    rows = read_rows(path, "gene table", "gene_table=…, --gene-table")
     by_id = ensembl_id or _known(rows, _ENSEMBL_COLUMNS) or _column_of_ids(rows, any_species)
     written = _take_column(rows, by_id, "ensembl_id", path)
     ids = _gene_ids(written, any_species)
@@ -247,16 +247,30 @@ def _read_pyensembl(genome: Any, label: str) -> list[tuple[str, str]]:
         ) from error
 
 
-def _read_rows(path: Path) -> pd.DataFrame:
+def read_rows(path: Path, what: str, argument: str) -> pd.DataFrame:
+    """Read a table with a header line as text: CSV or tab-separated, gzipped or not.
+
+    Parameters
+    ----------
+    path
+        The file.
+    what, argument
+        What it is and how it was given, for the message.
+
+    Raises
+    ------
+    GeneError
+        If it cannot be read.
+    """
     try:
         with _open_text(path) as stream:
             separator = "\t" if "\t" in stream.readline() else ","
         return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
     except (OSError, EOFError, UnicodeDecodeError, ValueError, zlib.error) as error:
         raise GeneError(
-            f"The gene table {path} cannot be read: {error}.",
+            f"The {what} {path} cannot be read: {error}.",
             "CSV or tab-separated text with a header line, gzipped or not.",
-            "Check the path (gene_table=…, --gene-table), or download the table again.",
+            f"Check the path ({argument}), or download the table again.",
         ) from error
 
 

@@ -206,6 +206,11 @@ class ModelHere:
     d_model: int
     input_length: int
     n_bytes: int
+    trained_on: str
+    left_out: str | None
+    dictionary: str
+    licence: str
+    note: str | None
     is_here: bool
     is_on_hub: bool
 

@@ -243,7 +243,7 @@ def report(
 
 
 def list_models() -> Models:
-    """List the models that have a name: sizes, and which are on this machine."""
+    """List the models that have a name: what they were trained on, sizes, and which are here."""
     from rankformer.checkpoints.known_models import list_models as known_models
 
     return Models(
@@ -251,6 +251,8 @@ def list_models() -> Models:
             ModelHere(
                 name=each.name, other_names=each.other_names, n_layers=each.n_layers,
                 d_model=each.d_model, input_length=each.input_length, n_bytes=each.n_bytes,
+                trained_on=each.trained_on, left_out=each.left_out, dictionary=each.dictionary,
+                licence=each.licence, note=each.note,
                 is_here=each.folder is not None, is_on_hub=each.on_hub,
             )
             for each in known_models()

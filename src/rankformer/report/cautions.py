@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rankformer.cells.counts import ESTIMATES
 from rankformer.checkpoints.registry import PACKAGED_MODEL
 from rankformer.evaluate.embedding_report import EmbeddingEvaluation
 from rankformer.evaluate.embeddings import HVG_PCA
@@ -14,7 +15,7 @@ from rankformer.report.gather import ReportCells
 from rankformer.report.settings import ReportSettings
 from rankformer.results.metric_names import EMBEDDING_FIGURES
 
-_FEW_RECOGNISED, _FEW_MAPPED = 0.8, 0.3
+_FEW_RECOGNISED, _FEW_MAPPED, _FEW_COUNTS = 0.8, 0.3, 0.6
 # About a quarter of a vocabulary, below which `map_genes` warns; a file does not say how large
 # that of its model was.
 _FEW_VOCABULARY_GENES = 5_000
@@ -51,6 +52,7 @@ def find_cautions(
     """Find what a reader should be careful of; serious ones first."""
     found = [
         *_of_counts(figures),
+        *_of_estimates(cells.embedded.provenance),
         *_of_genes(cells.embedded.provenance),
         *_of_cells(cells),
         *_of_batches(cells.batch_shares, settings.batch),
@@ -79,6 +81,17 @@ def _of_counts(figures: CountFigures) -> Iterator[Caution]:
         )
 
 
+def _of_estimates(provenance: Mapping[str, Any] | None) -> Iterator[Caution]:
+    kinds = {str(source.get("counts_kind", "")) for source in _sources(provenance)}
+    if any(kind in kinds for kind in ESTIMATES):
+        yield Caution(
+            "The counts are estimates with fractions, as where reads are shared out among genes or "
+            "ambient RNA is taken away. Genes with few counts may have other ranks than by the "
+            "counts themselves.",
+            is_serious=False,
+        )
+
+
 def _of_genes(provenance: Mapping[str, Any] | None) -> Iterator[Caution]:
     if provenance is None:
         yield Caution(
@@ -93,6 +106,7 @@ def _of_genes(provenance: Mapping[str, Any] | None) -> Iterator[Caution]:
                 f"Only {recognised:.0%} of the genes were recognised. Look at the gene report "
                 "(--gene-report) for names that are not understood."
             )
+        yield from _of_orthologs(genes)
         if genes.get("n_genes", _FEW_VOCABULARY_GENES) < _FEW_VOCABULARY_GENES:
             yield Caution(
                 f"The file has {genes['n_genes']:,} genes of the model's vocabulary, as after "
@@ -105,6 +119,17 @@ def _of_genes(provenance: Mapping[str, Any] | None) -> Iterator[Caution]:
                 "knows; the others were not read.",
                 is_serious=False,
             )
+
+
+def _of_orthologs(genes: Mapping[str, Any]) -> Iterator[Caution]:
+    told, kept = genes.get("orthologs"), float(genes.get("counts_kept", 1))
+    if told is not None:
+        yield Caution(
+            f"The cells are of {told['species']}, and the model was trained on human ones. Genes "
+            f"were taken for their human orthologs in {told['table']} ({told['choice']}), in which "
+            f"{kept:.0%} of the counts lie.",
+            is_serious=kept < _FEW_COUNTS,
+        )
 
 
 def _sources(provenance: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:

@@ -14,7 +14,7 @@ _OF_THE_MODEL = ("model.", "options.heads.")
 _TABLES = ("attributes",)
 _HASH = "_sha256"
 # What says nothing to anybody: hashes, and files with their times and hashes.
-_NOT_SHOWN = (_HASH, ".gene_table", ".references")
+_NOT_SHOWN = (_HASH, ".gene_table", ".orthologs", ".references")
 _MOST_SHOWN = 80
 
 

@@ -13,6 +13,8 @@ from rankformer.tokens.reading_options import ReadingOptions
 
 # How it is done, and not what comes of it.
 _NOT_BINDING = ("n_threads", "chunk_cells")
+# Manifests of runs without them are as they were before there were these options.
+_ONLY_WHERE_GIVEN = ("only_genes", "orthologs", "estimated_counts")
 
 
 def plain_reading(options: ReadingOptions | None) -> dict[str, Any]:
@@ -20,13 +22,19 @@ def plain_reading(options: ReadingOptions | None) -> dict[str, Any]:
     options = options or ReadingOptions()
     plain = {
         name: value for name, value in vars(options).items()
-        if name not in (*_NOT_BINDING, "gene_table", "pyensembl_genome", "only_genes")
+        if name not in (*_NOT_BINDING, "gene_table", "pyensembl_genome", *_ONLY_WHERE_GIVEN)
     }  # fmt: skip
     table = options.gene_table
     names = None if table is None else [table.symbols, table.previous, table.aliases]
     plain["gene_table"] = None if names is None else _hash_of(names)
     genome = options.pyensembl_genome
     plain["pyensembl_genome"] = None if genome is None else str(genome)
+    if options.estimated_counts:
+        plain["estimated_counts"] = True
+    if options.orthologs is not None:
+        told = options.orthologs.told()
+        plain["species"], plain["ortholog_choice"] = told["species"], told["choice"]
+        plain["orthologs"] = told["table_sha256"]
     if options.only_genes is not None:
         plain["only_genes"] = _hash_of(sorted(options.only_genes))
     return dict(as_plain(plain))

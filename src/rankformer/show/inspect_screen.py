@@ -10,6 +10,7 @@ from rich.table import Table
 
 from rankformer.cells.source import MatrixSurvey
 from rankformer.checkpoints.registry import PACKAGED_MODEL
+from rankformer.genes.mapping import GeneMapping
 from rankformer.show.screen import Screen
 from rankformer.tokens.inspection import GenesPerCell, Inspection, ModelMatch
 
@@ -57,6 +58,8 @@ def _match_row(match: ModelMatch) -> dict[str, Any]:
             "mapped_by": match.mapping.column, "n_variables": match.mapping.n_vars,
             "n_variables_mapped": match.mapping.n_mapped, "n_genes": match.mapping.n_genes,
         }  # fmt: skip
+        if match.mapping.orthologs is not None:
+            row["orthologs"] = dict(match.mapping.orthologs)
     if match.genes_per_cell is not None:
         row["genes_per_cell"] = asdict(match.genes_per_cell)
     return row
@@ -155,12 +158,19 @@ def _match_column(match: ModelMatch) -> tuple[str, ...]:
         return "-", "[red]none[/red]", "-", "-", models
     share = mapping.n_mapped / mapping.n_vars
     return (
-        escape(mapping.column),
+        escape(_mapped_by(mapping)),
         f"{mapping.n_mapped:,} of {mapping.n_vars:,} ({share:.0%})",
         f"{mapping.n_genes:,} of {len(match.vocabulary.ensembl_ids):,}",
         _describe(match.genes_per_cell) if match.genes_per_cell else "-",
         models,
     )
+
+
+def _mapped_by(mapping: GeneMapping) -> str:
+    if mapping.orthologs is None:
+        return mapping.column
+    told = mapping.orthologs
+    return f"{mapping.column}\n{told['species']} by {told['table']}\n({told['choice']})"
 
 
 def _describe(genes: GenesPerCell, between: str = "\n") -> str:

@@ -11,6 +11,7 @@ from rankformer.checkpoints.model_folder import AnyVocabulary, open_vocabulary
 from rankformer.errors import TokensError, expect_type
 from rankformer.genes import map_genes as genes
 from rankformer.genes.mapping import GeneMapping
+from rankformer.genes.orthologs import OrthologTable
 from rankformer.genes.tables import GeneTable
 from rankformer.ragged import Ragged
 from rankformer.tokens import rank_value
@@ -26,6 +27,7 @@ def map_genes(
     gene_table: GeneTable | None = None,
     pyensembl_genome: Any = None,
     min_recognised: float = 0.5,
+    orthologs: OrthologTable | None = None,
 ) -> GeneMapping:
     """Map the variables of a file to the genes of a vocabulary.
 
@@ -52,6 +54,9 @@ def map_genes(
         A pyensembl database that is on this machine. Its names go after the vocabulary's.
     min_recognised
         The least share of variables, 0 to 1, that must be known as genes of the species.
+    orthologs
+        Of the species that the file is of, from `read_orthologs`: its genes are taken for their
+        human orthologs. A `gene_table` and a `pyensembl_genome` then name the human genes.
 
     Returns
     -------
@@ -81,6 +86,7 @@ def map_genes(
         gene_table=gene_table,
         pyensembl_genome=pyensembl_genome,
         min_recognised=min_recognised,
+        orthologs=orthologs,
     )
 
 

@@ -19,9 +19,10 @@ from rankformer.genes.columns import INDEX, candidate_columns
 from rankformer.genes.identifiers import IdentifierSummary, detect_identifiers
 from rankformer.genes.map_genes import map_genes
 from rankformer.genes.mapping import GeneMapping
+from rankformer.genes.orthologs import OrthologTable
+from rankformer.tokens.sampled_cells import sampled_counts
 from rankformer.vocabulary.vocabulary import Vocabulary
 
-_BLOCKS, _BLOCK_CELLS = 8, 64
 _NEARLY = 0.95
 
 
@@ -114,6 +115,8 @@ class Inspection:
         Models on this machine that cannot be opened: name → why.
     variables_per_cell
         Variables that are not zero a cell; None where there are no counts.
+    words
+        Words of the command line that the file was looked at with, which `arguments` repeat.
     """
 
     path: str
@@ -125,6 +128,7 @@ class Inspection:
     matches: tuple[ModelMatch, ...]
     broken: dict[str, RankformerError]
     variables_per_cell: GenesPerCell | None
+    words: tuple[str, ...] = ()
 
     @property
     def arguments(self) -> list[str] | None:
@@ -133,7 +137,7 @@ class Inspection:
         if self.cells is None or best is None:
             return None
         output = f"{Path(self.path).resolve().stem}.geneformer.h5ad"
-        return [self.path, "-o", output, "--model", best.models[0], *self._place()]
+        return [self.path, "-o", output, "--model", best.models[0], *self._place(), *self.words]
 
     def _best_match(self) -> ModelMatch | None:
         """That with the largest share of its genes; a V2 one where it has nearly as much."""
@@ -160,7 +164,11 @@ class Inspection:
 
 
 def inspect_file(
-    path: str | os.PathLike[str], *, models: Sequence[str] | None = None
+    path: str | os.PathLike[str],
+    *,
+    models: Sequence[str] | None = None,
+    orthologs: OrthologTable | None = None,
+    words: Sequence[str] = (),
 ) -> Inspection:
     """Look at a file of counts.
 
@@ -171,6 +179,10 @@ def inspect_file(
     models
         Names or folders of models to map the genes to. Unless given, all published ones on this
         machine, or where there are none, the one that ships with rankformer.
+    orthologs
+        Of the species that the file is of, whose genes are taken for human ones.
+    words
+        Words of the command line that say so, for the arguments that are advised.
 
     Raises
     ------
@@ -183,10 +195,10 @@ def inspect_file(
     matrices = tuple(survey_matrices(path))
     cells, problem, undo_log1p = _find_counts(path)
     var = cells.var if cells else read_var(path)
-    matches = tuple(_match(names, each, var, cells) for names, each in vocabularies)
+    matches = tuple(_match(names, each, var, cells, orthologs) for names, each in vocabularies)
     return Inspection(
         str(path), matrices, cells, problem, undo_log1p, _identifiers(var), matches, broken,
-        _genes_per_cell(cells) if cells else None,
+        _genes_per_cell(cells) if cells else None, tuple(words),
     )  # fmt: skip
 
 
@@ -233,21 +245,25 @@ def _match(
     vocabulary: Vocabulary,
     var: pd.DataFrame | None,
     cells: CellSource | None,
+    orthologs: OrthologTable | None,
 ) -> ModelMatch:
     if var is None:
         return ModelMatch(models, vocabulary)
     try:
-        mapping = map_genes(var, vocabulary)
+        mapping = map_genes(var, vocabulary, orthologs=orthologs)
         genes = _genes_per_cell(cells, mapping, vocabulary) if cells else None
     except RankformerError as error:
         return ModelMatch(models, vocabulary, problem=error)
-    by_index = mapping if mapping.column == INDEX else _map_by_index(var, vocabulary)
+    is_index = mapping.column == INDEX
+    by_index = mapping if is_index else _map_by_index(var, vocabulary, orthologs)
     return ModelMatch(models, vocabulary, mapping, by_index, genes)
 
 
-def _map_by_index(var: pd.DataFrame, vocabulary: Vocabulary) -> GeneMapping | None:
+def _map_by_index(
+    var: pd.DataFrame, vocabulary: Vocabulary, orthologs: OrthologTable | None
+) -> GeneMapping | None:
     try:
-        return map_genes(var, vocabulary, gene_ids=INDEX)
+        return map_genes(var, vocabulary, gene_ids=INDEX, orthologs=orthologs)
     except RankformerError:
         return None
 
@@ -255,13 +271,7 @@ def _map_by_index(var: pd.DataFrame, vocabulary: Vocabulary) -> GeneMapping | No
 def _genes_per_cell(
     cells: CellSource, mapping: GeneMapping | None = None, vocabulary: Vocabulary | None = None
 ) -> GenesPerCell:
-    lengths = np.concatenate(
-        [
-            _count_genes(chunk.counts, mapping)
-            for start in _block_starts(cells.n_cells)
-            for chunk in cells.chunks(_BLOCK_CELLS, start=start, stop=start + _BLOCK_CELLS)
-        ]
-    )
+    lengths = np.concatenate([_count_genes(counts, mapping) for counts in sampled_counts(cells)])
     room = vocabulary.input_length - vocabulary.n_frame_tokens if vocabulary else np.inf
     return GenesPerCell(
         n_cells=len(lengths),
@@ -283,10 +293,3 @@ def _count_genes(counts: csr_matrix, mapping: GeneMapping | None) -> NDArray[np.
     genes: csr_matrix = (counts @ to_genes).tocsr()
     lengths: NDArray[np.int64] = np.diff(genes.indptr).astype(np.int64)
     return lengths
-
-
-def _block_starts(n_cells: int) -> list[int]:
-    """Starts of blocks spread over the file, which do not overlap."""
-    if n_cells <= _BLOCKS * _BLOCK_CELLS:
-        return list(range(0, n_cells, _BLOCK_CELLS))
-    return [int(start) for start in np.linspace(0, n_cells - _BLOCK_CELLS, _BLOCKS)]

@@ -44,6 +44,12 @@ class CountOptions:
         text="The values are log1p of counts that were scaled for each cell, as scanpy makes them: "
         "undo the logarithm, so that genes are ranked as by the counts.",
     )  # fmt: skip
+    estimated_counts: bool = setting(
+        default=False, panel=_COUNTS,
+        text="The values are estimates of counts with fractions, as SoupX, decontX and RSEM give "
+        "them. Estimates that are mostly whole numbers, as of alevin-fry, are recognised by "
+        "themselves; values that look like logarithms or normalised counts are refused.",
+    )  # fmt: skip
     check: bool = setting(
         default=True, panel=_COUNTS, options=("--check/--no-check",),
         text="Refuse values that are neither counts nor counts scaled for each cell. Without the "
@@ -69,6 +75,11 @@ class ReadingOptions(CountOptions):
         default=None, options=None,
         text="A pyensembl database on this machine, whose names are looked up after those in the "
         "vocabulary.",
+    )  # fmt: skip
+    orthologs: Any = setting(
+        default=None, options=None,
+        text="An `OrthologTable` of the species that the genes of the file are of; see "
+        "`read_orthologs`. They are taken for the human genes that are their orthologs.",
     )  # fmt: skip
     min_recognised: float = setting(
         default=0.5, panel=WHICH_GENES_THEY_ARE,

@@ -24,6 +24,7 @@ from rankformer.genes.map_genes import map_genes
 from rankformer.genes.mapping import GeneMapping
 from rankformer.printable import printable
 from rankformer.read_ahead import read_ahead
+from rankformer.tokens.counts_kept import share_of_counts
 from rankformer.tokens.rank_value import encode_rank_values
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import SavedTokens, TokenPart, TokenSource
@@ -56,6 +57,8 @@ class TokenStream:
         What was opened, how its variables map, and what for.
     attributes
         The custom attributes, each of all cells: so they have one type in every part.
+    counts_kept
+        The share of counts in genes whose orthologs were taken, where these were asked for.
     """
 
     source: CellSource
@@ -63,6 +66,7 @@ class TokenStream:
     vocabulary: Vocabulary
     options: ReadingOptions
     attributes: "Mapping[str, pa.Array | pa.ChunkedArray]" = field(default_factory=dict)
+    counts_kept: float | None = None
 
     @property
     def name(self) -> str:
@@ -114,11 +118,12 @@ class TokenStream:
 
     def provenance(self) -> dict[str, Any]:
         """What was read and how, for ``uns``."""
+        kept = {} if self.counts_kept is None else {"counts_kept": self.counts_kept}
         return {
             "source": self.source.name,
             "counts": self.source.location,
             "counts_kind": str(self.source.kind),
-            "genes": self.mapping.summary(),
+            "genes": {**self.mapping.summary(), **kept},
         }
 
     def close(self) -> None:
@@ -184,11 +189,13 @@ def open_tokens(
             gene_table=options.gene_table,
             pyensembl_genome=options.pyensembl_genome,
             min_recognised=options.min_recognised,
+            orthologs=options.orthologs,
         )
+        counts_kept = None if options.orthologs is None else share_of_counts(cells, mapping)
     except BaseException:
         cells.close()
         raise
-    return TokenStream(cells, mapping, vocabulary, options, attributes)
+    return TokenStream(cells, mapping, vocabulary, options, attributes, counts_kept)
 
 
 @contextmanager
@@ -285,6 +292,7 @@ def open_counts(source: Source, options: ReadingOptions) -> CellSource:
         use_raw=options.use_raw,
         undo_log1p=options.undo_log1p,
         check=options.check,
+        estimated_counts=options.estimated_counts,
         n_threads=options.threads,
     )
     try:
