@@ -29,6 +29,7 @@ from rankformer.runs.shards import Shard
 from rankformer.runs.sources import RunInputs
 from rankformer.runs.told import own_shards
 from rankformer.runs.work import do_shards, engine_ready
+from rankformer.stages import Stages
 from rankformer.tokens.joined_sources import join_obs, name_sources
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import NamedCells, TokenSource
@@ -103,22 +104,31 @@ class VectorWork:
         return Work(self.task, as_plain(model), as_plain(options), cells_each)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class VectorRun:
-    """A run that embeds cells, under way."""
+    """A run that embeds cells, under way.
+
+    Attributes
+    ----------
+    stages
+        How long the stages worked and waited, once all is computed by this process.
+    """
 
     run: Run
     inputs: RunInputs
     embedder: AnyEmbedding
     work: VectorWork
     settings: RunSettings
+    stages: Stages | None = None
 
     def compute(self) -> list[Shard]:
         """Do what is left of the run, or of this process's share; give the shards it is of."""
         shards = own_shards(self.run, self.settings)
         task = self.work.share_out(self.embedder)
         what = "Embedding genes" if self.work.mode == "gene" else "Embedding cells"
-        do_shards(self.run, shards, self.inputs, task, self.settings, what, self.work.devices)
+        self.stages = do_shards(
+            self.run, shards, self.inputs, task, self.settings, what, self.work.devices
+        )
         return shards
 
     @property
