@@ -86,7 +86,7 @@ class PerturbationShards:
     def compute(
         self,
         parts: Iterator[ShardPart],
-        n_cells: int | None,
+        n_cells: int | None,  # noqa: ARG002  # of the form of all tasks
         progress: Progress,
     ) -> Iterator[ShardResult]:
         """Perturb the cells of shards; see `ShardTask`."""

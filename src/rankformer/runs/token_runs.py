@@ -176,7 +176,7 @@ class TokenShards(Recipe):
     def compute(
         self,
         parts: Iterator[ShardPart],
-        n_cells: int | None,
+        n_cells: int | None,  # noqa: ARG002  # of the form of all tasks
         progress: Progress,
     ) -> Iterator[ShardResult]:
         """Pass the tokens on: they are all that there is to compute; see `ShardTask`."""
