@@ -114,8 +114,10 @@ def _fill_own(
     vectors[~stream.kept] = np.nan
     n_full, input_length = 0, embedder.checkpoint.vocabulary.input_length
     in_use: TokenPart | None = None
-    with read_ahead(stream.parts()) as parts:
-        batches = embedder.stream_cells(parts, tokens_of, mode, len(stream))
+    with (
+        read_ahead(stream.parts()) as parts,
+        closing(embedder.stream_cells(parts, tokens_of, mode, len(stream))) as batches,
+    ):
         for part, start, stop, batch in batches:
             if part is not in_use:
                 release_pages(vectors)
@@ -168,8 +170,10 @@ def iterate_gene_vectors(
     """
     check_fits(stream, embedder)
     missing = filtered_out(stream)
-    with read_ahead(stream.parts()) as parts:
-        batches = embedder.stream_genes(parts, tokens_of, len(stream))
+    with (
+        read_ahead(stream.parts()) as parts,
+        closing(embedder.stream_genes(parts, tokens_of, len(stream))) as batches,
+    ):
         for part, start, stop, batch in batches:
             if batch is None:
                 continue

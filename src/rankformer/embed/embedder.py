@@ -3,8 +3,8 @@
 Shapes: T packed tokens, C cells, D hidden, H heads, L tokens of one cell.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from copy import deepcopy
 from typing import Any, TypeAlias, TypeVar
 
@@ -146,9 +146,10 @@ class Embedder:
     ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
         """As `cells`, a batch at a time: first cell, the one behind the last, their vectors."""
         n_cells = len(ragged[1]) - 1
-        for _, start, stop, batch in self.stream_cells(iter([ragged]), _itself, mode, n_cells):
-            if batch is not None:
-                yield start, stop, batch.vectors()
+        with closing(self.stream_cells(iter([ragged]), _itself, mode, n_cells)) as batches:
+            for _, start, stop, batch in batches:
+                if batch is not None:
+                    yield start, stop, batch.vectors()
 
     def stream_cells(
         self,
@@ -156,7 +157,7 @@ class Embedder:
         tokens_of: Callable[[P], Ragged],
         mode: CellMode = "cell",
         n_cells: int | None = None,
-    ) -> Iterator[tuple[P, int, int, CellBatch | None]]:
+    ) -> Generator[tuple[P, int, int, CellBatch | None], None, None]:
         """One vector a cell of parts that come, without a pause between one part and the next.
 
         Parameters
@@ -199,13 +200,14 @@ class Embedder:
     def genes(self, ragged: Ragged) -> Iterator[GeneVectors]:
         """Vectors of all gene tokens, a batch of consecutive cells at a time."""
         n_cells = len(ragged[1]) - 1
-        for _, start, _, batch in self.stream_genes(iter([ragged]), _itself, n_cells):
-            if batch is not None:
-                yield batch.vectors(start)
+        with closing(self.stream_genes(iter([ragged]), _itself, n_cells)) as batches:
+            for _, start, _, batch in batches:
+                if batch is not None:
+                    yield batch.vectors(start)
 
     def stream_genes(
         self, parts: Iterator[P], tokens_of: Callable[[P], Ragged], n_cells: int | None = None
-    ) -> Iterator[tuple[P, int, int, GeneBatch | None]]:
+    ) -> Generator[tuple[P, int, int, GeneBatch | None], None, None]:
         """Vectors of all gene tokens of parts that come; see `stream_cells`."""
 
         def pool_of(values: NDArray[np.int32]) -> Callable[..., GeneBatch]:
@@ -289,7 +291,7 @@ class Embedder:
         tokens_of: Callable[[P], Ragged],
         pool_of: Callable[[NDArray[np.int32]], Callable[[Tensor, NDArray[np.int64]], B]],
         n_cells: int | None,
-    ) -> Iterator[tuple[P, int, int, B | None]]:
+    ) -> Generator[tuple[P, int, int, B | None], None, None]:
         """`pool_of` gets all tokens of a part; its result hidden states and the cells' offsets."""
 
         def cells_of(part: P) -> PartCells[B]:

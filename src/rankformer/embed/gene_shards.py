@@ -1,7 +1,8 @@
 """Vectors of the genes of cells as shards of a run: computed, and joined to one table."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -43,16 +44,17 @@ class GeneShards:
 
     def compute(
         self, parts: Iterator[ShardPart], n_cells: int | None, progress: Progress
-    ) -> Iterator[ShardResult]:
+    ) -> Generator[ShardResult, None, None]:
         """Embed the genes of cells of shards; see `ShardTask`."""
-        batches = self.embedder.stream_genes(parts, partial(tokens_for, self.embedder), n_cells)
-        for part, start, stop, batch in batches:
-            if batch is None or part.cells is None:
-                yield ShardResult(part)
-                continue
-            rows = part.cells.rows[start:stop] - part.shard.start
-            yield ShardResult(part, (rows, start, batch), batch.n_bytes)
-            progress(stop - start)
+        tokens_of = partial(tokens_for, self.embedder)
+        with closing(self.embedder.stream_genes(parts, tokens_of, n_cells)) as batches:
+            for part, start, stop, batch in batches:
+                if batch is None or part.cells is None:
+                    yield ShardResult(part)
+                    continue
+                rows = part.cells.rows[start:stop] - part.shard.start
+                yield ShardResult(part, (rows, start, batch), batch.n_bytes)
+                progress(stop - start)
 
     def write(
         self,

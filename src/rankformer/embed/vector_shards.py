@@ -1,6 +1,7 @@
 """Embeddings of cells as shards of a run: computed, and read again as one array."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -36,17 +37,18 @@ class VectorShards:
 
     def compute(
         self, parts: Iterator[ShardPart], n_cells: int | None, progress: Progress
-    ) -> Iterator[ShardResult]:
+    ) -> Generator[ShardResult, None, None]:
         """Embed the cells of shards; see `ShardTask`."""
         embedder = self.embedder
-        batches = embedder.stream_cells(parts, partial(tokens_for, embedder), self.mode, n_cells)
-        for part, start, stop, batch in batches:
-            if batch is None or part.cells is None:
-                yield ShardResult(part)
-                continue
-            rows = part.cells.rows[start:stop] - part.shard.start
-            yield ShardResult(part, (rows, batch), batch.n_bytes)
-            progress(stop - start)
+        tokens_of = partial(tokens_for, embedder)
+        with closing(embedder.stream_cells(parts, tokens_of, self.mode, n_cells)) as batches:
+            for part, start, stop, batch in batches:
+                if batch is None or part.cells is None:
+                    yield ShardResult(part)
+                    continue
+                rows = part.cells.rows[start:stop] - part.shard.start
+                yield ShardResult(part, (rows, batch), batch.n_bytes)
+                progress(stop - start)
 
     def write(
         self,

@@ -153,18 +153,12 @@ class _Upcoming(Generic[P, R]):
     def __init__(self, parts: Iterator[P], cells_of: Callable[[P], PartCells[R]]) -> None:
         self._parts, self._cells_of = parts, cells_of
         self._spans: deque[_Span[P, R]] = deque()
+        self._error: Exception | None = None
 
     def take(self, budget: TokenBudget, *, may_wait: bool) -> "_Span[P, R] | None":
         """The next batch; None at the end, or where it would have to be waited for."""
-        if not self._spans:
-            if not may_wait and isinstance(self._parts, Ahead) and not self._parts.is_ready:
-                return None
-            try:
-                part = next(self._parts)
-            except StopIteration:
-                return None
-            cells = self._cells_of(part)
-            self._spans.append(_Span(part, cells, 0, len(cells)))
+        if not self._spans and not self._open_next(may_wait=may_wait):
+            return None
         left = self._spans[0]
         if left.start == left.stop:
             return self._spans.popleft()
@@ -174,6 +168,25 @@ class _Upcoming(Generic[P, R]):
         if left.start == left.stop:
             self._spans.popleft()
         return batch
+
+    def _open_next(self, *, may_wait: bool) -> bool:
+        """Whether there is a part. An error in its place comes when all before it is done."""
+        if self._error is None:
+            if not may_wait and isinstance(self._parts, Ahead) and not self._parts.is_ready:
+                return False
+            try:
+                part = next(self._parts)
+                cells = self._cells_of(part)
+            except StopIteration:
+                return False
+            except Exception as error:
+                self._error = error
+            else:
+                self._spans.append(_Span(part, cells, 0, len(cells)))
+                return True
+        if may_wait:
+            raise self._error
+        return False
 
     def put_back(self, batches: Sequence["_Span[P, R]"]) -> None:
         """Take cells again that are before those that are left, to be cut anew."""

@@ -1,6 +1,6 @@
 """Perturbed cells as shards of a run, computed in this process or in others."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import groupby
@@ -88,7 +88,7 @@ class PerturbationShards:
         parts: Iterator[ShardPart],
         n_cells: int | None,  # noqa: ARG002  # of the form of all tasks
         progress: Progress,
-    ) -> Iterator[ShardResult]:
+    ) -> Generator[ShardResult, None, None]:
         """Perturb the cells of shards; see `ShardTask`."""
         for shard, own in groupby(parts, key=lambda each: each.shard):
             yield from self._compute_shard(shard, own, progress)

@@ -81,7 +81,7 @@ class ShardTask(Protocol):
 
     def compute(
         self, parts: Iterator[ShardPart], n_cells: int | None, progress: Progress
-    ) -> Iterator[ShardResult]:
+    ) -> Generator[ShardResult, None, None]:
         """Compute the cells of shards, one after the other, as they come.
 
         Parameters
@@ -176,8 +176,9 @@ def compute_shards(
             writing.write_all, _MOST_BYTES_BEHIND, maker=stages[COMPUTING], user=stages[WRITING]
         ) as put,
         stages[COMPUTING].works(),
+        closing(task.compute(parts, n_cells, progress)) as results,
     ):
-        for result in task.compute(parts, n_cells, progress):
+        for result in results:
             put(result, result.n_bytes)
     stages.end()
     return stages
@@ -200,8 +201,8 @@ def compute_shard(
         Takes what is to be written.
     """
     cells = chain((ShardPart(shard, source, each) for each in parts), [ShardPart(shard, source)])
-    results = task.compute(cells, len(shard), _tell_nobody)
-    task.write(source, shard, _values_of(results), out)
+    with closing(task.compute(cells, len(shard), _tell_nobody)) as results:
+        task.write(source, shard, _values_of(results), out)
 
 
 def _tell_nobody(_: int) -> None:

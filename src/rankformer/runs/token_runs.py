@@ -1,7 +1,7 @@
 """Files of counts to a tokenized dataset on disk, in shards."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,7 +178,7 @@ class TokenShards(Recipe):
         parts: Iterator[ShardPart],
         n_cells: int | None,  # noqa: ARG002  # of the form of all tasks
         progress: Progress,
-    ) -> Iterator[ShardResult]:
+    ) -> Generator[ShardResult, None, None]:
         """Pass the tokens on: they are all that there is to compute; see `ShardTask`."""
         for part in parts:
             if part.cells is None:
