@@ -40,8 +40,8 @@ from rankformer.results.gene_embeddings import GeneVectors
 P = TypeVar("P")
 R = TypeVar("R")
 B = TypeVar("B", CellBatch, GeneBatch)
-# Batches that a GPU has in its queue while the results of those before are put away.
-_STREAMED = 4
+# Batches of cells that a GPU has in its queue while results are put away; those of genes are large.
+_CELLS_AHEAD, _GENES_AHEAD = 4, 2
 
 
 class Embedder:
@@ -178,13 +178,13 @@ class Embedder:
         """
         self.check_mode(mode)
 
-        def pool(hidden_TD: Tensor, own: NDArray[np.int64]) -> CellBatch:
-            lengths = np.diff(own)
+        def pool(hidden_TD: Tensor, own: Ragged) -> CellBatch:
+            lengths = np.diff(own[1])
             has_genes = lengths > self._n_before + self._n_behind
-            pooled = HostCopy(self.pool(hidden_TD, own, mode))
+            pooled = HostCopy(self.pool(hidden_TD, own[1], mode))
             return CellBatch(pooled, self.check_finite, lengths, has_genes)
 
-        yield from self._stream(parts, tokens_of, lambda _: pool, n_cells)
+        yield from self._stream(parts, tokens_of, pool, n_cells, _CELLS_AHEAD)
 
     def pool(self, hidden_TD: Tensor, offsets: NDArray[np.int64], mode: CellMode) -> Tensor:
         """(C, D) float32 on the device: one vector for each cell, as `cells` has them."""
@@ -210,16 +210,14 @@ class Embedder:
     ) -> Generator[tuple[P, int, int, GeneBatch | None], None, None]:
         """Vectors of all gene tokens of parts that come; see `stream_cells`."""
 
-        def pool_of(values: NDArray[np.int32]) -> Callable[..., GeneBatch]:
-            def keep_genes(hidden_TD: Tensor, own: NDArray[np.int64]) -> GeneBatch:
-                genes = self.gene_places(own)
-                places = move_to(torch.from_numpy(genes.places), self.device)
-                found = HostCopy(hidden_TD[places].float())
-                return GeneBatch(found, self.check_finite, values[genes.places], genes.offsets)
+        def keep_genes(hidden_TD: Tensor, own: Ragged) -> GeneBatch:
+            values, offsets = own
+            genes = self.gene_places(offsets)
+            places = move_to(torch.from_numpy(genes.places), self.device)
+            found = HostCopy(hidden_TD[places].float())
+            return GeneBatch(found, self.check_finite, values[genes.places], genes.offsets)
 
-            return keep_genes
-
-        yield from self._stream(parts, tokens_of, pool_of, n_cells)
+        yield from self._stream(parts, tokens_of, keep_genes, n_cells, _GENES_AHEAD)
 
     def attention(self, ragged: Ragged, layer: int | None = None) -> list[NDArray[np.float32]]:
         """Attention weights of each cell.
@@ -289,10 +287,11 @@ class Embedder:
         self,
         parts: Iterator[P],
         tokens_of: Callable[[P], Ragged],
-        pool_of: Callable[[NDArray[np.int32]], Callable[[Tensor, NDArray[np.int64]], B]],
+        pool: Callable[[Tensor, Ragged], B],
         n_cells: int | None,
+        n_ahead: int,
     ) -> Generator[tuple[P, int, int, B | None], None, None]:
-        """`pool_of` gets all tokens of a part; its result hidden states and the cells' offsets."""
+        """`pool` gets hidden states and tokens of the cells of a batch."""
 
         def cells_of(part: P) -> PartCells[B]:
             ragged = tokens_of(part)
@@ -301,16 +300,15 @@ class Embedder:
             @torch.inference_mode()
             def compute(start: int, stop: int) -> B:
                 batch = PackedBatch.pack(ragged, start, stop, self.device)
-                own = values[offsets[start] : offsets[stop]]
                 hidden_TD = self.encoder(batch, self.layer)
-                return pool_of(own)(hidden_TD, offsets[start : stop + 1] - offsets[start])
+                own = values[offsets[start] : offsets[stop]]
+                return pool(hidden_TD, (own, offsets[start : stop + 1] - offsets[start]))
 
             return PartCells(offsets, compute)
 
-        with self._submitting(n_cells, _STREAMED) as (submit, n_ahead):
-            for part, start, stop, batch in run_parts(
-                parts, cells_of, self.budget, submit, n_ahead
-            ):
+        with self._submitting(n_cells, n_ahead) as (submit, most):
+            batches = run_parts(parts, cells_of, self.budget, submit, most)
+            for part, start, stop, batch in batches:
                 if batch is not None:
                     batch.wait()
                 yield part, start, stop, batch

@@ -1,6 +1,8 @@
 """Where the model runs; and copies to there and back, which do not wait for its computations."""
 
 from collections.abc import Sequence
+from functools import cache
+from typing import Literal
 
 import numpy as np
 import torch
@@ -78,7 +80,9 @@ def move_to(tensor: Tensor, device: torch.device | str) -> Tensor:
     device = torch.device(device)
     if device.type != "cuda":
         return tensor.to(device)
-    copying, computing = _copying_stream(device), torch.cuda.current_stream(device)
+    if device.index is None:
+        device = torch.device("cuda", torch.cuda.current_device())
+    copying, computing = _copying_stream(device, "to"), torch.cuda.current_stream(device)
     with torch.cuda.stream(copying):
         moved = tensor.pin_memory().to(device, non_blocking=True)
     computing.wait_stream(copying)
@@ -95,7 +99,7 @@ class HostCopy:
         if tensor.device.type != "cuda":
             self._copy = tensor.cpu()
             return
-        copying = _copying_stream(tensor.device)
+        copying = _copying_stream(tensor.device, "from")
         copying.wait_stream(torch.cuda.current_stream(tensor.device))
         with torch.cuda.stream(copying):
             self._copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
@@ -120,8 +124,10 @@ class HostCopy:
         return self._copy.numpy()
 
 
-def _copying_stream(device: torch.device) -> torch.cuda.Stream:
-    """One of torch's pool of streams, which costs nothing."""
+@cache
+def _copying_stream(device: torch.device, way: Literal["to", "from"]) -> torch.cuda.Stream:
+    """One for each way, as memory that was used on one stream is kept for it."""
+    del way
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
