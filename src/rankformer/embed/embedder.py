@@ -41,7 +41,7 @@ P = TypeVar("P")
 R = TypeVar("R")
 B = TypeVar("B", CellBatch, GeneBatch)
 # Batches of cells that a GPU has in its queue while results are put away; those of genes are large.
-_CELLS_AHEAD, _GENES_AHEAD = 4, 2
+_CELLS_AHEAD, _GENES_AHEAD = 8, 2
 
 
 class Embedder:
