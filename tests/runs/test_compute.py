@@ -203,7 +203,7 @@ def test_an_input_that_fails_is_set_aside_and_the_other_is_whole(
     break_first_input(monkeypatch, stage)
     done = compute(desk, tmp_path / "run", embedder, VectorShards(embedder, "cell"))
     assert list(done.failures) == [0]
-    assert "row 88" in done.failures[0].found
+    assert "row 100" in done.failures[0].found
     first = f"0-000000-{0:010d}-{CELLS:010d}.parquet"
     assert first in done.shards, "what was read before stays"
     assert f"0-000000-{2 * CELLS:010d}-{3 * CELLS:010d}.parquet" not in done.shards
@@ -216,23 +216,23 @@ def test_the_error_of_an_input_comes_out_where_one_is_to_end_the_run(
     desk, embedder, tmp_path, monkeypatch, stage
 ):
     break_first_input(monkeypatch, stage)
-    with pytest.raises(CountsError if stage == "read" else TokensError, match="row 88"):
+    with pytest.raises(CountsError if stage == "read" else TokensError, match="row 100"):
         compute(desk, tmp_path / "run", embedder, VectorShards(embedder, "cell"), fail_fast=True)
 
 
 def break_first_input(monkeypatch, stage):
-    """Row 88, in the third shard of the first file, can not be read or encoded."""
+    """Row 100, in the second chunk of the third shard of the first file, can not be read or encoded."""
     plain_read, plain_encode = TokenStream.read, TokenStream.encode
 
     def read(stream, start, stop):
         for rows, counts in plain_read(stream, start, stop):
-            if stream.path.stem == "a" and 88 in rows:
-                raise CountsError("row 88 is odd", "None.", "None.")
+            if stream.path.stem == "a" and 100 in rows:
+                raise CountsError("row 100 is odd", "None.", "None.")
             yield rows, counts
 
     def encode(stream, found):
-        if stream.path.stem == "a" and 88 in found[0]:
-            raise TokensError("row 88 is odd", "None.", "None.")
+        if stream.path.stem == "a" and 100 in found[0]:
+            raise TokensError("row 100 is odd", "None.", "None.")
         return plain_encode(stream, found)
 
     monkeypatch.setattr(TokenStream, stage, {"read": read, "encode": encode}[stage])
