@@ -221,7 +221,7 @@ def test_the_error_of_an_input_comes_out_where_one_is_to_end_the_run(
 
 
 def break_first_input(monkeypatch, stage):
-    """Row 100, in the second chunk of the third shard of the first file, can not be read or encoded."""
+    """Row 100, in the second chunk of a shard of the first file, can not be read or encoded."""
     plain_read, plain_encode = TokenStream.read, TokenStream.encode
 
     def read(stream, start, stop):
