@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import logging
 import time
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import anndata
-import h5py
 import numpy as np
 import pandas as pd
 import torch
 from gpu_models import Sizes, draw_encoder, make_spec, make_vocabulary
+from repeated_cells import write_repeated_cells
+from scipy.sparse import csr_matrix
 
 from rankformer import MaskedLanguageModel, save_checkpoint
+from rankformer.embed import vector_runs
 from rankformer.embed.embedder import Embedder
 from rankformer.embed.files import embed_files
 from rankformer.embed.settings import EmbedJob
@@ -29,8 +29,6 @@ from rankformer.model.encoder import Encoder
 
 MODEL = "gf-12L-95M-i4096"
 _BLOCK_CELLS = 2_000
-# Numbers of a chunk of the file, of which a block of cells has a whole number.
-_CHUNK = 2**13
 
 
 def measure_file(sizes: Sizes, folder: Path) -> dict[str, Any]:
@@ -50,7 +48,7 @@ def measure_file(sizes: Sizes, folder: Path) -> dict[str, Any]:
     began = time.perf_counter()
     with watch:
         job = EmbedJob((cells,), output=output, overwrite=True)
-        embed_files(job, model, device=sizes.device, dtype=sizes.dtype)
+        told = embed_files(job, model, device=sizes.device, dtype=sizes.dtype).figures
     seconds = time.perf_counter() - began
     vectors = np.load(output, mmap_mode="r")
     is_finite = bool(np.isfinite(vectors[:: max(len(vectors) // 1000, 1)]).all())
@@ -69,6 +67,7 @@ def measure_file(sizes: Sizes, folder: Path) -> dict[str, Any]:
         "cells_per_second": len(vectors) / seconds,
         "is_finite": is_finite,
         **watch.figures(),
+        **{name: told[name] for name in ("slowest_stage", "seconds_of_stages")},
     }
 
 
@@ -92,7 +91,9 @@ class Watch:
         return event
 
     def __enter__(self) -> Watch:
-        plain: dict[str, Callable[..., Any]] = {"run": Encoder.forward, "pool": Embedder.pool}
+        plain: dict[str, Callable[..., Any]] = {
+            "run": Encoder.forward, "pool": Embedder.pool, "warm_up": vector_runs.warm_up
+        }  # fmt: skip
 
         def forward(encoder: Encoder, *arguments: Any) -> Any:
             self.first = self.first or time.perf_counter()
@@ -107,8 +108,15 @@ class Watch:
             self.marks.append((begin, self.mark()))
             return pooled
 
+        def warm_up(embedder: Embedder) -> None:
+            """It is no batch of cells."""
+            plain["warm_up"](embedder)
+            self.marks.clear()
+            self.first = 0.0
+
         self._patches = [
-            patch.object(Encoder, "forward", forward), patch.object(Embedder, "pool", pool)
+            patch.object(Encoder, "forward", forward), patch.object(Embedder, "pool", pool),
+            patch.object(vector_runs, "warm_up", warm_up),
         ]  # fmt: skip
         for each in self._patches:
             each.start()
@@ -146,25 +154,12 @@ def write_cells(path: Path, sizes: Sizes, n_vars: int) -> None:
     """Write cells to an .h5ad file, a block of them over and over."""
     n_cells = sizes.file_cells
     n_blocks = -(-n_cells // _BLOCK_CELLS)
-    lengths, indices, counts = draw_block(min(_BLOCK_CELLS, n_cells), sizes.file_genes, n_vars)
-    n_cells = n_blocks * len(lengths)
-    obs = pd.DataFrame(index=[f"cell{index}" for index in range(n_cells)])
+    block = draw_block(min(_BLOCK_CELLS, n_cells), sizes.file_genes, n_vars)
     var = pd.DataFrame(index=[f"ENSG{index:011d}" for index in range(1, n_vars + 1)])
-    anndata.AnnData(obs=obs, var=var).write_h5ad(path)
-    with h5py.File(path, "r+") as file:
-        if "X" in file:
-            del file["X"]
-        matrix = file.create_group("X")
-        matrix.attrs.update({
-            "encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": (n_cells, n_vars)
-        })  # fmt: skip
-        offsets = np.concatenate([[0], np.cumsum(np.tile(lengths, n_blocks))])
-        matrix.create_dataset("indptr", data=offsets.astype(np.int64))
-        for name, block in (("indices", indices), ("data", counts)):
-            write_over_and_over(matrix, name, block, n_blocks)
+    write_repeated_cells(path, block, var, n_blocks)
 
 
-def draw_block(n_cells: int, n_genes: int, n_vars: int) -> tuple[Any, Any, Any]:
+def draw_block(n_cells: int, n_genes: int, n_vars: int) -> csr_matrix:
     """Genes of each cell in ascending order, and counts of which most are 1."""
     rng = np.random.default_rng(0)
     lengths = rng.lognormal(np.log(n_genes) - 0.08, 0.4, n_cells).clip(8, n_vars // 2)
@@ -180,24 +175,7 @@ def draw_block(n_cells: int, n_genes: int, n_vars: int) -> tuple[Any, Any, Any]:
         order = np.take_along_axis(drawn, likeliest, axis=1).argsort(axis=1)
         genes = np.take_along_axis(likeliest, order, axis=1)
         rows += [np.sort(row[:length]) for row, length in zip(genes, own, strict=True)]
-    # Whole chunks a block: the last cells lose some genes.
-    surplus = sum(map(len, rows)) % _CHUNK
-    for cell in reversed(range(n_cells)):
-        n_kept = max(len(rows[cell]) - surplus, 1)
-        surplus -= len(rows[cell]) - n_kept
-        rows[cell] = rows[cell][:n_kept]
     indices = np.concatenate(rows).astype(np.int32)
     counts = rng.geometric(0.6, len(indices)).astype(np.float32)
-    return np.array([len(row) for row in rows]), indices, counts
-
-
-def write_over_and_over(matrix: h5py.Group, name: str, block: Any, n_blocks: int) -> None:
-    """A dataset with gzip, whose chunks are compressed once."""
-    dataset = matrix.create_dataset(
-        name, (len(block) * n_blocks,), block.dtype, chunks=(_CHUNK,), compression="gzip"
-    )
-    chunks = [zlib.compress(part.tobytes(), 4) for part in np.split(block, len(block) // _CHUNK)]
-    for index in range(n_blocks):
-        for number, each in enumerate(chunks):
-            place = index * len(block) + number * _CHUNK
-            dataset.id.write_direct_chunk((place,), each)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    return csr_matrix((counts, indices, starts), shape=(n_cells, n_vars))

@@ -1,7 +1,6 @@
-"""Reading, encoding, model and writing at once: how busy the model is, and what memory it takes.
+"""Reading, encoding, model and writing at once: what memory they take, over the number of cells.
 
-Cells are those of a file, over and over with fresh Poisson noise, in a compressed .h5ad. For the
-overlap a model of a GPU's pace stands in, which waits and computes nothing; for memory, a model of
+Cells are those of a file, over and over with fresh Poisson noise, in a compressed .h5ad. A model of
 one small layer with random weights does the whole job, from file to file.
 """
 
@@ -18,13 +17,11 @@ import anndata
 import numpy as np
 from machine import describe_machine
 from processes import RUNNERS, run_measured
-from reporting import markdown_table, spread, write_json
+from reporting import markdown_table, write_json
 from scipy.sparse import csr_matrix, vstack
 
-BUSY_HEADER = ("cells", "model's pace, cells/s", "reading", "model busy, %", "cells/s")
 MEMORY_HEADER = ("output", "cells", "obs, MB", "peak, MB", "more than the fewest, MB", "cells/s")
 TARGETS = ("cells.npy", "cells.h5ad", "cells.parquet", "genes.parquet", "tokens")
-PARTS = ("overlap", "memory")
 
 
 def repeat_with_noise(path: Path, n_cells: int, out: Path) -> Path:
@@ -61,21 +58,6 @@ def save_small_model(arguments: argparse.Namespace, folder: Path) -> Path:
     return save_checkpoint(folder, MaskedLanguageModel(Encoder(spec)), vocabulary)
 
 
-def measure_overlap(
-    arguments: argparse.Namespace, common: list[Any], folder: Path
-) -> list[dict[str, Any]]:
-    """Each pace, with reading ahead and without, taking turns."""
-    cells = repeat_with_noise(arguments.cells, arguments.n_cells, folder / "overlap.h5ad")
-    results = []
-    for _ in range(arguments.rounds):
-        for rate in arguments.rates:
-            for how, options in (("ahead", []), ("in turn", ["--in-turn"])):
-                print(f"model of {rate:g} cells/s, reading {how} …", file=sys.stderr, flush=True)
-                command = [*common, "--cells", cells, "--rate", str(rate), *options]
-                results.append({"rate": rate, "reading": how, **run_measured(command)})
-    return results
-
-
 def measure_memory(
     arguments: argparse.Namespace, common: list[Any], folder: Path
 ) -> list[dict[str, Any]]:
@@ -90,19 +72,6 @@ def measure_memory(
                 command += ["--dtype", arguments.dtype, "--layer", str(arguments.layer)]
                 results.append({"target": target, **run_measured(command)})
     return results
-
-
-def busy_rows(results: list[dict[str, Any]]) -> list[list[str]]:
-    """A row for each pace and way of reading."""
-    groups: dict[tuple[int, float, str], list[dict[str, Any]]] = {}
-    for each in results:
-        key = each["n_cells"], each["rate"], each["reading"]
-        groups.setdefault(key, []).append(each)
-    return [
-        [f"{n:,}", f"{rate:,.0f}", how, spread(100 * each["busy_share"] for each in rounds),
-         spread(each["n_cells"] / each["seconds"] for each in rounds)]
-        for (n, rate, how), rounds in groups.items()
-    ]  # fmt: skip
 
 
 def memory_rows(results: list[dict[str, Any]]) -> list[list[str]]:
@@ -124,16 +93,12 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", type=Path, required=True, help="a file of real counts")
     parser.add_argument("--dictionaries", type=Path, required=True, help="pickles of one release")
-    parser.add_argument("--n-cells", type=int, default=20_000, help="for the overlap")
-    parser.add_argument("--rates", type=float, nargs="+", default=[2500])
     parser.add_argument("--memory-cells", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--targets", nargs="+", default=list(TARGETS), choices=TARGETS)
-    parser.add_argument("--dtype", default="float32", help="of the model for memory")
+    parser.add_argument("--dtype", default="float32", help="of the model")
     parser.add_argument("--layer", type=int, default=-1, help="0 runs none: the rest alone")
-    parser.add_argument("--d-model", type=int, default=512, help="of the model for memory")
+    parser.add_argument("--d-model", type=int, default=512, help="of the model")
     parser.add_argument("--input-length", type=int, help="tokens of a cell, at most")
-    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True, help="JSON of all figures")
     return parser.parse_args()
@@ -148,15 +113,11 @@ def main() -> None:
         model = save_small_model(arguments, folder / "model")
         common = [sys.executable, RUNNERS / "pipeline_runner.py", "--checkpoint", model]
         common += ["--threads", str(arguments.threads)]
-        measures = {"overlap": measure_overlap, "memory": measure_memory}
-        results = {part: measures[part](arguments, common, folder) for part in arguments.parts}
+        results = measure_memory(arguments, common, folder)
     names = ("threads", "d_model", "input_length", "dtype", "layer")
     settings = {name: getattr(arguments, name) for name in names}
-    write_json(arguments.out, {"machine": machine, **settings, **results})
-    if "overlap" in results:
-        print(markdown_table(BUSY_HEADER, busy_rows(results["overlap"])), end="\n\n")
-    if "memory" in results:
-        print(markdown_table(MEMORY_HEADER, memory_rows(results["memory"])))
+    write_json(arguments.out, {"machine": machine, **settings, "memory": results})
+    print(markdown_table(MEMORY_HEADER, memory_rows(results)))
 
 
 if __name__ == "__main__":

@@ -74,6 +74,12 @@ def test_embed(document, holed, checkpoint_folder, tmp_path):
     found = document("embed", holed, "-o", out, "-m", checkpoint_folder, "--gene-report", report)
     vectors = ad.read_h5ad(out).obsm["X_geneformer"]
     genes = pd.read_csv(report)
+    stages = found["figures"].pop("seconds_of_stages")
+    assert list(stages) == ["reading", "encoding", "the model", "writing"]
+    assert found["figures"].pop("slowest_stage") in stages
+    for seconds in stages.values():
+        assert list(seconds) == ["worked", "waited_for_input", "waited_for_room"]
+        assert 0 < sum(seconds.values()) <= found["seconds"]
     assert found["figures"] == {
         "n_cells": len(vectors), "d_model": vectors.shape[1], "mode": "cell", "model": "small",
         "key": "X_geneformer",

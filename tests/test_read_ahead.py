@@ -1,4 +1,4 @@
-"""Reading ahead: the generator's order and errors, and nothing that runs on behind it."""
+"""Reading ahead and using behind: order, errors, room, and nothing that runs on behind them."""
 
 import threading
 from contextlib import closing
@@ -13,7 +13,7 @@ from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.embed.cells import fill_vectors, iterate_gene_vectors
 from rankformer.embed.embedder import Embedder
 from rankformer.errors import CountsError
-from rankformer.read_ahead import read_ahead
+from rankformer.read_ahead import read_ahead, use_behind
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.tokenize import open_tokens
 from tests.conftest import small_counts
@@ -70,6 +70,38 @@ def test_the_next_item_is_made_while_one_is_used_and_no_more():
             made.release()
 
 
+def test_several_items_are_made_ahead_where_it_is_asked_for():
+    made = threading.Semaphore(0)
+
+    def signal():
+        for number in range(9):
+            made.release()
+            yield number
+
+    with read_ahead(signal(), 3) as items:
+        next(items)
+        assert all(made.acquire(timeout=30) for _ in range(4)), "three besides the one in use"
+        assert not made.acquire(timeout=0.05)
+        assert list(items) == list(range(1, 9))
+
+
+def test_whether_the_next_item_is_there_is_known_without_waiting():
+    go_on = threading.Event()
+
+    def numbers():
+        yield 0
+        go_on.wait(30)
+        yield 1
+
+    with read_ahead(numbers()) as items:
+        assert next(items) == 0
+        assert not items.is_ready
+        go_on.set()
+        assert next(items) == 1
+        assert list(items) == []
+        assert items.is_ready, "the end is known too"
+
+
 def test_an_error_comes_after_the_items_before_it():
     seen = []
     with (
@@ -102,6 +134,125 @@ def test_a_user_that_stops_early_leaves_nothing_behind(stop):
     assert numbers.ended
     assert numbers.made in ([0], [0, 1])
     assert threads() == []
+
+
+class Used:
+    """Takes numbers, from the first when it is let, and fails at one of them."""
+
+    def __init__(self, fail_at=None):
+        self.numbers, self.fail_at, self.ended_by = [], fail_at, "not at all"
+        self.let = threading.Event()
+
+    def __call__(self, numbers):
+        try:
+            for number in numbers:
+                assert self.let.wait(30)
+                if number == self.fail_at:
+                    raise OSError("the disk is full")
+                self.numbers.append(number)
+        except BaseException as error:
+            self.ended_by = type(error).__name__
+            raise
+        self.ended_by = None
+
+
+@pytest.mark.parametrize("n", [0, 1, 50])
+def test_all_that_is_given_is_used_in_order_before_the_block_is_left(n):
+    used = Used()
+    used.let.set()
+    with use_behind(used, 100) as put:
+        for number in range(n):
+            put(number, 40)
+    assert used.numbers == list(range(n))
+    assert used.ended_by is None
+    assert threads() == []
+
+
+def test_what_makes_items_waits_where_there_is_no_room():
+    used, given = Used(), threading.Semaphore(0)
+
+    def give():
+        with use_behind(used, 100) as put:
+            for number in range(9):
+                put(number, 40)
+                given.release()
+
+    maker = threading.Thread(target=give)
+    maker.start()
+    # One is in use, and two wait.
+    assert all(given.acquire(timeout=30) for _ in range(3))
+    assert not given.acquire(timeout=0.05), "a fourth was taken"
+    used.let.set()
+    maker.join(30)
+    assert used.numbers == list(range(9))
+
+
+def test_one_item_larger_than_all_room_is_used_too():
+    used = Used()
+    used.let.set()
+    with use_behind(used, 100) as put:
+        for number in range(3):
+            put(number, 1000)
+    assert used.numbers == [0, 1, 2]
+
+
+def test_an_error_of_who_uses_reaches_who_makes():
+    used, n_given = Used(fail_at=2), 0
+    used.let.set()
+
+    def give():
+        nonlocal n_given
+        with use_behind(used, 100) as put:
+            for number in range(1000):
+                put(number, 40)
+                n_given += 1
+
+    with pytest.raises(OSError, match="disk is full"):
+        give()
+    assert used.numbers == [0, 1]
+    assert n_given < 10, "nothing was made any more"
+    assert threads() == []
+
+
+def test_an_error_at_the_last_item_comes_at_the_end():
+    used = Used(fail_at=1)
+    used.let.set()
+
+    def give():
+        with use_behind(used, 100) as put:
+            put(0, 1)
+            put(1, 1)
+
+    with pytest.raises(OSError, match="disk is full"):
+        give()
+
+
+@pytest.mark.parametrize(("error", "left"), [(ValueError, [0, 1]), (KeyboardInterrupt, [0])])
+def test_where_the_block_fails_what_it_gave_is_used_and_where_it_is_stopped_dropped(error, left):
+    used, is_in_use = Used(), threading.Event()
+
+    def use(numbers):
+        used(signalling(numbers, is_in_use))
+
+    def give():
+        with use_behind(use, 100) as put:
+            put(0, 1)
+            put(1, 1)
+            assert is_in_use.wait(30)
+            threading.Timer(0.1, used.let.set).start()
+            raise error
+
+    with pytest.raises(error):
+        give()
+    assert used.numbers == left
+    assert used.ended_by not in (None, "not at all"), "it knows that not all came"
+    assert threads() == []
+
+
+def signalling(numbers, began):
+    for number in numbers:
+        began.set()
+        yield number
 
 
 @pytest.fixture

@@ -10,13 +10,9 @@ import resource
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
+from typing import Any
 
 from measuring import Stages, limit_threads, versions, write_figures
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PACKAGES = ("rankformer", "torch", "anndata", "h5py", "numba", "numpy", "pandas", "pyarrow")
 N_TENTHS = 10
@@ -45,37 +41,6 @@ def resident_mb() -> float:
     return round(int(status.partition("VmRSS:")[2].split()[0]) / 1024, 1)
 
 
-class Busy:
-    """How long the encoder's batches were waited for, from the first to the last.
-
-    Batches that are computed while their user is elsewhere do not count: it is the least.
-    """
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.began: float | None = None
-        self.ended = 0.0
-
-    def wrapped(self, original: Any) -> Any:
-        def cell_batches(*arguments: Any, **keywords: Any) -> Iterator[Any]:
-            batches, at_end = original(*arguments, **keywords), object()
-            while True:
-                began = time.perf_counter()
-                self.began = self.began or began
-                batch = next(batches, at_end)
-                self.ended = time.perf_counter()
-                self.seconds += self.ended - began
-                if batch is at_end:
-                    return
-                yield batch
-
-        return cell_batches
-
-    @property
-    def share(self) -> float:
-        return self.seconds / (self.ended - (self.began or 0))
-
-
 def tokenize(arguments: argparse.Namespace) -> dict[str, Any]:
     from rankformer.runs.settings import RunSettings, TokenizeJob
     from rankformer.runs.shards import Share
@@ -88,16 +53,15 @@ def tokenize(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def embed(arguments: argparse.Namespace) -> dict[str, Any]:
-    from rankformer.embed.embedder import Embedder
     from rankformer.embed.files import embed_files
     from rankformer.embed.settings import EmbedJob
     from rankformer.runs.settings import RunSettings
 
     settings = RunSettings(shard_cells=arguments.shard_cells, restart=True)
-    job, busy = EmbedJob((arguments.source,), output=arguments.output, run=settings), Busy()
-    with patch.object(Embedder, "cell_batches", busy.wrapped(Embedder.cell_batches)):
-        figures = embed_files(job, arguments.model).figures
-    return {**figures, "busy_share": busy.share, "busy_seconds": round(busy.seconds, 3)}
+    job = EmbedJob((arguments.source,), output=arguments.output, run=settings)
+    figures = embed_files(job, arguments.model).figures
+    model = figures["seconds_of_stages"]["the model"]
+    return {**figures, "busy_share": model["worked"] / sum(model.values())}
 
 
 def merge(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankformer.errors import OutOfMemoryError
-from rankformer.model.batching import TokenBudget, run_batches
+from rankformer.model.batching import PartCells, TokenBudget, run_batches, run_parts
 from rankformer.model.cpu.workers import share_cores, start_workers
 from rankformer.model.spec import EncoderSpec
+from rankformer.read_ahead import read_ahead
 
 lengths_lists = st.lists(st.integers(0, 50), max_size=40)
 
@@ -50,6 +51,96 @@ def test_every_cell_is_computed_once_when_memory_is_short(lengths, room):
 
     batches = run_batches(compute, offsets, TokenBudget(10_000))
     assert [cell for _, _, cells in batches for cell in cells] == list(range(len(lengths)))
+
+
+parts_lists = st.lists(lengths_lists, max_size=6)
+
+
+def cells_of(lengths):
+    return PartCells(offsets_of(lengths), lambda start, stop: lengths[start:stop])
+
+
+@given(parts_lists, st.integers(1, 200), st.none() | st.integers(1, 5), st.integers(1, 5))
+def test_parts_are_cut_as_each_alone_would_be(parts, n_tokens, batch_size, n_ahead):
+    budget = TokenBudget(n_tokens, batch_size)
+    found = list(run_parts(iter(parts), cells_of, budget, n_ahead=n_ahead))
+    expected = []
+    for part in parts:
+        own = cells_of(part)
+        alone = list(run_batches(own.compute, own.offsets, TokenBudget(n_tokens, batch_size)))
+        expected += [(part, *each) for each in alone] or [(part, 0, 0, None)]
+    assert found == expected
+
+
+@given(parts_lists, st.integers(50, 100), st.integers(1, 4))
+@settings(deadline=None, max_examples=30)
+def test_each_cell_of_all_parts_is_computed_once_when_memory_is_short(parts, room, n):
+    """Batches side by side share the room, also those of different parts."""
+    lock, in_use = threading.Lock(), 0
+
+    def short_of_memory(part):
+        number, lengths = part
+
+        def compute(start, stop):
+            nonlocal in_use
+            n_tokens = sum(lengths[start:stop])
+            with lock:
+                if in_use + n_tokens > room:
+                    raise MemoryError
+                in_use += n_tokens
+            time.sleep(0.0005)
+            with lock:
+                in_use -= n_tokens
+            return [(number, cell) for cell in range(start, stop)]
+
+        return PartCells(offsets_of(lengths), compute)
+
+    with start_workers(n, 1) as submit:
+        given_parts = iter(list(enumerate(parts)))
+        found = run_parts(given_parts, short_of_memory, TokenBudget(200), submit, 2 * n)
+        cells = [cell for *_, cells in found for cell in cells or []]
+    assert cells == [(i, cell) for i, part in enumerate(parts) for cell in range(len(part))]
+
+
+def test_the_next_part_is_handed_over_before_the_last_results_of_one_are_used():
+    handed_over = []
+
+    def told(part):
+        def compute(start, stop):
+            handed_over.append((part, start))
+
+        return PartCells(offsets_of([10] * 4), compute)
+
+    results = run_parts(iter("ab"), told, TokenBudget(20), n_ahead=3)
+    assert next(results)[:3] == ("a", 0, 2)
+    assert handed_over == [("a", 0), ("a", 2), ("b", 0)]
+
+
+def test_results_are_given_while_the_next_part_is_not_there_yet():
+    has_first = threading.Event()
+
+    def slow():
+        yield "a"
+        assert has_first.wait(30), "the results of the part before were held back"
+        yield "b"
+
+    with read_ahead(slow()) as parts:
+        for part, _, stop, _ in run_parts(parts, lambda _: cells_of([10] * 4), TokenBudget(20),
+                                          n_ahead=10):  # fmt: skip
+            if (part, stop) == ("a", 4):
+                has_first.set()
+    assert has_first.is_set()
+
+
+def test_an_error_in_the_place_of_a_part_comes_after_the_results_before_it():
+    def damaged():
+        yield [10] * 4
+        raise ValueError("the source is damaged")
+
+    results = run_parts(damaged(), cells_of, TokenBudget(20), n_ahead=10)
+    assert [next(results)[1:3] for _ in range(2)] == [(0, 2), (2, 4)]
+    with pytest.raises(ValueError, match="damaged"):
+        next(results)
 
 
 @pytest.mark.parametrize("n_at_once", [1, 4])
@@ -149,7 +240,7 @@ def test_a_starved_process_gets_the_same_embeddings(tmp_path):
     script = textwrap.dedent("""
         import logging, resource, sys
         import numpy as np, torch
-        from rankformer.model.batching import TokenBudget, run_batches
+        from rankformer.model.batching import PartCells, TokenBudget, run_batches, run_parts
         from rankformer.model.encoder import Encoder, PackedBatch
         from rankformer.model.spec import EncoderSpec
 

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rankformer.embed.batches import CellBatch
 from rankformer.embed.embedder import AnyEmbedder, Embedder, open_embedder
 from rankformer.embed.settings import CellMode
 from rankformer.embed.settled_model import SettledModel
 from rankformer.errors import TokensError
 from rankformer.progress import Progress
+from rankformer.ragged import Ragged
 from rankformer.read_ahead import read_ahead
 from rankformer.results.cell_embeddings import CellEmbeddings
 from rankformer.results.gene_embeddings import GeneVectors
@@ -110,51 +112,53 @@ def _fill_own(
     check_fits(stream, embedder)
     missing = filtered_out(stream)
     vectors[~stream.kept] = np.nan
-    with read_ahead(stream.parts()) as parts:
-        n_full = fill_rows(vectors, missing, parts, embedder, mode=mode, progress=progress)
+    n_full, input_length = 0, embedder.checkpoint.vocabulary.input_length
+    in_use: TokenPart | None = None
+    with (
+        read_ahead(stream.parts()) as parts,
+        closing(embedder.stream_cells(parts, tokens_of, mode, len(stream))) as batches,
+    ):
+        for part, start, stop, batch in batches:
+            if part is not in_use:
+                release_pages(vectors)
+                in_use = part
+            if batch is None:
+                continue
+            put_vectors(vectors, missing, part.rows[start:stop], batch)
+            n_full += int((batch.lengths >= input_length).sum())
+            if progress:
+                progress(stop - start)
+    release_pages(vectors)
     return missing, n_full
 
 
-def fill_rows(
+def tokens_of(part: TokenPart) -> Ragged:
+    """The tokens of the cells of a part."""
+    return part.cells.ragged(0, len(part.rows))
+
+
+def put_vectors(
     vectors: NDArray[np.float32],
     missing: NDArray[np.object_],
-    parts: Iterable[TokenPart],
-    embedder: Embedder,
-    *,
-    mode: CellMode,
-    first: int = 0,
-    progress: Progress | None = None,
-) -> int:
-    """Write the vectors of cells that come as tokens to their rows.
+    rows: NDArray[np.int64],
+    batch: CellBatch,
+) -> None:
+    """Write the vectors of a batch to their rows.
 
     Parameters
     ----------
     vectors
         (n_cells, d_model) float32, written to.
     missing
-        (n_cells,) object: gets why a cell that came has no vector.
-    parts
-        The cells.
-    first
-        The row of the source that the first row of `vectors` is of.
-
-    Returns
-    -------
-    The number of cells that fill the model's input.
+        (n_cells,) object: gets why a cell of the batch has no vector.
+    rows
+        Of both, one a cell of the batch.
+    batch
+        The vectors.
     """
-    n_full = 0
-    for part in parts:
-        ragged = part.cells.ragged(0, len(part.rows))
-        input_length = embedder.checkpoint.vocabulary.input_length
-        n_full += int((np.diff(ragged[1]) >= input_length).sum())
-        for start, stop, pooled in embedder.cell_batches(ragged, mode):
-            rows = part.rows[start:stop] - first
-            vectors[rows] = pooled
-            missing[rows[np.isnan(pooled[:, 0])]] = NO_GENES
-            if progress:
-                progress(stop - start)
-        release_pages(vectors)
-    return n_full
+    pooled = batch.vectors()
+    vectors[rows] = pooled
+    missing[rows[np.isnan(pooled[:, 0])]] = NO_GENES
 
 
 def iterate_gene_vectors(
@@ -166,42 +170,19 @@ def iterate_gene_vectors(
     """
     check_fits(stream, embedder)
     missing = filtered_out(stream)
-    with read_ahead(stream.parts()) as parts:
-        yield from gene_vectors_of(parts, embedder, missing, progress=progress)
-    tell_missing(missing)
-
-
-def gene_vectors_of(
-    parts: Iterable[TokenPart],
-    embedder: Embedder,
-    missing: NDArray[np.object_],
-    *,
-    first: int = 0,
-    progress: Progress | None = None,
-) -> Generator[tuple[NDArray[np.int64], GeneVectors], None, None]:
-    """Vectors of all gene tokens of cells that come, with the cells' rows.
-
-    Parameters
-    ----------
-    parts
-        The cells.
-    embedder
-        The model.
-    missing
-        (n_cells,) object: gets why a cell that came has no vector.
-    first
-        The row of the source that the first of `missing` is of; rows are counted from it.
-    progress
-        Told of the cells that are done.
-    """
-    for part in parts:
-        for vectors in embedder.genes(part.cells.ragged(0, len(part.rows))):
-            n_cells = len(vectors.offsets) - 1
-            rows = part.rows[vectors.start : vectors.start + n_cells] - first
-            missing[rows[np.diff(vectors.offsets) == 0]] = NO_GENES
-            yield rows, vectors
+    with (
+        read_ahead(stream.parts()) as parts,
+        closing(embedder.stream_genes(parts, tokens_of, len(stream))) as batches,
+    ):
+        for part, start, stop, batch in batches:
+            if batch is None:
+                continue
+            rows = part.rows[start:stop]
+            missing[rows[batch.is_empty]] = NO_GENES
+            yield rows, batch.vectors(start)
             if progress:
-                progress(n_cells)
+                progress(stop - start)
+    tell_missing(missing)
 
 
 def check_fits(stream: TokenSource, embedder: Embedder) -> None:

@@ -3,7 +3,8 @@
 Shapes: T packed tokens, C cells, D hidden, H heads, L tokens of one cell.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from copy import deepcopy
 from typing import Any, TypeAlias, TypeVar
 
@@ -14,10 +15,18 @@ from torch import Tensor
 
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.checkpoints.model_folder import AnyModel
+from rankformer.embed.batches import CellBatch, GeneBatch
 from rankformer.embed.settings import CellMode
 from rankformer.embed.settled_model import check_mode, settle_model
 from rankformer.errors import CheckpointError, SettingsError
-from rankformer.model.batching import TokenBudget, run_batches
+from rankformer.model.batching import (
+    PartCells,
+    Submit,
+    TokenBudget,
+    compute_now,
+    run_batches,
+    run_parts,
+)
 from rankformer.model.cpu.int8 import put_int8_products
 from rankformer.model.cpu.workers import share_cores, start_workers
 from rankformer.model.device import HostCopy, move_to
@@ -28,7 +37,11 @@ from rankformer.model.spec import LayerNumbering
 from rankformer.ragged import Ragged
 from rankformer.results.gene_embeddings import GeneVectors
 
+P = TypeVar("P")
 R = TypeVar("R")
+B = TypeVar("B", CellBatch, GeneBatch)
+# Batches of cells that a GPU has in its queue while results are put away; those of genes are large.
+_CELLS_AHEAD, _GENES_AHEAD = 8, 2
 
 
 class Embedder:
@@ -132,16 +145,46 @@ class Embedder:
         self, ragged: Ragged, mode: CellMode = "cell"
     ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
         """As `cells`, a batch at a time: first cell, the one behind the last, their vectors."""
+        n_cells = len(ragged[1]) - 1
+        with closing(self.stream_cells(iter([ragged]), _itself, mode, n_cells)) as batches:
+            for _, start, stop, batch in batches:
+                if batch is not None:
+                    yield start, stop, batch.vectors()
+
+    def stream_cells(
+        self,
+        parts: Iterator[P],
+        tokens_of: Callable[[P], Ragged],
+        mode: CellMode = "cell",
+        n_cells: int | None = None,
+    ) -> Generator[tuple[P, int, int, CellBatch | None], None, None]:
+        """One vector a cell of parts that come, without a pause between one part and the next.
+
+        Parameters
+        ----------
+        parts
+            In order, as of `run_parts`.
+        tokens_of
+            Gives the tokens of a part, with their special tokens.
+        mode
+            As of `cells`.
+        n_cells
+            Cells of all parts, if known: a CPU runs few with several threads each.
+
+        Yields
+        ------
+        Part, its first cell, the one behind the last, and their vectors; None of a part without
+        cells. Until they are read, the next batches are computed.
+        """
         self.check_mode(mode)
 
-        def pool(hidden_TD: Tensor, own: NDArray[np.int64]) -> HostCopy:
-            return HostCopy(self.pool(hidden_TD, own, mode))
+        def pool(hidden_TD: Tensor, own: Ragged) -> CellBatch:
+            lengths = np.diff(own[1])
+            has_genes = lengths > self._n_before + self._n_behind
+            pooled = HostCopy(self.pool(hidden_TD, own[1], mode))
+            return CellBatch(pooled, self.check_finite, lengths, has_genes)
 
-        for start, stop, pooled_CD in self._run(ragged, pool):
-            vectors = pooled_CD.numpy()
-            n_genes = np.diff(ragged[1][start : stop + 1]) - self._n_before - self._n_behind
-            self.check_finite(vectors[n_genes > 0])
-            yield start, stop, vectors
+        yield from self._stream(parts, tokens_of, pool, n_cells, _CELLS_AHEAD)
 
     def pool(self, hidden_TD: Tensor, offsets: NDArray[np.int64], mode: CellMode) -> Tensor:
         """(C, D) float32 on the device: one vector for each cell, as `cells` has them."""
@@ -156,17 +199,25 @@ class Embedder:
 
     def genes(self, ragged: Ragged) -> Iterator[GeneVectors]:
         """Vectors of all gene tokens, a batch of consecutive cells at a time."""
-        values, offsets = ragged
+        n_cells = len(ragged[1]) - 1
+        with closing(self.stream_genes(iter([ragged]), _itself, n_cells)) as batches:
+            for _, start, _, batch in batches:
+                if batch is not None:
+                    yield batch.vectors(start)
 
-        def keep_genes(hidden_TD: Tensor, own: NDArray[np.int64]) -> tuple[GenePlaces, HostCopy]:
-            genes = self.gene_places(own)
+    def stream_genes(
+        self, parts: Iterator[P], tokens_of: Callable[[P], Ragged], n_cells: int | None = None
+    ) -> Generator[tuple[P, int, int, GeneBatch | None], None, None]:
+        """Vectors of all gene tokens of parts that come; see `stream_cells`."""
+
+        def keep_genes(hidden_TD: Tensor, own: Ragged) -> GeneBatch:
+            values, offsets = own
+            genes = self.gene_places(offsets)
             places = move_to(torch.from_numpy(genes.places), self.device)
-            return genes, HostCopy(hidden_TD[places].float())
+            found = HostCopy(hidden_TD[places].float())
+            return GeneBatch(found, self.check_finite, values[genes.places], genes.offsets)
 
-        for start, stop, (genes, vectors_TD) in self._run(ragged, keep_genes):
-            self.check_finite(vectors_TD.numpy())
-            tokens = values[offsets[start] : offsets[stop]][genes.places]
-            yield GeneVectors(start, genes.offsets, tokens, vectors_TD.numpy())
+        yield from self._stream(parts, tokens_of, keep_genes, n_cells, _GENES_AHEAD)
 
     def attention(self, ragged: Ragged, layer: int | None = None) -> list[NDArray[np.float32]]:
         """Attention weights of each cell.
@@ -229,28 +280,51 @@ class Embedder:
         def compute(start: int, stop: int) -> R:
             return read(self.encoder(pack(start, stop), self.layer), start, stop)
 
-        if self.device.type != "cpu":
-            # The next batch is queued before this one is waited for.
-            yield from run_batches(compute, offsets, self.budget, n_ahead=2)
-            return
-        n_workers, n_threads = share_cores(len(offsets) - 1)
-        with start_workers(n_workers, n_threads) as submit:
-            n_ahead = 2 * n_workers if n_workers > 1 else 1
+        with self._submitting(len(offsets) - 1) as (submit, n_ahead):
             yield from run_batches(compute, offsets, self.budget, submit, n_ahead)
 
-    def _run(
-        self, ragged: Ragged, pool: Callable[[Tensor, NDArray[np.int64]], R]
-    ) -> Iterator[tuple[int, int, R]]:
-        """`pool` gets hidden states and the cells' offsets in them."""
-        offsets = ragged[1]
+    def _stream(
+        self,
+        parts: Iterator[P],
+        tokens_of: Callable[[P], Ragged],
+        pool: Callable[[Tensor, Ragged], B],
+        n_cells: int | None,
+        n_ahead: int,
+    ) -> Generator[tuple[P, int, int, B | None], None, None]:
+        """`pool` gets hidden states and tokens of the cells of a batch."""
 
-        def pack(start: int, stop: int) -> PackedBatch:
-            return PackedBatch.pack(ragged, start, stop, self.device)
+        def cells_of(part: P) -> PartCells[B]:
+            ragged = tokens_of(part)
+            values, offsets = ragged
 
-        def read(hidden_TD: Tensor, start: int, stop: int) -> R:
-            return pool(hidden_TD, offsets[start : stop + 1] - offsets[start])
+            @torch.inference_mode()
+            def compute(start: int, stop: int) -> B:
+                batch = PackedBatch.pack(ragged, start, stop, self.device)
+                hidden_TD = self.encoder(batch, self.layer)
+                own = values[offsets[start] : offsets[stop]]
+                return pool(hidden_TD, (own, offsets[start : stop + 1] - offsets[start]))
 
-        yield from self.run(pack, offsets, read)
+            return PartCells(offsets, compute)
+
+        with self._submitting(n_cells, n_ahead) as (submit, most):
+            batches = run_parts(parts, cells_of, self.budget, submit, most)
+            for part, start, stop, batch in batches:
+                if batch is not None:
+                    batch.wait()
+                yield part, start, stop, batch
+
+    @contextmanager
+    def _submitting(
+        self, n_cells: int | None, n_ahead: int = 2
+    ) -> Iterator[tuple[Submit[Any], int]]:
+        """How batches are handed over, and how many at most before the first is waited for."""
+        if self.device.type != "cpu":
+            # Those that follow are queued before one is waited for.
+            yield compute_now, n_ahead
+            return
+        n_workers, n_threads = share_cores(n_cells)
+        with start_workers(n_workers, n_threads) as submit:
+            yield submit, 2 * n_workers if n_workers > 1 else 1
 
     def check_finite(self, vectors: NDArray[Any]) -> None:
         """Refuse vectors of which a number is NaN or infinite.
@@ -275,6 +349,10 @@ class Embedder:
     def gene_places(self, offsets: NDArray[np.int64]) -> GenePlaces:
         """Where the gene tokens of packed cells are, which begin at `offsets`."""
         return GenePlaces.of_cells(offsets, self._n_before, self._n_behind)
+
+
+def _itself(ragged: Ragged) -> Ragged:
+    return ragged
 
 
 AnyEmbedder: TypeAlias = Embedder | AnyModel

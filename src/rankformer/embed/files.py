@@ -130,6 +130,8 @@ def _embed_in_shards(
         if not target.is_folder:
             check_inputs_stay(job.output, streams)
         shards = under_way.compute()
+        if under_way.stages is not None:
+            figures |= under_way.stages.figures()
         if target.is_folder or under_way.inputs.failures:
             return run_summary(under_way.run, shards, under_way.inputs, figures)
         if job.mode == "gene":

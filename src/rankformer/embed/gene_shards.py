@@ -1,29 +1,30 @@
 """Vectors of the genes of cells as shards of a run: computed, and joined to one table."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from rankformer.embed.cells import (
-    check_fits,
-    count_missing,
-    filtered_out,
-    gene_vectors_of,
-    tell_counts,
-)
+from rankformer.embed.batches import GeneBatch
+from rankformer.embed.cells import count_missing, filtered_out, tell_counts
 from rankformer.embed.embedder import Embedder
+from rankformer.embed.vector_shards import tokens_for
 from rankformer.progress import Progress
-from rankformer.results.gene_embeddings import gene_schema, gene_tables
+from rankformer.results.gene_embeddings import GeneVectors, gene_schema, gene_tables
 from rankformer.results.parquet_tables import write_tables
+from rankformer.runs.compute import ShardPart, ShardResult
 from rankformer.runs.run import Run
 from rankformer.runs.shards import Shard, ShardWriter
 from rankformer.summary import Written
-from rankformer.tokens.token_sources import TokenPart, TokenSource
+from rankformer.tokens.token_sources import TokenSource
+from rankformer.tokens.tokenize import NO_GENES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,21 +43,37 @@ class GeneShards:
     embedder: Embedder
 
     def compute(
+        self, parts: Iterator[ShardPart], n_cells: int | None, progress: Progress
+    ) -> Generator[ShardResult, None, None]:
+        """Embed the genes of cells of shards; see `ShardTask`."""
+        tokens_of = partial(tokens_for, self.embedder)
+        with closing(self.embedder.stream_genes(parts, tokens_of, n_cells)) as batches:
+            for part, start, stop, batch in batches:
+                if batch is None or part.cells is None:
+                    yield ShardResult(part)
+                    continue
+                rows = part.cells.rows[start:stop] - part.shard.start
+                yield ShardResult(part, (rows, start, batch), batch.n_bytes)
+                progress(stop - start)
+
+    def write(
         self,
         source: TokenSource,
         shard: Shard,
-        parts: Iterator[TokenPart],
+        values: Iterator[tuple[NDArray[np.int64], int, GeneBatch]],
         out: ShardWriter,
-        progress: Progress,
     ) -> None:
-        """Embed the genes of a shard's cells; see `ShardTask`."""
-        embedder, first = self.embedder, shard.start
-        check_fits(source, embedder)
-        missing = filtered_out(source, first, shard.stop)
-        blocks = gene_vectors_of(parts, embedder, missing, first=first, progress=progress)
-        cells = {"cell": source.names(first, shard.stop)}
-        vocabulary, d_model = embedder.checkpoint.vocabulary, embedder.d_model
-        for table in gene_tables(blocks, cells, vocabulary, d_model):
+        """Write the vectors of a shard; see `ShardTask`."""
+        missing = filtered_out(source, shard.start, shard.stop)
+
+        def blocks() -> Iterator[tuple[NDArray[np.int64], GeneVectors]]:
+            for rows, start, batch in values:
+                missing[rows[batch.is_empty]] = NO_GENES
+                yield rows, batch.vectors(start)
+
+        cells = {"cell": source.names(shard.start, shard.stop)}
+        vocabulary, d_model = self.embedder.checkpoint.vocabulary, self.embedder.d_model
+        for table in gene_tables(blocks(), cells, vocabulary, d_model):
             out.add(table)
         out.note(missing=dict(count_missing(missing)))
 

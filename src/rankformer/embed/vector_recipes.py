@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.embed.embedder import Embedder
 from rankformer.embed.gene_shards import GeneShards
@@ -13,11 +15,13 @@ from rankformer.embed.settings import Mode
 from rankformer.embed.settled_model import SettledModel, settle_model
 from rankformer.embed.vector_shards import VectorShards
 from rankformer.errors import SettingsError
-from rankformer.model.device import list_devices
+from rankformer.model.device import choose_device, list_devices
 from rankformer.runs.compute import ShardTask
 from rankformer.runs.engines.recipes import Recipe
 from rankformer.runs.manifest import Manifest
 from rankformer.runs.settings import RunSettings
+
+_WARMING_TOKENS = 256
 
 AnyEmbedding: TypeAlias = Embedder | SettledModel
 """An embedder, or how one will run in other processes."""
@@ -116,6 +120,32 @@ def open_model(
     embedding |= {"device": devices[0]}
     embedding.pop("batch_size", None)
     return settle_model(checkpoint, **embedding)
+
+
+def opens_beside(embedding: Mapping[str, Any], settings: RunSettings) -> bool:
+    """Whether a model may be made ready in this process while its inputs are opened.
+
+    Not where it is timed on the CPU in which number format it is faster: other work would have a
+    part in what is found.
+    """
+    device, is_named = embedding.get("device", "auto"), embedding.get("dtype", "auto") != "auto"
+    try:
+        is_here = settings.engine == "local" and not list_devices(device)
+        return is_here and (is_named or choose_device(device).type != "cpu")
+    except SettingsError:
+        # It is raised again when the model is opened, behind errors of the inputs.
+        return False
+
+
+def warm_up(embedder: Embedder) -> None:
+    """Have a GPU choose and load its kernels, which takes seconds, before cells are there."""
+    if embedder.device.type != "cuda":
+        return
+    vocabulary = embedder.checkpoint.vocabulary
+    tokens = vocabulary.tokens[: min(_WARMING_TOKENS, vocabulary.input_length)]
+    ragged = tokens.astype(np.int32), np.array([0, len(tokens)])
+    for _ in embedder.stream_cells(iter([ragged]), lambda cells: cells):
+        pass
 
 
 def settle_on_ray(

@@ -1,8 +1,10 @@
 """Runs that embed cells or their genes: of `embed`, `annotate` and `predict`."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +16,14 @@ from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.embed.cells import describe_model, tell_missing
 from rankformer.embed.embedder import Embedder
 from rankformer.embed.settings import Mode
-from rankformer.embed.vector_recipes import AnyEmbedding, VectorRecipe, open_model, task_of
+from rankformer.embed.vector_recipes import (
+    AnyEmbedding,
+    VectorRecipe,
+    open_model,
+    opens_beside,
+    task_of,
+    warm_up,
+)
 from rankformer.embed.vector_shards import ShardedVectors, count_full, read_reasons
 from rankformer.errors import OutputError
 from rankformer.model.device import list_devices
@@ -29,6 +38,7 @@ from rankformer.runs.shards import Shard
 from rankformer.runs.sources import RunInputs
 from rankformer.runs.told import own_shards
 from rankformer.runs.work import do_shards, engine_ready
+from rankformer.stages import Stages
 from rankformer.tokens.joined_sources import join_obs, name_sources
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import NamedCells, TokenSource
@@ -77,11 +87,28 @@ class VectorWork:
         return list_devices(self.embedding.get("device", "auto"))
 
     def open_model(self, before: Manifest | None, settings: RunSettings) -> AnyEmbedding:
-        """See `rankformer.embed.vector_recipes.open_model`."""
+        """See `rankformer.embed.vector_recipes.open_model`; on a GPU it is warm."""
         model = open_model(self.checkpoint, self.embedding, before, settings)
         if self.mode != "gene":
             model.check_mode(self.mode)
+        if isinstance(model, Embedder):
+            warm_up(model)
         return model
+
+    @contextmanager
+    def opening_model(
+        self, before: Manifest | None, settings: RunSettings
+    ) -> Iterator[Callable[[], AnyEmbedding]]:
+        """Open the model beside the block where that is possible; yields what waits for it.
+
+        An error of the model comes out of that call, so an error of the block is raised first.
+        """
+        open_now = partial(self.open_model, before, settings)
+        if not opens_beside(self.embedding, settings):
+            yield open_now
+            return
+        with ThreadPoolExecutor(1, "rankformer-open") as worker:
+            yield worker.submit(open_now).result
 
     def share_out(self, model: AnyEmbedding) -> ShardTask | Recipe:
         """What computes the shards: the embedder, or what makes one in each worker."""
@@ -103,22 +130,31 @@ class VectorWork:
         return Work(self.task, as_plain(model), as_plain(options), cells_each)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class VectorRun:
-    """A run that embeds cells, under way."""
+    """A run that embeds cells, under way.
+
+    Attributes
+    ----------
+    stages
+        How long the stages worked and waited, once all is computed by this process.
+    """
 
     run: Run
     inputs: RunInputs
     embedder: AnyEmbedding
     work: VectorWork
     settings: RunSettings
+    stages: Stages | None = None
 
     def compute(self) -> list[Shard]:
         """Do what is left of the run, or of this process's share; give the shards it is of."""
         shards = own_shards(self.run, self.settings)
         task = self.work.share_out(self.embedder)
         what = "Embedding genes" if self.work.mode == "gene" else "Embedding cells"
-        do_shards(self.run, shards, self.inputs, task, self.settings, what, self.work.devices)
+        self.stages = do_shards(
+            self.run, shards, self.inputs, task, self.settings, what, self.work.devices
+        )
         return shards
 
     @property
@@ -163,8 +199,9 @@ def vector_run(
     made: list[AnyEmbedding] = []
 
     def describe(before: Manifest | None) -> Any:
-        found = inputs.survey(before)
-        embedder = work.open_model(before, settings)
+        with work.opening_model(before, settings) as opened:
+            found = inputs.survey(before)
+            embedder = opened()
         made.append(embedder)
         if prepare is not None:
             prepare(embedder, inputs, before is None)

@@ -1,21 +1,25 @@
 """Embeddings of cells as shards of a run: computed, and read again as one array."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rankformer.embed.cells import check_fits, fill_rows
+from rankformer.embed.batches import CellBatch
+from rankformer.embed.cells import check_fits, filtered_out, put_vectors
 from rankformer.embed.embedder import Embedder
 from rankformer.embed.settings import CellMode
 from rankformer.progress import Progress
+from rankformer.ragged import Ragged
 from rankformer.results.parquet_tables import vectors_column
+from rankformer.runs.compute import ShardPart, ShardResult
 from rankformer.runs.run import Run
 from rankformer.runs.shards import Shard, ShardWriter
-from rankformer.tokens.token_sources import TokenPart, TokenSource
-from rankformer.tokens.tokenize import FILTERED
+from rankformer.tokens.token_sources import TokenSource
 
 _VECTOR, _MISSING = "vector", "missing"
 
@@ -32,24 +36,36 @@ class VectorShards:
     mode: CellMode
 
     def compute(
+        self, parts: Iterator[ShardPart], n_cells: int | None, progress: Progress
+    ) -> Generator[ShardResult, None, None]:
+        """Embed the cells of shards; see `ShardTask`."""
+        embedder = self.embedder
+        tokens_of = partial(tokens_for, embedder)
+        with closing(embedder.stream_cells(parts, tokens_of, self.mode, n_cells)) as batches:
+            for part, start, stop, batch in batches:
+                if batch is None or part.cells is None:
+                    yield ShardResult(part)
+                    continue
+                rows = part.cells.rows[start:stop] - part.shard.start
+                yield ShardResult(part, (rows, batch), batch.n_bytes)
+                progress(stop - start)
+
+    def write(
         self,
         source: TokenSource,
         shard: Shard,
-        parts: Iterator[TokenPart],
+        values: Iterator[tuple[NDArray[np.int64], CellBatch]],
         out: ShardWriter,
-        progress: Progress,
     ) -> None:
-        """Embed the cells of a shard; see `ShardTask`."""
+        """Write the vectors of a shard; see `ShardTask`."""
         import pyarrow as pa
 
-        check_fits(source, self.embedder)
         vectors = np.full((len(shard), self.embedder.d_model), np.nan, np.float32)
-        missing = np.full(len(shard), None, dtype=object)
-        missing[~source.kept[shard.start : shard.stop]] = FILTERED
-        n_full = fill_rows(
-            vectors, missing, parts, self.embedder,
-            mode=self.mode, first=shard.start, progress=progress,
-        )  # fmt: skip
+        missing = filtered_out(source, shard.start, shard.stop)
+        n_full, input_length = 0, self.embedder.checkpoint.vocabulary.input_length
+        for rows, batch in values:
+            put_vectors(vectors, missing, rows, batch)
+            n_full += int((batch.lengths >= input_length).sum())
         columns = {
             "cell": pa.array(source.names(shard.start, shard.stop), pa.string()),
             _MISSING: pa.array(missing, pa.string()),
@@ -57,6 +73,19 @@ class VectorShards:
         }
         out.add(pa.table(columns))
         out.note(n_cells_filling_the_input=n_full)
+
+
+def tokens_for(embedder: Embedder, part: ShardPart) -> Ragged:
+    """The tokens of the cells of a part.
+
+    Raises
+    ------
+    TokensError
+        If they are of another vocabulary than the embedder's.
+    """
+    if part.source is not None:
+        check_fits(part.source, embedder)
+    return part.ragged
 
 
 class ShardedVectors:

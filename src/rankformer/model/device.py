@@ -1,6 +1,8 @@
 """Where the model runs; and copies to there and back, which do not wait for its computations."""
 
 from collections.abc import Sequence
+from functools import cache
+from typing import Literal
 
 import numpy as np
 import torch
@@ -71,30 +73,62 @@ def synchronize(device: torch.device) -> None:
 
 
 def move_to(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """Copy a host's tensor to `device`; on CUDA it is ready there for what is queued after it."""
-    if torch.device(device).type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
+    """Copy a host's tensor to `device`; on CUDA it is ready there for what is queued after it.
+
+    There it is copied beside what is computed, and nothing here waits for it.
+    """
+    device = torch.device(device)
+    if device.type != "cuda":
+        return tensor.to(device)
+    if device.index is None:
+        device = torch.device("cuda", torch.cuda.current_device())
+    copying, computing = _copying_stream(device, "to"), torch.cuda.current_stream(device)
+    with torch.cuda.stream(copying):
+        moved = tensor.pin_memory().to(device, non_blocking=True)
+    computing.wait_stream(copying)
+    # Its memory is another's only when what is computed with it is done.
+    moved.record_stream(computing)
+    return moved
 
 
 class HostCopy:
-    """A copy of a tensor on its way to the host."""
+    """A copy of a tensor on its way to the host; on CUDA beside what is computed next."""
 
     def __init__(self, tensor: Tensor) -> None:
         self._arrived: torch.cuda.Event | None = None
         if tensor.device.type != "cuda":
             self._copy = tensor.cpu()
             return
-        self._copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-        self._copy.copy_(tensor, non_blocking=True)
-        self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        self._arrived.record(torch.cuda.current_stream(tensor.device))
+        copying = _copying_stream(tensor.device, "from")
+        copying.wait_stream(torch.cuda.current_stream(tensor.device))
+        with torch.cuda.stream(copying):
+            self._copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            self._copy.copy_(tensor, non_blocking=True)
+            self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._arrived.record(copying)
+        tensor.record_stream(copying)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of it."""
+        return self._copy.nbytes
+
+    def wait(self) -> None:
+        """Wait until it is there."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
 
     def numpy(self) -> NDArray[np.float32]:
         """Wait for it."""
-        if self._arrived is not None:
-            self._arrived.synchronize()
+        self.wait()
         return self._copy.numpy()
+
+
+@cache
+def _copying_stream(device: torch.device, way: Literal["to", "from"]) -> torch.cuda.Stream:
+    """One for each way, as memory that was used on one stream is kept for it."""
+    del way
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def _no_such_device(device: str, present: dict[str, bool]) -> SettingsError:

@@ -1,11 +1,13 @@
 """Perturbed cells as shards of a run, computed in this process or in others."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from rankformer.embed.embedder import Embedder
@@ -20,7 +22,7 @@ from rankformer.perturb.shard_tables import AFFECTED, GROUP_BYTES, SCREEN, TRUST
 from rankformer.perturb.table import PerturbationTable, as_table
 from rankformer.progress import Progress
 from rankformer.results.parquet_tables import RowGroups
-from rankformer.runs.compute import ShardTask
+from rankformer.runs.compute import ShardPart, ShardResult, ShardTask
 from rankformer.runs.shards import Shard, ShardWriter
 from rankformer.tokens.token_sources import TokenPart, TokenSource
 
@@ -83,35 +85,75 @@ class PerturbationShards:
 
     def compute(
         self,
-        source: TokenSource,  # noqa: ARG002  # of the form of all tasks
-        shard: Shard,
-        parts: Iterator[TokenPart],
-        out: ShardWriter,
+        parts: Iterator[ShardPart],
+        n_cells: int | None,  # noqa: ARG002  # of the form of all tasks
         progress: Progress,
-    ) -> None:
-        """Perturb the cells of a shard; see `ShardTask`."""
+    ) -> Generator[ShardResult, None, None]:
+        """Perturb the cells of shards; see `ShardTask`."""
+        for shard, own in groupby(parts, key=lambda each: each.shard):
+            yield from self._compute_shard(shard, own, progress)
+
+    def _compute_shard(
+        self, shard: Shard, parts: Iterator[ShardPart], progress: Progress
+    ) -> Iterator[ShardResult]:
         perturber, plan, screens = self.perturber, self.plan, self.plan.n_before is not None
         if plan.n_before is not None and perturber.screen is not None:
             perturber.screen.begin(plan.state, plan.n_before[shard])
-        rows = RowGroups(out.add, GROUP_BYTES)
-        affected = RowGroups(partial(out.add, kind=AFFECTED), GROUP_BYTES)
+        cells = _CellsOfShard(parts)
         blocks = choose_blocks(
-            parts, plan.chosen[shard.input], perturber.embedder, plan.first_cells[shard.input]
+            cells, plan.chosen[shard.input], perturber.embedder, plan.first_cells[shard.input]
         )
         for part in perturber.perturb_blocks(blocks, plan.asked, progress, screens=screens):
-            rows.add(as_table(self.table.columns(part)))
+            yield cells.result(as_table(self.table.columns(part)))
             if perturber.perturbation.read_out == "gene":
-                affected.add(as_table(self.table.affected(part, plan.n_affected)))
-        rows.finish()
-        affected.finish()
+                yield cells.result(as_table(self.table.affected(part, plan.n_affected)), AFFECTED)
         if screens and perturber.screen is not None:
-            self._keep_screen(perturber.screen, out)
+            yield from self._keep_screen(perturber.screen, cells)
+        yield ShardResult(cells.last)
 
-    def _keep_screen(self, screen: Screen, out: ShardWriter) -> None:
-        out.add(as_table(screen.trust.columns()), TRUST)
+    def _keep_screen(self, screen: Screen, cells: "_CellsOfShard") -> Iterator[ShardResult]:
+        yield cells.result(as_table(screen.trust.columns()), TRUST)
         learned: Any = screen.state() if self.plan.state is None else None
         if learned is not None:
-            out.add(learned.as_table(), SCREEN)
+            yield cells.result(learned.as_table(), SCREEN)
+
+    def write(
+        self,
+        source: TokenSource,  # noqa: ARG002  # of the form of all tasks
+        shard: Shard,  # noqa: ARG002
+        values: Iterator[tuple[str, pa.Table]],
+        out: ShardWriter,
+    ) -> None:
+        """Write the tables of a shard; see `ShardTask`."""
+        groups = {
+            kind: RowGroups(partial(out.add, kind=kind), GROUP_BYTES) for kind in ("", AFFECTED)
+        }
+        for kind, table in values:
+            if kind in groups:
+                groups[kind].add(table)
+            else:
+                out.add(table, kind)
+        for each in groups.values():
+            each.finish()
+
+
+class _CellsOfShard:
+    """The cells of a shard as they come, up to its end."""
+
+    def __init__(self, parts: Iterator[ShardPart]) -> None:
+        self._parts = parts
+        self.last: ShardPart
+
+    def __iter__(self) -> Iterator[TokenPart]:
+        for part in self._parts:
+            self.last = part
+            if part.cells is None:
+                return
+            yield part.cells
+
+    def result(self, table: pa.Table, kind: str = "") -> ShardResult:
+        """A table of the cells that came."""
+        return ShardResult(self.last, (kind, table), table.nbytes)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -14,7 +14,7 @@ from rankformer.runs.manifest import Manifest
 from rankformer.runs.open_files import make_room_for
 from rankformer.summary import Failure
 from rankformer.tokens.reading_options import ReadingOptions
-from rankformer.tokens.token_sources import TokenSource
+from rankformer.tokens.token_sources import StagedSource, TokenSource
 from rankformer.tokens.tokenize import TokenStream, open_token_source
 from rankformer.vocabulary.vocabulary import Vocabulary
 
@@ -65,7 +65,7 @@ class RunInputs:
         self._keep_open, self._fail_fast = keep_open or len(self.paths) == 1, fail_fast
         if keep_open:
             make_room_for(self.paths)
-        self._kept: dict[int, TokenSource] = {}
+        self._kept: dict[int, StagedSource] = {}
         self._told: set[int] = set()
         self._resources = ExitStack()
 
@@ -102,7 +102,7 @@ class RunInputs:
         return tuple(found)
 
     @contextmanager
-    def opened(self, index: int) -> Iterator[TokenSource]:
+    def opened(self, index: int) -> Iterator[StagedSource]:
         """An input, open."""
         if index in self._kept:
             yield self._kept[index]
@@ -147,7 +147,7 @@ class RunInputs:
         """Close those that were kept open."""
         self._resources.close()
 
-    def _open(self, index: int) -> TokenSource:
+    def _open(self, index: int) -> StagedSource:
         with _told_once() if index in self._told else nullcontext():
             source = open_token_source(self.paths[index], self.vocabulary, self.options)
         self._told.add(index)

@@ -1,7 +1,7 @@
 """Files of counts to a tokenized dataset on disk, in shards."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from rankformer.errors import OutputError
 from rankformer.placed import is_of_a_run
 from rankformer.progress import Progress
 from rankformer.results.output_checks import CELL_FORMATS
+from rankformer.runs.compute import ShardPart, ShardResult
 from rankformer.runs.engines.recipes import Recipe
 from rankformer.runs.manifest import Manifest, Work
 from rankformer.runs.options import plain_reading
@@ -26,7 +27,7 @@ from rankformer.runs.work import do_shards
 from rankformer.scratch import check_free, tell_leftovers
 from rankformer.summary import Summary, Written
 from rankformer.tokens.reading_options import ReadingOptions
-from rankformer.tokens.token_sources import TokenPart, TokenSource
+from rankformer.tokens.token_sources import TokenSource
 from rankformer.tokens.tokenize import (
     expect_same_attributes,
     list_inputs,
@@ -87,12 +88,13 @@ def tokenize_files(
     name = folder.name if isinstance(model, ModelFolder) else str(model)
     with closing(inputs), open_run(target, job.run, describe) as run:
         shards = own_shards(run, job.run)
-        do_shards(run, shards, inputs, TokenShards(), job.run, "Tokenizing cells")
+        stages = do_shards(run, shards, inputs, TokenShards(), job.run, "Tokenizing cells")
+        told = {"model": name, **({} if stages is None else stages.figures())}
         if target == job.output or inputs.failures:
-            return run_summary(run, shards, inputs, {"model": name})
+            return run_summary(run, shards, inputs, told)
         written, figures = write_dataset(run, shards, job.output, name)
         remove_run(run)
-    return Summary((written,), {**figures, "model": name}, sources=inputs.streams)
+    return Summary((written,), {**figures, **told}, sources=inputs.streams)
 
 
 def _check_output(job: TokenizeJob) -> Path:
@@ -173,21 +175,33 @@ class TokenShards(Recipe):
 
     def compute(
         self,
+        parts: Iterator[ShardPart],
+        n_cells: int | None,  # noqa: ARG002  # of the form of all tasks
+        progress: Progress,
+    ) -> Generator[ShardResult, None, None]:
+        """Pass the tokens on: they are all that there is to compute; see `ShardTask`."""
+        for part in parts:
+            if part.cells is None:
+                yield ShardResult(part)
+                continue
+            cells = part.cells.cells
+            yield ShardResult(part, cells, cells.table.nbytes)
+            progress(len(cells))
+
+    def write(
+        self,
         source: TokenSource,
         shard: Shard,  # noqa: ARG002  # of the form of all tasks
-        parts: Iterator[TokenPart],
+        values: Iterator[TokenizedCells],
         out: ShardWriter,
-        progress: Progress,
     ) -> None:
         """Write the tokens of a shard; see `ShardTask`."""
         n_cells = n_full = 0
-        for part in parts:
-            cells = part.cells
+        for cells in values:
             table = cells.table
             if cells.cell_names is not None:
                 table = table.append_column(_NAME, cells.cell_names)
             out.add(table)
             n_cells += len(cells)
             n_full += int((cells.lengths >= source.vocabulary.input_length).sum())
-            progress(len(cells))
         out.note(n_cells=n_cells, n_cells_filling_the_input=n_full)

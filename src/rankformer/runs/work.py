@@ -15,8 +15,11 @@ from rankformer.runs.run import Run
 from rankformer.runs.settings import RunSettings
 from rankformer.runs.shards import Shard
 from rankformer.runs.sources import RunInputs
+from rankformer.stages import Stages
 
 logger = logging.getLogger(__name__)
+# Seconds of work of which it is told where they went.
+_LONG = 10.0
 
 
 def engine_ready(settings: RunSettings) -> AbstractContextManager[None]:
@@ -36,7 +39,7 @@ def do_shards(
     settings: RunSettings,
     what: str,
     devices: Sequence[str] = (),
-) -> None:
+) -> Stages | None:
     """Compute those of some shards that are not done yet.
 
     Parameters
@@ -56,6 +59,10 @@ def do_shards(
     devices
         Those on which worker processes of this machine compute, one each; none for this process.
 
+    Returns
+    -------
+    How long the stages worked and waited, where they are of this process.
+
     Raises
     ------
     RankformerError
@@ -68,16 +75,20 @@ def do_shards(
             "%s of %s shards were done before, in %s; the others are done now.",
             f"{len(shards) - len(todo):,}", f"{len(shards):,}", run.folder,
         )  # fmt: skip
+    stages: Stages | None = None
     with show_progress(n_cells, what, n_before=n_cells - n_left) as progress:
         try:
             if todo:
-                _compute(run, todo, inputs, task, settings, devices, progress)
+                stages = _compute(run, todo, inputs, task, settings, devices, progress)
         except BaseException:
             # With them it is known, later, which inputs may be mended.
             with suppress(OutputError):
                 keep_failures(run.folder, (), inputs.failures)
             raise
     keep_failures(run.folder, _mended(run), inputs.failures)
+    if stages is not None and stages.seconds >= _LONG:
+        logger.info("%s", stages)
+    return stages
 
 
 def _mended(run: Run) -> list[int]:
@@ -98,13 +109,12 @@ def _compute(
     settings: RunSettings,
     devices: Sequence[str],
     progress: Progress,
-) -> None:
+) -> Stages | None:
     """Choose the engine."""
     fail_fast = settings.fail_fast
     if settings.engine == "local" and not devices:
         here = task.start("auto", usable_cores()) if isinstance(task, Recipe) else task
-        compute_shards(run, shards, inputs, here, progress, fail_fast=fail_fast)
-        return
+        return compute_shards(run, shards, inputs, here, progress, fail_fast=fail_fast)
     if not isinstance(task, Recipe):
         raise SettingsError(
             f"This work, {run.manifest.work.task}, was asked of "
@@ -118,8 +128,9 @@ def _compute(
         from rankformer.runs.engines.ray_engine import compute_on_ray
 
         compute_on_ray(WorkElsewhere.of(run, inputs, task), assignments, settings, progress)
-        return
+        return None
     from rankformer.runs.engines.processes import compute_in_processes
 
     work = WorkElsewhere.of(run, inputs, task, len(devices))
     compute_in_processes(work, devices, assignments, progress)
+    return None

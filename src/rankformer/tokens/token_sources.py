@@ -1,6 +1,6 @@
 """Cells that come as tokens: the form of any such source, and tokens that were saved."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -66,6 +66,16 @@ class TokenSource(NamedCells, Protocol):
     def close(self) -> None: ...
 
 
+class StagedSource(TokenSource, Protocol):
+    """Cells that are read by one stage and become tokens in another, so that both work at once."""
+
+    def read(self, start: int, stop: int) -> Generator[Any, None, None]:
+        """Read the rows start … stop - 1, some at a time, each for `encode`."""
+
+    def encode(self, read: Any) -> Iterator[TokenPart]:
+        """The tokens of what was read."""
+
+
 @dataclass(frozen=True, eq=False)
 class SavedTokens:
     """Cells that were tokenized before, as a `TokenSource`.
@@ -124,6 +134,13 @@ class SavedTokens:
         if names is None:
             return np.array([str(row) for row in range(start, stop)], dtype=object)
         return np.asarray(names.slice(start, stop - start).to_numpy(), dtype=object)
+
+    def read(self, start: int, stop: int) -> Generator[TokenPart, None, None]:
+        yield from self.parts(start, stop)
+
+    def encode(self, read: TokenPart) -> Iterator[TokenPart]:
+        """They are tokens as they are read."""
+        yield read
 
     def parts(self, start: int = 0, stop: int | None = None) -> Generator[TokenPart, None, None]:
         for first, ragged in self.cells.blocks(start=start, stop=stop):

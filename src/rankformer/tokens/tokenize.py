@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -17,7 +17,7 @@ from scipy.sparse import csr_matrix
 
 from rankformer.cells.cell_budget import CellBudget
 from rankformer.cells.open_sources import expect_names_of_text, list_sources
-from rankformer.cells.source import CellSource, each_once, find_files, open_cells
+from rankformer.cells.source import CellSource, CountChunk, each_once, find_files, open_cells
 from rankformer.checkpoints.model_folder import AnyVocabulary, open_vocabulary
 from rankformer.errors import SettingsError
 from rankformer.genes.map_genes import map_genes
@@ -27,7 +27,7 @@ from rankformer.read_ahead import read_ahead
 from rankformer.tokens.counts_kept import share_of_counts
 from rankformer.tokens.rank_value import encode_rank_values
 from rankformer.tokens.reading_options import ReadingOptions
-from rankformer.tokens.token_sources import SavedTokens, TokenPart, TokenSource
+from rankformer.tokens.token_sources import SavedTokens, StagedSource, TokenPart, TokenSource
 from rankformer.tokens.token_tables import INPUT_IDS, LENGTH, as_attribute, mixed_attribute
 from rankformer.tokens.tokenized_cells import TokenizedCells, is_saved_tokens
 from rankformer.vocabulary.vocabulary import Vocabulary
@@ -41,6 +41,8 @@ Source: TypeAlias = AnnData | str | os.PathLike[str]
 """Cells: AnnData, or the path of a file or folder."""
 Sources: TypeAlias = Source | Sequence[Source]
 """One source, or several."""
+KeptCounts: TypeAlias = tuple[NDArray[np.int64], csr_matrix]
+"""Rows of a source, and their counts."""
 
 FILTER_COLUMN = "filter_pass"
 NO_GENES = "no counts in genes of the vocabulary"
@@ -84,17 +86,24 @@ class TokenStream:
         return int(self.source.n_cells)
 
     def parts(self, start: int = 0, stop: int | None = None) -> Generator[TokenPart, None, None]:
-        """Read and encode, a chunk after the other; memory does not grow with the cells.
-
-        Parameters
-        ----------
-        start, stop
-            The rows, all by default.
-        """
-        budget = CellBudget(self.options.chunk_cells, f"encoded, of {self.name}")
+        """Read and encode rows, all by default, a chunk after the other, in bounded memory."""
         with closing(read_kept(self.source, self.options, start, stop)) as kept:
-            for rows, counts in kept:
-                yield from budget.run(partial(self._encode, rows, counts), 0, len(rows))
+            for read in kept:
+                yield from self.encode(read)
+
+    def read(self, start: int, stop: int) -> Generator[KeptCounts, None, None]:
+        """Rows and counts, chunk after chunk, of the cells that are kept; for `encode`."""
+        chunks = self.source.chunks(self.options.chunk_cells, start=start, stop=stop)
+        yield from _keep(chunks, self.kept)
+
+    def encode(self, read: KeptCounts) -> Iterator[TokenPart]:
+        """The tokens of counts: in one part, or more where memory is short."""
+        rows, counts = read
+        yield from self._budget.run(partial(self._encode, rows, counts), 0, len(rows))
+
+    @cached_property
+    def _budget(self) -> CellBudget:
+        return CellBudget(self.options.chunk_cells, f"encoded, of {self.name}")
 
     @cached_property
     def ranked_tokens(self) -> NDArray[np.int32]:
@@ -218,7 +227,7 @@ def opened_sources(
 
 def open_token_source(
     source: Source, vocabulary: Vocabulary, options: ReadingOptions | None = None
-) -> TokenSource:
+) -> StagedSource:
     """Open one source: of counts, see `open_tokens`, or of tokens that were saved."""
     if isinstance(source, Path) and is_saved_tokens(source):
         if options is not None and options.only_genes is not None:
@@ -305,17 +314,13 @@ def open_counts(source: Source, options: ReadingOptions) -> CellSource:
 
 def read_kept(
     cells: CellSource, options: ReadingOptions, start: int = 0, stop: int | None = None
-) -> Generator[tuple[NDArray[np.int64], csr_matrix], None, None]:
+) -> Generator[KeptCounts, None, None]:
     """Read rows and counts, chunk after chunk, of the cells that ``filter_pass`` keeps.
 
     The next chunk is read while one is used.
     """
-    kept = _kept(cells)
     with read_ahead(cells.chunks(options.chunk_cells, start=start, stop=stop)) as chunks:
-        for chunk in chunks:
-            own = kept[chunk.start : chunk.stop]
-            rows = np.arange(chunk.start, chunk.stop)[own]
-            yield rows, chunk.counts if own.all() else chunk.counts[own]
+        yield from _keep(chunks, _kept(cells))
 
 
 def tokenize_cells(
@@ -348,6 +353,13 @@ def tell_full_inputs(n_full: int, n_cells: int, input_length: int) -> None:
             "of the lowest ranks are left out.",
             f"{n_full:,}", f"{n_cells:,}", f"{input_length:,}",
         )  # fmt: skip
+
+
+def _keep(chunks: Iterable[CountChunk], kept: NDArray[np.bool_]) -> Iterator[KeptCounts]:
+    for chunk in chunks:
+        own = kept[chunk.start : chunk.stop]
+        rows = np.arange(chunk.start, chunk.stop)[own]
+        yield rows, chunk.counts if own.all() else chunk.counts[own]
 
 
 def _kept(cells: CellSource) -> NDArray[np.bool_]:

@@ -68,6 +68,21 @@ def test_the_other_cells_of_a_batch_change_nothing(checkpoint, ragged):
     np.testing.assert_allclose(embedder.cells(ragged), together, rtol=0, atol=5e-2)
 
 
+def test_results_that_are_read_late_are_those_of_each_part_alone(checkpoint, ragged):
+    """Copies to and from the card run beside what is computed: none may meet another's memory."""
+    embedder = Embedder(checkpoint, dtype="float32", device="cuda", batch_size=2)
+    values, offsets = ragged
+    parts = [(np.roll(values, shift), offsets) for shift in range(24)]
+    late = [batch for *_, batch in embedder.stream_cells(iter(parts), lambda part: part)]
+    late = np.concatenate([batch.vectors() for batch in late])
+    alone = np.concatenate([embedder.cells(part) for part in parts])
+    np.testing.assert_allclose(late, alone, rtol=0, atol=1e-6)
+    genes = [batch for *_, batch in embedder.stream_genes(iter(parts[:6]), lambda part: part)]
+    genes = np.concatenate([batch.vectors(0).vectors for batch in genes])
+    alone = [each.vectors for part in parts[:6] for each in embedder.genes(part)]
+    np.testing.assert_allclose(genes, np.concatenate(alone), rtol=0, atol=1e-6)
+
+
 def test_fused_operations_are_chosen_and_told(checkpoint, caplog):
     pytest.importorskip("triton")
     caplog.set_level(logging.INFO)

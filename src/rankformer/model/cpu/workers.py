@@ -10,15 +10,15 @@ import torch
 from rankformer.model.batching import Submit, compute_now
 
 
-def share_cores(n_cells: int) -> tuple[int, int]:
+def share_cores(n_cells: int | None) -> tuple[int, int]:
     """Batches at a time, and threads of each, of the threads that torch may use.
 
     A batch a core is faster than all cores on one batch: no thread waits for another within a
     layer, which costs most where other processes have some of the cores. Fewer cells than cores
-    get several threads each.
+    get several threads each; where their number is not known, there are many.
     """
     n_threads = torch.get_num_threads()
-    n_workers = max(min(n_threads, n_cells), 1)
+    n_workers = n_threads if n_cells is None else max(min(n_threads, n_cells), 1)
     return n_workers, n_threads // n_workers
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rankformer.errors import MissingFileError, RankformerError, WorkerError
-from rankformer.runs.compute import ShardTask
+from rankformer.runs.compute import ShardTask, compute_shard
 from rankformer.runs.engines.recipes import WorkElsewhere
 from rankformer.runs.engines.relayed_logs import relay_logs
 from rankformer.runs.manifest import MANIFEST
@@ -171,7 +171,7 @@ class ModelWorker:
             log.extend(encoded.log)
             try:
                 with self._work.run.writing(shard) as out:
-                    self._task.compute(source, shard, iter(encoded.parts), out, _count_nothing)
+                    compute_shard(self._task, source, shard, encoded.parts, out)
             except RankformerError as error:
                 return Outcome(error=error, log=log)
             return Outcome(log=log)
@@ -181,10 +181,6 @@ class ModelWorker:
             raise _unseen(work.folder, "the folder of the run")
         if Run.read(work.folder).manifest.work.id != work.manifest.work.id:
             raise _unseen(work.folder, "the same folder of the run")
-
-
-def _count_nothing(_: int) -> None:
-    """The progress is told shard by shard."""
 
 
 def _unseen(path: Path, what: str, error: Exception | None = None) -> WorkerError:
