@@ -27,6 +27,7 @@ from rankformer.model.device import synchronize
 from rankformer.model.operations import PLAIN
 from rankformer.pretraining.batches import MaskedBatches
 from rankformer.pretraining.loss import PretrainingLoss
+from rankformer.training.inputs import Inputs, move_inputs
 
 if TYPE_CHECKING:
     from rankformer import EncoderSpec, Vocabulary
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 MODEL = "gf-12L-95M-i4096"
 # Steps of the stand-in, which are slow; the first of each side is not counted.
 _STAND_IN_STEPS = 3
-Batch = dict[str, Tensor]
 
 
 def measure_steps(sizes: Sizes) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def measure_steps(sizes: Sizes) -> dict[str, Any]:
     return report
 
 
-def make_batch(vocabulary: Vocabulary, sizes: Sizes, seed: int) -> Batch:
+def make_batch(vocabulary: Vocabulary, sizes: Sizes, seed: int) -> Inputs:
     """Masked cells of random genes, with lengths about the mean."""
     rng = np.random.default_rng(seed)
     middle = sizes.training_length
@@ -78,7 +78,7 @@ def make_batch(vocabulary: Vocabulary, sizes: Sizes, seed: int) -> Batch:
 def run_packed(
     spec: EncoderSpec,
     vocabulary: Vocabulary,
-    batches: list[Batch],
+    batches: list[Inputs],
     sizes: Sizes,
     *,
     is_plain: bool = False,
@@ -92,11 +92,11 @@ def run_packed(
     return time_steps(objective, lambda batch: objective(**batch)["loss"], spec, batches, sizes)
 
 
-def run_padded(spec: EncoderSpec, batches: list[Batch], sizes: Sizes) -> dict[str, Any]:
+def run_padded(spec: EncoderSpec, batches: list[Inputs], sizes: Sizes) -> dict[str, Any]:
     """The loss of logits at every place."""
     model = MaskedLanguageModel(draw_encoder(spec, sizes.device)).to(sizes.device).train()
 
-    def loss(batch: Batch) -> Tensor:
+    def loss(batch: Inputs) -> Tensor:
         tokens, labels = pad_batch(batch)
         scores = padded_bert.logits(model, padded_bert.hidden_states(model, tokens))
         return functional.cross_entropy(scores.flatten(0, 1).float(), labels.flatten())
@@ -114,11 +114,11 @@ def run_padded(spec: EncoderSpec, batches: list[Batch], sizes: Sizes) -> dict[st
         own = [cut(batch) for batch in own]
 
 
-def pad_batch(batch: Batch) -> tuple[Tensor, Tensor]:
+def pad_batch(batch: Inputs) -> tuple[Tensor, Tensor]:
     """(B, L) tokens and labels; -100 where no gene was masked."""
     tokens, offsets = batch["tokens"], batch["offsets"]
     labels = torch.full_like(tokens, -100).index_copy(0, batch["places"], batch["genes"])
-    lengths = offsets.diff().tolist()
+    lengths = np.diff(offsets).tolist()
     n_tokens = int(offsets[-1])
     stack = torch.nn.utils.rnn.pad_sequence
     return (
@@ -127,10 +127,10 @@ def pad_batch(batch: Batch) -> tuple[Tensor, Tensor]:
     )
 
 
-def cut(batch: Batch) -> Batch:
+def cut(batch: Inputs) -> Inputs:
     """The first half of the cells."""
     offsets = batch["offsets"][: (len(batch["offsets"]) + 1) // 2]
-    is_kept = batch["places"] < offsets[-1]
+    is_kept = batch["places"] < int(offsets[-1])
     return {
         "tokens": batch["tokens"][: offsets[-1]],
         "positions": batch["positions"][: offsets[-1]],
@@ -142,9 +142,9 @@ def cut(batch: Batch) -> Batch:
 
 def time_steps(
     module: torch.nn.Module,
-    loss: Callable[[Batch], Tensor],
+    loss: Callable[[Inputs], Tensor],
     spec: EncoderSpec,
-    batches: list[Batch],
+    batches: list[Inputs],
     sizes: Sizes,
 ) -> dict[str, Any]:
     """Seconds of all steps but the first, in one go: no step waits for the one before."""
@@ -152,7 +152,7 @@ def time_steps(
     optimizer = torch.optim.AdamW(
         module.parameters(), lr=1e-4, weight_decay=0.001, fused=device.type == "cuda"
     )
-    on_device = [{key: each.to(device) for key, each in batch.items()} for batch in batches]
+    on_device = [move_inputs(batch, device) for batch in batches]
     losses = []
     for number, batch in enumerate(on_device):
         if number == 1:

@@ -13,8 +13,8 @@ from rankformer.model.attention import attend, choose_backend
 from rankformer.model.attention_by_cell import attend_each
 from rankformer.model.attention_by_length import attend_by_length
 from rankformer.model.attention_trials import Situation, pick_backend
-from rankformer.model.cpu.dropped_attention import attend_dropped
 from rankformer.model.cuda.flash import KINDS, load_backend
+from rankformer.model.dropped_attention import attend_dropped
 from rankformer.model.segments import Segments
 
 # A cell without tokens, one of one token, one longer than a block of any kernel.

@@ -8,12 +8,11 @@ import torch
 from torch.nn.functional import dropout as drop
 from torch.nn.functional import scaled_dot_product_attention
 
-from rankformer.model import attention_trials
+from rankformer.model import attention_trials, dropped_attention
 from rankformer.model.attention_by_cell import attend_each
 from rankformer.model.attention_by_length import attend_by_length
 from rankformer.model.attention_trials import Situation, pick_backend
-from rankformer.model.cpu import dropped_attention
-from rankformer.model.cpu.dropped_attention import attend_dropped
+from rankformer.model.dropped_attention import attend_dropped
 from rankformer.model.segments import Segments
 
 CPU = torch.device("cpu")

@@ -14,8 +14,8 @@ from torch import Tensor
 from rankformer.model.attention_by_cell import attend_each
 from rankformer.model.attention_by_length import attend_by_length
 from rankformer.model.attention_trials import Situation, name_of, pick_backend
-from rankformer.model.cpu.dropped_attention import attend_dropped
 from rankformer.model.cuda.flash import installed_backends
+from rankformer.model.dropped_attention import attend_dropped
 from rankformer.model.segments import Backend, Segments
 
 logger = logging.getLogger(__name__)

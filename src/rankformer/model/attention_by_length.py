@@ -19,12 +19,12 @@ def attend_by_length(
     groups = segments.padded_groups
     sizes = [n_cells * length for n_cells, length, _ in groups.shapes]
     padded = (
-        each.index_select(0, groups.places_P).split(sizes)
+        torch.split(each.index_select(0, groups.places_P), sizes)
         for each in (query_THK, key_THK, value_THK)
     )
     mixed = []
     for shape, inside, *given in zip(
-        groups.shapes, groups.inside_P.split(sizes), *padded, strict=True
+        groups.shapes, torch.split(groups.inside_P, sizes), *padded, strict=True
     ):
         n_cells, length, is_padded = shape
         query, key, value = (each.unflatten(0, (n_cells, length)).transpose(1, 2) for each in given)

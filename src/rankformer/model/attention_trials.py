@@ -16,8 +16,8 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from rankformer.model.attention_by_cell import attend_each
 from rankformer.model.attention_by_length import attend_by_length
-from rankformer.model.cpu.dropped_attention import attend_dropped
 from rankformer.model.device import synchronize
+from rankformer.model.dropped_attention import attend_dropped
 from rankformer.model.segments import Backend, Segments
 
 logger = logging.getLogger(__name__)
@@ -188,10 +188,11 @@ def _differentiate(
     backend: Backend, qkv_T3HK: Tensor, segments: Segments, dropout: float
 ) -> Tensor:
     """Results, and where gradients pass those of half their squares beside them."""
+    leaf_T3HK = qkv_T3HK.detach().requires_grad_(torch.is_grad_enabled())
+    query_THK, key_THK, value_THK = leaf_T3HK.unbind(1)
+    mixed_THK = backend(query_THK, key_THK, value_THK, segments, dropout)
     if not torch.is_grad_enabled():
-        return backend(*qkv_T3HK.unbind(1), segments, dropout).unsqueeze(1)
-    leaf_T3HK = qkv_T3HK.detach().requires_grad_()
-    mixed_THK = backend(*leaf_T3HK.unbind(1), segments, dropout)
+        return mixed_THK.unsqueeze(1)
     (gradient_T3HK,) = torch.autograd.grad(mixed_THK, leaf_T3HK, mixed_THK.detach())
     return torch.cat([mixed_THK.detach().unsqueeze(1), gradient_T3HK], dim=1)
 

@@ -84,6 +84,11 @@ class PackedBatch:
         """The cells that have tokens, and the filler as a last one where there is some."""
         return Segments.between((*self.offsets, len(self.tokens_T)), self.tokens_T.device)
 
+    @property
+    def offsets_on_device(self) -> Tensor:
+        """(C + 1,) int64, the offsets on the model's device; their copy is not waited for."""
+        return move_to(torch.tensor(self.offsets), self.tokens_T.device)
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 

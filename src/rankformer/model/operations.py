@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.functional import embedding_bag
 
-from rankformer.model.cpu.dropout import drop as drop_on_cpu
 from rankformer.model.device import move_to
+from rankformer.model.dropout import drop as drop_on_cpu
 
 # In place where it can be: fresh memory costs more than the arithmetic.
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -66,10 +66,10 @@ def expand(linear: nn.Module, hidden_TD: Tensor, activation: str) -> Tensor:
     """A linear layer with bias and ReLU in the end of the product."""
     if type(linear) is not nn.Linear or linear.bias is None or activation != "relu":
         return operations.expand(linear, hidden_TD, activation)
-    given = hidden_TD, linear.weight, linear.bias
-    if torch.is_autocast_enabled(hidden_TD.device.type):
-        dtype = torch.get_autocast_dtype(hidden_TD.device.type)
-        given = tuple(each.to(dtype) for each in given)
+    kind, dtype = hidden_TD.device.type, hidden_TD.dtype
+    if torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
+    given = (each.to(dtype) for each in (hidden_TD, linear.weight, linear.bias))
     expanded_TF: Tensor = _ExpandRelu.apply(*given)  # type: ignore[no-untyped-call]
     return expanded_TF
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 
-from rankformer.model.cpu.dropout import draw_dropped, scale_of_kept
+from rankformer.model.dropout import draw_dropped, scale_of_kept
 from rankformer.model.segments import Segments
 
 # Weights of a block, and of a cell that are kept.
@@ -129,7 +129,8 @@ def _blocks(n_heads: int, length: int) -> Iterator[Block]:
 
 def _weigh(query_HRK: Tensor, key_HLK: Tensor) -> Tensor:
     """The softmax weights (H, R, L)."""
-    scores_HRL = (query_HRK * query_HRK.shape[-1] ** -0.5) @ key_HLK.mT
+    scale: float = query_HRK.shape[-1] ** -0.5
+    scores_HRL = (query_HRK * scale) @ key_HLK.mT
     return scores_HRL.softmax(dim=-1)
 
 

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 
-_BITS = 16
-_DRAWS_A_NUMBER = 64 // _BITS
+_LEVELS, _DRAWS_A_NUMBER = 2**16, 4
 
 
 def drop(hidden: Tensor, share: float) -> Tensor:
@@ -35,17 +34,17 @@ def draw_dropped(
     numbers.random_(-(2**63), None, generator=generator)
     # Each of them is from -2^15 to 2^15 - 1.
     drawn = numbers.view(torch.int16)[:n_elements].view(*shape)
-    return drawn < _n_dropped(share) - 2 ** (_BITS - 1)
+    return torch.lt(drawn, _n_dropped(share) - _LEVELS // 2)
 
 
 def scale_of_kept(share: float) -> float:
     """What kept elements are multiplied by, so that the expected sum stays as it was."""
-    return 2**_BITS / (2**_BITS - _n_dropped(share))
+    return _LEVELS / (_LEVELS - _n_dropped(share))
 
 
 def _n_dropped(share: float) -> int:
     """Of 65,536 equally likely draws; never all of them."""
-    return min(round(share * 2**_BITS), 2**_BITS - 1)
+    return min(round(share * _LEVELS), _LEVELS - 1)
 
 
 class _Drop(Function):
