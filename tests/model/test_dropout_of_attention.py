@@ -28,11 +28,13 @@ def backend(request):
     return request.param
 
 
-@pytest.fixture(params=["kept", "computed again"])
+@pytest.fixture(params=["kept", "computed again", "those of short cells kept"])
 def _memory(request, monkeypatch):
     """Whether `attend_dropped` keeps weights, or computes them again in blocks, of odd sizes."""
-    if request.param == "computed again":
-        monkeypatch.setattr(dropped_attention, "_KEPT", 0)
+    if request.param != "kept":
+        # Those of the cells of 37 and 33 tokens are the largest that are kept.
+        n_kept = 0 if request.param == "computed again" else 3 * 37**2
+        monkeypatch.setattr(dropped_attention, "_KEPT", n_kept)
         monkeypatch.setattr(dropped_attention, "_BLOCK", 2_800)
 
 

@@ -19,6 +19,8 @@ from rankformer.model.dropped_attention import attend_dropped
 from rankformer.model.segments import Backend, Segments
 
 logger = logging.getLogger(__name__)
+# Kernels of CUDA are made for heads of such sizes, as all published models have.
+_HEAD_STEP, _LARGEST_HEAD = 8, 256
 
 
 def attend(
@@ -28,6 +30,9 @@ def attend(
 
     No padding is attended to, and no cell's result depends on its neighbours in the batch.
     """
+    head_size = query_THK.shape[-1]
+    if query_THK.is_cuda and (head_size % _HEAD_STEP or head_size > _LARGEST_HEAD):
+        return attend_each(query_THK, key_THK, value_THK, segments, dropout)
     run = choose_backend(
         query_THK.device, query_THK.dtype, has_dropout=dropout > 0,
         has_gradients=torch.is_grad_enabled() and query_THK.requires_grad,

@@ -40,7 +40,7 @@ def attend_dropped(
 
 
 class _MixDropped(Function):
-    """Both passes visit cells and blocks in the same order, and so draw the same masks."""
+    """The backward pass draws the masks of cells that were not kept again, in the same order."""
 
     @staticmethod
     def forward(
@@ -51,7 +51,7 @@ class _MixDropped(Function):
         offsets: tuple[int, ...],
         dropout: float,
     ) -> Tensor:
-        ctx.generator_state = torch.get_rng_state()
+        ctx.states = []
         n_heads = query_THK.shape[1]
         mixed_THK = torch.empty_like(query_THK, memory_format=torch.contiguous_format)
         kept: list[Tensor] = []
@@ -59,6 +59,8 @@ class _MixDropped(Function):
             query, key, value, mixed = _of_cell(cell, query_THK, key_THK, value_THK, mixed_THK)
             length = cell[1] - cell[0]
             keeps = _keeps(n_heads, length)
+            if not keeps:
+                ctx.states.append(torch.get_rng_state())
             for heads, rows in _blocks(n_heads, length):
                 weights_HRL = _weigh(query[heads, rows], key[heads])
                 dropped_HRL = draw_dropped(weights_HRL.shape, dropout)
@@ -77,8 +79,7 @@ class _MixDropped(Function):
         n_heads, head_size = query_THK.shape[1:]
         scale, of_kept = head_size**-0.5, scale_of_kept(ctx.dropout)
         generator = torch.Generator()
-        generator.set_state(ctx.generator_state)
-        again = iter(kept)
+        again, states = iter(kept), iter(ctx.states)
         along_TH1 = (gradient_THK * mixed_THK).sum(dim=-1, keepdim=True)
         of_query, of_key, of_value = (
             torch.zeros_like(each, memory_format=torch.contiguous_format)
@@ -90,6 +91,8 @@ class _MixDropped(Function):
             own_query, own_key, own_value = _of_cell(cell, of_query, of_key, of_value)
             length = cell[1] - cell[0]
             keeps = _keeps(n_heads, length)
+            if not keeps:
+                generator.set_state(next(states))
             for heads, rows in _blocks(n_heads, length):
                 if keeps:
                     weights_HRL, dropped_HRL = next(again), next(again)
