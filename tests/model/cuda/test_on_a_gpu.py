@@ -32,7 +32,7 @@ LENGTHS = (3, 170, 40, 391, 2, 1000)
 def checkpoint(request, tmp_path_factory):
     d_model, n_heads, d_ff = request.param
     folder = save_small_checkpoint(
-        tmp_path_factory.mktemp("shape"), small_vocabulary(n_genes=2000), n_layers=3,
+        tmp_path_factory.mktemp("shape") / "model", small_vocabulary(n_genes=2000), n_layers=3,
         d_model=d_model, n_heads=n_heads, d_ff=d_ff, max_positions=1024,
     )  # fmt: skip
     return Checkpoint.open(folder)
