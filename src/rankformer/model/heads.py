@@ -5,7 +5,6 @@ Shapes: T packed tokens, C cells, N labelled units (cells, or gene tokens), D hi
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -196,21 +195,7 @@ def cross_entropy(class_weights: Tensor | None = None, smoothing: float = 0.0) -
     smoothing
         Share of each label that is spread over all classes.
     """
-
-    @cache
-    def weights_on(device: torch.device) -> Tensor | None:
-        return None if class_weights is None else class_weights.to(device)
-
-    def loss(outputs_NK: Tensor, truth_N: Tensor) -> Tensor:
-        weights_K, known_N = weights_on(outputs_NK.device), ~truth_N.isnan()
-        class_N = truth_N.nan_to_num().long()
-        summed = functional.cross_entropy(
-            outputs_NK, class_N.masked_fill(~known_N, _UNKNOWN), weight=weights_K,
-            label_smoothing=smoothing, ignore_index=_UNKNOWN, reduction="sum",
-        )  # fmt: skip
-        return _share(summed, known_N if weights_K is None else known_N * weights_K[class_N])
-
-    return loss
+    return _CrossEntropy(class_weights, smoothing)
 
 
 def squared_error(outputs_N1: Tensor, truth_N: Tensor) -> Tensor:
@@ -218,6 +203,26 @@ def squared_error(outputs_N1: Tensor, truth_N: Tensor) -> Tensor:
     known_N = ~truth_N.isnan()
     errors_N = (outputs_N1.squeeze(1) - truth_N.nan_to_num()) * known_N
     return _share(errors_N.square().sum(), known_N)
+
+
+@dataclass(eq=False)
+class _CrossEntropy:
+    """See `cross_entropy`. Class weights go to the outputs' device once."""
+
+    class_weights: Tensor | None
+    smoothing: float
+
+    def __call__(self, outputs_NK: Tensor, truth_N: Tensor) -> Tensor:
+        if self.class_weights is not None:
+            self.class_weights = self.class_weights.to(outputs_NK.device)
+        known_N, class_N = ~truth_N.isnan(), truth_N.nan_to_num().long()
+        summed = functional.cross_entropy(
+            outputs_NK, class_N.masked_fill(~known_N, _UNKNOWN), weight=self.class_weights,
+            label_smoothing=self.smoothing, ignore_index=_UNKNOWN, reduction="sum",
+        )  # fmt: skip
+        if self.class_weights is None:
+            return _share(summed, known_N)
+        return _share(summed, known_N * self.class_weights[class_N])
 
 
 def _share(summed: Tensor, counts_N: Tensor) -> Tensor:
