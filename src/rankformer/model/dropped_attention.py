@@ -19,7 +19,7 @@ from rankformer.model.dropout import draw_dropped, scale_of_kept
 from rankformer.model.segments import Segments
 
 # Weights of a block, and of a cell that are kept.
-_BLOCK, _KEPT = 2**19, 2**20
+_BLOCK, _KEPT = 2**19, 2**22
 Block = tuple[slice, slice]
 """Heads, and queries."""
 
