@@ -21,7 +21,6 @@ import psutil
 import torch
 from machine import describe_machine, load_average
 from reporting import markdown_table, short, spread, write_json
-from torch import Tensor
 from transformers import BertConfig, BertForSequenceClassification
 
 from pretraining import Side, measure
@@ -32,13 +31,14 @@ from rankformer.model.heads import FineTuningLoss, HeadedEncoder, cross_entropy,
 from rankformer.pretraining.pretrain import published_shape
 from rankformer.tokens.tokenize import open_tokens
 from rankformer.training.cells import gather_training_cells
+from rankformer.training.inputs import Inputs
 from rankformer.training.labels import read_classes
 
 OURS, PADDED = "rankformer, packed", "BertForSequenceClassification, padded"
 HEADER = ("side", "cells/s", "times padded", "peak memory, MB", "loss of the first step")
 
 
-def pad(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def pad(batch: Inputs) -> Inputs:
     """The same cells as padded rows."""
     rows = [slice(*pair) for pair in pairwise(batch["offsets"].tolist())]
     cells = [batch["tokens"][row] for row in rows]

@@ -25,7 +25,10 @@ PARITY_HEADER = (
     "model", "float32, to the CPU", "float32, fused to plain", "bfloat16, least cosine",
     "float32, to the stand-in",
 )  # fmt: skip
-TRAINING_HEADER = ("side", "tokens/s", "TFLOP/s", "share of a product's", "times the stand-in")
+TRAINING_HEADER = (
+    "side", "tokens/s", "ms a step", "TFLOP/s", "share of a product's", "times the stand-in",
+    "peak memory, GB",
+)  # fmt: skip
 
 
 def write_json(path: Path, report: dict[str, Any]) -> None:
@@ -155,15 +158,26 @@ def _show_step(step: str, report: dict[str, Any]) -> Iterator[str]:
         yield markdown_table(ENCODER_HEADER, [row for each in models for row in _ways(each)])
         yield markdown_table(PARITY_HEADER, [_parity(each) for each in models])
     elif step == "training":
-        sides, product = report["sides"], report["product_flops_per_second"]
-        padded = sides[report["stand_in"]]["tokens_per_second"]
-        yield markdown_table(TRAINING_HEADER, [
-            [side, short(each["tokens_per_second"]), short(each["flops_per_second"] / 1e12),
-             short(each["flops_per_second"] / product), short(each["tokens_per_second"] / padded)]
-            for side, each in sides.items()
-        ])  # fmt: skip
+        for name, workload in report["workloads"].items():
+            header = (f"{workload['model']}, {name}", *TRAINING_HEADER[1:])
+            yield markdown_table(header, list(_training_sides(workload["sides"], report)))
     else:
         yield markdown_table((step, ""), [[key, str(value)] for key, value in _flatten(report)])
+
+
+def _training_sides(sides: dict[str, Any], report: dict[str, Any]) -> Iterator[list[str]]:
+    product, padded = report["product_flops_per_second"], sides[report["stand_in"]]
+    for side, each in sides.items():
+        if "not_run" in each:
+            yield [side, each["not_run"], *["-"] * (len(TRAINING_HEADER) - 2)]
+            continue
+        rate, memory = each["flops_per_second"], each["peak_memory_gb"]
+        yield [
+            side, short(each["tokens_per_second"]), short(1e3 * each["seconds_of_a_step"]),
+            short(rate / 1e12), short(rate / product),
+            short(each["tokens_per_second"] / padded["tokens_per_second"]),
+            "-" if memory is None else short(memory),
+        ]  # fmt: skip
 
 
 def _flatten(report: dict[str, Any]) -> Iterator[tuple[str, Any]]:

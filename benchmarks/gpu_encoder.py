@@ -16,7 +16,8 @@ from gpu_models import MODELS, Sizes, draw_encoder, make_checkpoint, make_embedd
 from rankformer import MaskedLanguageModel
 from rankformer.embed.bench import make_tokens
 from rankformer.embed.microbenchmarks import attention_rate, copy_rate, product_rate
-from rankformer.model.attention import attend, attend_each
+from rankformer.model.attention import attend
+from rankformer.model.attention_by_cell import attend_each
 from rankformer.model.cuda.flash import KINDS, FlashKind, load_backend
 from rankformer.model.device import synchronize
 from rankformer.model.operations import PLAIN, Operations

@@ -38,7 +38,8 @@ def hidden_states(model: MaskedLanguageModel, tokens_BL: Tensor) -> Tensor:
     parts = encoder.embeddings
     positions_L = torch.arange(tokens_BL.shape[1], device=tokens_BL.device)
     hidden = parts.token(tokens_BL) + parts.token_type.weight[0] + parts.position(positions_L)
-    hidden = parts.dropout(parts.norm(hidden))
+    share = parts.dropout if model.training else 0.0
+    hidden = functional.dropout(parts.norm(hidden), share)
     mask = (tokens_BL != 0)[:, None, None, :]
     for layer in encoder.layers:
         weights, biases = layer.qkv.weight.chunk(3), layer.qkv.bias.chunk(3)
@@ -52,10 +53,11 @@ def hidden_states(model: MaskedLanguageModel, tokens_BL: Tensor) -> Tensor:
             query, key, value, attn_mask=mask,
             dropout_p=layer.attention_dropout if model.training else 0.0,
         )  # fmt: skip
-        attended = layer.dropout(layer.attention_out(mixed.transpose(1, 2).flatten(2)))
+        attended = layer.attention_out(mixed.transpose(1, 2).flatten(2))
+        attended = functional.dropout(attended, share)
         hidden = layer.attention_norm(attended + hidden)
         fed = layer.ffn_out(functional.relu(layer.ffn_in(hidden)))
-        hidden = layer.ffn_norm(layer.dropout(fed) + hidden)
+        hidden = layer.ffn_norm(functional.dropout(fed, share) + hidden)
     return hidden
 
 

@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from machine import describe_machine, load_average
 from reporting import markdown_table, short, spread, write_json
-from torch import Tensor
 from training_flops import PRODUCT_SIZE, product_rate, step_flops
 from transformers import BertConfig, BertForMaskedLM
 
@@ -34,6 +33,7 @@ from rankformer.pretraining.loss import PretrainingLoss
 from rankformer.pretraining.pretrain import published_shape
 from rankformer.tokens.tokenize import open_tokens
 from rankformer.training.cells import gather_training_cells
+from rankformer.training.inputs import Inputs, move_inputs
 
 OURS, PADDED, GROUPED = "rankformer, packed", "BertForMaskedLM, padded", "the same, by length"
 HEADER = (
@@ -41,7 +41,7 @@ HEADER = (
     "loss of the first step",
 )  # fmt: skip
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-Packing = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+Packing = Callable[[Inputs], Inputs]
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Side:
     """A model that takes steps, and what they took."""
 
     model: torch.nn.Module
-    batches: list[dict[str, Tensor]]
+    batches: list[Inputs]
     n_tokens: list[int]
     flops: list[int] = field(default_factory=list)
     device: str = "cpu"
@@ -60,9 +60,7 @@ class Side:
 
     def __post_init__(self) -> None:
         self.model.to(self.device)
-        self.batches = [
-            {key: value.to(self.device) for key, value in batch.items()} for batch in self.batches
-        ]
+        self.batches = [move_inputs(batch, self.device) for batch in self.batches]
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, weight_decay=0.001)
 
     def step(self, turn: int) -> None:
@@ -79,7 +77,7 @@ class Side:
         self.cpu_seconds.append(time.process_time() - cpu)
 
 
-def pad(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def pad(batch: Inputs) -> Inputs:
     """The same masked cells as padded rows, with labels as transformers wants them."""
     tokens, offsets = batch["tokens"], batch["offsets"].tolist()
     labels = torch.full_like(tokens, -100).index_copy(0, batch["places"], batch["genes"])
@@ -93,7 +91,7 @@ def pad(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def make_batches(make: MaskedBatches, orders: Iterator[np.ndarray]) -> list[dict[str, Tensor]]:
+def make_batches(make: MaskedBatches, orders: Iterator[np.ndarray]) -> list[Inputs]:
     """Masked batches of the cells at these rows."""
     return [make(rows) for rows in orders]
 
@@ -114,7 +112,7 @@ def make_sides(
     mixed = make_batches(make, iter(rows.reshape(arguments.steps, -1)))
     grouped = make_batches(make, iter(by_length.reshape(arguments.steps, -1)))
 
-    def make_side(model: torch.nn.Module, batches: list[dict[str, Tensor]], pack: Packing) -> Side:
+    def make_side(model: torch.nn.Module, batches: list[Inputs], pack: Packing) -> Side:
         tokens = [int(batch["offsets"][-1]) for batch in batches]
         flops = [step_flops(spec, batch) for batch in batches]
         dtype = _DTYPES[arguments.dtype]

@@ -7,16 +7,16 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 if TYPE_CHECKING:
     from rankformer import EncoderSpec
+    from rankformer.training.inputs import Inputs
 
 PRODUCT_SIZE = {"cpu": 2_048, "cuda": 8_192}
 """Rows and columns of the product that stands for what the device can do."""
 
 
-def step_flops(spec: EncoderSpec, batch: dict[str, Tensor]) -> int:
+def step_flops(spec: EncoderSpec, batch: Inputs) -> int:
     """Operations of one step on the cells' own tokens, whatever a side computes besides."""
     offsets = batch["offsets"].tolist()
     attention = sum(spec.attention_flops(stop - start) for start, stop in pairwise(offsets))

@@ -8,13 +8,18 @@ from itertools import pairwise
 import pytest
 import torch
 
-from rankformer.model import attention
-from rankformer.model.attention import attend, attend_each, choose_backend, pick_backend
+from rankformer.model import attention_trials
+from rankformer.model.attention import attend, choose_backend
+from rankformer.model.attention_by_cell import attend_each
+from rankformer.model.attention_by_length import attend_by_length
+from rankformer.model.attention_trials import Situation, pick_backend
 from rankformer.model.cuda.flash import KINDS, load_backend
+from rankformer.model.dropped_attention import attend_dropped
 from rankformer.model.segments import Segments
 
 # A cell without tokens, one of one token, one longer than a block of any kernel.
 OFFSETS = (0, 40, 40, 41, 300)
+CPU = torch.device("cpu")
 
 
 def heads(device="cpu", dtype=torch.float32):
@@ -40,8 +45,11 @@ def test_cells_attend_to_themselves_alone():
 
 def test_the_cpu_attends_a_cell_at_a_time_in_any_dtype():
     for dtype in (torch.float32, torch.bfloat16):
-        chosen = choose_backend(torch.device("cpu"), dtype, has_dropout=False, has_gradients=False)
-        assert chosen is attend_each
+        for has_dropout, expected in ((False, attend_each), (True, attend_dropped)):
+            chosen = choose_backend(
+                torch.device("cpu"), dtype, has_dropout=has_dropout, has_gradients=has_dropout
+            )
+            assert chosen is expected
 
 
 def broken(*_):
@@ -58,7 +66,7 @@ def without_gradients(*arguments):
 
 
 def slow(*arguments):
-    time.sleep(0.2)
+    time.sleep(0.6)
     return attend_each(*arguments)
 
 
@@ -88,12 +96,13 @@ def other(*arguments):
 def test_a_back_end_is_taken_only_if_it_is_right_and_fast_here(
     monkeypatch, caplog, first, said, inference
 ):
-    monkeypatch.setattr(attention, "_TIMED_LENGTHS", (30, 60))
+    monkeypatch.setattr(attention_trials, "_TIMED_LENGTHS", (30, 60))
+    monkeypatch.setattr(attention_trials, "_TIMES", 1)
     # Well below what `slow` takes, and beyond what a busy machine does to others.
-    monkeypatch.setattr(attention, "_TOLERATED_SLOWNESS", 50)
+    monkeypatch.setattr(attention_trials, "_TOLERATED_SLOWNESS", 15)
     state = torch.get_rng_state()
     with caplog.at_level(logging.INFO), torch.inference_mode(inference):
-        chosen = pick_backend([first, attend_each], torch.device("cpu"), torch.bfloat16)
+        chosen = pick_backend([first, attend_each], Situation(CPU, torch.bfloat16))
     assert chosen is (attend_each if said else first)
     assert said is None or re.search(said, caplog.text)
     assert torch.equal(torch.get_rng_state(), state)
@@ -101,20 +110,19 @@ def test_a_back_end_is_taken_only_if_it_is_right_and_fast_here(
 
 @pytest.mark.parametrize("first", [broken, wrong, only_short])
 def test_without_gradients_a_back_end_must_be_right_too(monkeypatch, first):
-    monkeypatch.setattr(attention, "_TIMED_LENGTHS", (30, 60))
-    cpu = torch.device("cpu")
-    chosen = pick_backend([first, attend_each], cpu, torch.bfloat16, has_gradients=False)
+    monkeypatch.setattr(attention_trials, "_TIMED_LENGTHS", (30, 60))
+    situation = Situation(CPU, torch.bfloat16, has_gradients=False)
+    chosen = pick_backend([first, attend_each], situation)
     assert chosen is attend_each
 
 
 def test_a_back_end_without_a_backward_pass_is_taken_where_no_gradients_pass(monkeypatch):
-    monkeypatch.setattr(attention, "_TIMED_LENGTHS", (30, 60))
-    monkeypatch.setattr(attention, "_TOLERATED_SLOWNESS", 50)
+    monkeypatch.setattr(attention_trials, "_TIMED_LENGTHS", (30, 60))
+    monkeypatch.setattr(attention_trials, "_TOLERATED_SLOWNESS", 50)
     candidates = [without_gradients, attend_each]
     for has_gradients, expected in ((False, without_gradients), (True, attend_each)):
-        chosen = pick_backend(
-            candidates, torch.device("cpu"), torch.bfloat16, has_gradients=has_gradients
-        )
+        situation = Situation(CPU, torch.bfloat16, has_gradients=has_gradients)
+        chosen = pick_backend(candidates, situation)
         assert chosen is expected
 
 
@@ -140,7 +148,7 @@ def test_back_ends_on_a_gpu_agree(kind, dtype):
 def test_attention_on_a_gpu_is_right(dtype):
     """By whatever is chosen there, and a cell at a time."""
     qkv = heads("cuda", dtype)
-    for compute in (attend, attend_each):
+    for compute in (attend, attend_by_length, attend_each):
         mixed = compute(*qkv, Segments.between(OFFSETS, "cuda"), 0.0)
         torch.testing.assert_close(mixed.double(), mix_plainly(*qkv), atol=1e-2, rtol=1e-2)
 

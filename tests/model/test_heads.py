@@ -98,6 +98,28 @@ def test_losses_are_weighted_and_units_without_a_label_are_left_out(checkpoint, 
     assert not any(each.isnan().any() for each in gradients)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("weights", [None, (0.1, 2.0, 0.7)])
+@pytest.mark.parametrize("known", [(0, 2, 3, 6), (4,), ()])
+def test_the_loss_of_classes_is_torchs_over_those_that_are_known(weights, smoothing, known):
+    torch.manual_seed(0)
+    outputs = torch.randn(7, 3, requires_grad=True)
+    classes = torch.tensor([2, 0, 1, 1, 2, 0, 0])
+    truth = torch.full((7,), torch.nan)
+    truth[list(known)] = classes[list(known)].float()
+    weights = None if weights is None else torch.tensor(weights)
+    loss = cross_entropy(weights, smoothing)(outputs, truth)
+    (gradient,) = torch.autograd.grad(loss, outputs)
+    expected = 0.0 * outputs.sum()
+    if known:
+        expected = functional.cross_entropy(
+            outputs[list(known)], classes[list(known)], weight=weights, label_smoothing=smoothing
+        )
+    (expected_gradient,) = torch.autograd.grad(expected, outputs)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(gradient, expected_gradient)
+
+
 def test_a_cell_without_genes_breaks_no_gradient(checkpoint, cells):
     vocabulary = checkpoint.vocabulary
     empty = np.array([vocabulary.cls_token, vocabulary.eos_token])

@@ -9,7 +9,9 @@ from tests.conftest import save_small_checkpoint, small_vocabulary
 from transformers import BertForMaskedLM
 
 from rankformer.checkpoints.checkpoint import Checkpoint
-from rankformer.model import attention
+from rankformer.model import attention, attention_trials
+from rankformer.model.attention_by_cell import attend_each
+from rankformer.model.attention_trials import Situation, pick_backend
 from rankformer.model.encoder import PackedBatch
 from rankformer.model.resize import resize_token_embeddings
 from rankformer.pretraining.loss import PretrainingLoss, contrast_views
@@ -110,10 +112,13 @@ def test_contrast_takes_the_mean_of_genes_alone(checkpoint, cells):
 def test_recomputing_changes_no_gradient(checkpoint, cells, monkeypatch, has_choice):
     """Also where a back end of attention is chosen in the first step, as on CUDA."""
     if has_choice:
-        candidates = [lambda *each: attention.attend_each(*each), attention.attend_each]
-        monkeypatch.setattr(attention, "_candidates", lambda *_, **__: candidates)
-        monkeypatch.setattr(attention, "_TIMED_LENGTHS", (64,) * 4)
-        monkeypatch.setattr(attention, "choose_backend", attention.choose_backend.__wrapped__)
+        candidates = [lambda *each: attend_each(*each), attend_each]
+        monkeypatch.setattr(attention_trials, "_TIMED_LENGTHS", (64,) * 4)
+
+        def choose(device, dtype, **how):
+            return pick_backend(candidates, Situation(device, dtype, **how))
+
+        monkeypatch.setattr(attention, "choose_backend", choose)
     tokens, positions, offsets = pack(cells)
     gradients = []
     for recompute in (False, True):

@@ -51,10 +51,18 @@ def test_each_setting_of_a_recipe_reaches_the_trainer(tmp_path):
         "save_total_limit": 2, "load_best_model_at_end": False, "disable_tqdm": True,
         "remove_unused_columns": False, "dataloader_num_workers": 2, "bf16": False, "fp16": False,
         "use_cpu": True, "dataloader_pin_memory": False, "report_to": ["tensorboard"],
-        "ddp_backend": None, "ddp_find_unused_parameters": False,
+        "ddp_backend": None, "ddp_find_unused_parameters": False, "logging_nan_inf_filter": False,
+        "optim": "adamw_torch_fused",
     }  # fmt: skip
     assert {name: getattr(found, name) for name in expected} == expected
     assert found.n_gpu <= 1
+
+
+def test_on_a_gpu_the_host_waits_for_no_copy(tmp_path):
+    found = arguments_of(tmp_path, device=torch.device("cuda"))
+    assert found.dataloader_pin_memory
+    assert found.accelerator_config.non_blocking
+    assert not arguments_of(tmp_path).accelerator_config.non_blocking
 
 
 def test_without_steps_each_epoch_ends_with_an_evaluation_and_a_checkpoint(tmp_path):

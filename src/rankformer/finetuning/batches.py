@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from rankformer.model.encoder import PackedBatch
 from rankformer.training.cells import CountedCells, TokenCells
+from rankformer.training.inputs import Inputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class LabelledBatches:
     truth: NDArray[np.float32]
     of_genes: bool = False
 
-    def __call__(self, draws: Sequence[int] | NDArray[np.int64]) -> dict[str, Tensor]:
+    def __call__(self, draws: Sequence[int] | NDArray[np.int64]) -> Inputs:
         rows = np.asarray(draws, np.int64) % len(self.cells)
         values, offsets = self.cells.take(rows)
         batch = PackedBatch.pack((values, offsets), 0, len(rows))
@@ -44,7 +44,7 @@ class LabelledBatches:
         return {
             "tokens": batch.tokens_T,
             "positions": batch.positions_T,
-            "offsets": torch.from_numpy(offsets.astype(np.int64)),
+            "offsets": offsets.astype(np.int64),
             "places": torch.from_numpy(places),
             "truth": torch.from_numpy(truth),
         }

@@ -26,6 +26,7 @@ from rankformer.model.heads import (
 )
 from rankformer.model.lora import add_lora
 from rankformer.training.callbacks import JudgeLastStep
+from rankformer.training.inputs import Inputs, move_inputs
 from rankformer.training.labels import Labels
 from rankformer.training.metrics import score_classes, score_numbers, softmax
 from rankformer.training.packed_trainer import Draws, PackedTrainer, expect_finite
@@ -176,12 +177,11 @@ def _measure(
 
 def _in_batches(
     objective: FineTuningLoss, batches: LabelledBatches, rows: NDArray[np.int64]
-) -> Iterator[dict[str, torch.Tensor]]:
+) -> Iterator[Inputs]:
     """Inputs of the objective, on its device."""
     device = next(objective.parameters()).device
     for start in range(0, len(rows), _CELLS_AT_ONCE):
-        inputs = batches(rows[start : start + _CELLS_AT_ONCE])
-        yield {name: tensor.to(device) for name, tensor in inputs.items()}
+        yield move_inputs(batches(rows[start : start + _CELLS_AT_ONCE]), device)
 
 
 def _cell_outputs(

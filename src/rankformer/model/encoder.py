@@ -21,7 +21,7 @@ from rankformer.errors import SettingsError
 from rankformer.model.attention import attend, attention_weights
 from rankformer.model.cuda.chosen_operations import operations_for
 from rankformer.model.device import move_to
-from rankformer.model.operations import Operations
+from rankformer.model.operations import Operations, drop
 from rankformer.model.segments import Backend, Segments
 from rankformer.model.spec import EncoderSpec
 from rankformer.ragged import Ragged
@@ -84,6 +84,11 @@ class PackedBatch:
         """The cells that have tokens, and the filler as a last one where there is some."""
         return Segments.between((*self.offsets, len(self.tokens_T)), self.tokens_T.device)
 
+    @property
+    def offsets_on_device(self) -> Tensor:
+        """(C + 1,) int64, the offsets on the model's device; their copy is not waited for."""
+        return move_to(torch.tensor(self.offsets), self.tokens_T.device)
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -106,13 +111,13 @@ class Embeddings(nn.Module):
         self.position = nn.Embedding(spec.max_positions, spec.d_model)
         self.token_type = nn.Embedding(spec.n_types, spec.d_model)
         self.norm = nn.LayerNorm(spec.d_model, eps=spec.layer_norm_eps)
-        self.dropout = nn.Dropout(spec.dropout)
+        self.dropout = spec.dropout
         self.operations: Operations | None = None
 
     def forward(self, batch: PackedBatch) -> Tensor:
         operations = self.operations or operations_for(self.token.weight)
         embedded_TD = operations.embed(self, batch.tokens_T, batch.positions_T)
-        return self.dropout(embedded_TD)  # type: ignore[no-any-return]
+        return drop(embedded_TD, self.dropout if self.training else 0.0)
 
 
 class Layer(nn.Module):
@@ -131,7 +136,7 @@ class Layer(nn.Module):
         self.ffn_in = nn.Linear(spec.d_model, spec.d_ff)
         self.ffn_out = nn.Linear(spec.d_ff, spec.d_model)
         self.ffn_norm = nn.LayerNorm(spec.d_model, eps=spec.layer_norm_eps)
-        self.dropout = nn.Dropout(spec.dropout)
+        self.dropout = spec.dropout
 
     def project(self, hidden_TD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value, each (T, H, K)."""
@@ -141,15 +146,16 @@ class Layer(nn.Module):
     def forward(
         self, hidden_TD: Tensor, segments: Segments, attend: Backend | None = None
     ) -> Tensor:
-        dropout = self.attention_dropout if self.training else 0.0
+        shares = (self.attention_dropout, self.dropout) if self.training else (0.0, 0.0)
+        of_attention, dropout = shares
         attend = attend or self.attend
         operations = self.operations or operations_for(hidden_TD)
-        mixed_THK = attend(*self.project(hidden_TD), segments, dropout)
-        attended_TD = self.dropout(self.attention_out(mixed_THK.flatten(1)))
-        hidden_TD = operations.add_norm(attended_TD, hidden_TD, self.attention_norm)
+        mixed_THK = attend(*self.project(hidden_TD), segments, of_attention)
+        attended_TD = self.attention_out(mixed_THK.flatten(1))
+        hidden_TD = operations.add_norm(attended_TD, hidden_TD, self.attention_norm, dropout)
         inner_TF = operations.expand(self.ffn_in, hidden_TD, self.activation)
-        fed_TD = self.dropout(self.ffn_out(inner_TF))
-        return operations.add_norm(fed_TD, hidden_TD, self.ffn_norm)
+        fed_TD = self.ffn_out(inner_TF)
+        return operations.add_norm(fed_TD, hidden_TD, self.ffn_norm, dropout)
 
 
 class Encoder(nn.Module):

@@ -7,16 +7,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rankformer.model.encoder import PackedBatch
 from rankformer.model.pooling import mean_by_cell
 
+# Of a class, in the words of torch's cross-entropy.
+_UNKNOWN = -100
 Unit = Literal["cell", "gene"]
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Of outputs (N, K) and truth (N,): class indices, int64, or numbers, float32."""
+"""Of outputs (N, K) and truth (N,), float32: indices of classes, or numbers; NaN where unknown.
+
+It is the mean over what is known, and 0 where nothing is. It looks at no number on the host: a GPU
+would have to be waited for."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +101,9 @@ class HeadedEncoder(nn.Module):
         hidden_TD: Tensor = self.encoder(batch)
         if self.unit == "gene":
             return hidden_TD[places_N]
-        offsets = torch.tensor(batch.offsets, device=hidden_TD.device)
         if self.mode == "cls":
-            return hidden_TD[offsets[:-1]]
-        return mean_by_cell(hidden_TD, batch.tokens_T, offsets, self.special)
+            return hidden_TD[batch.offsets_on_device[:-1]]
+        return mean_by_cell(hidden_TD, batch.tokens_T, batch.offsets_on_device, self.special)
 
 
 def draw_head(d_model: int, n_outputs: int, initializer_range: float) -> nn.Linear:
@@ -128,7 +134,12 @@ class FineTuningLoss(nn.Module):
         self.model, self.losses, self.weights = model, list(losses), list(weights)
 
     def forward(
-        self, tokens: Tensor, positions: Tensor, offsets: Tensor, places: Tensor, truth: Tensor
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        offsets: NDArray[np.int64],
+        places: Tensor,
+        truth: Tensor,
     ) -> dict[str, Tensor]:
         """Losses of a batch.
 
@@ -137,7 +148,7 @@ class FineTuningLoss(nn.Module):
         tokens, positions
             (T,) int64 of a `PackedBatch`.
         offsets
-            (C + 1,) int64 where each cell begins.
+            (C + 1,) where each cell begins, on the host.
         places
             (N,) int64 indices of the labelled gene tokens; empty where cells are labelled.
         truth
@@ -151,7 +162,12 @@ class FineTuningLoss(nn.Module):
         return {"loss": self.loss(outputs, truth)}
 
     def outputs(
-        self, tokens: Tensor, positions: Tensor, offsets: Tensor, places: Tensor, **_: Tensor
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        offsets: NDArray[np.int64],
+        places: Tensor,
+        **_: Tensor,
     ) -> list[Tensor]:
         """Outputs (N, K) of each head for a batch, as in `forward`."""
         batch = PackedBatch(tokens, positions, tuple(offsets.tolist()))
@@ -161,7 +177,7 @@ class FineTuningLoss(nn.Module):
     def loss(self, outputs: Sequence[Tensor], truth: Tensor) -> Tensor:
         """The weighted sum over the heads, each over the units that have its label."""
         terms = [
-            weight * _over_known(loss, output_NK, truth_N)
+            weight * loss(output_NK, truth_N)
             for loss, weight, output_NK, truth_N in zip(
                 self.losses, self.weights, outputs, truth, strict=True
             )
@@ -179,24 +195,37 @@ def cross_entropy(class_weights: Tensor | None = None, smoothing: float = 0.0) -
     smoothing
         Share of each label that is spread over all classes.
     """
-
-    def loss(outputs_NK: Tensor, truth_N: Tensor) -> Tensor:
-        weights = None if class_weights is None else class_weights.to(outputs_NK.device)
-        return functional.cross_entropy(
-            outputs_NK, truth_N.long(), weight=weights, label_smoothing=smoothing
-        )
-
-    return loss
+    return _CrossEntropy(class_weights, smoothing)
 
 
 def squared_error(outputs_N1: Tensor, truth_N: Tensor) -> Tensor:
     """The loss of numbers, which were scaled to mean 0 and standard deviation 1."""
-    return functional.mse_loss(outputs_N1.squeeze(1), truth_N)
+    known_N = ~truth_N.isnan()
+    errors_N = (outputs_N1.squeeze(1) - truth_N.nan_to_num()) * known_N
+    return _share(errors_N.square().sum(), known_N)
 
 
-def _over_known(loss: Loss, outputs_NK: Tensor, truth_N: Tensor) -> Tensor:
-    known = ~truth_N.isnan()
-    if not known.any():
-        return 0.0 * outputs_NK.sum()
-    own = truth_N[known]
-    return loss(outputs_NK[known], own.long() if outputs_NK.shape[1] > 1 else own)
+@dataclass(eq=False)
+class _CrossEntropy:
+    """See `cross_entropy`. Class weights go to the outputs' device once."""
+
+    class_weights: Tensor | None
+    smoothing: float
+
+    def __call__(self, outputs_NK: Tensor, truth_N: Tensor) -> Tensor:
+        if self.class_weights is not None:
+            self.class_weights = self.class_weights.to(outputs_NK.device)
+        known_N, class_N = ~truth_N.isnan(), truth_N.nan_to_num().long()
+        summed = functional.cross_entropy(
+            outputs_NK, class_N.masked_fill(~known_N, _UNKNOWN), weight=self.class_weights,
+            label_smoothing=self.smoothing, ignore_index=_UNKNOWN, reduction="sum",
+        )  # fmt: skip
+        if self.class_weights is None:
+            return _share(summed, known_N)
+        return _share(summed, known_N * self.class_weights[class_N])
+
+
+def _share(summed: Tensor, counts_N: Tensor) -> Tensor:
+    """The mean; of nothing 0."""
+    n_counted = counts_N.sum()
+    return summed / torch.where(n_counted > 0, n_counted, 1)

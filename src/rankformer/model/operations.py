@@ -19,6 +19,7 @@ from torch.nn import functional
 from torch.nn.functional import embedding_bag
 
 from rankformer.model.device import move_to
+from rankformer.model.dropout import drop as drop_on_cpu
 
 # In place where it can be: fresh memory costs more than the arithmetic.
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -51,8 +52,9 @@ class Operations:
         (T, D) of the tables and norm of an embedding layer, and int64 tokens (T,) and positions
         (T,): token + position + type 0, normalised.
     add_norm
-        (T, D) of what a part of a layer gives, (T, D), its input, (T, D), and a layer norm: the
-        norm of their sum. The first may be overwritten.
+        (T, D) of what a part of a layer gives, (T, D), its input, (T, D), a layer norm, and a
+        share: of the first so many numbers are dropped at random, and it gives the norm of the
+        sum. The first may be overwritten.
     expand
         (T, F) of a linear layer, its input (T, D), and the name of an activation.
     mean_of_places
@@ -62,7 +64,7 @@ class Operations:
 
     name: str
     embed: Callable[[EmbeddingParts, Tensor, Tensor], Tensor]
-    add_norm: Callable[[Tensor, Tensor, nn.Module], Tensor]
+    add_norm: Callable[[Tensor, Tensor, nn.Module, float], Tensor]
     expand: Callable[[nn.Module, Tensor, str], Tensor]
     mean_of_places: Callable[[Tensor, NDArray[np.int64], NDArray[np.int64]], Tensor]
 
@@ -74,10 +76,19 @@ def embed(parts: EmbeddingParts, tokens_T: Tensor, positions_T: Tensor) -> Tenso
     return parts.norm(hidden_TD)  # type: ignore[no-any-return]
 
 
-def add_norm(update_TD: Tensor, hidden_TD: Tensor, norm: nn.Module) -> Tensor:
+def add_norm(update_TD: Tensor, hidden_TD: Tensor, norm: nn.Module, dropout: float) -> Tensor:
     """See `Operations`."""
     # In place, as fresh memory costs more than the sum.
-    return norm(update_TD.add_(hidden_TD))  # type: ignore[no-any-return]
+    return norm(drop(update_TD, dropout).add_(hidden_TD))  # type: ignore[no-any-return]
+
+
+def drop(hidden_TD: Tensor, share: float) -> Tensor:
+    """Set numbers to zero with the chance `share`, perhaps in place, and scale up the others."""
+    if not share:
+        return hidden_TD
+    if hidden_TD.device.type == "cpu":
+        return drop_on_cpu(hidden_TD, share)
+    return functional.dropout(hidden_TD, share)
 
 
 def expand(linear: nn.Module, hidden_TD: Tensor, activation: str) -> Tensor:

@@ -5,12 +5,14 @@ Shapes: T packed tokens, S segments (cells), H heads, K head size.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from rankformer.model.device import move_to
+from rankformer.model.padded_groups import PaddedGroups
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,11 @@ class Segments:
         places = tuple(dict.fromkeys(offsets))
         on_device = move_to(torch.tensor(places, dtype=torch.int32), device)
         return cls(places, on_device, max((b - a for a, b in pairwise(places)), default=0))
+
+    @cached_property
+    def padded_groups(self) -> PaddedGroups:
+        """For back ends that pad: made once for all layers."""
+        return PaddedGroups.of_cells(self.offsets, self.offsets_S.device)
 
 
 Backend = Callable[[Tensor, Tensor, Tensor, Segments, float], Tensor]

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from rankformer.model.encoder import PackedBatch
 from rankformer.ragged import Ragged, join_ragged
 from rankformer.tokens.masking import mask_genes
 from rankformer.training.cells import CountedCells, TokenCells
+from rankformer.training.inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class MaskedBatches:
     two_views: bool = False
     thinnest_view: float = 0.5
 
-    def __call__(self, draws: Sequence[int] | NDArray[np.int64]) -> dict[str, Tensor]:
+    def __call__(self, draws: Sequence[int] | NDArray[np.int64]) -> Inputs:
         epochs, rows = np.divmod(np.asarray(draws, np.int64), len(self.cells))
         # The first draw names the batch: a cell comes once an epoch.
         rng = np.random.default_rng((self.seed, int(epochs[0]), int(rows[0])))
         return self.mask(self._views(rows, rng), rng)
 
-    def mask(self, ragged: Ragged, rng: np.random.Generator) -> dict[str, Tensor]:
+    def mask(self, ragged: Ragged, rng: np.random.Generator) -> Inputs:
         """Mask genes of cells and pack them."""
         values, offsets = ragged
         masked = mask_genes(values, self.cells.vocabulary, rng, self.masked_share)
@@ -56,7 +56,7 @@ class MaskedBatches:
         return {
             "tokens": batch.tokens_T,
             "positions": batch.positions_T,
-            "offsets": torch.from_numpy(offsets.astype(np.int64)),
+            "offsets": offsets.astype(np.int64),
             "places": torch.from_numpy(masked.places),
             "genes": torch.from_numpy(masked.genes.astype(np.int64)),
         }

@@ -3,7 +3,9 @@
 Shapes: T packed tokens, C cells, M masked genes, D hidden, V vocabulary.
 """
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -37,7 +39,12 @@ class PretrainingLoss(nn.Module):
         self.register_buffer("special", torch.tensor(special_tokens), persistent=False)
 
     def forward(
-        self, tokens: Tensor, positions: Tensor, offsets: Tensor, places: Tensor, genes: Tensor
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        offsets: NDArray[np.int64],
+        places: Tensor,
+        genes: Tensor,
     ) -> dict[str, Tensor]:
         """Losses of a batch.
 
@@ -46,7 +53,7 @@ class PretrainingLoss(nn.Module):
         tokens, positions
             (T,) int64 of a `PackedBatch`, some genes masked.
         offsets
-            (C + 1,) int64 where each cell begins.
+            (C + 1,) where each cell begins, on the host.
         places, genes
             (M,) int64: which tokens were masked, and the genes that stood there.
 
@@ -58,7 +65,7 @@ class PretrainingLoss(nn.Module):
         hidden_TD = self.model.encoder(batch)
         loss = functional.cross_entropy(self.model.score(hidden_TD[places]).float(), genes)
         if self.contrast_weight:
-            cells_CD = mean_by_cell(hidden_TD, tokens, offsets, self.special)
+            cells_CD = mean_by_cell(hidden_TD, tokens, batch.offsets_on_device, self.special)
             loss = loss + self.contrast_weight * contrast_views(cells_CD)
         return {"loss": loss}
 

@@ -13,6 +13,7 @@ from rankformer.model.encoder import MaskedLanguageModel, PackedBatch
 from rankformer.pretraining.batches import MaskedBatches
 from rankformer.pretraining.loss import PretrainingLoss
 from rankformer.training.callbacks import WriteCheckpoints, WriteModel
+from rankformer.training.inputs import move_inputs
 from rankformer.training.packed_trainer import Draws, PackedTrainer, expect_finite
 
 _CELLS_SCORED_AT_ONCE = 16
@@ -80,8 +81,8 @@ def score_masked_genes(
     model.eval()
     n_genes, n_right, loss = 0, 0, 0.0
     for start in range(0, len(rows), _CELLS_SCORED_AT_ONCE):
-        inputs = replace(batches, two_views=False)(rows[start : start + _CELLS_SCORED_AT_ONCE])
-        tokens, positions, offsets, places, genes = (each.to(device) for each in inputs.values())
+        own = replace(batches, two_views=False)(rows[start : start + _CELLS_SCORED_AT_ONCE])
+        tokens, positions, offsets, places, genes = move_inputs(own, device).values()
         batch = PackedBatch(tokens, positions, tuple(offsets.tolist()))
         logits_MV = model(batch, places).float()
         n_genes += len(genes)

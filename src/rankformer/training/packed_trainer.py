@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import (
     PrinterCallback,
@@ -28,6 +28,7 @@ from rankformer.tokens.block_shuffle import shuffle_in_blocks
 from rankformer.training.callbacks import BindCheckpoints, KeepOwnSteps, LogProgress, ShowSteps
 from rankformer.training.distributed import is_distributed, wait_for
 from rankformer.training.hyperparameters import TrainingHyperparameters
+from rankformer.training.inputs import Inputs
 from rankformer.training.resume_states import check_resume_states
 from rankformer.training.run_folder import TrainingRun
 
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 _SECONDS_FOR_A_FOLDER = 60.0  # on disks of a network, a new folder is not seen at once
 WriteModel = Callable[[Path, Sequence[dict[str, Any]]], object]
 """Writes the model as it is to a folder; given the log of the run so far."""
-MakeBatch = Callable[[Sequence[int]], dict[str, Tensor]]
+MakeBatch = Callable[[Sequence[int]], Inputs]
 """Makes the inputs of a step of draws."""
 Measure = Callable[[Any], dict[str, float]]
 """Figures of a module on what is held out; ``loss`` among them."""
@@ -171,6 +172,7 @@ class PackedTrainer(Trainer):
             collate_fn=self._make_batch,
             drop_last=self._drop_last,
             num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
         )
         return self.accelerator.prepare(loader)  # type: ignore[no-any-return]
 
@@ -231,6 +233,7 @@ def training_arguments(
             "Numbers for all three, where a trainer is made.",
             "Give them, or let settle_finetuning or settle_pretraining choose them.",
         )
+    on_cuda = device.type == "cuda"
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=hyperparameters.epochs,
@@ -257,7 +260,11 @@ def training_arguments(
         eval_strategy=_when(hyperparameters.evaluate_steps) if evaluates else "no",
         eval_steps=hyperparameters.evaluate_steps,
         dataloader_num_workers=n_workers,
-        dataloader_pin_memory=device.type == "cuda",
+        dataloader_pin_memory=on_cuda,
+        accelerator_config={"non_blocking": on_cuda},
+        # It would ask for the loss at each step, and the GPU would wait.
+        logging_nan_inf_filter=False,
+        optim="adamw_torch" if device.type == "mps" else "adamw_torch_fused",
         remove_unused_columns=False,
         disable_tqdm=True,
         ddp_find_unused_parameters=False,

@@ -20,12 +20,21 @@ CASES = (
 # X is what products give, Y are hidden states and weights.
 ARGUMENTS = {
     "add_norm_rows": "update *X, hidden *Y, weight *Y, bias *Y, out *Y, summed *X, means *fp32, "
-    "scales *fp32, n_rows i32, eps fp32",
+    "scales *fp32, n_rows i32, eps fp32, seed i64, dropout fp32",
     "add_norm_gradients": "gradient *Y, summed *X, means *fp32, scales *fp32, weight *Y, "
-    "of_sum *Y, of_weight *fp32, of_bias *fp32, n_rows i32, n_tiles i32",
+    "of_sum *Y, of_update *X, of_weight *fp32, of_bias *fp32, n_rows i32, n_tiles i32, seed i64, "
+    "dropout fp32",
     "embed_norm_rows": "tokens *i64, positions *i64, token_table *Y, position_table *Y, "
     "type_row *Y, weight *Y, bias *Y, out *Y, n_rows i32, eps fp32",
     "mean_rows": "hidden *Y, places *i64, offsets *i64, out *fp32",
+}
+# What is decided when they are compiled.
+VARIANTS = {
+    "add_norm_rows": [
+        {"KEEPS": keeps, "DROPS": drops}
+        for keeps, drops in ((True, True), (True, False), (False, False))
+    ],
+    "add_norm_gradients": [{"DROPS": drops} for drops in (True, False)],
 }
 
 
@@ -55,7 +64,7 @@ def main():
         columns = next_power_of_2(width)
         shape = {"WIDTH": width, "COLUMNS": columns, "ROWS": max(TILE // columns, 1)}
         for name in ARGUMENTS:
-            for more in [{"KEEPS": True}, {"KEEPS": False}] if name == "add_norm_rows" else [{}]:
+            for more in VARIANTS.get(name, [{}]):
                 tile = {"WIDTH": width, "COLUMNS": 128, "ROWS": 16}
                 constants = (tile if name == "mean_rows" else shape) | more
                 code = compile_kernel(name, constants, dtypes, capability).asm

@@ -27,26 +27,26 @@ SITUATIONS = [
 ]
 
 
-def without_bias(update, hidden, norm):
-    return operations.add_norm(update, hidden, norm) - norm.bias
+def without_bias(update, hidden, norm, dropout):
+    return operations.add_norm(update, hidden, norm, dropout) - norm.bias
 
 
-def without_hidden(update, hidden, norm):
+def without_hidden(update, hidden, norm, dropout):
     return norm(update + 0 * hidden)
 
 
-def without_the_last_row(update, hidden, norm):
+def without_the_last_row(update, hidden, norm, dropout):
     """As a kernel that forgets what is no whole tile."""
-    found = operations.add_norm(update, hidden, norm)
+    found = operations.add_norm(update, hidden, norm, dropout)
     return torch.cat([found[:-1], torch.zeros_like(found[-1:])])
 
 
-def nowhere(update, hidden, norm):
-    return operations.add_norm(update, hidden, norm) * torch.nan
+def nowhere(update, hidden, norm, dropout):
+    return operations.add_norm(update, hidden, norm, dropout) * torch.nan
 
 
-def in_another_dtype(update, hidden, norm):
-    return operations.add_norm(update, hidden, norm).double()
+def in_another_dtype(update, hidden, norm, dropout):
+    return operations.add_norm(update, hidden, norm, dropout).double()
 
 
 def without_position(parts, tokens, positions):
@@ -91,7 +91,10 @@ def test_wrong_operations_are_refused(caplog, situation, part, fault, said):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_wrong_gradients_are_refused_where_they_may_pass(caplog):
+@pytest.mark.parametrize(
+    ("part", "said"), [("add_norm", "in gradients of sums"), ("expand", "in gradients of inputs")]
+)
+def test_wrong_gradients_are_refused_where_they_may_pass(caplog, part, said):
     class Doubled(torch.autograd.Function):
         @staticmethod
         def forward(ctx, tensor):
@@ -101,17 +104,62 @@ def test_wrong_gradients_are_refused_where_they_may_pass(caplog):
         def backward(ctx, gradient):
             return 2 * gradient
 
-    def add_norm(update, hidden, norm):
-        return operations.add_norm(Doubled.apply(update), hidden, norm)
+    def add_norm(update, hidden, norm, dropout):
+        return operations.add_norm(Doubled.apply(update), hidden, norm, dropout)
+
+    def expand(linear, hidden, activation):
+        return operations.expand(linear, Doubled.apply(hidden), activation)
 
     def load():
-        return replace(OTHER, add_norm=add_norm)
+        return replace(OTHER, **{part: {"add_norm": add_norm, "expand": expand}[part]})
 
     for situation in SITUATIONS:
         caplog.clear()
         taken = pick_operations(load, situation)
         assert (taken is PLAIN) == situation.has_gradients
-        assert ("in gradients of sums" in caplog.text) == situation.has_gradients
+        assert (said in caplog.text) == situation.has_gradients
+
+
+def no_dropout(update, hidden, norm, dropout):
+    return operations.add_norm(update, hidden, norm, 0.0)
+
+
+def unscaled(update, hidden, norm, dropout):
+    return operations.add_norm(update * (1 - dropout), hidden, norm, dropout)
+
+
+def too_little(update, hidden, norm, dropout):
+    return operations.add_norm(update, hidden, norm, 0.8 * dropout)
+
+
+def behind_the_norm(update, hidden, norm, dropout):
+    return torch.dropout(operations.add_norm(update, hidden, norm, 0.0), dropout, True)
+
+
+def of_the_hidden_too(update, hidden, norm, dropout):
+    return norm(operations.drop(update + hidden, dropout))
+
+
+def always_alike(update, hidden, norm, dropout):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return operations.add_norm(update, hidden, norm, dropout)
+
+
+@pytest.mark.parametrize("situation", [each for each in SITUATIONS if each.has_gradients], ids=str)
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (no_dropout, "what is dropped"), (unscaled, "norms with dropout"),
+        (too_little, "what is dropped"), (behind_the_norm, "norms with dropout"),
+        (of_the_hidden_too, "gradients beside dropout"), (always_alike, "what is dropped"),
+    ],
+)  # fmt: skip
+def test_wrong_dropout_is_refused(caplog, situation, fault, said):
+    state = torch.get_rng_state()
+    assert pick_operations(lambda: replace(OTHER, add_norm=fault), situation) is PLAIN
+    assert said in caplog.text
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize("situation", SITUATIONS, ids=str)

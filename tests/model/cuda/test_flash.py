@@ -14,13 +14,16 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from rankformer.extras import install_command
-from rankformer.model import attention
-from rankformer.model.attention import attend_each, pick_backend
+from rankformer.model import attention_trials
+from rankformer.model.attention_by_cell import attend_each
+from rankformer.model.attention_trials import Situation, pick_backend
 from rankformer.model.cuda import flash
 from rankformer.model.cuda.flash import KINDS, find_backends, load_backend
 from rankformer.model.segments import Segments
 
-FA3, FORWARD, FA4, TORCH, FA2 = KINDS
+FA3, FORWARD, FA4, TORCH, FA2, TORCH_FA2, SAVING = KINDS
+# What any torch for CUDA has, in half precision.
+ALWAYS = [TORCH_FA2, SAVING]
 
 
 def mix(query, key, value, offsets, longest):
@@ -86,7 +89,7 @@ def install(monkeypatch):
                 setattr(module, kind.function, functions[kind])
             for name in (kind.module.partition(".")[0], kind.module):
                 # torch itself stays.
-                if not name.startswith("torch"):
+                if not name.startswith(("torch", "rankformer")):
                     monkeypatch.setitem(sys.modules, name, module)
 
     yield put
@@ -100,22 +103,23 @@ def names(generation, dtype=torch.bfloat16, *, has_dropout=False, has_gradients=
 
 def test_which_are_tried_and_in_which_order(install):
     install(FUNCTIONS)
-    assert names(7) == []
-    assert names(8) == [TORCH, FA2]
-    assert names(9) == [FA3, FORWARD, FA4, TORCH, FA2]
-    assert names(9, torch.float16) == [FA3, FA4, TORCH, FA2]
-    assert names(9, has_gradients=True) == [FA3, FA4, TORCH, FA2]
-    assert names(9, has_gradients=True, has_dropout=True) == [FA2]
-    assert names(10) == [FA4, TORCH, FA2]
-    assert names(12) == [TORCH, FA2]
-    assert names(9, torch.float32) == []
+    assert names(7) == [SAVING]
+    assert names(8) == [TORCH, FA2, *ALWAYS]
+    assert names(9) == [FA3, FORWARD, FA4, TORCH, FA2, *ALWAYS]
+    assert names(9, torch.float16) == [FA3, FA4, TORCH, FA2, *ALWAYS]
+    assert names(9, has_gradients=True) == [FA3, FA4, TORCH, FA2, *ALWAYS]
+    assert names(9, has_gradients=True, has_dropout=True) == [FA2, *ALWAYS]
+    assert names(10) == [FA4, TORCH, FA2, *ALWAYS]
+    assert names(12) == [TORCH, FA2, *ALWAYS]
+    assert names(9, torch.float32) == [SAVING]
 
 
 def test_what_is_not_installed_is_not_tried(install):
     install({FORWARD: fa3_forward, FA2: fa2})
-    assert names(9) == [FORWARD, TORCH, FA2]
+    assert names(9) == [FORWARD, TORCH, FA2, *ALWAYS]
     install({})
-    assert names(9) == [TORCH]
+    assert names(9) == [TORCH, *ALWAYS]
+    assert names(9, has_dropout=True, has_gradients=True) == ALWAYS
 
 
 def test_what_cannot_be_imported_is_told(install, monkeypatch, caplog):
@@ -129,7 +133,7 @@ def test_what_cannot_be_imported_is_told(install, monkeypatch, caplog):
     assert "FlashAttention-3 (fa3-fwd) cannot be imported: undefined symbol" in caplog.text
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda each: each.name)
+@pytest.mark.parametrize("kind", FUNCTIONS, ids=lambda each: each.name)
 def test_each_is_called_by_the_names_of_its_parameters(install, monkeypatch, kind):
     install(FUNCTIONS)
     if kind is TORCH:
@@ -141,6 +145,18 @@ def test_each_is_called_by_the_names_of_its_parameters(install, monkeypatch, kin
     segments = Segments.between((0, 40, 41, 300))
     mixed = load_backend(kind)(*qkv, segments, 0.25)
     torch.testing.assert_close(mixed, attend_each(*qkv, segments, 0.0))
+
+
+@pytest.mark.parametrize("kind", ALWAYS, ids=lambda each: each.name)
+def test_torchs_kernels_with_dropout_take_what_is_passed_and_give_gradients(kind):
+    """On the device "meta", where shapes are computed, and no numbers."""
+    load_backend.cache_clear()
+    leaf = torch.empty(300, 3, 2, 64, device="meta", dtype=torch.bfloat16, requires_grad=True)
+    segments = Segments((0, 40, 300), torch.tensor([0, 40, 300], dtype=torch.int32).to("meta"), 260)
+    mixed = load_backend(kind)(*leaf.unbind(1), segments, 0.25)
+    assert (mixed.shape, mixed.dtype) == ((300, 2, 64), torch.bfloat16)
+    (gradient,) = torch.autograd.grad(mixed, leaf, mixed)
+    assert gradient.shape == leaf.shape
 
 
 def test_torchs_own_takes_what_is_passed_to_it():
@@ -165,16 +181,15 @@ def test_one_that_is_wrong_on_this_card_is_refused(install, monkeypatch, caplog,
     def broken(q, k, v, cu_seqlens_q):
         raise RuntimeError("no kernel image is available for execution on the device")
 
-    monkeypatch.setattr(attention, "_TIMED_LENGTHS", (30, 60))
-    monkeypatch.setattr(attention, "_TOLERATED_SLOWNESS", 50)
+    monkeypatch.setattr(attention_trials, "_TIMED_LENGTHS", (30, 60))
+    monkeypatch.setattr(attention_trials, "_TOLERATED_SLOWNESS", 50)
     install({FORWARD: function or broken})
     (backend,) = (each for each in find_backends(
         9, torch.bfloat16, has_dropout=False, has_gradients=False
     ) if each.kind is FORWARD)  # fmt: skip
     caplog.set_level(logging.INFO)
-    chosen = pick_backend(
-        [backend, attend_each], torch.device("cpu"), torch.bfloat16, has_gradients=False
-    )
+    situation = Situation(torch.device("cpu"), torch.bfloat16, has_gradients=False)
+    chosen = pick_backend([backend, attend_each], situation)
     assert chosen is (attend_each if said else backend)
     assert (said or "Attention on cpu in bfloat16: FlashAttention-3 (fa3-fwd)") in caplog.text
 

@@ -93,15 +93,15 @@ def test_the_norm_of_a_sum(device, n_rows, width, dtype):
         update.double() + hidden.double(), norm.weight.double(), norm.bias.double()
     ).detach()
     with torch.inference_mode():
-        found = fused.add_norm(update, hidden, norm)
+        found = fused.add_norm(update, hidden, norm, 0.0)
     assert_rounded_once(found, exact, dtype)
 
 
 def test_rows_that_are_all_alike_and_no_rows(device):
     norm = norm_of(256, device, torch.float32)
     same = torch.full((5, 256), 7.0, device=device)
-    torch.testing.assert_close(fused.add_norm(same, same, norm), norm.bias.expand(5, 256))
-    assert fused.add_norm(same[:0], same[:0], norm).shape == (0, 256)
+    torch.testing.assert_close(fused.add_norm(same, same, norm, 0.0), norm.bias.expand(5, 256))
+    assert fused.add_norm(same[:0], same[:0], norm, 0.0).shape == (0, 256)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_gradients_of_the_norm_of_a_sum(device, n_rows, width, update_dtype, hid
     hidden = draw(n_rows, width, seed=6, device=device, dtype=hidden_dtype).requires_grad_()
     norm = norm_of(width, device, hidden_dtype)
     inputs = update, hidden, norm.weight, norm.bias
-    found = fused._AddNorm.apply(*inputs, norm.eps, hidden_dtype, True)
+    found = fused._AddNorm.apply(*inputs, fused._Norming(norm.eps, hidden_dtype, keeps=True))
     assert found.dtype == hidden_dtype
     along = draw(n_rows, width, seed=7, device=device, dtype=found.dtype)
     gradients = torch.autograd.grad(found, inputs, along)
@@ -182,6 +182,96 @@ def test_means_of_cells(device, width, dtype):
         expected = cell.mean(dim=0) if len(cell) else torch.full((width,), torch.nan).double()
         torch.testing.assert_close(mean, expected, rtol=0, atol=1e-6, equal_nan=True)
     assert fused.mean_of_places(hidden, places[:0], np.zeros(1, np.int64)).shape == (0, width)
+
+
+@pytest.mark.parametrize(
+    ("update_dtype", "hidden_dtype"),
+    [*((dtype, dtype) for dtype in DTYPES), (torch.bfloat16, torch.float32)],
+    ids=str,
+)
+@pytest.mark.parametrize(("n_rows", "width", "share"), [(19, 1152, 0.02), (150, 100, 0.3)])
+def test_dropout_within_the_norm_of_a_sum(device, n_rows, width, share, update_dtype, hidden_dtype):
+    """What was dropped has no gradient; with that mask, all is as the definition has it."""
+    spare_compiler(device, width)
+    update = draw(n_rows, width, seed=5, device=device, dtype=update_dtype).requires_grad_()
+    hidden = draw(n_rows, width, seed=6, device=device, dtype=hidden_dtype).requires_grad_()
+    norm = norm_of(width, device, hidden_dtype)
+    inputs = update, hidden, norm.weight, norm.bias
+    along = draw(n_rows, width, seed=7, device=device, dtype=hidden_dtype)
+
+    def run():
+        how = fused._Norming(norm.eps, hidden_dtype, keeps=True, dropout=share)
+        found = fused._AddNorm.apply(*inputs, how)
+        return found, torch.autograd.grad(found, inputs, along)
+
+    torch.manual_seed(3)
+    (found, gradients), (_, others) = run(), run()
+    torch.manual_seed(3)
+    again, gradients_again = run()
+    assert torch.equal(found, again)
+    assert all(map(torch.equal, gradients, gradients_again))
+    kept = gradients[0] != 0
+    assert not torch.equal(kept, others[0] != 0)
+    # Five standard errors.
+    spread = (share * (1 - share) / kept.numel()) ** 0.5
+    assert abs(1 - float(kept.double().mean()) - share) < 5 * spread
+    exact_inputs = [each.detach().double().requires_grad_() for each in inputs]
+    left = exact_inputs[0] * kept / (1 - share)
+    exact = plain_norm(left + exact_inputs[1], *exact_inputs[2:])
+    expected = torch.autograd.grad(exact, exact_inputs, along.double())
+    assert_rounded_once(found, exact.detach(), hidden_dtype)
+    tolerance = 8 * ROUNDING[update_dtype] + 1e-6
+    for found_one, expected_one, given in zip(gradients, expected, inputs, strict=True):
+        assert found_one.dtype == given.dtype
+        distance = (found_one.double() - expected_one).abs().max() / expected_one.abs().max()
+        assert distance <= tolerance
+
+
+def test_what_is_dropped_has_no_pattern(device):
+    """Neither along rows nor along columns, nor from one seed to the next."""
+    n_rows, width, share = 400, 256, 0.25
+    update = torch.ones(n_rows, width, device=device, requires_grad=True)
+    hidden = draw(n_rows, width, seed=6, device=device)
+    norm = norm_of(width, device, torch.float32)
+    masks = []
+    for _ in range(2):
+        found = fused.add_norm(update, hidden, norm, share)
+        (gradient,) = torch.autograd.grad(found, update, hidden)
+        masks.append((gradient == 0).double().cpu())
+    for one, other in (
+        (masks[0], masks[1]), (masks[0][1:], masks[0][:-1]), (masks[0][:, 1:], masks[0][:, :-1]),
+    ):  # fmt: skip
+        both = torch.stack([one.flatten(), other.flatten()])
+        assert torch.corrcoef(both)[0, 1].abs() < 5 / both.shape[1] ** 0.5
+    for along in (0, 1):
+        shares = masks[0].mean(dim=along)
+        spread = (share * (1 - share) / masks[0].shape[along]) ** 0.5
+        assert (shares - share).abs().max() < 5 * spread
+        assert float(shares.std()) == pytest.approx(spread, rel=0.3)
+
+
+def test_dropout_repeats_where_layers_are_recomputed(device):
+    encoder = small_encoder(device, torch.float32, dropout=0.3, attention_dropout=0.0).train()
+    found = []
+    for encoder.recompute in (False, True):
+        torch.manual_seed(1)
+        found.append(gradients_of(encoder, fused.FUSED, device, is_mixed=False))
+    torch.testing.assert_close(*found, rtol=0, atol=1e-5 * float(found[0].abs().max()))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_gradients_of_a_product_with_relu_in_its_end(device, dtype):
+    linear = torch.nn.Linear(100, 60).to(device, dtype)
+    hidden = draw(37, 100, seed=11, device=device, dtype=dtype).requires_grad_()
+    along = draw(37, 60, seed=12, device=device, dtype=dtype)
+    inputs = hidden, linear.weight, linear.bias
+    found = torch.autograd.grad(fused.expand(linear, hidden, "relu"), inputs, along)
+    exact_inputs = [each.detach().double().requires_grad_() for each in inputs]
+    exact = (exact_inputs[0] @ exact_inputs[1].T + exact_inputs[2]).clamp(min=0)
+    expected = torch.autograd.grad(exact, exact_inputs, along.double())
+    for one, other in zip(found, expected, strict=True):
+        tolerance = (4 * ROUNDING[dtype] + 1e-6) * float(other.abs().max())
+        torch.testing.assert_close(one.double(), other, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -257,11 +347,10 @@ def test_an_encoder_in_bfloat16_points_the_same_way(device):
 
 
 def gradients_of(encoder, operations, device, *, is_mixed):
-    """Of all parameters, in one vector; with dropout of hidden states, drawn alike each time."""
+    """Of all parameters, in one vector."""
     batch = batch_on(device)
     along = draw(batch.offsets[-1], 96, seed=12, device=device)
     encoder.operate_by(operations)
-    torch.manual_seed(1)
     with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=is_mixed):
         hidden = encoder(batch)
     # On a CPU, autocast leaves the norm of bfloat16 as it is.
@@ -272,7 +361,7 @@ def gradients_of(encoder, operations, device, *, is_mixed):
 
 @pytest.mark.parametrize("recompute", [False, True])
 def test_training_has_the_same_gradients(device, recompute):
-    encoder = small_encoder(device, torch.float32, attention_dropout=0.0).train()
+    encoder = small_encoder(device, torch.float32, dropout=0.0, attention_dropout=0.0).train()
     encoder.recompute = recompute
     plain, own = (
         gradients_of(encoder, each, device, is_mixed=False) for each in (PLAIN, fused.FUSED)
@@ -284,7 +373,7 @@ def test_training_has_the_same_gradients(device, recompute):
 
 def test_training_within_autocast_is_as_near_as_the_plain_one(device):
     """To the gradients in float32."""
-    encoder = small_encoder(device, torch.float32, attention_dropout=0.0).train()
+    encoder = small_encoder(device, torch.float32, dropout=0.0, attention_dropout=0.0).train()
     exact = gradients_of(encoder, PLAIN, device, is_mixed=False)
     plain, own = (
         gradients_of(encoder, each, device, is_mixed=True) for each in (PLAIN, fused.FUSED)
@@ -315,7 +404,7 @@ def test_what_is_no_plain_norm_or_product_is_computed_plainly(device):
     update, hidden = (draw(4, 96, seed=seed, device=device) for seed in (14, 15))
     without = torch.nn.LayerNorm(96, elementwise_affine=False).to(device)
     expected = without(update + hidden)
-    torch.testing.assert_close(fused.add_norm(update.clone(), hidden, without), expected)
+    torch.testing.assert_close(fused.add_norm(update.clone(), hidden, without, 0.0), expected)
     wrapped = torch.nn.Sequential(torch.nn.Linear(96, 8)).to(device)
     with torch.inference_mode():
         found = fused.expand(wrapped, hidden, "relu")

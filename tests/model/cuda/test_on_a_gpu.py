@@ -13,6 +13,9 @@ from tests.conftest import save_small_checkpoint, small_vocabulary
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.checkpoints.registry import MODELS
 from rankformer.embed.embedder import Embedder
+from rankformer.model.attention import choose_backend
+from rankformer.model.attention_by_cell import attend_each
+from rankformer.model.attention_by_length import attend_by_length
 from rankformer.model.cuda.chosen_operations import choose_operations, operations_for
 from rankformer.model.encoder import PackedBatch
 from rankformer.model.operations import PLAIN
@@ -29,7 +32,7 @@ LENGTHS = (3, 170, 40, 391, 2, 1000)
 def checkpoint(request, tmp_path_factory):
     d_model, n_heads, d_ff = request.param
     folder = save_small_checkpoint(
-        tmp_path_factory.mktemp("shape"), small_vocabulary(n_genes=2000), n_layers=3,
+        tmp_path_factory.mktemp("shape") / "model", small_vocabulary(n_genes=2000), n_layers=3,
         d_model=d_model, n_heads=n_heads, d_ff=d_ff, max_positions=1024,
     )  # fmt: skip
     return Checkpoint.open(folder)
@@ -106,12 +109,42 @@ def test_gradients_are_those_of_the_plain_operations(checkpoint, ragged, is_mixe
     gradients = []
     for operations in (PLAIN, None):
         encoder.operate_by(operations)
+        encoder.embeddings.dropout = 0.0
         for layer in encoder.layers:
-            layer.attention_dropout = 0.0
-        torch.manual_seed(1)
+            layer.dropout = layer.attention_dropout = 0.0
         with torch.autocast("cuda", torch.bfloat16, enabled=is_mixed):
             hidden = encoder(batch)
         gradients.append(torch.autograd.grad((hidden * along).sum(), list(encoder.parameters())))
     tolerance = 0.05 if is_mixed else 1e-3
     for plain, own in zip(*gradients, strict=True):
         assert (own - plain).norm() <= tolerance * plain.norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_with_dropout_a_seed_repeats_a_step_also_where_layers_are_recomputed(
+    checkpoint, ragged, dtype
+):
+    encoder = checkpoint.encoder().cuda().train()
+    encoder.embeddings.dropout = 0.1
+    for layer in encoder.layers:
+        layer.dropout = layer.attention_dropout = 0.1
+    batch = PackedBatch.pack(ragged, 0, len(LENGTHS), "cuda")
+    found = []
+    # The first pass chooses back ends.
+    for seed, recompute in ((0, False), (1, False), (1, True), (2, False)):
+        encoder.recompute = recompute
+        torch.manual_seed(seed)
+        with torch.autocast("cuda", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            hidden = encoder(batch)
+        loss = hidden.float().square().sum() / hidden.numel()
+        found.append(torch.autograd.grad(loss, encoder.layers[0].qkv.weight)[0])
+    _, first, again, other = found
+    # Some kernels add gradients up in no fixed order.
+    assert (again - first).norm() <= 1e-2 * first.norm()
+    assert (other - first).norm() > 0.1 * first.norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_attention_with_dropout_takes_all_cells_in_one_call(dtype):
+    chosen = choose_backend(torch.device("cuda"), dtype, has_dropout=True, has_gradients=True)
+    assert chosen not in (attend_each, attend_by_length)

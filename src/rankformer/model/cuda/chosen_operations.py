@@ -4,7 +4,8 @@ Shapes: T tokens, D hidden, F feed-forward, C cells.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
@@ -22,6 +23,8 @@ _COMPARED_LENGTHS = (1, 0, 37, 263)
 _VOCABULARY = 61
 # Below it a tile would be mostly empty.
 _LEAST_WIDTH = 32
+# A share that is dropped in the comparison; of so many numbers, chance strays less from it.
+_DROPOUT, _TOLERANCE_OF_SHARE = 0.25, 0.03
 # Beyond the rounding of what is stored, on numbers drawn from a standard normal distribution: share
 # of the largest one of a result.
 _TOLERANCES = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 4e-2}
@@ -128,7 +131,41 @@ def pick_operations(load: Callable[[], Operations], situation: Situation) -> Ope
 def _compare(fused: Operations, situation: Situation) -> dict[str, float]:
     """How far fused results are from plain ones, as a share of the largest number of each."""
     found, expected = (_run(each, situation) for each in (fused, PLAIN))
-    return {name: _distance(found[name], expected[name]) for name in expected}
+    distances = {name: _distance(found[name], expected[name]) for name in expected}
+    if situation.has_gradients:
+        with _settled(situation):
+            distances |= _compare_dropout(fused, situation)
+    return distances
+
+
+def _compare_dropout(fused: Operations, situation: Situation) -> dict[str, float]:
+    """How far norms with dropout are from plain ones of what they kept.
+
+    What was dropped has no gradient, which tells it.
+    """
+    parts = _EmbeddingParts(situation.width).to(situation.device, situation.dtype)
+    given = _draw(situation.product_dtype, situation), _draw(situation.dtype, situation)
+    along_TD = _draw(situation.dtype, situation, seed=1)
+
+    def run(operations: Operations, factors_TD: Tensor | None, dropout: float) -> list[Tensor]:
+        update_TD, hidden_TD = (each.clone().requires_grad_() for each in given)
+        left_TD = update_TD * (1 if factors_TD is None else factors_TD)
+        normed_TD = operations.add_norm(left_TD, hidden_TD, parts.norm, dropout)
+        loss = (normed_TD.float() * along_TD.float()).sum()
+        return [normed_TD, *torch.autograd.grad(loss, (update_TD, hidden_TD))]
+
+    found, again = (run(fused, None, _DROPOUT) for _ in range(2))
+    kept_TD = found[1] != 0
+    share = 1 - float(kept_TD.double().mean())
+    is_other_each_time = not torch.equal(kept_TD, again[1] != 0)
+    is_right = abs(share - _DROPOUT) <= _TOLERANCE_OF_SHARE and is_other_each_time
+    expected = run(PLAIN, kept_TD.to(situation.product_dtype) / (1 - _DROPOUT), 0.0)
+    names = "norms with dropout", "gradients with dropout", "gradients beside dropout"
+    distances = {
+        name: _distance(one.detach(), other.detach())
+        for name, one, other in zip(names, found, expected, strict=True)
+    }
+    return distances | {"what is dropped": 0.0 if is_right else float("inf")}
 
 
 def _distance(found: Tensor, expected: Tensor) -> float:
@@ -155,15 +192,31 @@ class _EmbeddingParts(nn.Module):
 
 def _run(operations: Operations, situation: Situation) -> dict[str, Tensor]:
     """Results on random numbers, and gradients where they may pass; the state of torch's stays."""
+    with _settled(situation):
+        return _compute(operations, situation)
+
+
+@contextmanager
+def _settled(situation: Situation) -> Iterator[None]:
+    """Gradients and autocast as in the situation, and torch's state kept."""
+    device = situation.device
     # In training this may run where a layer is recomputed, whose hooks see what is saved here.
     hooks = saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)
     gradients = torch.enable_grad() if situation.has_gradients else torch.no_grad()
+    generators = torch.random.fork_rng([device] if device.type == "cuda" else [])
     autocast = torch.autocast(
-        situation.device.type, situation.product_dtype,
+        device.type, situation.product_dtype,
         enabled=situation.dtype != situation.product_dtype,
     )  # fmt: skip
-    with torch.inference_mode(mode=False), gradients, hooks, autocast:
-        return _compute(operations, situation)
+    with torch.inference_mode(mode=False), gradients, hooks, generators, autocast:
+        yield
+
+
+def _draw(dtype: torch.dtype, situation: Situation, seed: int = 0) -> Tensor:
+    """(T, D) from a standard normal distribution."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(_COMPARED_ROWS, situation.width, generator=generator)
+    return drawn.to(situation.device, dtype)
 
 
 def _compute(operations: Operations, situation: Situation) -> dict[str, Tensor]:
@@ -194,9 +247,9 @@ def _compute(operations: Operations, situation: Situation) -> dict[str, Tensor]:
         update_TD.requires_grad_()
         hidden_TD.requires_grad_()
     # The plain sum is made in place, which a leaf does not allow.
-    normed_TD = operations.add_norm(update_TD.view_as(update_TD) * 1, hidden_TD, parts.norm)
+    normed_TD = operations.add_norm(update_TD.view_as(update_TD) * 1, hidden_TD, parts.norm, 0.0)
     results["norms"] = normed_TD
-    results["products"] = operations.expand(linear, hidden_TD, "relu")
+    expanded_TF = results["products"] = operations.expand(linear, hidden_TD, "relu")
     offsets = np.cumsum([0, *_COMPARED_LENGTHS])
     places = np.arange(_COMPARED_ROWS)[::-1].copy()
     results["means"] = operations.mean_of_places(hidden_TD.detach(), places, offsets)
@@ -204,9 +257,12 @@ def _compute(operations: Operations, situation: Situation) -> dict[str, Tensor]:
         leaves = {
             "sums": update_TD, "inputs": hidden_TD, "weights of the norm": parts.norm.weight,
             "biases of the norm": parts.norm.bias, "tokens": parts.token.weight,
+            "products": linear.weight, "biases of products": linear.bias,
         }  # fmt: skip
         loss = (embedded_TD.float() * draw(_COMPARED_ROWS).float()).sum()
         loss = loss + (normed_TD.float() * draw(_COMPARED_ROWS).float()).sum()
+        along_TF = torch.cat([draw(_COMPARED_ROWS).float() for _ in range(2)], dim=1)
+        loss = loss + (expanded_TF.float() * along_TF).sum()
         gradients = torch.autograd.grad(loss, list(leaves.values()))
         results |= {
             f"gradients of {name}": each for name, each in zip(leaves, gradients, strict=True)

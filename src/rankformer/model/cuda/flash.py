@@ -26,6 +26,7 @@ from rankformer.model.segments import Segments
 logger = logging.getLogger(__name__)
 _HALF_DTYPES = (torch.bfloat16, torch.float16)
 _HOPPER = 9
+_TORCH_KERNELS = "rankformer.model.cuda.torch_kernels"
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,13 @@ KINDS = (
     FlashKind("FlashAttention-4", "flash_attn.cute", generations=(_HOPPER, _HOPPER + 1)),
     FlashKind("torch's variable-length attention", "torch.nn.attention.varlen", "varlen_attn"),
     FlashKind("flash-attn", "flash_attn", has_dropout=True),
+    FlashKind(
+        "torch's FlashAttention-2", _TORCH_KERNELS, "attend_by_flash", has_dropout=True,
+    ),
+    FlashKind(
+        "torch's memory-efficient attention", _TORCH_KERNELS, "attend_saving_memory",
+        generations=(5, None), dtypes=(*_HALF_DTYPES, torch.float32), has_dropout=True,
+    ),
 )  # fmt: skip
 """Those that are usually faster on the same card come first."""
 _FASTEST_ON_HOPPER = KINDS[:3]

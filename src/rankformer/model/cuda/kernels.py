@@ -24,17 +24,37 @@ def _normalise(sum_RD, inside_RD, eps, WIDTH: tl.constexpr):
     return centred_RD * scale_R[:, None], mean_R, scale_R
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@triton.jit
+def _factors(seed, rows_R, columns_D, dropout):
+    """What dropout multiplies by: nothing, or the inverse of the share that is kept.
+
+    A place of the whole array has the same factor in every kernel, whatever its tiles.
+    """
+    zero_RD = (rows_R[:, None] * 0 + columns_D[None, :] * 0).to(tl.uint32)
+    drawn_RD, _, _, _ = tl.philox(
+        seed, zero_RD + columns_D[None, :].to(tl.uint32), zero_RD + rows_R[:, None].to(tl.uint32),
+        zero_RD, zero_RD, 7,
+    )  # fmt: skip
+    # The upper 24 bits, as many as float32 has.
+    chance_RD = (drawn_RD >> 8).to(tl.float32) * 5.9604644775390625e-08
+    return tl.where(chance_RD >= dropout, 1.0 / (1.0 - dropout), 0.0)
+
+
+@triton.jit(do_not_specialize=["n_rows", "seed"])
 def add_norm_rows(  # noqa: PLR0913  # arrays, shape and tile
-    update, hidden, weight, bias, out, summed, means, scales, n_rows, eps,
+    update, hidden, weight, bias, out, summed, means, scales, n_rows, eps, seed, dropout,
     WIDTH: tl.constexpr, COLUMNS: tl.constexpr, ROWS: tl.constexpr, KEEPS: tl.constexpr,
+    DROPS: tl.constexpr,
 ):  # fmt: skip
     """The norm of a sum; for the backward pass also the sum, and mean and scale of its rows."""
     rows_R = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     columns_D = tl.arange(0, COLUMNS)
     inside_RD = (rows_R < n_rows)[:, None] & (columns_D < WIDTH)[None, :]
     places_RD = rows_R[:, None] * WIDTH + columns_D[None, :]
-    sum_RD = _load(update, places_RD, inside_RD) + _load(hidden, places_RD, inside_RD)
+    sum_RD = _load(update, places_RD, inside_RD)
+    if DROPS:
+        sum_RD *= _factors(seed, rows_R, columns_D, dropout)
+    sum_RD += _load(hidden, places_RD, inside_RD)
     norm_RD, mean_R, scale_R = _normalise(sum_RD, inside_RD, eps, WIDTH)
     weight_D = _load(weight, columns_D, columns_D < WIDTH)
     bias_D = _load(bias, columns_D, columns_D < WIDTH)
@@ -46,12 +66,15 @@ def add_norm_rows(  # noqa: PLR0913  # arrays, shape and tile
         tl.store(scales + rows_R, scale_R, mask=rows_R < n_rows)
 
 
-@triton.jit(do_not_specialize=["n_rows", "n_tiles"])
+@triton.jit(do_not_specialize=["n_rows", "n_tiles", "seed"])
 def add_norm_gradients(  # noqa: PLR0913  # arrays, shape and tile
-    gradient, summed, means, scales, weight, of_sum, of_weight, of_bias, n_rows, n_tiles,
-    WIDTH: tl.constexpr, COLUMNS: tl.constexpr, ROWS: tl.constexpr,
+    gradient, summed, means, scales, weight, of_sum, of_update, of_weight, of_bias, n_rows,
+    n_tiles, seed, dropout,
+    WIDTH: tl.constexpr, COLUMNS: tl.constexpr, ROWS: tl.constexpr, DROPS: tl.constexpr,
 ):  # fmt: skip
     """Gradients of a sum from those of its norm; and, a row a program, of weight and bias.
+
+    Where the update was dropped, its gradient is another one than the sum's, and stored beside it.
 
     Each program takes every n-th tile, so that few rows of these are left to be summed.
     """
@@ -76,6 +99,11 @@ def add_norm_gradients(  # noqa: PLR0913  # arrays, shape and tile
         of_sum_RD = of_norm_RD - level_R[:, None] - norm_RD * along_R[:, None]
         of_sum_RD = of_sum_RD * scale_R[:, None]
         tl.store(of_sum + places_RD, of_sum_RD.to(of_sum.dtype.element_ty), mask=inside_RD)
+        if DROPS:
+            of_update_RD = of_sum_RD * _factors(seed, rows_R, columns_D, dropout)
+            tl.store(
+                of_update + places_RD, of_update_RD.to(of_update.dtype.element_ty), mask=inside_RD
+            )
     own_D = tl.program_id(0) * WIDTH + columns_D
     tl.store(of_weight + own_D, of_weight_D, mask=columns_D < WIDTH)
     tl.store(of_bias + own_D, of_bias_D, mask=columns_D < WIDTH)
