@@ -18,7 +18,7 @@ from machine import describe_machine, load_average
 from reporting import markdown_table, short, write_json
 from torch import Tensor
 
-from rankformer.model.attention import attend_each
+from rankformer.model.attention_by_cell import attend_each
 from rankformer.model.cpu.blocked_attention import attend_blocked
 from rankformer.model.cpu.flags import cpu_flags
 from rankformer.model.cpu.rounded_attention import attend_rounded
