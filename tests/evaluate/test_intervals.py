@@ -19,14 +19,18 @@ def cells(n_cells=300, n_classes=4, n_groups=12, seed=0):
     return codes, predicted, groups
 
 
-def draw_plainly(codes, predicted, units, n_draws=2_000):
-    """As the definition says it: units drawn with replacement, with all their cells."""
+def draw_plainly(codes, predicted, groups, n_draws=2_000):
+    """Groups with all their cells, or of each class as many cells as there are, one by one."""
     rng = np.random.default_rng(1)
-    names = np.unique(units)
-    rows_of = {name: np.flatnonzero(units == name) for name in names}
+    names = np.unique(groups if groups is not None else codes)
+    rows_of = [np.flatnonzero((codes if groups is None else groups) == name) for name in names]
     means = []
     for _ in range(n_draws):
-        rows = np.concatenate([rows_of[name] for name in rng.choice(names, len(names))])
+        if groups is None:
+            drawn = [rng.choice(rows, len(rows)) for rows in rows_of]
+        else:
+            drawn = [rows_of[place] for place in rng.integers(0, len(names), len(names))]
+        rows = np.concatenate(drawn)
         labels = np.unique(codes[rows])
         means.append(
             np.mean([f1_score(codes[rows], each[rows], labels=labels, average="macro")
@@ -38,10 +42,9 @@ def draw_plainly(codes, predicted, units, n_draws=2_000):
 @pytest.mark.parametrize("over", ["groups", "cells"])
 def test_equals_what_is_drawn_one_by_one(over):
     codes, predicted, groups = cells()
-    found = macro_f1_interval(codes, predicted, groups if over == "groups" else None)
-    units = groups if over == "groups" else np.arange(len(codes))
-    expected = draw_plainly(codes, predicted, units)
-    np.testing.assert_allclose(found, expected, atol=0.01)
+    groups = groups if over == "groups" else None
+    found = macro_f1_interval(codes, predicted, groups)
+    np.testing.assert_allclose(found, draw_plainly(codes, predicted, groups), atol=0.01)
 
 
 def test_donors_that_differ_make_it_wider_than_as_many_cells():

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,8 @@ def macro_f1_interval(
     """The 95 % interval of macro-F1, by bootstrap (Efron, Annals of Statistics 7:1, 1979).
 
     Groups are drawn with replacement, each with all its cells: cells of one donor are alike, and
-    say less than as many cells of several donors. Without groups cells are drawn.
+    say less than as many cells of several donors. Without groups cells are drawn, of each class as
+    many as there are.
 
     Parameters
     ----------
@@ -35,36 +37,45 @@ def macro_f1_interval(
 
     Returns
     -------
-    The lower and the upper bound. Classes of which a draw has no cell are left out of its mean.
+    The lower and the upper bound. Classes of which no drawn group has a cell are left out.
     """
-    units, counts = _units(codes, predicted, groups)
-    n_drawn = len(codes) if groups is None else len(counts)
-    chances = counts / n_drawn if groups is None else np.full(n_drawn, 1 / n_drawn)
-    weights = np.random.default_rng(seed).multinomial(n_drawn, chances, size=_N_DRAWS)
-    # What a unit counts for each time that it is drawn: one cell, or all cells of a group.
-    shares = (1 / counts if groups is None else np.ones(len(counts)))[units]
-    count = partial(_count_classes, weights.astype(float), units, shares, int(codes.max()) + 1)
+    rng = np.random.default_rng(seed)
+    if groups is None:
+        units, weights, shares = _draw_cells(codes, predicted, rng)
+    else:
+        units, weights, shares = _draw_groups(groups, rng)
+    count = partial(_count_classes, weights, units, shares, int(codes.max()) + 1)
     n_true = count(codes)
     figures = [_macro_f1(count(codes, each == codes), n_true, count(each)) for each in predicted]
     low, high = np.quantile(np.mean(figures, axis=0), _BOUNDS)
     return float(low), float(high)
 
 
-def _units(
-    codes: NDArray[np.int64],
-    predicted: Sequence[NDArray[np.int64]],
-    groups: NDArray[np.object_] | None,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The unit of each cell that is drawn as a whole, and cells of each unit.
+_Drawn: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+"""Of each cell the unit that it is drawn with; (n_draws, n_units) how often each is drawn; and of
+each cell what it counts for each time."""
 
-    Without groups these are the cells; those of the same classes throughout are counted as one.
-    """
-    if groups is None:
-        rows = np.stack([codes, *predicted], axis=1)
-        _, units, counts = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
-    else:
-        _, units, counts = np.unique(groups.astype(str), return_inverse=True, return_counts=True)
-    return units.reshape(-1), counts
+
+def _draw_groups(groups: NDArray[np.object_], rng: np.random.Generator) -> _Drawn:
+    names, units = np.unique(groups.astype(str), return_inverse=True)
+    chances = np.full(len(names), 1 / len(names))
+    weights = rng.multinomial(len(names), chances, size=_N_DRAWS)
+    return units.reshape(-1), weights.astype(float), np.ones(len(groups))
+
+
+def _draw_cells(
+    codes: NDArray[np.int64], predicted: Sequence[NDArray[np.int64]], rng: np.random.Generator
+) -> _Drawn:
+    """Cells of the same classes throughout are one unit, from which single cells are drawn."""
+    rows = np.stack([codes, *predicted], axis=1)
+    kinds, units, counts = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
+    weights = np.empty((_N_DRAWS, len(kinds)))
+    for code in np.unique(codes):
+        own = kinds[:, 0] == code
+        n_cells = counts[own].sum()
+        weights[:, own] = rng.multinomial(n_cells, counts[own] / n_cells, size=_N_DRAWS)
+    units = units.reshape(-1)
+    return units, weights, 1 / counts[units]
 
 
 def _count_classes(
