@@ -127,7 +127,7 @@ class _Queue(Generic[T]):
     def close(self, *, abandon: bool = False, drop: bool = False) -> None:
         """Nothing more comes; what is there is left out if it is to be dropped."""
         with self._changed:
-            self._is_closed, self._is_abandoned = True, abandon
+            self._is_closed, self._is_abandoned = True, abandon or self._is_abandoned
             if drop:
                 self._items.clear()
             self._changed.notify_all()
@@ -179,11 +179,13 @@ def use_behind(
             raise
 
     with ThreadPoolExecutor(1, "rankformer-use-behind") as worker:
-        used = worker.submit(run)
         try:
+            used = worker.submit(run)
             yield queue.put
         except BaseException as error:
             queue.close(abandon=True, drop=not isinstance(error, Exception))
             raise
-        queue.close()
+        finally:
+            # Else the thread would wait for items for ever, and this for the thread.
+            queue.close()
         used.result()

@@ -19,6 +19,7 @@ class Stage:
 
     def __init__(self) -> None:
         self.worked = self.waited_for_input = self._waited = 0.0
+        self._ended: float | None = None
 
     @contextmanager
     def works(self) -> Iterator[None]:
@@ -27,7 +28,8 @@ class Stage:
         try:
             yield
         finally:
-            self.worked += time.perf_counter() - began - (self._waited - waited)
+            self._ended = time.perf_counter()
+            self.worked += self._ended - began - (self._waited - waited)
 
     @contextmanager
     def waits_for_input(self) -> Iterator[None]:
@@ -47,6 +49,12 @@ class Stage:
             yield
         finally:
             self._waited += time.perf_counter() - began
+
+    def waited_for_room(self, began: float) -> float:
+        """Seconds from `began` to its last work that were neither work nor waiting for input."""
+        if self._ended is None:
+            return 0.0
+        return max(self._ended - began - self.worked - self.waited_for_input, 0.0)
 
 
 class Stages:
@@ -88,7 +96,7 @@ class Stages:
                 name: {
                     "worked": round(each.worked, 3),
                     "waited_for_input": round(each.waited_for_input, 3),
-                    "waited_for_room": round(self._waited_for_room(each), 3),
+                    "waited_for_room": round(each.waited_for_room(self._began), 3),
                 }
                 for name, each in self._stages.items()
             },
@@ -106,6 +114,3 @@ class Stages:
             f"The slowest stage was {slowest}, which worked for {shares[slowest]} of "
             f"{self.seconds:,.1f} s; {', '.join(others[:-1])} and {others[-1]}."
         )
-
-    def _waited_for_room(self, stage: Stage) -> float:
-        return max(self.seconds - stage.worked - stage.waited_for_input, 0.0)

@@ -3,7 +3,7 @@
 import threading
 import time
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from rankformer import datasets
 from rankformer.embed.embedder import Embedder
 from rankformer.embed.vector_shards import ShardedVectors, VectorShards
 from rankformer.errors import CheckpointError, CountsError, OutputError, TokensError
-from rankformer.runs.compute import STAGES, ShardResult, compute_shards
+from rankformer.runs.compute import STAGES, compute_shards
 from rankformer.runs.manifest import Work
 from rankformer.runs.run import open_run
 from rankformer.runs.settings import RunSettings
@@ -183,7 +183,7 @@ def test_no_more_is_held_than_there_is_room_for_while_writing_is_slow(desk, embe
             nonlocal n_computed
             for result in super().compute(parts, n_cells, progress):
                 n_computed += 1
-                yield ShardResult(result.part, result.value, 25 << 20)
+                yield replace(result, n_bytes=25 << 20)
 
         def write(self, source, shard, values, out):
             time.sleep(0.5)

@@ -50,10 +50,10 @@ class GeneShards:
         with closing(self.embedder.stream_genes(parts, tokens_of, n_cells)) as batches:
             for part, start, stop, batch in batches:
                 if batch is None or part.cells is None:
-                    yield ShardResult(part)
+                    yield ShardResult.of(part)
                     continue
                 rows = part.cells.rows[start:stop] - part.shard.start
-                yield ShardResult(part, (rows, start, batch), batch.n_bytes)
+                yield ShardResult.of(part, (rows, start, batch), batch.n_bytes)
                 progress(stop - start)
 
     def write(

@@ -125,13 +125,14 @@ def open_model(
 def opens_beside(embedding: Mapping[str, Any], settings: RunSettings) -> bool:
     """Whether a model may be made ready in this process while its inputs are opened.
 
-    Not where it is timed on the CPU in which number format it is faster: other work would have a
-    part in what is found.
+    Not where it may be timed on the CPU in which number format, or with which attention, it is
+    faster: other work would have a part in what is found.
     """
-    device, is_named = embedding.get("device", "auto"), embedding.get("dtype", "auto") != "auto"
+    device, dtype = embedding.get("device", "auto"), embedding.get("dtype", "auto")
     try:
         is_here = settings.engine == "local" and not list_devices(device)
-        return is_here and (is_named or choose_device(device).type != "cpu")
+        is_timed = dtype in ("auto", "bfloat16") and choose_device(device).type == "cpu"
+        return is_here and not is_timed
     except SettingsError:
         # It is raised again when the model is opened, behind errors of the inputs.
         return False

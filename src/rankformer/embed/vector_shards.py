@@ -44,10 +44,10 @@ class VectorShards:
         with closing(embedder.stream_cells(parts, tokens_of, self.mode, n_cells)) as batches:
             for part, start, stop, batch in batches:
                 if batch is None or part.cells is None:
-                    yield ShardResult(part)
+                    yield ShardResult.of(part)
                     continue
                 rows = part.cells.rows[start:stop] - part.shard.start
-                yield ShardResult(part, (rows, batch), batch.n_bytes)
+                yield ShardResult.of(part, (rows, batch), batch.n_bytes)
                 progress(stop - start)
 
     def write(

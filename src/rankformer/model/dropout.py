@@ -1,7 +1,7 @@
 """Dropout on CPUs, where torch spends more time on random numbers than on what it drops.
 
 torch draws a number for each element, one after the other. Here one draw of 64 bits serves four
-elements, which takes a seventh of the time. All draws come from torch's generator, so that a seed,
+elements, which takes a fraction of the time. All draws come from torch's generator, so that a seed,
 or a state that was kept, repeats them.
 """
 

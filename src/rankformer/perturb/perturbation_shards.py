@@ -109,7 +109,7 @@ class PerturbationShards:
                 yield cells.result(as_table(self.table.affected(part, plan.n_affected)), AFFECTED)
         if screens and perturber.screen is not None:
             yield from self._keep_screen(perturber.screen, cells)
-        yield ShardResult(cells.last)
+        yield ShardResult.of(cells.last)
 
     def _keep_screen(self, screen: Screen, cells: "_CellsOfShard") -> Iterator[ShardResult]:
         yield cells.result(as_table(screen.trust.columns()), TRUST)
@@ -153,7 +153,7 @@ class _CellsOfShard:
 
     def result(self, table: pa.Table, kind: str = "") -> ShardResult:
         """A table of the cells that came."""
-        return ShardResult(self.last, (kind, table), table.nbytes)
+        return ShardResult.of(self.last, (kind, table), table.nbytes)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -59,21 +59,31 @@ class ShardPart:
 
 @dataclass(frozen=True, eq=False)
 class ShardResult:
-    """What was computed of some cells.
+    """What was computed of some cells. Their tokens it does not hold.
 
     Attributes
     ----------
-    part
-        Of which they are.
+    shard, source, error
+        As of the part that the cells are of.
+    is_last
+        Whether no more of the shard come.
     value
         For `ShardTask.write`; None where there is nothing to be written.
     n_bytes
         What it holds.
     """
 
-    part: ShardPart
+    shard: Shard
+    source: TokenSource | None
+    error: RankformerError | None
+    is_last: bool
     value: Any = None
     n_bytes: int = 0
+
+    @classmethod
+    def of(cls, part: ShardPart, value: Any = None, n_bytes: int = 0) -> "ShardResult":
+        """What was computed of cells of a part."""
+        return cls(part.shard, part.source, part.error, part.cells is None, value, n_bytes)
 
 
 class ShardTask(Protocol):
@@ -271,7 +281,7 @@ class _Writing:
     done: Callable[[Shard], None] | None
 
     def write_all(self, results: Iterator[ShardResult]) -> None:
-        for shard, own in groupby(results, key=lambda each: each.part.shard):
+        for shard, own in groupby(results, key=lambda each: each.shard):
             try:
                 self._write(shard, own)
             except _InputFailedError as failed:
@@ -284,12 +294,12 @@ class _Writing:
 
     def _write(self, shard: Shard, results: Iterator[ShardResult]) -> None:
         first = next(results)
-        if first.part.error is not None:
-            raise _InputFailedError(first.part.error)
-        assert first.part.source is not None  # noqa: S101  # it was opened
+        if first.error is not None:
+            raise _InputFailedError(first.error)
+        assert first.source is not None  # noqa: S101  # it was opened
         with self.run.writing(shard) as out:
             values = _values_of(chain([first], results))
-            self.task.write(first.part.source, shard, values, out)
+            self.task.write(first.source, shard, values, out)
 
 
 def _values_of(results: Iterator[ShardResult]) -> Iterator[Any]:
@@ -297,7 +307,7 @@ def _values_of(results: Iterator[ShardResult]) -> Iterator[Any]:
     for result in results:
         if result.value is not None:
             yield result.value
-        elif result.part.error is not None:
-            raise _InputFailedError(result.part.error)
-        elif result.part.cells is None:
+        elif result.error is not None:
+            raise _InputFailedError(result.error)
+        elif result.is_last:
             return

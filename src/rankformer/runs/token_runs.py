@@ -182,10 +182,10 @@ class TokenShards(Recipe):
         """Pass the tokens on: they are all that there is to compute; see `ShardTask`."""
         for part in parts:
             if part.cells is None:
-                yield ShardResult(part)
+                yield ShardResult.of(part)
                 continue
             cells = part.cells.cells
-            yield ShardResult(part, cells, cells.table.nbytes)
+            yield ShardResult.of(part, cells, cells.table.nbytes)
             progress(len(cells))
 
     def write(

@@ -137,7 +137,9 @@ class _Workers:
             self._progress(values[0])
         elif kind == "done":
             worker.given.remove(values[0])
-            worker.n_told = worker.n_deaths = 0
+            # Of the shards behind it some cells were told already.
+            worker.n_told = max(worker.n_told - len(values[0]), 0)
+            worker.n_deaths = 0
         elif kind == "failed":
             index, error = values
             self._assignments.set_aside(index, error)
