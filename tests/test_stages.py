@@ -44,12 +44,14 @@ def test_the_stage_that_works_longest_is_the_slowest_and_the_others_wait_for_it(
     assert seconds[slow]["worked"] >= least
     assert stages.seconds >= least
     for name, own in seconds.items():
-        assert sum(own.values()) == pytest.approx(stages.seconds, abs=0.01), name
+        # A stage that is through before the others waits no more.
+        assert sum(own.values()) <= stages.seconds + 0.01, name
         if NAMES.index(name) > NAMES.index(slow):
             assert own["waited_for_input"] > 0.7 * least
         if NAMES.index(name) < NAMES.index(slow):
             # What is read ahead and what waits to be written need not wait.
             assert own["waited_for_room"] > 0.4 * least
+    assert sum(seconds[NAMES[-1]].values()) == pytest.approx(stages.seconds, abs=0.05)
     assert f"slowest stage was {slow}" in str(stages)
 
 

@@ -108,7 +108,7 @@ class Planted(VectorShards):
     def compute(self, parts, n_cells, progress):
         for result in super().compute(parts, n_cells, progress):
             if self.in_model is not None and result.value is not None:
-                self.in_model(result.part.shard)
+                self.in_model(result.shard)
             yield result
 
     def write(self, source, shard, values, out):
