@@ -111,8 +111,12 @@ def test_an_evaluation_shows_its_names():
         "method": [HOSTILE], "figure": ["knn_macro_f1"], "seed": [0], "fold": [0], "value": [0.5],
     })  # fmt: skip
     evaluation = EmbeddingEvaluation.__new__(EmbeddingEvaluation)
+    intervals = pd.DataFrame({
+        "method": [HOSTILE], "figure": ["knn_macro_f1"], "low": [0.4], "high": [0.6],
+    })  # fmt: skip
     known = {
-        "scores": scores, "n_cells": 3, "settings": {"classes": [HOSTILE]}, "notes": (HOSTILE,),
+        "scores": scores, "intervals": intervals, "n_cells": 3,
+        "settings": {"classes": [HOSTILE]}, "notes": (HOSTILE,),
     }  # fmt: skip
     evaluation.__dict__.update(known)
     screen = Screen(width=300)

@@ -41,8 +41,9 @@ def test_help_names_each_choice(command, monkeypatch):
                    "float32", "bfloat16", "float16", "int8"):  # fmt: skip
         assert re.search(rf"\b{choice}\b", shown), choice
     _, shown, _ = command("annotate", "--help-all")
-    (line,) = (line for line in shown.splitlines() if "-r, --reference" in line)
-    assert "It may be given several times." in line
+    _, _, reference = shown.partition("-r, --reference")
+    own, _, _ = reference.partition("╰")
+    assert "It may be given several times." in " ".join(own.replace("│", " ").split())
 
 
 def test_what_is_to_be_copied_stays_on_one_line(monkeypatch):

@@ -349,8 +349,12 @@ class GeneformerFineTuningModel(Geneformer):
         given = function
 
         def loss(outputs: Any, truth: Any) -> Any:
+            known = ~truth.isnan()
+            outputs, truth = outputs[known], truth[known]
+            if outputs.shape[1] > 1:
+                return given(outputs, truth.long())
             # One column beside a row of labels would be spread out to a square.
-            return given(outputs.squeeze(1) if outputs.shape[1] == 1 else outputs, truth)
+            return given(outputs.squeeze(1), truth)
 
         return loss
 

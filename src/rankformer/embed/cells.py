@@ -21,9 +21,10 @@ from rankformer.read_ahead import read_ahead
 from rankformer.results.cell_embeddings import CellEmbeddings
 from rankformer.results.gene_embeddings import GeneVectors
 from rankformer.scratch import release_pages
+from rankformer.tokens.filtered_cells import FILTERED
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import TokenPart, TokenSource
-from rankformer.tokens.tokenize import FILTERED, NO_GENES, Source, open_tokens, tell_full_inputs
+from rankformer.tokens.tokenize import NO_GENES, Source, open_tokens, tell_full_inputs
 
 logger = logging.getLogger(__name__)
 

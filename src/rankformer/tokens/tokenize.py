@@ -22,9 +22,9 @@ from rankformer.checkpoints.model_folder import AnyVocabulary, open_vocabulary
 from rankformer.errors import SettingsError
 from rankformer.genes.map_genes import map_genes
 from rankformer.genes.mapping import GeneMapping
-from rankformer.printable import printable
 from rankformer.read_ahead import read_ahead
 from rankformer.tokens.counts_kept import share_of_counts
+from rankformer.tokens.filtered_cells import check_filter, kept_cells
 from rankformer.tokens.rank_value import encode_rank_values
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.token_sources import SavedTokens, StagedSource, TokenPart, TokenSource
@@ -44,9 +44,7 @@ Sources: TypeAlias = Source | Sequence[Source]
 KeptCounts: TypeAlias = tuple[NDArray[np.int64], csr_matrix]
 """Rows of a source, and their counts."""
 
-FILTER_COLUMN = "filter_pass"
 NO_GENES = "no counts in genes of the vocabulary"
-FILTERED = f"{FILTER_COLUMN} is 0"
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +121,7 @@ class TokenStream:
     @property
     def kept(self) -> NDArray[np.bool_]:
         """(n_cells,) False for cells that ``obs["filter_pass"]`` leaves out, where it is there."""
-        return _kept(self.source)
+        return kept_cells(self.source)
 
     def provenance(self) -> dict[str, Any]:
         """What was read and how, for ``uns``."""
@@ -305,7 +303,7 @@ def open_counts(source: Source, options: ReadingOptions) -> CellSource:
         n_threads=options.threads,
     )
     try:
-        _check_filter(cells)
+        check_filter(cells)
     except BaseException:
         cells.close()
         raise
@@ -320,7 +318,7 @@ def read_kept(
     The next chunk is read while one is used.
     """
     with read_ahead(cells.chunks(options.chunk_cells, start=start, stop=stop)) as chunks:
-        yield from _keep(chunks, _kept(cells))
+        yield from _keep(chunks, kept_cells(cells))
 
 
 def tokenize_cells(
@@ -360,29 +358,6 @@ def _keep(chunks: Iterable[CountChunk], kept: NDArray[np.bool_]) -> Iterator[Kep
         own = kept[chunk.start : chunk.stop]
         rows = np.arange(chunk.start, chunk.stop)[own]
         yield rows, chunk.counts if own.all() else chunk.counts[own]
-
-
-def _kept(cells: CellSource) -> NDArray[np.bool_]:
-    if FILTER_COLUMN not in cells.obs:
-        return np.ones(len(cells.obs), bool)
-    return np.asarray(cells.obs[FILTER_COLUMN].astype(float) == 1)
-
-
-def _check_filter(cells: CellSource) -> None:
-    if FILTER_COLUMN not in cells.obs:
-        return
-    name = f'obs["{FILTER_COLUMN}"] of {cells.name}'
-    expected = "1 for cells to keep, 0 for cells to leave out."
-    fix = "Correct the column, or rename it so that all cells are kept."
-    column = cells.obs[FILTER_COLUMN]
-    try:
-        n_kept = int((column.astype(float) == 1).sum())
-    except (TypeError, ValueError) as error:
-        raise SettingsError(f"{name} holds {column.iloc[0]!r}.", expected, fix) from error
-    if not n_kept:
-        raise SettingsError(f"{name} keeps none of {len(column):,} cells.", expected, fix)
-    if n_kept < len(column):
-        logger.info("%s keeps %s of %s cells.", printable(name), f"{n_kept:,}", f"{len(column):,}")
 
 
 def _read_attributes(
