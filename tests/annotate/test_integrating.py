@@ -77,3 +77,16 @@ def test_without_harmonypy_it_is_refused(monkeypatch):
             "query.h5ad", "reference", "model", {"kind": "k"},
             vote=rankformer.Labelling(integrate="harmony"),
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("n_cells", [31, 32, 33])
+def test_as_many_cells_as_dimensions_stay_themselves(n_cells: int) -> None:
+    """Harmony guesses by the shape which way round its points lie."""
+    pytest.importorskip("harmonypy")
+    from rankformer.annotate.harmony import integrate_harmony
+
+    points = np.random.default_rng(0).normal(size=(n_cells, 32)).astype(np.float32)
+    batches = np.array(["a", "b"] * n_cells, dtype=object)[:n_cells]
+    mixed = integrate_harmony(points, batches, seed=0)
+    lengths = np.linalg.norm(points, axis=1) * np.linalg.norm(mixed, axis=1)
+    assert ((points * mixed).sum(axis=1) / lengths).mean() > 0.8

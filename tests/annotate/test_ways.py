@@ -128,6 +128,15 @@ def test_whole_groups_are_held_out(lesson):
     assert held.by == "whole groups, 3 in 3 folds"
 
 
+def test_one_label_to_learn_from_is_what_all_cells_get(lesson):
+    # Two donors of one label each: what is learned from one of them knows no other label.
+    two = lesson.take(np.flatnonzero(lesson.codes < 2))
+    donors = np.array(["x", "y"], dtype=object)[two.codes]
+    held = hold_out(two, donors, SINGLE_WAYS)
+    for way in SINGLE_WAYS:
+        np.testing.assert_array_equal(held.probabilities[way].argmax(axis=1), 1 - two.codes)
+
+
 def test_the_best_way_is_taken_and_the_agreement_where_it_is_as_good(lesson):
     held = hold_out(lesson, None, SINGLE_WAYS)
     codes = lesson.codes

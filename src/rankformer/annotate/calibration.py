@@ -122,7 +122,7 @@ def calibrate(
     left_out = {}
     for code in largest[sizes[largest] >= _LEAST_CELLS]:
         others = learned[lesson.codes[learned] != code]
-        if (codes == code).any() and len(np.unique(lesson.codes[others])) > 1:
+        if 0 < (codes == code).sum() < len(codes) and len(np.unique(lesson.codes[others])) > 1:
             left_out[int(code)] = _judge(lesson.take(others), cells, parts, by_doubt)
     if not left_out:
         return None

@@ -173,10 +173,12 @@ def merge_annotation(run: Run, shards: Sequence[Shard], job: MergeJob) -> Summar
     check_cell_target(job.output, job.overwrite, LABEL_FORMATS)
     decided = run.manifest.work.options
     kept = reference_folder(run.folder)
+    how = Labelling(**decided["vote"])
+    if how.integrate == "harmony":
+        expect_harmony()
     reference = open_reference(kept if kept.exists() else _unchanged(decided["references"][0]))
     keys = name_keys(decided["labels"] or tuple(reference.codes), decided["keys"])
     vectors = merged_vectors(run, shards)
-    how = Labelling(**decided["vote"])
     counts = closed_counts_of(run, shards)
     return write_annotation(
         vectors, reference, keys, how, job.output, counts=counts, overwrite=job.overwrite

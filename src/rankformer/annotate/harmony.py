@@ -46,12 +46,16 @@ def integrate_harmony(
     import pandas as pd
     from harmonypy import run_harmony
 
-    table = pd.DataFrame({"batch": batches})
+    table, shape = pd.DataFrame({"batch": batches}), points.shape
+    if shape[0] == shape[1]:
+        # It takes points for cells by the shape alone, and would take these the wrong way round.
+        points = np.hstack([points, np.zeros((len(points), 1), points.dtype)])
     with quiet_loggers("harmonypy"):
         found = run_harmony(points.astype(np.float64), table, "batch", random_state=seed)
     # Its releases differ in which way round the result lies.
     corrected = np.asarray(found.Z_corr, dtype=np.float32)
-    return corrected if corrected.shape == points.shape else corrected.T
+    corrected = corrected if corrected.shape == points.shape else corrected.T
+    return corrected[:, : shape[1]]
 
 
 class quiet_loggers:  # noqa: N801  # a context manager

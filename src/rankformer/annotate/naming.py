@@ -27,7 +27,7 @@ from rankformer.annotate.settings import Labelling
 from rankformer.annotate.shared_genes import GeneOverlap
 from rankformer.annotate.shift import ShiftChoice
 from rankformer.annotate.vote import CellsNamed, Rules, count_votes, label_cells
-from rankformer.annotate.ways import NEIGHBOURS, FittedWay, Lesson, learn
+from rankformer.annotate.ways import LEAST_SHOWN, NEIGHBOURS, FittedWay, Lesson, learn
 from rankformer.annotate.weighing import (
     Choice,
     HeldOut,
@@ -208,6 +208,12 @@ class _Namer:
     def _rules(self, limits: Limits | None, shift: ShiftChoice | None) -> Rules:
         how = self.how
         if not self._has_doubts:
+            if how.max_doubt not in (None, np.inf):
+                logger.warning(
+                    "%s: max_doubt (--max-doubt) has no effect, as no doubt is known of these "
+                    "cells: that takes counts of reference and query, and at least %d cells. The "
+                    "probability and the distance decide.", self.label, LEAST_SHOWN,
+                )  # fmt: skip
             return Rules(how.vote() if limits is None else how.vote(limits.limit))
         limit = _MAX_DOUBT if limits is None else limits.limit
         none_fits = shift is not None and how.distance_quantile != 1 and self._is_foreign(shift)
@@ -288,7 +294,7 @@ class _Namer:
                 "from.", self.label, f"{len(lesson):,}", f"{len(self.reference):,}",
             )  # fmt: skip
         learned = learn(lesson, self.shown)
-        doubts = Doubts.learn(lesson, self.shown, learned)
+        doubts = Doubts.learn(lesson, self.shown, learned) if self._has_doubts else None
         return [learned.ways[way] for way in choice.parts], doubts, learned.choice
 
     def _blocks(self, *, needs_counts: bool) -> Iterator[tuple[NDArray[np.int64], Profiles]]:

@@ -32,9 +32,9 @@ def _allow_shift() -> Any:
     return setting(
         default=True, options=("--shift/--no-shift",),
         panel="Where all cells lie far from the reference",
-        text="Allow for a batch effect: all cells may lie farther from the reference, by as much "
-        "as the median cell does. This assumes that at least half of the cells are of kinds that "
-        "the reference has.",
+        text="With a limit of distance: allow for a batch effect. All cells may lie farther from "
+        "the reference, by as much as the median cell does. This assumes that at least half of the "
+        "cells are of kinds that the reference has.",
     )  # fmt: skip
 
 
@@ -127,7 +127,7 @@ class Labelling:
     n_neighbors: int = _n_neighbors()
     max_doubt: float | None = setting(
         default=None,
-        text="How many times as far from the reference as the middle cell of the query a cell may "
+        text="How many times as far from the reference as the median cell of the query a cell may "
         "lie before it is called unknown; neighbourhoods of cells are compared. By default, it is "
         "calibrated on the reference, or 1.5 where that is too small; with inf, the probability "
         "and the distance decide.",
@@ -140,7 +140,8 @@ class Labelling:
     )
     distance_quantile: float | None = setting(
         default=None,
-        text=f"{_DISTANCE} By default, the doubt decides instead; where no counts are known, 0.95.",
+        text=f"{_DISTANCE} By default, the doubt decides instead; where no counts are known, 0.95. "
+        "With 1, cells are named even where, as a whole, they are unlike the reference.",
     )
     allow_shift: bool = _allow_shift()
     share_genes: bool = setting(

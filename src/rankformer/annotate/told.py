@@ -113,11 +113,11 @@ def shift_line(provenance: Mapping[str, Any]) -> str:
     shift = provenance["shift_of_query"]
     if not shift:
         return ""
-    what = "less the shift that they have as a whole" if shift["taken_away"] else "as they are"
+    what = "with their shift as a whole removed" if shift["taken_away"] else "as they are"
     return (
-        f"The cells were named {what}: the ways agree on "
-        f"{100 * shift['agreement_with']:.0f} % of the cells without the shift, and on "
-        f"{100 * shift['agreement_without']:.0f} % with it.\n"
+        f"The cells were named {what}: the ways of naming agree on "
+        f"{100 * shift['agreement_with']:.0f} % of the cells where it is removed, and on "
+        f"{100 * shift['agreement_without']:.0f} % as they are.\n"
     )
 
 

@@ -211,16 +211,16 @@ def count_votes(
 
 def _decide(named: CellsNamed, reference: Reference, label: str, rules: Rules) -> _Decision:
     best, mean, vote = named.best, named.distance, rules.vote
-    middle, limit = own_distances(reference, label, vote)
-    shift = float(np.median(mean - middle[best])) if vote.allow_shift and len(best) else 0.0
-    shift = max(shift, 0.0)
-    far = np.full(len(best), rules.none_fits)
-    if rules.by_distance:
+    far, shift, middle_limit = np.full(len(best), rules.none_fits), 0.0, np.nan
+    if rules.by_distance and len(best):
+        middle, limit = own_distances(reference, label, vote)
+        if vote.allow_shift:
+            shift = max(float(np.median(mean - middle[best])), 0.0)
         far |= mean > limit[best] + shift
+        middle_limit = float(np.median(limit[best]))
     strange, weak = np.zeros((2, len(best)), bool)
     if rules.max_doubt is not None:
         strange, weak = named.doubt > rules.max_doubt, named.share < _EVEN
-    middle_limit = float(np.median(limit[best])) if len(best) else 0.0
     return _Decision(named.share < vote.min_share, far, strange, weak, shift, middle_limit)
 
 

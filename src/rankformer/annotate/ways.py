@@ -7,6 +7,7 @@ some of those that are to be named, so that it can look at both alike.
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -193,7 +194,9 @@ def _regression(lesson: Lesson, unlabelled: Profiles) -> Space:  # noqa: ARG001 
     """Logistic regression on the log-normalised counts of variable genes."""
     from sklearn.linear_model import LogisticRegression
 
-    genes = _variable(lesson)
+    genes, present = _variable(lesson), np.unique(lesson.codes)
+    if len(present) == 1:
+        return Space(lambda cells: _dense(cells, genes), partial(_always, present[0], lesson))
     model = LogisticRegression(C=_PENALTY, max_iter=_MOST_STEPS, tol=1e-3)
     with warnings.catch_warnings():
         # That it could be made a little better still.
@@ -206,6 +209,13 @@ def _regression(lesson: Lesson, unlabelled: Profiles) -> Space:  # noqa: ARG001 
         return said
 
     return Space(lambda cells: _dense(cells, genes), say)
+
+
+def _always(code: int, lesson: Lesson, points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """All that can be said by who has seen one class."""
+    said = np.zeros((len(points), lesson.n_classes), np.float32)
+    said[:, code] = 1
+    return said
 
 
 _SPACES: Mapping[str, Callable[[Lesson, Profiles], Space]] = {
