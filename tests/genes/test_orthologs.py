@@ -336,7 +336,7 @@ def test_a_human_file_that_is_said_to_be_of_mouse_is_refused(tmp_path, human, na
     with pytest.raises(GeneError, match=r"are of human genes") as refused:
         map_genes(var_of(*names, "Gapdh"), human, orthologs=table)
     assert "--species" in refused.value.expected
-    assert "human file" in refused.value.fix
+    assert "Leave out species and orthologs" in refused.value.fix
 
 
 def as_of_pig(path):
@@ -381,11 +381,8 @@ def test_the_advice_is_about_what_was_found(tmp_path, human):
 def test_the_path_of_a_table_is_not_taken_for_the_table(tmp_path, human):
     path = hcop(tmp_path / "hcop.txt")
     cells = ad.AnnData(counts_of(len(MOUSE)), var=var_of(*MOUSE))
-    for given, how in (
-        ({"orthologs": path}, "read_orthologs"),
-        ({"gene_table": str(path)}, "read_gene_table"),
-    ):
-        name, *_ = given
+    for name, how in (("orthologs", "read_orthologs"), ("gene_table", "read_gene_table")):
+        given = {name: str(path)}
         for call in (
             lambda given=given: map_genes(cells.var, human, **given),
             lambda given=given: rankformer.tl.embed(cells, model="rankformer-mini", **given),
