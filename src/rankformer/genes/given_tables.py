@@ -23,5 +23,5 @@ def check_tables(gene_table: object, orthologs: object) -> None:
 
         expect_type(
             orthologs, OrthologTable, "orthologs", "An OrthologTable.",
-            'Read the file first: orthologs=read_orthologs(path, species).',
+            "Read the file first: orthologs=read_orthologs(path, species).",
         )  # fmt: skip
