@@ -132,13 +132,22 @@ def test_without_ambient_rna_they_are_taken_where_the_user_says_so(counts, how):
     with pytest.raises(CountsError) as refused:
         open_cells(ad.AnnData(soft))
     assert "--estimated-counts" in refused.value.fix
-    assert open_cells(ad.AnnData(soft), estimated_counts=True).kind is CountKind.SAID_ESTIMATED
+    assert open_cells(ad.AnnData(soft), estimated_counts=True).kind is CountKind.ESTIMATED_BY_OPTION
 
 
 def test_one_fraction_among_counts_is_a_fault_and_no_estimate(counts):
     odd = counts.copy()
     odd.data[3] = 0.5
     assert judge_values(odd).kind is CountKind.NORMALIZED
+
+
+def test_normalised_values_that_were_cut_off_at_a_whole_number_are_no_estimates(counts):
+    """As where scanpy clips: most values above 1 are then the limit, and whole."""
+    values = by_scanpy(counts, (TOTAL, {"target_sum": 1e5}))
+    limit = max(2, np.floor(np.quantile(values.data[values.data > 1], 0.2)))
+    cut = changed(values, lambda v: np.minimum(v, limit))
+    assert (cut.data == limit).sum() > (cut.data > 1).sum() / 2
+    assert judge_values(cut).kind is not CountKind.ESTIMATED
 
 
 def test_cells_that_were_normalised_are_found_among_estimates():

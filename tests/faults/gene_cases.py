@@ -110,6 +110,12 @@ ORTHOLOG_CASES = (
         OF_MOUSE,
     ),
     BadInput(
+        "a table of orthologs with more fields in a row than in the header line",
+        orthologs(HCOP + TRP53.replace("\n", "\tmore\n")),
+        ("line 2 has 6 fields", "header line has 5", "Correct this row"),
+        OF_MOUSE,
+    ),
+    BadInput(
         "a table of orthologs that is not there",
         sound,
         ("table of orthologs hcop.txt cannot be read", "--orthologs"),

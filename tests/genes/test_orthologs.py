@@ -336,7 +336,111 @@ def test_a_human_file_that_is_said_to_be_of_mouse_is_refused(tmp_path, human, na
     with pytest.raises(GeneError, match=r"are of human genes") as refused:
         map_genes(var_of(*names, "Gapdh"), human, orthologs=table)
     assert "--species" in refused.value.expected
-    assert "human file" in refused.value.fix
+    assert "Leave out species and orthologs" in refused.value.fix
+
+
+def as_of_pig(path):
+    """Symbols as human has them; of most genes HCOP lists several pairs, so few are one-to-one."""
+    header = ("human_ensembl_gene", "human_symbol", "pig_ensembl_gene", "pig_symbol", "support")
+    rows = [
+        (human, symbol, f"ENSSSCG{i:011d}", symbol, "A,B" if i < 3 else "A")
+        for i, (symbol, human) in enumerate(SYMBOLS.items())
+    ]
+    more = (GAPDH, "GAPDH", "ENSSSCG00000000099", "GAPDHS", "A")
+    return write(path, header, [*rows, more, (INS, "INS", *more[2:4], "A")])
+
+
+@pytest.mark.parametrize(("choice", "taken"), [("one-to-one", 4), ("best", 6), ("summed", 6)])
+def test_symbols_that_a_species_shares_with_human_do_not_make_the_file_human(
+    tmp_path, human, choice, taken
+):
+    table = read_orthologs(as_of_pig(tmp_path / "hcop.txt"), "pig", choice=choice)
+    mapping = map_genes(var_of(*SYMBOLS), human, orthologs=table)
+    assert len(genes_of(mapping)) == taken
+    assert mapping.ensembl_ids[list(SYMBOLS).index("TP53")] == TP53
+
+
+@pytest.mark.parametrize("names", [SYMBOLS.values(), [f"GRCh38_{each}" for each in SYMBOLS]])
+def test_human_ids_that_are_said_to_be_of_pig_are_refused(tmp_path, human, names):
+    table = read_orthologs(as_of_pig(tmp_path / "hcop.txt"), "pig")
+    with pytest.raises(GeneError, match=r"are of human"):
+        map_genes(var_of(*names), human, orthologs=table)
+
+
+def test_the_advice_is_about_what_was_found(tmp_path, human):
+    table = read_orthologs(hcop(tmp_path / "hcop.txt"), "mouse")
+    with pytest.raises(GeneError) as of_ids:
+        map_genes(var_of(TP53, GAPDH, INS), human, orthologs=table)
+    with pytest.raises(GeneError) as of_symbols:
+        map_genes(var_of("TP53", "GAPDH", "INS"), human, orthologs=table)
+    assert "capitals" not in of_ids.value.fix
+    assert "put into capitals" in of_symbols.value.fix
+    assert "--save-reference" not in of_symbols.value.fix
+
+
+def test_the_path_of_a_table_is_not_taken_for_the_table(tmp_path, human):
+    path = hcop(tmp_path / "hcop.txt")
+    cells = ad.AnnData(counts_of(len(MOUSE)), var=var_of(*MOUSE))
+    for name, how in (("orthologs", "read_orthologs"), ("gene_table", "read_gene_table")):
+        given = {name: str(path)}
+        for call in (
+            lambda given=given: map_genes(cells.var, human, **given),
+            lambda given=given: rankformer.tl.embed(cells, model="rankformer-mini", **given),
+        ):
+            with pytest.raises(SettingsError, match=f"{name} is given as") as refused:
+                call()
+            assert how in refused.value.fix
+    with pytest.raises(SettingsError, match="species is given as NoneType"):
+        read_orthologs(path, None)
+
+
+def test_symbols_of_the_species_of_an_export_are_not_taken_for_human_ones(tmp_path):
+    """An export of pig genes, with the rat and the human genes beside them."""
+    header = (
+        "Gene stable ID", "Gene name", "Rat gene stable ID", "Rat gene name",
+        "Human gene stable ID", "Human gene name",
+    )  # fmt: skip
+    row = ("ENSSSCG00000017950", "TP53", "ENSRNOG00000010756", "Tp53", TP53, "TP53")
+    path = write(tmp_path / "pig.txt", header, [row])
+    assert [(each.gene, each.human) for each in read_orthologs(path, "pig").pairs] == [
+        (row[0], TP53)
+    ]
+    with pytest.raises(GeneError, match="no pair of a gene of rat and a human gene"):
+        read_orthologs(path, "rat")
+
+
+def test_genes_of_mgi_without_a_class_are_no_pairs(tmp_path):
+    path = mgi(tmp_path / "mgi.rpt")
+    path.write_text(
+        path.read_text()
+        + "\tmouse, laboratory\t10090\tAlone\t1\t-\t-\n\thuman\t9606\tSINGLE\t2\t-\t-\n"
+    )
+    genes = {pair.gene for pair in read_orthologs(path, "mouse").pairs}
+    assert genes == {"Trp53", "Gapdh", "Ins1", "Ins2", "Cyp1a2"}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_separator_at_the_end_of_each_row_moves_no_column(tmp_path, layout):
+    plain = LAYOUTS[layout](tmp_path / layout)
+    content = plain.read_bytes()
+    text = (gzip.decompress(content) if plain.suffix == ".gz" else content).decode()
+    separator = "\t" if "\t" in text else ","
+    header, *rows = text.splitlines()
+    ended = tmp_path / "ended.txt"
+    ended.write_text("\n".join([header, *(row + separator for row in rows)]) + "\n")
+    expected = read_orthologs(plain, "mouse")
+    assert read_orthologs(ended, "mouse").pairs == expected.pairs
+
+
+def test_a_row_with_more_fields_than_the_header_is_named(tmp_path):
+    header, *rows = hcop(tmp_path / "hcop.txt").read_text().splitlines()
+    (tmp_path / "more.txt").write_text("\n".join([header, *(row + "\tmore" for row in rows)]))
+    with pytest.raises(GeneError, match="line 2 has 16 fields, and the header line has 15"):
+        read_orthologs(tmp_path / "more.txt", "mouse")
+    rows[1] += "\tmore"
+    (tmp_path / "one.txt").write_text("\n".join([header, *rows]))
+    with pytest.raises(GeneError, match="line 3"):
+        read_orthologs(tmp_path / "one.txt", "mouse")
 
 
 def test_a_file_of_a_third_species_is_refused(tmp_path, human):

@@ -86,6 +86,27 @@ def test_it_says_that_genes_are_orthologs_and_counts_estimates(cells, tmp_path):
     assert "The counts are estimates with fractions" in careful
 
 
+@pytest.mark.parametrize(
+    "genes",
+    [
+        {"orthologs": "hcop.txt", "counts_kept": 0.5},
+        {"orthologs": {"species": "mouse"}, "counts_kept": "most"},
+        {"n_genes": "few", "n_mapped": None, "n_vars": "many", "recognised_share": "half"},
+        "genes",
+    ],
+)
+def test_what_others_put_into_uns_does_not_end_the_report(cells, tmp_path, genes):
+    cells.uns["rankformer"] = {KEY: {"model": "a model", "sources": {"0": {"genes": genes}}}}
+    careful = re.search(r'id="careful".*?</section>', write(cells, tmp_path), re.DOTALL)
+    assert careful is None or "orthologs" not in careful[0]
+
+
+def test_it_says_that_few_genes_are_in_the_file(cells, tmp_path):
+    genes = {"n_genes": np.int64(1800), "n_mapped": 1800, "n_vars": 2000}
+    cells.uns["rankformer"] = {KEY: {"model": "a model", "sources": {"0": {"genes": genes}}}}
+    assert "The file has 1,800 genes of the model" in write(cells, tmp_path)
+
+
 def test_it_says_which_labels_the_embedding_does_not_separate(cells, tmp_path):
     page = write(cells, tmp_path, labels="kind")
     careful = re.search(r'id="careful".*?</section>', page, re.DOTALL)[0]

@@ -111,7 +111,7 @@ class CountSearch:
     def survey(self, location: str) -> MatrixSurvey:
         """Look at one matrix; of one that cannot be read, say why."""
         if location not in self._surveys:
-            self._surveys[location] = self._as_was_said(_survey(self._source, location))
+            self._surveys[location] = self._with_option(_survey(self._source, location))
         return self._surveys[location]
 
     def find(self, layer: str | None, use_raw: bool | None) -> FoundCounts:
@@ -153,14 +153,14 @@ class CountSearch:
             return self._found(location, undo=undo)
         raise self._refuse([location])
 
-    def _as_was_said(self, survey: MatrixSurvey) -> MatrixSurvey:
+    def _with_option(self, survey: MatrixSurvey) -> MatrixSurvey:
         """Values that may be estimates of counts are such where the user says so."""
         figures = survey.figures
         if not self._estimated or figures is None or figures.kind is not CountKind.NORMALIZED:
             return survey
         if figures.why_not_estimated is not None:
             return survey
-        return replace(survey, figures=replace(figures, kind=CountKind.SAID_ESTIMATED))
+        return replace(survey, figures=replace(figures, kind=CountKind.ESTIMATED_BY_OPTION))
 
     def _look(self, location: str) -> ValueFigures:
         survey = self.survey(location)
@@ -197,7 +197,7 @@ class CountSearch:
                 "They are taken for counts that were shared out among genes, as alevin-fry, "
                 "salmon, kallisto, STARsolo and RSEM do."
             )
-        elif figures.kind is CountKind.SAID_ESTIMATED:
+        elif figures.kind is CountKind.ESTIMATED_BY_OPTION:
             yield "They are taken for estimates of counts (estimated_counts=True)."
         elif figures.kind is not CountKind.COUNTS:
             yield "They are used as they are, unchecked (check=False)."

@@ -43,7 +43,7 @@ class CountKind(StrEnum):
     COUNTS = "counts"
     SCALED = "counts scaled per cell"
     ESTIMATED = "estimated counts"
-    SAID_ESTIMATED = "estimated counts, as was said"
+    ESTIMATED_BY_OPTION = "estimated counts, by --estimated-counts"
     BINARY = "nothing but ones, as of counts made binary"
     LOG1P = "log1p of counts"
     NORMALIZED = "normalised values"
@@ -52,7 +52,7 @@ class CountKind(StrEnum):
     EMPTY = "zeros only"
 
 
-ESTIMATES = (CountKind.ESTIMATED, CountKind.SAID_ESTIMATED)
+ESTIMATES = (CountKind.ESTIMATED, CountKind.ESTIMATED_BY_OPTION)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,8 @@ def are_mostly_whole(cells: csr_matrix) -> bool:
         which not all are whole, and which are no counts scaled per cell and no logarithms.
     """
     is_whole = cells.data == np.rint(cells.data)
-    is_large = cells.data > 1
+    # Where values were cut off at a whole number, these are whole and no counts.
+    is_large = (cells.data > 1) & (cells.data < cells.data.max())
     n_large, n_whole = (_per_cell(cells, each) for each in (is_large, is_large & is_whole))
     some = n_large > 0
     if n_whole.sum() < _ENOUGH_VALUES or (~is_whole).mean() < _SOME_FRACTIONS:

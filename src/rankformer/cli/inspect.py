@@ -34,7 +34,7 @@ def inspect(
     # The screen says all that the log would.
     logging.getLogger("rankformer").setLevel(logging.WARNING)
     inspection = inspect_file(
-        file, models=model, orthologs=other_species.open(), words=other_species.words()
+        file, models=model, orthologs=other_species.open(), advised_options=other_species.words()
     )
     figures, tables = inspection_tables(inspection)
     steps: tuple[NextStep, ...] = ()

@@ -16,6 +16,7 @@ from rankformer.genes.species import (
     RODENT,
     bears_mark_of_species,
     most_common_species,
+    other_species_of,
 )
 
 if TYPE_CHECKING:
@@ -122,10 +123,7 @@ def refuse_human(column: str, human: Sequence[str], n_genes: int, species: str) 
         f"{len(human):,} of {n_genes:,} identifiers in {_where(column)} are of human genes "
         f"({_few(human)}).",
         _genes_as_said(species),
-        "Leave out species and orthologs (--species, --orthologs) for a human file. A human "
-        "reference for cells of another species is made and saved without them "
-        "(annotate --save-reference). Symbols of mouse and rat that were put into capitals must be "
-        "written as MGI and RGD write them.",
+        _fix_of_human(human, species),
     )
 
 
@@ -184,6 +182,20 @@ def _genes_of(own: str) -> str:
 
 def _genes_as_said(species: str) -> str:
     return f"Genes of {species}, as species (--species) says."
+
+
+def _fix_of_human(human: Sequence[str], species: str) -> str:
+    """Ids are of a human file; symbols in capitals may be those of another one."""
+    if 2 * sum(other_species_of(text, species) == HUMAN for text in human) > len(human):
+        return (
+            "Leave out species and orthologs (--species, --orthologs) for human cells, also for a "
+            "human reference that names cells of another species (annotate --save-reference)."
+        )
+    return (
+        "Leave out species and orthologs (--species, --orthologs) if the cells are human. If they "
+        f"are of {species}, and the symbols were put into capitals, name the genes by their "
+        "Ensembl ids, or by symbols with small letters as in the table of orthologs."
+    )
 
 
 def _fix_of_species(matches: Sequence[GeneMatch], own: str, beside: str | None) -> str:

@@ -20,6 +20,7 @@ from rankformer.genes.complaints import (
     expect_other_species,
     refuse_human,
 )
+from rankformer.genes.given_tables import check_tables
 from rankformer.genes.identifiers import (
     count_ensembl_ids,
     distinct_identifiers,
@@ -29,6 +30,7 @@ from rankformer.genes.ortholog_rules import OrthologResolver
 from rankformer.genes.orthologs import OrthologTable
 from rankformer.genes.recognised_share import check_share
 from rankformer.genes.rules import GeneFate, GeneMatch, GeneResolver, Resolver
+from rankformer.genes.species import can_be_of
 from rankformer.genes.tables import GeneTable, gene_table_from_pyensembl
 from rankformer.vocabulary.vocabulary import Vocabulary
 
@@ -55,6 +57,7 @@ def map_genes(
     See `rankformer.tokens.gene_tokens.map_genes`, with which it shares arguments and errors.
     """
     check_share(min_recognised)
+    check_tables(gene_table, orthologs)
     columns = [named_column(var, gene_ids)] if gene_ids is not None else candidate_columns(var)
     more = None if pyensembl_genome is None else gene_table_from_pyensembl(pyensembl_genome)
     own = _make_resolver(vocabulary, gene_table, more)
@@ -125,13 +128,18 @@ def _choose(tried: Sequence[_Resolved]) -> _Resolved:
 
 
 def _expect_not_human(chosen: _Resolved, human: Resolver, species: str) -> None:
-    """Raise where more identifiers are of human genes than of those that have orthologs."""
+    """Raise where more identifiers are of human genes than of those that have orthologs.
+
+    Symbols of pig or macaque are written as human ones are, and mostly the same: they tell nothing.
+    """
     matches = _match_rows(chosen.column, chosen.codes, chosen.texts, human)
-    n_human = [match.fate for match in matches].count(GeneFate.MAPPED)
-    if n_human > chosen.n_mapped:
-        texts = (chosen.texts[code] for code in chosen.codes)
-        found = zip(texts, matches, strict=True)
-        of_human = [text for text, match in found if match.fate is GeneFate.MAPPED]
+    texts = (chosen.texts[code] for code in chosen.codes)
+    of_human = [
+        text
+        for text, match in zip(texts, matches, strict=True)
+        if match.fate is GeneFate.MAPPED and not can_be_of(text, species)
+    ]
+    if len(of_human) > chosen.n_mapped:
         refuse_human(chosen.column.name, of_human, int(chosen.column.is_gene.sum()), species)
 
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from rankformer.errors import GeneError, SettingsError
+from rankformer.errors import GeneError, SettingsError, expect_type
 from rankformer.genes.ortholog_choice import OrthologChoice
 from rankformer.genes.orthologs import OrthologPair, OrthologTable
 from rankformer.genes.species import (
@@ -87,7 +87,8 @@ def read_orthologs(
     GeneError
         If the file is no such table, or has no gene of the species.
     SettingsError
-        If no species of this name is known, it is human, or the table cannot give the choice.
+        If species is no text, no species of this name is known, it is human, or the table cannot
+        give the choice.
 
     Examples
     --------
@@ -128,13 +129,15 @@ def read_orthologs(
 
 def _expect_species(name: str) -> str:
     known = known_species()
+    expected = f"One of {', '.join(each for each in known if each != HUMAN)}."
+    expect_type(name, str, "species", expected, "Name the species that the file is of.")
     found = next((each for each in known if each.casefold() == name.strip().casefold()), None)
     if found is not None and found != HUMAN:
         return found
     what = "Genes of human need no orthologs" if found else f"No species {name!r} is known"
     raise SettingsError(
         f"{what}.",
-        f"One of {', '.join(each for each in known if each != HUMAN)}.",
+        expected,
         "Correct species (--species), or leave it and the orthologs out for a human file.",
     )
 
@@ -182,6 +185,9 @@ def _read_biomart(rows: pd.DataFrame, species: str) -> Iterator[_Row]:
             (_BIOMART_MAIN, beside) if other == "Human" else (beside, _BIOMART_MAIN)
         )
         own = _of_species(rows, gene_id, species)
+        if other != "Human":
+            # An export of pig genes has rat genes too, and beside them symbols of pig.
+            own = _of_species(own, human[0], HUMAN)
         types = _texts(own, f"{other} homology type")
         yield from map(
             _Row, _ids(own, gene_id, species), _texts(own, symbol),
@@ -216,6 +222,8 @@ def _read_mgi(rows: pd.DataFrame, species: str) -> Iterator[_Row]:
     if species not in _TAXA:
         return
     key = next(each for each in _MGI_KEYS if each in rows)
+    # Genes without a class have no homologs.
+    rows = rows[rows[key].str.strip() != ""]
     humans = rows[rows[_MGI_SPECIES] == _TAXA[HUMAN]].groupby(key)["Symbol"].apply(list)
     own = rows[rows[_MGI_SPECIES] == _TAXA[species]]
     for of_class, symbol in zip(own[key], _texts(own, "Symbol"), strict=True):

@@ -138,6 +138,15 @@ def is_foreign_symbol(identifier: str, own: str = HUMAN) -> bool:
     return own not in _SMALL_LETTERS and is_rodent_symbol(identifier)
 
 
+def can_be_of(identifier: str, other: str) -> bool:
+    """Whether an identifier of a human gene can as well be one of the species `other`.
+
+    A symbol can where the species writes capitals as human does; an Ensembl id and a name with the
+    prefix of a human genome cannot.
+    """
+    return other not in _SMALL_LETTERS and _species_of(identifier) != HUMAN
+
+
 def is_rodent_symbol(identifier: str) -> bool:
     """Whether a symbol is written in the manner of mouse and rat: a capital, then small letters."""
     if identifier.isupper() or identifier.islower():

@@ -1,7 +1,9 @@
 """Tables of gene names that a user brings: HGNC, any two columns, a pyensembl database."""
 
+import csv
 import gzip
 import os
+import warnings
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -260,18 +262,38 @@ def read_rows(path: Path, what: str, argument: str) -> pd.DataFrame:
     Raises
     ------
     GeneError
-        If it cannot be read.
+        If it cannot be read, or a row has more fields than the header line.
     """
     try:
         with _open_text(path) as stream:
             separator = "\t" if "\t" in stream.readline() else ","
-        return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
+        # Else the first field of a row with one more than the header names the row.
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(
+                path, sep=separator, dtype=str, keep_default_na=False, index_col=False
+            )
+    except pd.errors.ParserWarning as error:
+        raise _too_many_fields(path, separator, what) from error
     except (OSError, EOFError, UnicodeDecodeError, ValueError, zlib.error) as error:
         raise GeneError(
             f"The {what} {path} cannot be read: {error}.",
             "CSV or tab-separated text with a header line, gzipped or not.",
             f"Check the path ({argument}), or download the table again.",
         ) from error
+
+
+def _too_many_fields(path: Path, separator: str, what: str) -> GeneError:
+    with _open_text(path) as stream:
+        lines = csv.reader(stream, delimiter=separator)
+        n_named = len(next(lines))
+        first = next((row for row in lines if any(row[n_named:])), [])
+    return GeneError(
+        f"In the {what} {path}, line {lines.line_num} has {len(first)} fields, and the header line "
+        f"has {n_named}.",
+        "As many fields in each row as in the header line.",
+        "Correct this row, or name its last column in the header line.",
+    )
 
 
 def _open_text(path: Path) -> Any:

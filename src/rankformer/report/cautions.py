@@ -1,8 +1,11 @@
 """What a reader should be careful of, in sentences."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from rankformer.cells.counts import ESTIMATES
 from rankformer.checkpoints.registry import PACKAGED_MODEL
@@ -99,31 +102,33 @@ def _of_genes(provenance: Mapping[str, Any] | None) -> Iterator[Caution]:
             "many genes were mapped are not known."
         )
     for source in _sources(provenance):
-        genes = source.get("genes", {})
-        recognised = float(genes.get("recognised_share", 1))
+        genes = _mapping(source.get("genes"))
+        recognised = _number(genes, "recognised_share", 1)
+        n_genes = _number(genes, "n_genes", _FEW_VOCABULARY_GENES)
+        n_mapped, n_vars = _number(genes, "n_mapped", math.inf), _number(genes, "n_vars", 0)
         if recognised < _FEW_RECOGNISED:
             yield Caution(
                 f"Only {recognised:.0%} of the genes were recognised. Look at the gene report "
                 "(--gene-report) for names that are not understood."
             )
         yield from _of_orthologs(genes)
-        if genes.get("n_genes", _FEW_VOCABULARY_GENES) < _FEW_VOCABULARY_GENES:
+        if n_genes < _FEW_VOCABULARY_GENES:
             yield Caution(
-                f"The file has {genes['n_genes']:,} genes of the model's vocabulary, as after "
+                f"The file has {n_genes:,.0f} genes of the model's vocabulary, as after "
                 "choosing variable genes. Cells are then ranked among few genes, unlike those that "
                 "the model was trained on: take the file with all genes where there is one."
             )
-        elif "n_mapped" in genes and genes["n_mapped"] < _FEW_MAPPED * genes["n_vars"]:
+        elif n_mapped < _FEW_MAPPED * n_vars:
             yield Caution(
-                f"{genes['n_mapped']:,} of {genes['n_vars']:,} variables are genes that the model "
+                f"{n_mapped:,.0f} of {n_vars:,.0f} variables are genes that the model "
                 "knows; the others were not read.",
                 is_serious=False,
             )
 
 
 def _of_orthologs(genes: Mapping[str, Any]) -> Iterator[Caution]:
-    told, kept = genes.get("orthologs"), float(genes.get("counts_kept", 1))
-    if told is not None:
+    told, kept = _mapping(genes.get("orthologs")), _number(genes, "counts_kept", 1)
+    if {"species", "table", "choice"} <= set(told):
         yield Caution(
             f"The cells are of {told['species']}, and the model was trained on human ones. Genes "
             f"were taken for their human orthologs in {told['table']} ({told['choice']}), in which "
@@ -133,7 +138,18 @@ def _of_orthologs(genes: Mapping[str, Any]) -> Iterator[Caution]:
 
 
 def _sources(provenance: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
-    return list((provenance or {}).get("sources", {}).values())
+    sources = _mapping((provenance or {}).get("sources")).values()
+    return [source for source in sources if isinstance(source, Mapping)]
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """What another program may have put into ``uns`` instead of a mapping is not read."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(genes: Mapping[str, Any], name: str, default: float) -> float:
+    value = genes.get(name)
+    return float(value) if isinstance(value, (int, float, np.number)) else default
 
 
 def _of_cells(cells: ReportCells) -> Iterator[Caution]:

@@ -122,7 +122,7 @@ def _sources(provenance: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     told = []
     for each in (provenance or {}).get("sources", {}).values():
         genes = each.get("genes")
-        if genes and genes.keys() >= _GENE_FIGURES:
+        if isinstance(genes, Mapping) and genes.keys() >= _GENE_FIGURES:
             n_vars = max(int(genes["n_vars"]), 1)
             fates = [(name, n, n / n_vars) for name, n in genes["fates"].items() if n]
             told.append({**each, "genes": genes, "fates": fates})

@@ -70,7 +70,8 @@ def map_genes(
     CountsError
         If AnnData or a file was given that holds no counts.
     SettingsError
-        If `min_recognised` is not between 0 and 1.
+        If `min_recognised` is not between 0 and 1, or `gene_table` or `orthologs` is no table, as
+        the path of one.
 
     Examples
     --------

@@ -115,7 +115,7 @@ class Inspection:
         Models on this machine that cannot be opened: name → why.
     variables_per_cell
         Variables that are not zero a cell; None where there are no counts.
-    words
+    advised_options
         Words of the command line that the file was looked at with, which `arguments` repeat.
     """
 
@@ -128,7 +128,7 @@ class Inspection:
     matches: tuple[ModelMatch, ...]
     broken: dict[str, RankformerError]
     variables_per_cell: GenesPerCell | None
-    words: tuple[str, ...] = ()
+    advised_options: tuple[str, ...] = ()
 
     @property
     def arguments(self) -> list[str] | None:
@@ -137,7 +137,15 @@ class Inspection:
         if self.cells is None or best is None:
             return None
         output = f"{Path(self.path).resolve().stem}.geneformer.h5ad"
-        return [self.path, "-o", output, "--model", best.models[0], *self._place(), *self.words]
+        return [
+            self.path,
+            "-o",
+            output,
+            "--model",
+            best.models[0],
+            *self._place(),
+            *self.advised_options,
+        ]
 
     def _best_match(self) -> ModelMatch | None:
         """That with the largest share of its genes; a V2 one where it has nearly as much."""
@@ -168,7 +176,7 @@ def inspect_file(
     *,
     models: Sequence[str] | None = None,
     orthologs: OrthologTable | None = None,
-    words: Sequence[str] = (),
+    advised_options: Sequence[str] = (),
 ) -> Inspection:
     """Look at a file of counts.
 
@@ -181,7 +189,7 @@ def inspect_file(
         machine, or where there are none, the one that ships with rankformer.
     orthologs
         Of the species that the file is of, whose genes are taken for human ones.
-    words
+    advised_options
         Words of the command line that say so, for the arguments that are advised.
 
     Raises
@@ -198,7 +206,7 @@ def inspect_file(
     matches = tuple(_match(names, each, var, cells, orthologs) for names, each in vocabularies)
     return Inspection(
         str(path), matrices, cells, problem, undo_log1p, _identifiers(var), matches, broken,
-        _genes_per_cell(cells) if cells else None, tuple(words),
+        _genes_per_cell(cells) if cells else None, tuple(advised_options),
     )  # fmt: skip
 
 

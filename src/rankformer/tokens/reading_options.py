@@ -6,6 +6,7 @@ from typing import Any
 
 from rankformer.cores import usable_cores
 from rankformer.errors import SettingsError
+from rankformer.genes.given_tables import check_tables
 from rankformer.genes.recognised_share import check_share
 from rankformer.settings import setting, settings
 
@@ -106,6 +107,7 @@ class ReadingOptions(CountOptions):
 
     def __post_init__(self) -> None:
         check_share(self.min_recognised)
+        check_tables(self.gene_table, self.orthologs)
         if self.n_threads is not None and self.n_threads < 1:
             raise SettingsError(
                 f"n_threads is {self.n_threads}.",
