@@ -9,14 +9,19 @@ import pytest
 
 import rankformer
 from rankformer import Geneformer, GeneformerConfig, tl
+from rankformer.genes.orthologs import OrthologTable
+from rankformer.genes.tables import GeneTable
 from rankformer.tokens.reading_options import ReadingOptions
+
+GENE_TABLE = GeneTable({}, {}, {}, "a table")
+ORTHOLOGS = OrthologTable("mouse", "summed", (), {}, "a table of orthologs", "0")
 
 # A value that is not the default, for each keyword; where it arrives if not under its own name.
 READING = {
     "layer": "umi", "use_raw": True, "undo_log1p": True, "check": False, "gene_ids": "name",
     "estimated_counts": True,
-    "gene_table": "a table", "pyensembl_genome": "a genome", "min_recognised": 0.2,
-    "orthologs": "a table of orthologs", "n_threads": 2, "chunk_cells": 7,
+    "gene_table": GENE_TABLE, "pyensembl_genome": "a genome", "min_recognised": 0.2,
+    "orthologs": ORTHOLOGS, "n_threads": 2, "chunk_cells": 7,
     "only_genes": ("ENSG00000000003",),
 }  # fmt: skip
 RUNNING = {"device": "cuda:3", "dtype": "float16", "batch_size": 5}
