@@ -351,7 +351,7 @@ def sample_of(
     for code in np.unique(codes):
         own = np.flatnonzero(codes == code)
         n_own = min(len(own), max(50, round(n_cells * len(own) / len(codes))))
-        # In the order of the groups every so-maniest: each gives its share.
+        # At even steps through the cells sorted by group: each group gives its share.
         order = own[np.lexsort((rng.random(len(own)), names[own]))]
         taken.append(order[np.linspace(0, len(order) - 1, n_own).astype(int)])
     return np.unique(np.concatenate(taken))
