@@ -82,6 +82,10 @@ def read_orthologs(
         gene with several human orthologs goes to the best supported of them, and to none where two
         have as much support.
 
+    Returns
+    -------
+    The table, for `orthologs` of the functions that read counts.
+
     Raises
     ------
     GeneError
