@@ -72,25 +72,34 @@ def test_parts_are_cut_as_each_alone_would_be(parts, n_tokens, batch_size, n_ahe
     assert found == expected
 
 
+class Memory:
+    """Room for so many tokens, which batches side by side share."""
+
+    def __init__(self, room):
+        self.room, self.in_use, self.lock = room, 0, threading.Lock()
+
+    def hold(self, n_tokens):
+        """For a moment; raises where others hold too much."""
+        with self.lock:
+            if self.in_use + n_tokens > self.room:
+                raise MemoryError
+            self.in_use += n_tokens
+        time.sleep(0.0005)
+        with self.lock:
+            self.in_use -= n_tokens
+
+
 @given(parts_lists, st.integers(50, 100), st.integers(1, 4))
 @settings(deadline=None, max_examples=30)
 def test_each_cell_of_all_parts_is_computed_once_when_memory_is_short(parts, room, n):
     """Batches side by side share the room, also those of different parts."""
-    lock, in_use = threading.Lock(), 0
+    memory = Memory(room)
 
     def short_of_memory(part):
         number, lengths = part
 
         def compute(start, stop):
-            nonlocal in_use
-            n_tokens = sum(lengths[start:stop])
-            with lock:
-                if in_use + n_tokens > room:
-                    raise MemoryError
-                in_use += n_tokens
-            time.sleep(0.0005)
-            with lock:
-                in_use -= n_tokens
+            memory.hold(sum(lengths[start:stop]))
             return [(number, cell) for cell in range(start, stop)]
 
         return PartCells(offsets_of(lengths), compute)
@@ -181,18 +190,10 @@ def test_one_cell_that_does_not_fit_is_an_error():
 def test_batches_side_by_side_come_back_in_order_also_when_memory_is_short(lengths, room, n):
     """The room is shared: what fails beside others may fit alone."""
     offsets = offsets_of(lengths)
-    lock, in_use = threading.Lock(), 0
+    memory = Memory(room)
 
     def compute(start, stop):
-        nonlocal in_use
-        n_tokens = offsets[stop] - offsets[start]
-        with lock:
-            if in_use + n_tokens > room:
-                raise MemoryError
-            in_use += n_tokens
-        time.sleep(0.0005)
-        with lock:
-            in_use -= n_tokens
+        memory.hold(offsets[stop] - offsets[start])
         return list(range(start, stop))
 
     with start_workers(n, 1) as submit:

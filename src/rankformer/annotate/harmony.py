@@ -1,6 +1,5 @@
 """Harmony, which mixes batches in a space, where it is installed."""
 
-import logging
 from importlib.util import find_spec
 
 import numpy as np
@@ -8,6 +7,7 @@ from numpy.typing import NDArray
 
 from rankformer.errors import SettingsError
 from rankformer.extras import install_command
+from rankformer.quiet_loggers import quiet_loggers
 
 
 def expect_harmony() -> None:
@@ -56,19 +56,3 @@ def integrate_harmony(
     corrected = np.asarray(found.Z_corr, dtype=np.float32)
     corrected = corrected if corrected.shape == points.shape else corrected.T
     return corrected[:, : shape[1]]
-
-
-class quiet_loggers:  # noqa: N801  # a context manager
-    """Loggers of other packages set to warnings for a while."""
-
-    def __init__(self, *names: str) -> None:
-        self._loggers = [logging.getLogger(name) for name in names]
-
-    def __enter__(self) -> None:
-        self._levels = [each.level for each in self._loggers]
-        for each in self._loggers:
-            each.setLevel(logging.WARNING)
-
-    def __exit__(self, *error: object) -> None:
-        for each, level in zip(self._loggers, self._levels, strict=True):
-            each.setLevel(level)

@@ -32,6 +32,7 @@ from rankformer.annotate.weighing import (
     Choice,
     HeldOut,
     choose_way,
+    has_sklearn,
     hold_out,
     sample_of,
     ways_at_hand,
@@ -203,7 +204,7 @@ class _Namer:
     def _is_to_weigh(self, ways: Sequence[str]) -> bool:
         """Neighbours alone, with a limit that was given, are as they are asked for."""
         is_plain = self.how.method == NEIGHBOURS and self._is_limit_given
-        return not is_plain and not (len(ways) == 1 and not _has_sklearn())
+        return not is_plain and not (len(ways) == 1 and not has_sklearn())
 
     def _rules(self, limits: Limits | None, shift: ShiftChoice | None) -> Rules:
         how = self.how
@@ -312,9 +313,3 @@ class _Namer:
             if own.any():
                 expression = log_normalise(counts[own])
                 yield rows[own], Profiles(np.asarray(query.vectors[rows[own]]), expression)
-
-
-def _has_sklearn() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("sklearn") is not None

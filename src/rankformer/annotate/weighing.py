@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -318,22 +319,25 @@ def ways_at_hand(has_counts: bool, method: str) -> tuple[str, ...]:
     """
     if not has_counts:
         return (NEIGHBOURS,)
-    try:
-        import sklearn  # noqa: F401
-    except ImportError as error:
-        if method in (AGREEMENT, *BY_EXPRESSION):
-            raise SettingsError(
-                f"The library scikit-learn is not installed, and the method {method} uses it.",
-                "scikit-learn in this environment.",
-                f"Install it with `{install_command('annotate')}`, or pass --method neighbours.",
-            ) from error
-        logger.warning(
-            "The library scikit-learn is not installed, so that cells are named by neighbours in "
-            "the embedding, and no other way is tried. Install it with `%s`.",
-            install_command("annotate"),
+    if has_sklearn():
+        return SINGLE_WAYS
+    if method in (AGREEMENT, *BY_EXPRESSION):
+        raise SettingsError(
+            f"The library scikit-learn is not installed, and the method {method} uses it.",
+            "scikit-learn in this environment.",
+            f"Install it with `{install_command('annotate')}`, or pass --method neighbours.",
         )
-        return (NEIGHBOURS,)
-    return SINGLE_WAYS
+    logger.warning(
+        "The library scikit-learn is not installed, so that cells are named by neighbours in the "
+        "embedding, and no other way is tried. Install it with `%s`.",
+        install_command("annotate"),
+    )
+    return (NEIGHBOURS,)
+
+
+def has_sklearn() -> bool:
+    """Whether ways can be tried on the reference."""
+    return find_spec("sklearn") is not None
 
 
 def sample_of(

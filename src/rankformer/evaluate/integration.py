@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from rankformer.annotate.harmony import quiet_loggers
 from rankformer.errors import CountsError, SettingsError
 from rankformer.extras import install_command
+from rankformer.quiet_loggers import quiet_loggers
 
 logger = logging.getLogger(__name__)
 

@@ -69,6 +69,13 @@ def plain_norm(rows, weight, bias):
     return centred / (variance + 1e-12).sqrt() * weight + bias
 
 
+def assert_gradients(found, expected, inputs, tolerance):
+    """In the dtype of their inputs, and off by no more than this share of the largest."""
+    for own, exact, given in zip(found, expected, inputs, strict=True):
+        assert own.dtype == given.dtype
+        assert (own.double() - exact).abs().max() <= tolerance * exact.abs().max()
+
+
 def assert_rounded_once(found, exact, dtype):
     """As near as the dtype can be, and a little for sums in float32."""
     distance = (found.double() - exact).abs()
@@ -127,10 +134,7 @@ def test_gradients_of_the_norm_of_a_sum(device, n_rows, width, update_dtype, hid
     assert_rounded_once(found, exact.detach(), hidden_dtype)
     # The sum is stored in the dtype of the update, as torch stores it.
     tolerance = 8 * ROUNDING[update_dtype] + 1e-6
-    for found_one, expected_one, given in zip(gradients, expected, inputs, strict=True):
-        assert found_one.dtype == given.dtype
-        distance = (found_one.double() - expected_one).abs().max() / expected_one.abs().max()
-        assert distance <= tolerance
+    assert_gradients(gradients, expected, inputs, tolerance)
 
 
 def embeddings_of(width, device, dtype):
@@ -221,10 +225,7 @@ def test_dropout_within_the_norm_of_a_sum(device, n_rows, width, share, update_d
     expected = torch.autograd.grad(exact, exact_inputs, along.double())
     assert_rounded_once(found, exact.detach(), hidden_dtype)
     tolerance = 8 * ROUNDING[update_dtype] + 1e-6
-    for found_one, expected_one, given in zip(gradients, expected, inputs, strict=True):
-        assert found_one.dtype == given.dtype
-        distance = (found_one.double() - expected_one).abs().max() / expected_one.abs().max()
-        assert distance <= tolerance
+    assert_gradients(gradients, expected, inputs, tolerance)
 
 
 def test_what_is_dropped_has_no_pattern(device):
