@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import rankformer
-from rankformer.annotate.harmony import expect_harmony
+from rankformer.annotate.harmony import expect_integration
 from rankformer.annotate.integrating import mix_with_query
 from rankformer.annotate.neighbours import NeighbourIndex, scale_to_unit
 from rankformer.annotate.reference import Reference
@@ -71,7 +71,7 @@ def test_without_harmonypy_it_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "harmonypy", None)
     monkeypatch.setattr("rankformer.annotate.harmony.find_spec", lambda _: None)
     with pytest.raises(SettingsError, match="harmonypy is not installed"):
-        expect_harmony()
+        expect_integration("harmony")
     with pytest.raises(SettingsError, match="harmonypy is not installed"):
         rankformer.annotate_cells(
             "query.h5ad", "reference", "model", {"kind": "k"},

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import numpy as np
 
-from rankformer.annotate.harmony import expect_harmony
+from rankformer.annotate.harmony import expect_integration
 from rankformer.annotate.naming import Query, name_cells
 from rankformer.annotate.prepared import (
     ids_of,
@@ -85,8 +85,7 @@ def annotate_cells(
     >>> labels = cells.labels["predicted"].values
     """
     how = as_labelling(vote)
-    if how.integrate == "harmony":
-        expect_harmony()
+    expect_integration(how.integrate)
     reference = reference if isinstance(reference, Reference) else open_reference(reference)
     embedder = open_embedder(embedder, dtype=reference.settle("auto"))
     check_annotation(reference, embedder, keys, mode, how.vote())

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rankformer.annotate.harmony import expect_harmony
+from rankformer.annotate.harmony import expect_integration
 from rankformer.annotate.kept import kept_overlap
 from rankformer.annotate.markers import rows_of
 from rankformer.annotate.naming import Query, name_cells
@@ -75,8 +75,7 @@ def annotate_files(
         If inputs, model, settings and output do not go together.
     """
     job = with_ready_reference(job)
-    if job.vote.integrate == "harmony":
-        expect_harmony()
+    expect_integration(job.vote.integrate)
     target = check_run_target(job.output, job.run, LABEL_FORMATS, overwrite=job.overwrite)
     goes_on = is_run_folder(target.folder) and not job.run.restart
     if job.save_to is not None and not (goes_on and is_saved_reference(job.save_to)):
@@ -174,8 +173,7 @@ def merge_annotation(run: Run, shards: Sequence[Shard], job: MergeJob) -> Summar
     decided = run.manifest.work.options
     kept = reference_folder(run.folder)
     how = Labelling(**decided["vote"])
-    if how.integrate == "harmony":
-        expect_harmony()
+    expect_integration(how.integrate)
     reference = open_reference(kept if kept.exists() else _unchanged(decided["references"][0]))
     keys = name_keys(decided["labels"] or tuple(reference.codes), decided["keys"])
     vectors = merged_vectors(run, shards)

@@ -10,15 +10,15 @@ from rankformer.extras import install_command
 from rankformer.quiet_loggers import quiet_loggers
 
 
-def expect_harmony() -> None:
+def expect_integration(integrate: str) -> None:
     """Refuse, before any work, what cannot be run.
 
     Raises
     ------
     SettingsError
-        If harmonypy is not installed.
+        If it is ``"harmony"``, and harmonypy is not installed.
     """
-    if find_spec("harmonypy") is None:
+    if integrate == "harmony" and find_spec("harmonypy") is None:
         raise SettingsError(
             "harmonypy is not installed, and it was asked for to integrate reference and query.",
             "harmonypy in this environment.",
