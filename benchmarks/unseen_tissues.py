@@ -49,9 +49,11 @@ def measure(folder: Path, name: str, n_seeds: int) -> list[dict[str, Any]]:
     evaluation = rankformer.evaluate_embeddings(adata, KEY, label="cell_type", n_seeds=n_seeds)
     summary = evaluation.summary()
     n_labels = len(evaluation.settings["classes"])
+    genes = adata.uns["rankformer"][KEY]["sources"]["0"]["genes"]
     return [
         {
             "cells": name, "n_cells": evaluation.n_cells, "n_labels": n_labels, "method": method,
+            "genes": {each: genes[each] for each in ("n_genes", "counts_kept") if each in genes},
             **{each: summary.loc[(method, each), ["mean", "low", "high"]].to_dict()
                for each in FIGURES},
         }
