@@ -179,10 +179,11 @@ def test_pretrain_from_scratch(calls):
     words = (
         "pretrain a.h5ad b.h5ad -o out --vocabulary genes.parquet --preset gf-6L-30M-i2048 "
         "--layers 3 --width 64 --heads 2 --feed-forward 96 --coexpression "
-        "--objective mlm+contrastive --contrast-weight 0.7 --thinnest-view 0.2 --epochs 7 "
-        "--max-steps 90 --batch-size 5 --accumulation 2 --learning-rate 0.002 --schedule linear "
-        "--warmup-steps 9 --weight-decay 0.04 --held-out-share 0.3 --held-out-by donor "
-        "--save-steps 8 --evaluate-steps 12 --log-steps 6 --recompute --seed 11 --resume "
+        "--objective mlm+contrastive --contrast-weight 0.7 --thinnest-view 0.2 --shortest-view 40 "
+        "--epochs 7 --max-steps 90 --batch-size 5 --accumulation 2 --learning-rate 0.002 "
+        "--schedule linear --warmup-steps 9 --weight-decay 0.04 --held-out-share 0.3 "
+        "--held-out-by donor --save-steps 8 --evaluate-steps 12 --log-steps 6 --recompute "
+        "--seed 11 --resume "
         f"--device cuda:3 --dtype bfloat16 --workers 3 {READING}"
     )
     found = calls(words, pretrain=None, draw_model="a network")
@@ -196,7 +197,8 @@ def test_pretrain_from_scratch(calls):
     assert vocabulary.sha256 == genes.sha256
     assert settings == PretrainingSettings(
         hyperparameters=PretrainingHyperparameters(
-            objective="mlm+contrastive", contrast_weight=0.7, thinnest_view=0.2, epochs=7.0,
+            objective="mlm+contrastive", contrast_weight=0.7, thinnest_view=0.2,
+            shortest_view=40, epochs=7.0,
             max_steps=90, batch_size=5, accumulation=2, learning_rate=0.002, schedule="linear",
             warmup_steps=9, weight_decay=0.04, held_out_share=0.3, held_out_by="donor",
             save_steps=8, evaluate_steps=12, log_steps=6, recompute=True, seed=11,

@@ -78,8 +78,9 @@ def test_masked_loss_and_gradients_are_those_of_bert(checkpoint, cells):
 
 
 def plain_contrast(vectors, temperature):
-    """The NT-Xent loss, cell by cell, in float64."""
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    """The NT-Xent loss of what differs from the mean of all, cell by cell, in float64."""
+    own = vectors - vectors.mean(axis=0)
+    unit = own / np.linalg.norm(own, axis=1, keepdims=True)
     n, losses = len(unit), []
     for i in range(n):
         scores = {j: unit[i] @ unit[j] / temperature for j in range(n) if j != i}
@@ -93,6 +94,12 @@ def test_contrast_is_the_plain_formula(temperature):
     vectors = np.random.default_rng(0).normal(size=(10, 7))
     found = contrast_views(torch.from_numpy(vectors), temperature)
     assert found.item() == pytest.approx(plain_contrast(vectors, temperature), rel=1e-9)
+
+
+def test_what_all_cells_share_does_not_matter_to_the_contrast():
+    vectors = torch.from_numpy(np.random.default_rng(0).normal(size=(10, 7)))
+    shared = 100 * torch.ones(7, dtype=vectors.dtype)
+    assert contrast_views(vectors + shared).item() == pytest.approx(contrast_views(vectors).item())
 
 
 def test_contrast_takes_the_mean_of_genes_alone(checkpoint, cells):

@@ -1,5 +1,7 @@
 """Parts of a cell: nothing is lost, nothing is made up, shares are met."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from tests.conftest import small_counts, small_vocabulary
 
-from rankformer.tokens.thinning import split_counts, split_genes
+from rankformer.tokens.thinning import crop_genes, split_counts, split_genes
 
 
 @given(seed=st.integers(0, 99), n_cells=st.integers(1, 8), share=st.floats(0, 1))
@@ -76,3 +78,15 @@ def test_scaled_cells_of_a_single_gene_and_of_none():
     assert parts[0].toarray().tolist() == expected
     assert parts[1].nnz == 0
     assert parts[0].dtype == parts[1].dtype == np.float32
+
+
+@given(seed=st.integers(0, 99), n_genes=st.integers(0, 50))
+def test_cropped_cells_keep_their_first_genes_and_their_frame(seed, n_genes):
+    vocabulary, rng = small_vocabulary(), np.random.default_rng(seed)
+    genes = [rng.permutation(vocabulary.tokens)[:n] for n in rng.integers(0, 40, 5)]
+    frame = vocabulary.cls_token, vocabulary.eos_token
+    cells = [np.array([frame[0], *own, frame[1]], np.int32) for own in genes]
+    offsets = np.cumsum([0, *map(len, cells)])
+    values, ends = crop_genes((np.concatenate(cells), offsets), n_genes, vocabulary)
+    for own, (start, stop) in zip(genes, pairwise(ends), strict=True):
+        assert values[start:stop].tolist() == [frame[0], *own[:n_genes], frame[1]]

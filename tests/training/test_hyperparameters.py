@@ -31,6 +31,7 @@ BOUNDS = {
     PretrainingHyperparameters: {
         "objective": (["mlm", "mlm+contrastive"], ["contrastive"]),
         "contrast_weight": ABOVE_0, "thinnest_view": ([1e-9, 0.5], [0, 0.51]),
+        "shortest_view": ([None, 1, 500], [0, -1]),
         "masked_share": ([1e-9, 0.999], [0, 1]), "held_out_share": SHARE,
     },
     FineTuningHyperparameters: {

@@ -1,27 +1,37 @@
 """Vectors of genes by the cells that they are found in together.
 
-The leading right singular vectors of the matrix of cells by genes (is the gene there?), centred
-and scaled by gene: latent semantic analysis, with cells for documents and genes for words
-(Deerwester et al., JASIS 41, 391, 1990). A model whose gene embeddings begin there starts with what
-linear methods know, and learns from that.
+The leading right singular vectors of a matrix of cells by genes, each gene scaled: latent semantic
+analysis, with cells for documents and genes for words (Deerwester et al., JASIS 41, 391, 1990). The
+mean of its genes' vectors, weighted by their places, then places a cell as a principal component
+analysis does. A model whose gene embeddings begin there starts with what linear methods know, and
+learns from that.
 """
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
-from scipy.sparse.linalg import LinearOperator, svds
+from scipy.sparse import csr_matrix, diags_array
+from scipy.sparse.linalg import svds
 
-# A gene found in fewer cells than this share is scaled as one found in so many: it tells little.
-_RARE = 0.01
+# The first genes of a cell weigh nearly alike: which of them stands first is chance.
+_LIKE_FIRST = 5
+# A gene that varies less than this share of the genes is scaled as one at that share: a gene of few
+# cells tells little.
+_STEADIEST = 0.2
 
 
-def coexpression_vectors(presence: csr_matrix, n_dimensions: int, seed: int) -> NDArray[np.float32]:
-    """A unit vector for each gene; genes that go together point the same way.
+def weights_of_places(places: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How much the gene at each place of a cell weighs: 1 at place 0, half of that at place 15."""
+    return np.sqrt(_LIKE_FIRST / (places + _LIKE_FIRST))
+
+
+def coexpression_vectors(weights: csr_matrix, n_dimensions: int, seed: int) -> NDArray[np.float32]:
+    """A vector for each gene; genes that go together point the same way.
 
     Parameters
     ----------
-    presence
-        (n_cells, n_genes), 1 where a cell has a gene.
+    weights
+        (n_cells, n_genes), what each gene weighs in each cell; see `weights_of_places`. Every cell
+        is scaled to length 1.
     n_dimensions
         Of the vectors; at most as many as cells and genes, less one, carry something, the others
         are 0.
@@ -30,37 +40,37 @@ def coexpression_vectors(presence: csr_matrix, n_dimensions: int, seed: int) -> 
 
     Returns
     -------
-    (n_genes, n_dimensions); a gene that no cell or every cell has gets zeros.
+    (n_genes, n_dimensions), of length 1 in the median. A gene that does not vary gets zeros.
     """
-    presence = presence.astype(np.float64)
-    share = np.asarray(presence.sum(axis=0)).ravel() / presence.shape[0]
-    scale = 1 / np.sqrt(np.maximum(share * (1 - share), _RARE * (1 - _RARE)))
-    n_found = min(n_dimensions, *(length - 1 for length in presence.shape))
-    centred = _centred(presence, share, scale)
-    start = np.random.default_rng(seed).normal(size=min(presence.shape))
-    _, strengths, directions = svds(centred, k=n_found, v0=start)
-    loadings = directions.T[:, ::-1] * strengths[::-1]
-    vectors = np.zeros((presence.shape[1], n_dimensions), np.float32)
-    lengths = np.linalg.norm(loadings, axis=1, keepdims=True)
-    told = (share > 0) & (share < 1)
-    vectors[told, :n_found] = loadings[told] / np.maximum(lengths[told], np.finfo(float).tiny)
+    cells = _scaled_cells(weights)
+    scale = _scale_of_genes(cells)
+    n_found = min(n_dimensions, *(length - 1 for length in cells.shape))
+    start = np.random.default_rng(seed).normal(size=min(cells.shape))
+    _, _, directions = svds(cells @ diags_array(scale), k=n_found, v0=start)
+    # Scaled once more, so that a product with a cell's own weights gives its components.
+    loadings = directions.T[:, ::-1] * scale[:, None]
+    lengths = np.linalg.norm(loadings, axis=1)
+    vectors = np.zeros((cells.shape[1], n_dimensions), np.float32)
+    if lengths.any():
+        vectors[:, :n_found] = loadings / np.median(lengths[lengths > 0])
     return vectors
 
 
-def _centred(
-    presence: csr_matrix, share: NDArray[np.float64], scale: NDArray[np.float64]
-) -> LinearOperator:
-    """``(presence - share) * scale`` without the dense matrix."""
-    transposed = presence.T.tocsr()
+def _scaled_cells(weights: csr_matrix) -> csr_matrix:
+    weights = csr_matrix(weights, dtype=np.float64)
+    lengths = np.sqrt(weights.multiply(weights).sum(axis=1)).A1
+    return csr_matrix(diags_array(1 / np.maximum(lengths, np.finfo(float).tiny)) @ weights)
 
-    def times(vector: NDArray[np.float64]) -> NDArray[np.float64]:
-        scaled = scale * vector.ravel()
-        product: NDArray[np.float64] = presence @ scaled - share @ scaled
-        return product
 
-    def transposed_times(vector: NDArray[np.float64]) -> NDArray[np.float64]:
-        vector = vector.ravel()
-        product: NDArray[np.float64] = scale * (transposed @ vector - share * vector.sum())
-        return product
-
-    return LinearOperator(presence.shape, matvec=times, rmatvec=transposed_times, dtype=np.float64)
+def _scale_of_genes(cells: csr_matrix) -> NDArray[np.float64]:
+    """(n_genes,) one over the standard deviation of each, within limits; 0 where it is 0."""
+    mean = cells.mean(axis=0).A1
+    variance = cells.multiply(cells).mean(axis=0).A1 - mean**2
+    # Of numbers that are all alike, rounding leaves a little.
+    deviation = np.sqrt(np.where(variance > 1e-12 * mean**2, variance, 0))
+    varies = deviation > 0
+    scale = np.zeros(len(deviation))
+    if varies.any():
+        least = np.quantile(deviation[varies], _STEADIEST)
+        scale[varies] = 1 / np.maximum(deviation[varies], least)
+    return scale

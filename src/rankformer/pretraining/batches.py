@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rankformer.model.encoder import PackedBatch
 from rankformer.ragged import Ragged, join_ragged
 from rankformer.tokens.masking import mask_genes
+from rankformer.tokens.thinning import crop_genes
 from rankformer.training.cells import CountedCells, TokenCells
 from rankformer.training.inputs import Inputs
 
@@ -32,6 +33,9 @@ class MaskedBatches:
         Give each cell twice, as two parts of its molecules: first all cells, then all again.
     thinnest_view
         The least share of a cell's molecules that one of its two parts gets.
+    shortest_view
+        Crop the views of each batch to a number of genes that is drawn anew, from this one to all
+        that the model takes; by their logarithms, so that few batches are long. None crops none.
     masked_share
         Chance of each gene to be masked.
     """
@@ -41,6 +45,7 @@ class MaskedBatches:
     masked_share: float
     two_views: bool = False
     thinnest_view: float = 0.5
+    shortest_view: int | None = None
 
     def __call__(self, draws: Sequence[int] | NDArray[np.int64]) -> Inputs:
         epochs, rows = np.divmod(np.asarray(draws, np.int64), len(self.cells))
@@ -65,4 +70,8 @@ class MaskedBatches:
         if not self.two_views:
             return self.cells.take(rows)
         shares = rng.uniform(self.thinnest_view, 1 - self.thinnest_view, len(rows))
-        return join_ragged(self.cells.split(rows, shares, rng))
+        views = join_ragged(self.cells.split(rows, shares, rng))
+        if self.shortest_view is None:
+            return views
+        limits = np.log([self.shortest_view, self.cells.vocabulary.input_length])
+        return crop_genes(views, int(np.exp(rng.uniform(*limits))), self.cells.vocabulary)

@@ -50,6 +50,12 @@ class PretrainingHyperparameters(TrainingHyperparameters):
         text="With --objective mlm+contrastive: the minimum share of a cell's molecules, at most "
         "0.5, that one of its two parts gets. A smaller share makes parts of more unequal depth.",
     )
+    shortest_view: int | None = setting(
+        default=None,
+        text="With --objective mlm+contrastive: end the parts of each batch after so many genes or "
+        "more, as drawn at random up to what the model takes. Training is then faster, and cells "
+        "of which more or fewer genes were found are placed alike. Parts are whole unless given.",
+    )
     masked_share: float = setting(
         default=0.15, text="The share of a cell's genes that are masked, to be named."
     )
@@ -64,13 +70,14 @@ class PretrainingHyperparameters(TrainingHyperparameters):
     coexpression: bool = setting(
         default=False, panel=WHAT_IS_TRAINED,
         text="With --vocabulary: initialise the vectors of genes from their co-expression in the "
-        "cells, in place of random numbers.",
+        "cells, in place of random numbers, so that the model begins as a linear method.",
     )  # fmt: skip
 
     _rules: ClassVar[Sequence[Rule]] = (
         *TrainingHyperparameters._rules,
         ("A number above 0.", lambda value: value > 0, ("contrast_weight", "masked_share")),
         ("A share above 0, at most 0.5.", lambda value: 0 < value <= 0.5, ("thinnest_view",)),
+        ("1 gene or more.", lambda value: value is None or value >= 1, ("shortest_view",)),
         (
             "A share, at least 0 and below 1.", lambda value: 0 <= value < 1,
             ("masked_share", "held_out_share"),

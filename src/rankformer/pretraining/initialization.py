@@ -1,16 +1,19 @@
-"""Where the vectors of genes begin, before training."""
+"""Where the vectors of genes and places, and the head's biases, begin before training."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
+from torch import Tensor
 
-from rankformer.corpus.coexpression import coexpression_vectors
-from rankformer.model.encoder import MaskedLanguageModel
+from rankformer.corpus.coexpression import coexpression_vectors, weights_of_places
+from rankformer.model.encoder import Embeddings, MaskedLanguageModel
 from rankformer.training.cells import CountedCells, TokenCells
 
 _MOST_CELLS = 20_000
 _CELLS_AT_ONCE = 512
+# At the first place, the vector of the place is as long as those of all genes but this share.
+_LONGER = 0.1
 
 
 def initialize_from_coexpression(
@@ -19,7 +22,13 @@ def initialize_from_coexpression(
     rows: NDArray[np.int64],
     seed: int,
 ) -> None:
-    """Set the embeddings of genes to unit vectors of their co-expression, in place.
+    """Set the embeddings of genes to vectors of their co-expression, in place.
+
+    The embeddings of places get a part in one common direction, longer from place to place. The
+    layer norm divides the sum of both by its length, so that the mean of a cell's embedded genes is
+    the mean of their vectors weighted by their places, as `coexpression_vectors` takes them: the
+    model begins as a linear method, and its layers learn what that leaves. The biases of the
+    masked-LM head become the logarithms of how often genes are found.
 
     Parameters
     ----------
@@ -31,22 +40,52 @@ def initialize_from_coexpression(
         Decides which.
     """
     rng = np.random.default_rng(seed)
-    drawn = rng.permutation(rows)[:_MOST_CELLS]
-    presence = _presence(cells, np.sort(drawn))
-    embeddings = model.encoder.embeddings.token.weight
-    vectors = torch.from_numpy(coexpression_vectors(presence, embeddings.shape[1], seed))
-    genes = torch.from_numpy(cells.vocabulary.tokens).long()
-    told = genes[vectors[genes].any(dim=1)]
+    drawn = np.sort(rng.permutation(rows)[:_MOST_CELLS])
+    weights = _weights_in_cells(cells, drawn)
+    vectors = torch.from_numpy(coexpression_vectors(weights, model.encoder.spec.d_model, seed))
     with torch.no_grad():
-        embeddings[told] = vectors[told].to(embeddings)
+        _place_genes(model.encoder.embeddings, vectors, seed)
+        model.bias[cells.vocabulary.tokens.tolist()] = _log_frequencies(
+            weights, cells.vocabulary.tokens
+        ).to(model.bias)
 
 
-def _presence(cells: CountedCells | TokenCells, rows: NDArray[np.int64]) -> csr_matrix:
-    """(len(rows), vocabulary.size): 1 where a cell has the gene among its tokens."""
+def _place_genes(embeddings: Embeddings, vectors: Tensor, seed: int) -> None:
+    """Put the vectors of genes in, and let the vectors of places grow from place to place."""
+    lengths = vectors.norm(dim=1)
+    told = lengths > 0
+    if not told.any():
+        return
+    embeddings.token.weight[told] = vectors[told].to(embeddings.token.weight)
+    n_places, width = embeddings.position.weight.shape
+    growth = torch.from_numpy(1 / weights_of_places(np.arange(n_places))).to(vectors)
+    first = lengths[told].quantile(1 - _LONGER)
+    embeddings.position.weight += first * torch.outer(growth, _common_direction(width, seed))
+
+
+def _log_frequencies(weights: csr_matrix, tokens: NDArray[np.int32]) -> Tensor:
+    """(len(tokens),) logarithms of the share of cells with each gene, their mean being 0."""
+    # One cell is added to each, for genes that none has.
+    n_cells = torch.from_numpy(weights.getnnz(axis=0)[tokens] + 1.0)
+    return n_cells.log() - n_cells.log().mean()
+
+
+def _common_direction(width: int, seed: int) -> Tensor:
+    """(width,) of length 1 and mean 0, as a layer norm takes the mean away."""
+    drawn = torch.randn(width, generator=torch.Generator().manual_seed(seed))
+    drawn -= drawn.mean()
+    unit: Tensor = drawn / drawn.norm()
+    return unit
+
+
+def _weights_in_cells(cells: CountedCells | TokenCells, rows: NDArray[np.int64]) -> csr_matrix:
+    """(len(rows), vocabulary.size): what each gene weighs in each cell, by its place."""
     size = cells.vocabulary.size
+    special = list(cells.vocabulary.special_tokens.values())
     blocks = []
     for start in range(0, len(rows), _CELLS_AT_ONCE):
         values, offsets = cells.take(rows[start : start + _CELLS_AT_ONCE])
-        ones = np.ones(len(values), np.float32)
-        blocks.append(csr_matrix((ones, values, offsets), shape=(len(offsets) - 1, size)))
+        places = np.arange(len(values)) - np.repeat(offsets[:-1], np.diff(offsets))
+        weights = weights_of_places(places) * ~np.isin(values, special)
+        blocks.append(csr_matrix((weights, values, offsets), shape=(len(offsets) - 1, size)))
     return vstack(blocks, format="csr")

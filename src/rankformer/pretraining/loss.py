@@ -73,6 +73,9 @@ class PretrainingLoss(nn.Module):
 def contrast_views(cells_CD: Tensor, temperature: float = TEMPERATURE) -> Tensor:
     """Cross-entropy, in nats, of finding each cell's other view among all others of the batch.
 
+    What all cells of the batch have in common is taken away first: it is most of a cell's vector,
+    and says nothing of which cell it is.
+
     Parameters
     ----------
     cells_CD
@@ -80,7 +83,7 @@ def contrast_views(cells_CD: Tensor, temperature: float = TEMPERATURE) -> Tensor
     temperature
         Divides the cosines.
     """
-    cells_CD = functional.normalize(cells_CD, dim=1)
+    cells_CD = functional.normalize(cells_CD - cells_CD.mean(dim=0), dim=1)
     likeness_CC = (cells_CD @ cells_CD.T / temperature).fill_diagonal_(-torch.inf)
     n_cells = len(cells_CD)
     other_C = torch.arange(n_cells, device=cells_CD.device).roll(n_cells // 2)

@@ -280,6 +280,7 @@ def _make_trainer(
         hyperparameters.masked_share,
         two_views=two_views,
         thinnest_view=hyperparameters.thinnest_view,
+        shortest_view=hyperparameters.shortest_view,
     )
     return make_trainer(loss, arguments, batches, *split, write)
 

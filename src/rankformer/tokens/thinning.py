@@ -60,6 +60,25 @@ def split_genes(
     return _select(ragged, first | is_special), _select(ragged, ~first | is_special)
 
 
+def crop_genes(ragged: Ragged, n_genes: int, vocabulary: Vocabulary) -> Ragged:
+    """Keep the first genes of each cell, and its special tokens.
+
+    Parameters
+    ----------
+    ragged
+        Tokens of the cells, in rank order.
+    n_genes
+        The most genes that a cell keeps.
+    vocabulary
+        Says which tokens are special.
+    """
+    values, offsets = ragged
+    is_special = np.isin(values, list(vocabulary.special_tokens.values()))
+    n_before = np.concatenate([[0], np.cumsum(~is_special)])
+    place = n_before[:-1] - np.repeat(n_before[offsets[:-1]], np.diff(offsets))
+    return _select(ragged, is_special | (place < n_genes))
+
+
 def _count_molecules(counts: csr_matrix) -> NDArray[np.int64]:
     values: NDArray[np.float64] = counts.data.astype(np.float64)
     if (values != np.rint(values)).any():

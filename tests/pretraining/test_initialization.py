@@ -1,0 +1,69 @@
+"""A model begun from co-expression places cells as the linear method does."""
+
+from itertools import pairwise
+
+import anndata as ad
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_matrix
+from scipy.spatial.distance import pdist
+from tests.conftest import small_vocabulary
+
+from rankformer.corpus.coexpression import weights_of_places
+from rankformer.model.encoder import PackedBatch
+from rankformer.pretraining.initialization import initialize_from_coexpression
+from rankformer.pretraining.pretrain import draw_model
+from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.tokenize import opened_sources
+from rankformer.training.cells import gather_training_cells
+
+SHAPE = {"n_layers": 2, "d_model": 32, "n_heads": 2, "d_ff": 64}
+
+
+@pytest.fixture
+def begun():
+    """A model, and the tokens of the cells that it was begun from, in three kinds."""
+    vocabulary, rng = small_vocabulary(), np.random.default_rng(0)
+    n_genes = len(vocabulary.ensembl_ids)
+    mean = rng.gamma(0.5, 1.0, (3, n_genes))[rng.integers(0, 3, 300)]
+    adata = ad.AnnData(csr_matrix(rng.poisson(mean).astype(np.float32)))
+    adata.var_names = list(vocabulary.ensembl_ids)
+    model = draw_model(vocabulary, SHAPE, seed=0)
+    drawn = model.encoder.embeddings.token.weight.detach().clone()
+    with opened_sources(adata, vocabulary, ReadingOptions()) as sources:
+        cells = gather_training_cells(sources)
+        initialize_from_coexpression(model, cells, np.arange(300), seed=0)
+        return model, drawn, cells.take(np.arange(60)), vocabulary
+
+
+@torch.inference_mode()
+def test_embedded_cells_lie_as_the_weighted_sums_of_their_genes_do(begun):
+    model, _, (values, offsets), vocabulary = begun
+    hidden = model.encoder(PackedBatch.pack((values, offsets), 0, 60), layer=0).numpy()
+    vectors = model.encoder.embeddings.token.weight.double().numpy()
+    embedded, sums = [], []
+    for start, stop in pairwise(offsets):
+        is_gene = np.isin(values[start:stop], vocabulary.tokens)
+        weights = weights_of_places(np.flatnonzero(is_gene))
+        genes = vectors[values[start:stop][is_gene]]
+        embedded.append(hidden[start:stop][is_gene].mean(axis=0))
+        sums.append(weights @ genes / is_gene.sum())
+    likeness = np.corrcoef(pdist(np.stack(embedded)), pdist(np.stack(sums)))[0, 1]
+    assert likeness > 0.9
+
+
+def test_special_tokens_and_genes_of_no_cell_stay_as_they_were(begun):
+    model, drawn, _, vocabulary = begun
+    special = list(vocabulary.special_tokens.values())
+    now = model.encoder.embeddings.token.weight
+    torch.testing.assert_close(now[special], drawn[special])
+    assert not torch.equal(now[vocabulary.tokens.tolist()], drawn[vocabulary.tokens.tolist()])
+
+
+def test_biases_of_the_head_follow_how_often_genes_are_found(begun):
+    """Before training, genes of many cells are the better guess for a masked one."""
+    model, _, (values, _), vocabulary = begun
+    n_found = np.bincount(values, minlength=vocabulary.size)[vocabulary.tokens]
+    biases = model.bias.detach().numpy()[vocabulary.tokens]
+    assert np.corrcoef(np.log(n_found + 1), biases)[0, 1] > 0.9
