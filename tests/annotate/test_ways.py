@@ -385,7 +385,7 @@ def test_a_limit_that_is_given_is_taken(command, folder):
     lenient = json.loads((folder / "lenient.csv.json").read_text())["predicted_kind"]
     assert (lenient["max_doubt"], lenient["unknown"]) == (100, {})
     assert (pd.read_csv(folder / "lenient.csv")["predicted_kind"] != "unknown").all()
-    annotate(command, folder, "without.csv", "--max-doubt", "inf")
+    annotate(command, folder, "without.csv", "--no-doubt")
     without = json.loads((folder / "without.csv.json").read_text())["predicted_kind"]
     assert without["unknown"]["by"] == "probability"
     assert without["vote"]["min_share"] == pytest.approx(without["unknown"]["limit"])

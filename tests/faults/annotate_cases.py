@@ -172,6 +172,18 @@ CASES = (
         f"{ANNOTATE} --label cell_type --max-doubt 0",
     ),
     BadInput(
+        "a limit of doubt without an end",
+        pair,
+        ("max_doubt is inf", "above 0", "--no-doubt"),
+        f"{ANNOTATE} --label cell_type --max-doubt inf",
+    ),
+    BadInput(
+        "a limit of a doubt that is not to be used",
+        pair,
+        ("max_doubt is 1.5, and the doubt is not to be used", "--max-doubt", "--no-doubt"),
+        f"{ANNOTATE} --label cell_type --max-doubt 1.5 --no-doubt",
+    ),
+    BadInput(
         "`--group` of a column that the reference has not",
         pair,
         ("no column 'donor'", "Columns of obs: cell_type, one", "--group"),

@@ -120,3 +120,47 @@ def test_what_is_odd_is_named(desk, made, path, value, told, way, tmp_path):
     assert done.status == 2, done.stderr
     assert told in done.stderr
     assert "--restart" in done.stderr
+
+
+def of_earlier_version(document):
+    """A manifest of annotate before there were --integrate and doubts."""
+    vote = document["work"]["options"]["vote"]
+    for later in ("integrate", "max_doubt", "use_doubt"):
+        del vote[later]
+    return document
+
+
+def test_a_run_of_an_earlier_version_goes_on_as_it_began(desk, tmp_path):
+    """Its labels are decided as they were then, by probability and distance."""
+    words = f"{COMMANDS['annotate']} -o {tmp_path}/run"
+    then = f"{words} --no-doubt --distance-quantile 0.95"
+    give(desk, then)
+    give(desk, f"merge {tmp_path}/run -o {tmp_path}/new.csv")
+    folder = tmp_path / "run"
+    write(folder, of_earlier_version(json.loads((folder / MANIFEST).read_text())))
+    told = give(desk, words, 2)
+    assert "begun by an earlier version of rankformer" in told
+    assert "(--distance-quantile) is not given now, and was 0.95" in told
+    assert "(--doubt) is true now, and was false" in told
+    assert "--restart" in told
+    give(desk, then)
+    give(desk, f"merge {tmp_path}/run -o {tmp_path}/old.csv")
+    assert (tmp_path / "old.csv").read_text() == (tmp_path / "new.csv").read_text()
+
+
+@pytest.mark.parametrize(("name", "value"), [("min_share", "removed"), ("by_moon", True)])
+def test_options_of_another_version_are_no_damage(desk, made, name, value, tmp_path):
+    folder = made["annotate"]
+    text = (folder / MANIFEST).read_text()
+    path = ("work", "options", "vote", name)
+    try:
+        write(folder, changed(json.loads(text), path, value))
+        done = merge(desk, "annotate", tmp_path / "out.csv")
+        again = run_here(f"{COMMANDS['annotate']} -o run-annotate".split(), desk)
+    finally:
+        (folder / MANIFEST).write_text(text)
+    for each in (done, again):
+        assert each.status == 2
+        assert "begun by another version of rankformer" in each.stderr
+        assert f"options.vote.{name} is" in each.stderr
+        assert "--restart" in each.stderr
