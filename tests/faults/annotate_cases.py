@@ -23,6 +23,14 @@ def pair(folder: Path) -> None:
     reference.write_h5ad(folder / "reference.h5ad")
 
 
+def pair_with_numbers(folder: Path) -> None:
+    pair(folder)
+    reference = adata_of(counts(40))
+    reference.obs["n_counts"] = np.arange(40) * 7
+    reference.obs["score"] = np.linspace(0, 1, 40)
+    reference.write_h5ad(folder / "reference.h5ad")
+
+
 def query_of_no_genes(folder: Path) -> None:
     pair(folder)
     adata_of(counts(20), [f"peak{i}" for i in range(120)]).write_h5ad(folder / "query.h5ad")
@@ -164,6 +172,18 @@ CASES = (
         pair,
         ("min_share is 50", "from 0 to 1", "--min-share"),
         f"{ANNOTATE} --label cell_type --min-share 50",
+    ),
+    BadInput(
+        "counts of cells as their labels",
+        pair_with_numbers,
+        ("n_counts", "40 different values in 40 cells", "cell type", "--label"),
+        f"{ANNOTATE} --label n_counts",
+    ),
+    BadInput(
+        "scores of cells as their labels",
+        pair_with_numbers,
+        ("score", "holds numbers such as", "names of classes", "--label"),
+        f"{ANNOTATE} --label score",
     ),
     BadInput(
         "a limit of doubt of 0",
