@@ -262,11 +262,14 @@ def read_rows(path: Path, what: str, argument: str) -> pd.DataFrame:
     Raises
     ------
     GeneError
-        If it cannot be read, or a row has more fields than the header line.
+        If it cannot be read, a row has more fields than the header line, or the file ends within
+        its last row.
     """
     try:
         with _open_text(path) as stream:
-            separator = "\t" if "\t" in stream.readline() else ","
+            header = stream.readline()
+            separator = "\t" if "\t" in header else ","
+            _expect_whole_end(path, what, (header, stream.read()), separator)
         # Else the first field of a row with one more than the header names the row.
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -281,6 +284,19 @@ def read_rows(path: Path, what: str, argument: str) -> pd.DataFrame:
             "CSV or tab-separated text with a header line, gzipped or not.",
             f"Check the path ({argument}), or download the table again.",
         ) from error
+
+
+def _expect_whole_end(path: Path, what: str, texts: tuple[str, str], separator: str) -> None:
+    """Refuse a file that was cut: its last row has no end, and fewer fields than the header."""
+    header, last = texts[0], texts[1].rpartition("\n")[2]
+    named, own = csv.reader((header, last), delimiter=separator) if last.strip() else ((), ())
+    if len(own) < len(named):
+        raise GeneError(
+            f"The {what} {path} was cut: it ends within its last row, which has {len(own)} of the "
+            f"{len(named)} fields of the header line.",
+            "A whole table, whose last row has as many fields as the header line.",
+            "Download the table again.",
+        )
 
 
 def _too_many_fields(path: Path, separator: str, what: str) -> GeneError:

@@ -104,6 +104,8 @@ def describe_inputs(sources: Sequence[Any]) -> list[dict[str, Any]]:
                 "n_variables_mapped": mapping.n_mapped,
                 "n_genes": mapping.n_genes,
             }
+            kept = getattr(source, "counts_kept", None)
+            own |= {} if kept is None else kept.plain()
         described.append(own)
     return described
 
@@ -116,6 +118,12 @@ def _inputs(sources: Sequence[Any]) -> list[str]:
             genes = (
                 f"; {each['n_variables_mapped']:,} of {each['n_variables']:,} variables "
                 f"are {each['n_genes']:,} genes of the model"
+            )
+        if "counts_kept" in each:
+            genes += (
+                f"; of the counts, {100 * each['counts_with_ortholog']:.1f} % lie in genes with a "
+                f"human ortholog, and {100 * each['orthologs_in_vocabulary']:.1f} % of these in "
+                "genes of the model"
             )
         name = printable(Path(each["source"]).name)
         lines.append(f"Read {name}: {each['n_cells']:,} cells{genes}.")
