@@ -172,7 +172,8 @@ class _Namer:
         }
         if rules.max_doubt is not None:
             provenance["max_doubt"] = rules.max_doubt
-        return with_terms(replace(labels, provenance=provenance), classes)
+        calls = None if held is None else held.calls(choice.parts)
+        return with_terms(replace(labels, provenance=provenance), classes, calls)
 
     def _check_markers(self, lesson: Lesson, labels: CellLabels) -> dict[str, Any]:
         """Of the labels that cells were given, on those that were shown; what fails is logged."""
