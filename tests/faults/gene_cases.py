@@ -118,7 +118,7 @@ ORTHOLOG_CASES = (
     BadInput(
         "a table of orthologs that was cut as it was downloaded",
         orthologs(HCOP + TRP53 + TRP53[:30]),
-        ("hcop.txt was cut", "2 of the 5 fields", "Download the table again"),
+        ("hcop.txt was cut", "3 of the 5 fields", "Download the table again"),
         OF_MOUSE,
     ),
     BadInput(

@@ -10,6 +10,7 @@ import numpy as np
 from rankformer.annotate.markers import rows_of
 from rankformer.annotate.ontology import term_line
 from rankformer.annotate.vote import DIVIDED, FAR, STRANGE
+from rankformer.printable import printable
 from rankformer.results.cell_labels import CellLabels
 
 _MOST_LABELS = 25
@@ -145,8 +146,9 @@ def lines_of(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table as lines of a terminal: the first column to the left, the others to the right.
 
     Headings are broken between words; where a line has no room, the first column is too, and then
-    the last.
+    the last. Names are made fit to show before that: what breaks a line would be taken for a space.
     """
+    rows = [list(map(printable, row)) for row in rows]
     widths = [
         max(map(len, (*heading.split(), *column, "")))
         for heading, column in zip(columns, zip(*rows, strict=True), strict=True)
