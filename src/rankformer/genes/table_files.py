@@ -43,7 +43,7 @@ def read_rows(path: Path, what: str, argument: str) -> pd.DataFrame:
         raise
     except pd.errors.ParserWarning as error:
         raise _too_many_fields(path, separator, what) from error
-    except (OSError, EOFError, UnicodeDecodeError, ValueError, zlib.error) as error:
+    except (OSError, EOFError, UnicodeDecodeError, ValueError, csv.Error, zlib.error) as error:
         raise GeneError(
             f"The {what} {path} cannot be read: {error}.",
             "CSV or tab-separated text with a header line, gzipped or not.",

@@ -4,6 +4,7 @@ Whatever is read of a manifest is here with its type. Values are bounded where t
 to be made of them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,10 +46,6 @@ _MAY_BE_NULL = {
     "majority_vote": str,
 }  # fmt: skip
 _TEXTS = ("options.labels", "options.keys")
-# Options that came later: what an earlier version did, whose manifests lack them.
-_CAME_LATER: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    "annotate": {"vote": {"integrate": "none", "max_doubt": None, "use_doubt": False}},
-}
 
 
 def options_as_then(task: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,11 +58,14 @@ def options_as_then(task: str, options: Mapping[str, Any]) -> dict[str, Any]:
     options
         As the manifest has them.
     """
-    whole = dict(options)
-    for group, came_later in _CAME_LATER.get(task, {}).items():
-        if isinstance(options.get(group), Mapping):
-            whole[group] = {**came_later, **options[group]}
-    return whole
+    vote = options.get("vote")
+    if task != "annotate" or not isinstance(vote, Mapping):
+        return dict(options)
+    # Before there was --no-doubt, a limit without an end meant it; before that, no doubt was known.
+    used = vote.get("max_doubt", math.inf) != math.inf
+    limit = vote.get("max_doubt") if used else None
+    came_later = {"integrate": "none", "use_doubt": used}
+    return {**options, "vote": {**came_later, **vote, "max_doubt": limit}}
 
 
 @dataclass(frozen=True)
