@@ -404,7 +404,7 @@ def test_the_end_counts_the_labels_that_were_given(command, cells, checkpoint_fo
     )  # fmt: skip
     assert status == 0, said
     found = pd.read_csv(tmp_path / "out.csv")["predicted_cell_type"].value_counts()
-    lines = said.partition("mean probability")[2].splitlines()[1:]
+    lines = said.partition("that they resemble most")[2].splitlines()[3:]
     told = {line.split()[0]: int(line.split()[1]) for line in lines[:3] if line.startswith("  ")}
     assert {label: n for label, n in told.items() if n} == found.to_dict()
 

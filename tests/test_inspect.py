@@ -111,6 +111,38 @@ def test_inspect_says_all_that_embed_needs_for_logarithms_in_raw(
     assert command(*advice[1:])[0] == 0
 
 
+def test_inspect_takes_what_its_advice_names(
+    command, small_adata, checkpoint_folder, vocabulary, tmp_path, monkeypatch
+):
+    """Two thirds of the names in the index are unknown; a table knows those of a column."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    names = small_adata.var_names.to_numpy(copy=True)
+    names[50:] = [f"clone{i}" for i in range(len(names) - 50)]
+    small_adata.var_names = names
+    small_adata.var["probe"] = [f"p{i}" for i in range(small_adata.n_vars)]
+    small_adata.write_h5ad("cells.h5ad")
+    (tmp_path / "names.csv").write_text(
+        "probe,id\n"
+        + "".join(f"p{i},{each}\n" for i, each in enumerate(vocabulary.ensembl_ids[:150]))
+    )
+    words = ("inspect", "cells.h5ad", "-m", checkpoint_folder)
+    _, screen, _ = command(*words)
+    told = " ".join(screen.split())
+    assert "(--gene-ids)" in told
+    assert "--min-recognised 0.29" in told
+    for options, mapped in (
+        (["--gene-ids", "index", "--min-recognised", "0.29"], "50 of 170"),
+        (["--gene-table", "names.csv", "--identifier-column", "probe"], "150 of 170"),
+    ):
+        status, screen, _ = command(*words, *options)
+        assert status == 0
+        assert mapped in screen
+        advice = screen.strip().splitlines()[-1].split()
+        assert advice[-len(options) :] == options
+        assert command(*advice[1:], "--overwrite")[0] == 0
+
+
 def test_inspect_lists_text_only(command, small_adata, checkpoint_folder, tmp_path):
     """A flag of var becomes an object where raw has more variables."""
     whole = small_adata.copy()

@@ -28,7 +28,8 @@ RUNNING = {"device": "cuda:3", "dtype": "float16", "batch_size": 5}
 LAYER = {"emb_layer": -2, "layer_numbering": "geneformer"}
 VOTE = {"n_neighbors": 4, "min_share": 0.8, "distance_quantile": 0.5, "allow_shift": False,
         "method": "logistic", "group": "donor", "share_genes": False, "probabilities": True,
-        "majority_vote": "cluster", "max_doubt": 1.7, "integrate": "harmony"}  # fmt: skip
+        "majority_vote": "cluster", "max_doubt": 1.7, "use_doubt": False,
+        "integrate": "harmony"}  # fmt: skip
 OPTIONS = {
     "embed": {"model": "a model", "mode": "cls", "key_added": "X_own", "copy": True}
     | LAYER | RUNNING | READING,

@@ -100,7 +100,9 @@ def test_a_terminal_obeys_no_name(hostile):
     assert status == 0, told
     # The bar of the progress writes over its own line.
     assert set(obeyed(re.sub(r"\r|\x1b\[(\?25[lh]|[0-9]*[AK])", "", told))) == set()
-    assert SHOWN in told
+    # Its table breaks a long label after the width that is left to it.
+    own = [line[2:].split("  ")[0] for line in told.replace("\r", "").splitlines()]
+    assert SHOWN in "".join(own)
 
 
 def test_an_evaluation_shows_its_names():

@@ -65,6 +65,7 @@ class AnnotateKeywords(EmbedKeywords, total=False):
     group: str | None
     n_neighbors: int
     max_doubt: float | None
+    use_doubt: bool
     min_share: float | None
     distance_quantile: float | None
     allow_shift: bool

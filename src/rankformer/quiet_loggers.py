@@ -1,4 +1,4 @@
-"""Loggers of other packages kept from telling what nobody asked for."""
+"""Loggers kept from telling what nobody asked for, or what is told again."""
 
 import logging
 from collections.abc import Iterator
@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quiet_loggers(*names: str) -> Iterator[None]:
-    """Set loggers of other packages to warnings, as long as the block runs."""
+def quiet_loggers(*names: str, level: int = logging.WARNING) -> Iterator[None]:
+    """Let loggers tell nothing below a level, as long as the block runs."""
     levels = {each: logging.getLogger(each).level for each in names}
     for each in levels:
-        logging.getLogger(each).setLevel(logging.WARNING)
+        logging.getLogger(each).setLevel(level)
     try:
         yield
     finally:

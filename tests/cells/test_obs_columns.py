@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rankformer.cells.obs_columns import leave_out, read_class_names, require_column
+from rankformer.cells.obs_columns import expect_classes, leave_out, read_class_names, require_column
 from rankformer.errors import SettingsError
 from rankformer.names import as_names
 
@@ -30,6 +30,42 @@ def test_clusters_by_number_are_one_label_however_they_are_stored(column):
 def test_numbers_that_are_not_whole_are_no_classes(odd, dtype):
     with pytest.raises(SettingsError, match="the score holds numbers such as"):
         read_class_names(pd.Series([1.0, odd, np.nan], dtype=dtype), "the score")
+
+
+def counted(n_cells, dtype="int64"):
+    """Counts of cells, spread as those of a 10x run are."""
+    draw = np.random.default_rng(3)
+    return pd.Series(draw.lognormal(7.7, 0.4, n_cells).round(), dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        counted(60), counted(700), counted(2700, "float32"), counted(200_000),
+        counted(2700).astype("category"), counted(2700).astype(str),
+        pd.Series([f"AAAC{i}" for i in range(300)]),
+    ],
+)  # fmt: skip
+def test_values_of_single_cells_are_no_labels(column):
+    names = read_class_names(column, "obs['x']")
+    with pytest.raises(SettingsError, match=r"^obs\['x'\] holds .* different values") as refused:
+        expect_classes(names, "obs['x']", "Take another.")
+    assert refused.value.fix == "Take another."
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series(np.arange(3000) % 40),
+        pd.Series((np.arange(3000) % 200).astype(str)),
+        pd.Series(np.arange(3000.0) % 12),
+        pd.Series(np.repeat([10123, 20456, 30001], 100)),
+        pd.Series([f"type {i}" for i in range(15)]),
+        pd.Series([f"type {i % 150}" for i in range(400)]),
+    ],
+)  # fmt: skip
+def test_clusters_and_types_are_labels(column):
+    expect_classes(read_class_names(column, "obs['x']"), "obs['x']", "Take another.")
 
 
 def test_names_for_none(caplog):

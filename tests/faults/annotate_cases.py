@@ -23,6 +23,14 @@ def pair(folder: Path) -> None:
     reference.write_h5ad(folder / "reference.h5ad")
 
 
+def pair_with_numbers(folder: Path) -> None:
+    pair(folder)
+    reference = adata_of(counts(40))
+    reference.obs["n_counts"] = np.arange(40) * 7
+    reference.obs["score"] = np.linspace(0, 1, 40)
+    reference.write_h5ad(folder / "reference.h5ad")
+
+
 def query_of_no_genes(folder: Path) -> None:
     pair(folder)
     adata_of(counts(20), [f"peak{i}" for i in range(120)]).write_h5ad(folder / "query.h5ad")
@@ -166,10 +174,34 @@ CASES = (
         f"{ANNOTATE} --label cell_type --min-share 50",
     ),
     BadInput(
+        "counts of cells as their labels",
+        pair_with_numbers,
+        ("n_counts", "40 different values in 40 cells", "cell type", "--label"),
+        f"{ANNOTATE} --label n_counts",
+    ),
+    BadInput(
+        "scores of cells as their labels",
+        pair_with_numbers,
+        ("score", "holds numbers such as", "names of classes", "--label"),
+        f"{ANNOTATE} --label score",
+    ),
+    BadInput(
         "a limit of doubt of 0",
         pair,
         ("max_doubt is 0", "above 0", "--max-doubt"),
         f"{ANNOTATE} --label cell_type --max-doubt 0",
+    ),
+    BadInput(
+        "a limit of doubt without an end",
+        pair,
+        ("max_doubt is inf", "above 0", "--no-doubt"),
+        f"{ANNOTATE} --label cell_type --max-doubt inf",
+    ),
+    BadInput(
+        "a limit of a doubt that is not to be used",
+        pair,
+        ("max_doubt is 1.5, and the doubt is not to be used", "--max-doubt", "--no-doubt"),
+        f"{ANNOTATE} --label cell_type --max-doubt 1.5 --no-doubt",
     ),
     BadInput(
         "`--group` of a column that the reference has not",

@@ -116,6 +116,12 @@ ORTHOLOG_CASES = (
         OF_MOUSE,
     ),
     BadInput(
+        "a table of orthologs that was cut as it was downloaded",
+        orthologs(HCOP + TRP53 + TRP53[:30]),
+        ("hcop.txt was cut", "3 of the 5 fields", "Download the table again"),
+        OF_MOUSE,
+    ),
+    BadInput(
         "a table of orthologs that is not there",
         sound,
         ("table of orthologs hcop.txt cannot be read", "--orthologs"),

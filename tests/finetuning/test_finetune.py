@@ -524,13 +524,16 @@ def test_a_search_is_taken_up_when_its_run_is_resumed(cells, model, tmp_path):
     assert begun["learning_rate"] != 1e-3
 
 
-# Alone: after other tests of the process, a Trainer holds what Ray cannot send to its workers.
 @pytest.mark.slow
-def test_a_search_by_ray(cells, model):
-    """Its trials are processes, to which the cells go, also those of a file."""
+def test_a_search_by_ray(cells, model, tmp_path):
+    """Its trials are processes, to which the cells go, also those of a file.
+
+    A training before it in the same process, which ended within an epoch, does not matter.
+    """
     pytest.importorskip("ray")
     hyperparameters = replace(RECIPE, max_steps=3)
     settings = replace(SETTINGS, hyperparameters=hyperparameters)
+    finetune([cells], tmp_path / "before", model, TASK, settings)
     found = search_hyperparameters([cells], model, TASK, settings, n_trials=2, backend="ray")
     assert 1e-5 <= found.learning_rate <= 3e-3
 

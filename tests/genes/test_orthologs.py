@@ -6,6 +6,7 @@ human and mouse genes are real ones; which are in several pairs is stated at eac
 
 import csv
 import gzip
+import json
 import logging
 import pickle
 
@@ -298,12 +299,16 @@ def test_what_was_kept_is_told_and_recorded(tmp_path, human, caplog):
     genes = stream.provenance()["genes"]
     # Trp53, Gapdh, Ins2 and Gstm1 have 1 + 2 + 4 + 5 of 30 counts.
     assert genes["counts_kept"] == 0.4
+    # Cyp1a2, of 6, has an ortholog too, which the vocabulary lacks.
+    assert genes["counts_with_ortholog"] == 0.6
+    assert genes["orthologs_in_vocabulary"] == round(2 / 3, 4)
     assert genes["orthologs"]["choice"] == "best"
     assert genes["orthologs"]["species"] == "mouse"
     assert len(genes["orthologs"]["table_sha256"]) == 64
     assert genes["fates"]["no human ortholog in the table"] == 2
     said = [each for each in caplog.records if "human orthologs" in each.getMessage()]
     assert "4 of 8 variables (50 %) and 40.0 % of the counts" in said[0].getMessage()
+    assert "60.0 % of the counts are in human genes, and of these 66.7 %" in said[0].getMessage()
     assert said[0].levelno == logging.WARNING
 
 
@@ -443,6 +448,36 @@ def test_a_row_with_more_fields_than_the_header_is_named(tmp_path):
         read_orthologs(tmp_path / "one.txt", "mouse")
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_table_that_was_cut_is_refused(tmp_path, layout):
+    """Wherever its last row ends; one that only lacks the end of its last line is whole."""
+    plain = LAYOUTS[layout](tmp_path / layout)
+    content = plain.read_bytes()
+    whole = gzip.decompress(content) if plain.suffix == ".gz" else content
+    expected = read_orthologs(plain, "mouse").pairs
+    separator = b"\t" if b"\t" in whole else b","
+    start = whole.rstrip().rindex(b"\n") + 1
+    for name in ("cut.txt", "cut.txt.gz"):
+        file = tmp_path / name
+
+        def put(data, file=file):
+            file.write_bytes(gzip.compress(data) if file.suffix == ".gz" else data)
+            return file
+
+        assert read_orthologs(put(whole.rstrip(b"\n")), "mouse").pairs == expected
+        for end in range(start + 1, start + whole[start:].rindex(separator) + 1):
+            with pytest.raises(GeneError, match=r"^The table of orthologs \S+ was cut: it ends"):
+                read_orthologs(put(whole[:end]), "mouse")
+
+
+def test_a_gzipped_table_that_was_cut_is_refused(tmp_path):
+    data = gzip.compress(hcop(tmp_path / "hcop.txt").read_bytes())
+    for n_bytes in (len(data) - 1, len(data) - 20, len(data) // 2, 12):
+        (tmp_path / "cut.txt.gz").write_bytes(data[:n_bytes])
+        with pytest.raises(GeneError, match="cannot be read"):
+            read_orthologs(tmp_path / "cut.txt.gz", "mouse")
+
+
 def test_a_file_of_a_third_species_is_refused(tmp_path, human):
     table = read_orthologs(hcop(tmp_path / "hcop.txt"), "mouse")
     with pytest.raises(GeneError, match=r"2 of 2 identifiers in the index of var are of rat"):
@@ -492,6 +527,35 @@ def test_other_tables_are_told_by_their_header(tmp_path):
         read_orthologs(path, "mouse")
     with pytest.raises(GeneError, match=r"table of orthologs .* cannot be read"):
         read_orthologs(tmp_path / "nowhere.txt", "mouse")
+
+
+def test_a_command_tells_both_shares_of_counts(command, tmp_path):
+    """Of ten genes with as many counts, eight have orthologs, and two of these are unknown."""
+    vocabulary = open_vocabulary("rankformer-mini")
+    genes = [*vocabulary.ensembl_ids[:6], "ENSG00000999998", "ENSG00000999999"]
+    pairs = [(gene, f"H{i}", f"ENSMUSG{i:011d}", f"M{i}a", 3) for i, gene in enumerate(genes)]
+    path = hcop(tmp_path / "hcop.txt", pairs)
+    cells = ad.AnnData(sparse.csr_matrix(np.ones((4, 10), np.float32)))
+    cells.var_names = [f"ENSMUSG{i:011d}" for i in range(10)]
+    cells.write_h5ad(tmp_path / "mouse.h5ad")
+    words = [
+        "embed", tmp_path / "mouse.h5ad", "-o", tmp_path / "out.h5ad", "-m", "rankformer-mini",
+        "--species", "mouse", "--orthologs", path, "--overwrite",
+    ]  # fmt: skip
+    status, _, said = command(*words)
+    assert status == 0
+    assert (
+        "of the counts, 80.0 % lie in genes with a human ortholog, and 75.0 % of these in genes of "
+        "the model" in " ".join(said.split())
+    )
+    status, document, _ = command(*words, "--json")
+    shares = {
+        "counts_with_ortholog": 0.8, "orthologs_in_vocabulary": 0.75, "counts_kept": 0.6,
+    }  # fmt: skip
+    assert json.loads(document)["figures"]["inputs"][0].items() >= shares.items()
+    told = ad.read_h5ad(tmp_path / "out.h5ad").uns["rankformer"]["X_geneformer"]
+    (source,) = told["sources"].values()
+    assert source["genes"].items() >= shares.items()
 
 
 def test_the_gene_report_says_what_became_of_each_gene(tmp_path, small_adata):

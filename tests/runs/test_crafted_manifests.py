@@ -120,3 +120,67 @@ def test_what_is_odd_is_named(desk, made, path, value, told, way, tmp_path):
     assert done.status == 2, done.stderr
     assert told in done.stderr
     assert "--restart" in done.stderr
+
+
+def of_version(document, **vote):
+    """A manifest of annotate as an earlier version wrote it: without some options."""
+    own = document["work"]["options"]["vote"]
+    for later in ("integrate", "max_doubt", "use_doubt"):
+        del own[later]
+    own |= vote
+    return document
+
+
+# Neither --integrate nor doubts; or both, and a limit without an end for --no-doubt.
+@pytest.mark.parametrize(
+    "vote", [{}, {"integrate": "none", "max_doubt": float("inf")}], ids=["first", "second"]
+)
+def test_a_run_of_an_earlier_version_goes_on_as_it_began(desk, tmp_path, vote):
+    """Its labels are decided as they were then, by probability and distance."""
+    words = f"{COMMANDS['annotate']} -o {tmp_path}/run"
+    then = f"{words} --no-doubt --distance-quantile 0.95"
+    give(desk, then)
+    give(desk, f"merge {tmp_path}/run -o {tmp_path}/new.csv")
+    folder = tmp_path / "run"
+    write(folder, of_version(json.loads((folder / MANIFEST).read_text()), **vote))
+    told = give(desk, words, 2)
+    assert "begun by an earlier version of rankformer" in told
+    assert "(--distance-quantile) is not given now, and was 0.95" in told
+    assert "(--doubt) is true now, and was false" in told
+    assert "--restart" in told
+    give(desk, then)
+    give(desk, f"merge {tmp_path}/run -o {tmp_path}/old.csv")
+    assert (tmp_path / "old.csv").read_text() == (tmp_path / "new.csv").read_text()
+
+
+@pytest.mark.parametrize("limit", [None, 1.7])
+def test_a_run_by_doubts_goes_on_where_it_began_before_they_could_be_left_out(
+    desk, tmp_path, limit
+):
+    words = f"{COMMANDS['annotate']} -o {tmp_path}/run{f' --max-doubt {limit}' if limit else ''}"
+    give(desk, words)
+    folder = tmp_path / "run"
+    document = json.loads((folder / MANIFEST).read_text())
+    write(folder, of_version(document, integrate="none", max_doubt=limit))
+    give(desk, words)
+    assert "(--doubt) is false now, and was true" in give(
+        desk, f"{words.partition(' --max-doubt')[0]} --no-doubt", 2
+    )
+
+
+@pytest.mark.parametrize(("name", "value"), [("min_share", "removed"), ("by_moon", True)])
+def test_options_of_another_version_are_no_damage(desk, made, name, value, tmp_path):
+    folder = made["annotate"]
+    text = (folder / MANIFEST).read_text()
+    path = ("work", "options", "vote", name)
+    try:
+        write(folder, changed(json.loads(text), path, value))
+        done = merge(desk, "annotate", tmp_path / "out.csv")
+        again = run_here(f"{COMMANDS['annotate']} -o run-annotate".split(), desk)
+    finally:
+        (folder / MANIFEST).write_text(text)
+    for each in (done, again):
+        assert each.status == 2
+        assert "begun by another version of rankformer" in each.stderr
+        assert f"options.vote.{name} is" in each.stderr
+        assert "--restart" in each.stderr

@@ -1,5 +1,6 @@
 """Annotation in memory: cells and a reference in, labels out."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -30,6 +31,7 @@ from rankformer.embed.cells import describe_run, fill_vectors, tell_missing
 from rankformer.embed.embedder import AnyEmbedder, Embedder, open_embedder
 from rankformer.embed.settings import CellMode
 from rankformer.progress import Progress
+from rankformer.quiet_loggers import quiet_loggers
 from rankformer.results.cell_labels import LabelledCells
 from rankformer.tokens.reading_options import ReadingOptions
 from rankformer.tokens.tokenize import Source, TokenStream, open_tokens, opened_sources
@@ -131,7 +133,13 @@ def shared_genes_of(
         If there are none.
     """
     vocabulary = embedder.checkpoint.vocabulary
-    with opened_sources([*references, query], vocabulary, options) as opened:
+    # All of them are opened again, and then it is told what they hold.
+    with (
+        quiet_loggers(
+            "rankformer.cells", "rankformer.genes", "rankformer.tokens", level=logging.ERROR
+        ),
+        opened_sources([*references, query], vocabulary, options) as opened,
+    ):
         *own, last = [measured_genes(each) for each in opened]
     genes = share_genes(own, [last]).genes
     return None if genes is None else ids_of(vocabulary, genes)

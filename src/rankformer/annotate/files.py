@@ -170,7 +170,7 @@ def write_annotation(
 def merge_annotation(run: Run, shards: Sequence[Shard], job: MergeJob) -> Summary:
     """Write the labels of the cells of shards that are done; see `merge_run`."""
     check_cell_target(job.output, job.overwrite, LABEL_FORMATS)
-    decided = run.manifest.work.options
+    decided = run.manifest.work.options_as_then()
     kept = reference_folder(run.folder)
     how = Labelling(**decided["vote"])
     expect_integration(how.integrate)

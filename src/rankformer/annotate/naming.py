@@ -172,7 +172,8 @@ class _Namer:
         }
         if rules.max_doubt is not None:
             provenance["max_doubt"] = rules.max_doubt
-        return with_terms(replace(labels, provenance=provenance), classes)
+        calls = None if held is None else held.calls(choice.parts)
+        return with_terms(replace(labels, provenance=provenance), classes, calls)
 
     def _check_markers(self, lesson: Lesson, labels: CellLabels) -> dict[str, Any]:
         """Of the labels that cells were given, on those that were shown; what fails is logged."""
@@ -193,8 +194,7 @@ class _Namer:
 
     @property
     def _has_doubts(self) -> bool:
-        is_wanted = self.how.max_doubt != np.inf
-        return is_wanted and self.shown is not None and Doubts.can_be_had(self.shown)
+        return self.how.use_doubt and self.shown is not None and Doubts.can_be_had(self.shown)
 
     @property
     def _is_limit_given(self) -> bool:
@@ -209,7 +209,7 @@ class _Namer:
     def _rules(self, limits: Limits | None, shift: ShiftChoice | None) -> Rules:
         how = self.how
         if not self._has_doubts:
-            if how.max_doubt not in (None, np.inf):
+            if how.max_doubt is not None:
                 logger.warning(
                     "%s: max_doubt (--max-doubt) has no effect, as no doubt is known of these "
                     "cells: that takes counts of reference and query, and at least %d cells. The "

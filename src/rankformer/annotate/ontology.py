@@ -8,19 +8,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rankformer.annotate.reference import UNKNOWN
 from rankformer.results.cell_labels import CellLabels
 
+# Of held-out cells that get a label, the share that must be of its term.
+_LEAST_BORNE_OUT = 0.8
 _TERMS = Path(__file__).parent / "cell_ontology" / "terms.tsv"
 
 
 @dataclass(frozen=True)
 class Term:
-    """A cell type of the Cell Ontology."""
+    """A cell type of the Cell Ontology.
+
+    Attributes
+    ----------
+    term_id, name
+        As the ontology has them.
+    broader
+        The id of the next broader cell type that is known here, or "".
+    """
 
     term_id: str
     name: str
+    broader: str = ""
 
 
 def terms_of(labels: Sequence[str]) -> dict[str, Term]:
@@ -43,7 +55,47 @@ def terms_of(labels: Sequence[str]) -> dict[str, Term]:
     }  # fmt: skip
 
 
-def with_terms(labels: CellLabels, classes: Sequence[str]) -> CellLabels:
+def held_out_terms(
+    terms: Mapping[str, Term], classes: Sequence[str], calls: NDArray[np.int64]
+) -> dict[str, Term]:
+    """Label → the narrowest term, its own or a broader one, that held-out cells bear out.
+
+    Of the cells of the reference that were held out and given a label, at least four in five must
+    be of the term. Labels of which no term is borne out are left out.
+
+    Parameters
+    ----------
+    terms
+        Label → the term that its name means.
+    classes
+        All labels.
+    calls
+        (n_classes, n_classes): how many held-out cells that were given a label, in rows, have which
+        label in truth, in columns.
+    """
+    known = {each.term_id: each for each in _read_terms().values()}
+    lines = {label: _line_of(term, known) for label, term in terms.items()}
+    found = {}
+    for label, own in zip(classes, calls, strict=True):
+        for term in lines.get(label, ()):
+            is_of_term = [each == label or term in lines.get(each, ()) for each in classes]
+            if own[is_of_term].sum() >= max(1, _LEAST_BORNE_OUT * own.sum()):
+                found[label] = term
+                break
+    return found
+
+
+def _line_of(term: Term, known: Mapping[str, Term]) -> list[Term]:
+    """A term and the broader ones, the narrowest first."""
+    line = [term]
+    while line[-1].broader:
+        line.append(known[line[-1].broader])
+    return line
+
+
+def with_terms(
+    labels: CellLabels, classes: Sequence[str], calls: NDArray[np.int64] | None = None
+) -> CellLabels:
     """Labels with the ids of their terms, as CELLxGENE has them; as they are where none has one.
 
     The column ``ontology_term_id`` is None where a label has no term, and ``"unknown"`` where a
@@ -55,17 +107,22 @@ def with_terms(labels: CellLabels, classes: Sequence[str]) -> CellLabels:
         Of cells.
     classes
         The labels that there are.
+    calls
+        See `held_out_terms`; None where no cells were held out: then names alone decide.
     """
-    terms = terms_of(classes)
-    if not terms:
+    meant = terms_of(classes)
+    if not meant:
         return labels
+    terms = meant if calls is None else held_out_terms(meant, classes, calls)
     ids = {label: term.term_id for label, term in terms.items()} | {UNKNOWN: UNKNOWN}
     values = np.asarray(labels.values)  # of CellLabels
     column = np.array([ids.get(each) for each in values], dtype=object)
     told = {
         "label": list(terms), "term_id": [each.term_id for each in terms.values()],
         "name": [each.name for each in terms.values()],
-        "without_term": [each for each in classes if each not in terms],
+        "name_of_label": [meant[label].name for label in terms],
+        "not_borne_out": [label for label in meant if label not in terms],
+        "without_term": [each for each in classes if each not in meant],
     }  # fmt: skip
     return replace(
         labels, further={**labels.further, "ontology_term_id": column},
@@ -74,13 +131,27 @@ def with_terms(labels: CellLabels, classes: Sequence[str]) -> CellLabels:
 
 
 def term_line(provenance: Mapping[str, Any]) -> str:
-    """How many labels are terms of the Cell Ontology, and which are none; empty if none is."""
+    """Which labels are terms of the Cell Ontology, which get a broader one; empty if none is."""
     told = provenance.get("ontology")
     if not told:
         return ""
-    others = told["without_term"]
-    n_labels = len(told["label"]) + len(others)
+    others, unsure = told["without_term"], told["not_borne_out"]
+    n_labels = len(told["label"]) + len(unsure) + len(others)
+    broader = [
+        f"{label} ({name})"
+        for label, name, own in zip(
+            told["label"], told["name"], told["name_of_label"], strict=True
+        )
+        if name != own
+    ]  # fmt: skip
     rest = f" Without one: {', '.join(others)}." if others else ""
+    if broader:
+        rest += (
+            " Broader terms than their names mean, as held-out cells of the reference were too "
+            f"often confused, are given to {', '.join(broader)}."
+        )
+    if unsure:
+        rest += f" For the same reason none is given to {', '.join(unsure)}."
     return (
         f"Terms of the Cell Ontology were found for {len(told['label'])} of {n_labels} labels."
         f"{rest}\n"
@@ -92,7 +163,7 @@ def _read_terms() -> dict[str, Term]:
         rows = list(csv.DictReader(opened, delimiter="\t"))
     known = {}
     for row in rows:
-        term = Term(row["term_id"], row["name"])
+        term = Term(row["term_id"], row["name"], row["broader"])
         for name in (row["name"], *filter(None, row["synonyms"].split(";"))):
             known[_plain(name)] = term
     return known

@@ -17,7 +17,7 @@ from rankformer.annotate.reference_counts import (
     blocks_of_sources,
     write_counts,
 )
-from rankformer.cells.obs_columns import leave_out, read_class_names
+from rankformer.cells.obs_columns import expect_classes, leave_out, read_class_names
 from rankformer.embed.cells import describe_run, fill_vectors, tell_missing
 from rankformer.embed.embedder import AnyEmbedder, Embedder, open_embedder
 from rankformer.embed.settings import CellMode
@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 UNKNOWN = "unknown"
 _ROWS_AT_ONCE = 8192
+_ANOTHER_LABEL = "Choose another column as label (--label)."
 # What binds a reference to a model → the option that chooses it.
 _BINDING = {
     "weights_sha256": "--model",
@@ -212,6 +213,7 @@ def read_labels(
         leave_out(values, unlabelled, f"The label {label} of the reference")
         values[values == UNKNOWN] = None
         _check_classes(label, {each for each in values if each is not None})
+        expect_classes(values, f"The label {label} of the reference", _ANOTHER_LABEL)
     return named
 
 
@@ -347,7 +349,8 @@ def _expect_column(stream: TokenSource, column: str, option: str) -> None:
 
 def _own_labels(stream: TokenSource, label: str) -> NDArray[np.object_]:
     _expect_column(stream, label, "label (--label)")
-    return read_class_names(stream.obs[label], f"obs[{label!r}] of the reference {stream.name}")
+    where = f"obs[{label!r}] of the reference {stream.name}"
+    return read_class_names(stream.obs[label], where, fix=_ANOTHER_LABEL)
 
 
 def _check_classes(label: str, classes: set[str]) -> None:

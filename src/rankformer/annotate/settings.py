@@ -129,9 +129,13 @@ class Labelling:
         default=None,
         text="How many times as far from the reference as the median cell of the query a cell may "
         "lie before it is called unknown; neighbourhoods of cells are compared. By default, it is "
-        "calibrated on the reference, or 1.5 where that is too small; with inf, the probability "
-        "and the distance decide.",
+        "calibrated on the reference, or 1.5 where that is too small.",
     )
+    use_doubt: bool = setting(
+        default=True, options=("--doubt/--no-doubt",),
+        text="Call cells unknown by their doubt, where counts are known. Otherwise the probability "
+        "and the distance decide.",
+    )  # fmt: skip
     min_share: float | None = setting(
         default=None,
         text="The minimum probability, from 0 to 1, that a label must have. A cell with less is "
@@ -173,11 +177,18 @@ class Labelling:
     def __post_init__(self) -> None:
         # They have the same bounds.
         self.vote()
-        if self.max_doubt is not None and not self.max_doubt > 0:
+        if self.max_doubt is not None and not 0 < self.max_doubt < math.inf:
             raise SettingsError(
                 f"max_doubt is {self.max_doubt}.",
                 "A number above 0: how many times as far as the middle cell, such as 1.5.",
-                "Correct max_doubt (--max-doubt), or leave it out.",
+                "Correct max_doubt (--max-doubt), or leave it out. To decide without the doubt, "
+                "pass use_doubt=False (--no-doubt).",
+            )
+        if self.max_doubt is not None and not self.use_doubt:
+            raise SettingsError(
+                f"max_doubt is {self.max_doubt}, and the doubt is not to be used.",
+                "A limit of the doubt only where the doubt decides.",
+                "Leave out either max_doubt (--max-doubt) or use_doubt=False (--no-doubt).",
             )
 
     def vote(self, min_share: float = 0.5) -> NeighbourVote:
@@ -193,7 +204,7 @@ def as_labelling(how: "NeighbourVote | Labelling | None") -> Labelling:
         return Labelling(
             method="neighbours", n_neighbors=how.n_neighbors, min_share=how.min_share,
             distance_quantile=how.distance_quantile, allow_shift=how.allow_shift,
-            max_doubt=math.inf,
+            use_doubt=False,
         )  # fmt: skip
     return how or Labelling()
 

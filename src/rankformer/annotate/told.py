@@ -1,6 +1,8 @@
 """What was named, in tables: labels with their counts and doubts, and how the ways did."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -8,9 +10,11 @@ import numpy as np
 from rankformer.annotate.markers import rows_of
 from rankformer.annotate.ontology import term_line
 from rankformer.annotate.vote import DIVIDED, FAR, STRANGE
+from rankformer.printable import printable
 from rankformer.results.cell_labels import CellLabels
 
 _MOST_LABELS = 25
+_WIDTH, _LEAST_WIDTH, _INDENT, _BETWEEN = 80, 16, "  ", "  "
 _DOUBTED = ("called_unknown", "divided", "unlike", "far")
 _COLUMNS = ("label", "cells", "mean probability", "called unknown", "divided", "unlike", "far")
 
@@ -139,14 +143,29 @@ def limit_line(provenance: Mapping[str, Any]) -> str:
 
 
 def lines_of(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table as lines: the first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-    lines = []
-    for row in (columns, *rows):
-        cells = [f"{row[0]:<{widths[0]}}"]
-        cells += [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append(f"  {'  '.join(cells)}".rstrip())
-    return "\n".join(lines)
+    """A table as lines of a terminal: the first column to the left, the others to the right.
+
+    Headings are broken between words; where a line has no room, the first column is too, and then
+    the last. Names are made fit to show before that: what breaks a line would be taken for a space.
+    """
+    rows = [list(map(printable, row)) for row in rows]
+    widths = [
+        max(map(len, (*heading.split(), *column, "")))
+        for heading, column in zip(columns, zip(*rows, strict=True), strict=True)
+    ]
+    for place in (0, -1):
+        beyond = len(_INDENT) + sum(widths) + len(_BETWEEN) * (len(widths) - 1) - _WIDTH
+        if beyond > 0:
+            widths[place] = max(widths[place] - beyond, min(widths[place], _LEAST_WIDTH))
+    return "\n".join(line for row in (columns, *rows) for line in _lines_of_row(row, widths))
+
+
+def _lines_of_row(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    broken = [wrap(cell, width) for cell, width in zip(row, widths, strict=True)]
+    for first, *others in zip_longest(*broken, fillvalue=""):
+        cells = [f"{first:<{widths[0]}}"]
+        cells += [f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True)]
+        yield f"{_INDENT}{_BETWEEN.join(cells)}".rstrip()
 
 
 def _number(value: float | None) -> str:

@@ -123,6 +123,13 @@ class HeldOut:
         """The mean of the probabilities of some single ways."""
         return np.asarray(np.mean([self.probabilities[each] for each in parts], axis=0), np.float32)
 
+    def calls(self, parts: Sequence[str]) -> NDArray[np.int64]:
+        """(n_classes, n_classes): cells by the class they were given, and that which they have."""
+        said = self.of(parts)
+        calls = np.zeros((said.shape[1], said.shape[1]), np.int64)
+        np.add.at(calls, (said.argmax(axis=1), self.codes), 1)
+        return calls
+
 
 def hold_out(
     lesson: Lesson, groups: NDArray[np.object_] | None, ways: Sequence[str]

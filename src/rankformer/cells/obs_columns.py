@@ -1,6 +1,7 @@
 """Columns of obs and other tables: whether they are there, and the names of classes in them."""
 
 import logging
+import re
 import shlex
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _FIX = "Name another column (--label); finetune learns numbers as such (--regress)."
+_MOST_OF_FEW_CELLS, _MOST_NUMBERS, _MOST_CLUSTERS = 20, 100, 1000
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 _SAYS_NO_LABEL = frozenset(("unassigned", "unlabelled", "unlabeled", "n/a", "na", "nan", "none"))
 
 
@@ -52,6 +55,43 @@ def read_class_names(
             fix,
         ) from error
     return names
+
+
+def expect_classes(names: NDArray[np.object_], where: str, fix: str) -> None:
+    """Refuse labels that are none: texts of single cells, such as barcodes, and measured numbers.
+
+    Numbers of clusters are few, or at most a thousand that follow one another; counts are not.
+
+    Parameters
+    ----------
+    names
+        (n,) as `read_class_names` gives them.
+    where, fix
+        What a message calls them, and what it says to do.
+
+    Raises
+    ------
+    SettingsError
+        If hardly one of them is there twice, or they are counts.
+    """
+    known = [each for each in names.tolist() if each is not None]
+    classes = set(known)
+    is_of_cells = len(classes) > max(len(known) / 2, _MOST_OF_FEW_CELLS)
+    if is_of_cells or _are_measured(classes):
+        raise SettingsError(
+            f"{where} holds {len(classes):,} different values in {len(known):,} cells, such as "
+            f"{', '.join(sorted(classes)[:3])}.",
+            "Labels: each is the name of many cells, as a cell type or the number of a cluster is.",
+            fix,
+        )
+
+
+def _are_measured(classes: set[str]) -> bool:
+    if len(classes) <= _MOST_NUMBERS or not all(map(_WHOLE.fullmatch, classes)):
+        return False
+    numbers = [int(each) for each in classes]
+    has_gaps = max(numbers) - min(numbers) + 1 >= 2 * len(classes)
+    return has_gaps or len(classes) > _MOST_CLUSTERS
 
 
 def leave_out(names: NDArray[np.object_], none: Iterable[object], where: str) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rankformer.cli.command import Common
-from rankformer.cli.reading import OtherSpecies
+from rankformer.cli.reading import Genes
 from rankformer.summary import NextStep, Summary
 
 
@@ -17,7 +17,7 @@ def inspect(
         Path,
         typer.Argument(metavar="FILE", help="A file or folder of counts.", show_default=False),
     ],
-    other_species: OtherSpecies,
+    genes: Genes,
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -33,9 +33,7 @@ def inspect(
 
     # The screen says all that the log would.
     logging.getLogger("rankformer").setLevel(logging.WARNING)
-    inspection = inspect_file(
-        file, models=model, orthologs=other_species.open(), advised_options=other_species.words()
-    )
+    inspection = inspect_file(file, models=model, genes=genes.open(), advised_options=genes.words())
     figures, tables = inspection_tables(inspection)
     steps: tuple[NextStep, ...] = ()
     if inspection.arguments:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _MOST_CLASSES, _SMALLEST_CLASS = 50, 8
 _IN_OBS = (".h5ad", ".zarr")
+_LABELS = ("celltype", "label", "annotation")
 _CELL_TYPES = ("celltype", "celltypes", "celllabel", "celllabels", "cellontologyclass")
 
 
@@ -122,18 +123,32 @@ def count_words(options: "CountOptions") -> tuple[str, ...]:
 
 def cell_type_column(sources: Sequence[Any]) -> str | None:
     """The column of obs that is named as cell types are, with at least two of them."""
-    for name in _columns_of_classes(sources):
-        if name.lower().replace("_", "").replace(" ", "") in _CELL_TYPES:
+    # Rare cell types are common: only of other columns may a small class mean another thing.
+    for name in _columns_of_classes(sources, smallest=1):
+        if _plain(name) in _CELL_TYPES:
             return name
     return None
 
 
 def label_column(sources: Sequence[Any]) -> str | None:
-    """That of cell types, or else the first with some classes of several cells each."""
-    return cell_type_column(sources) or next(_columns_of_classes(sources), None)
+    """That of cell types, or else one named as labels are, or the first with large classes."""
+    named = (
+        name for name in _columns_of_classes(sources, smallest=1)
+        if any(word in _plain(name) for word in _LABELS)
+    )  # fmt: skip
+    return (
+        cell_type_column(sources)
+        or next(named, None)
+        or next(_columns_of_classes(sources, smallest=_SMALLEST_CLASS), None)
+    )
 
 
-def _columns_of_classes(sources: Sequence[Any]) -> Iterator[str]:
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace(" ", "")
+
+
+def _columns_of_classes(sources: Sequence[Any], *, smallest: int) -> Iterator[str]:
+    """Columns of text with some classes, of which the largest can be cut into folds."""
     if len(sources) != 1 or getattr(sources[0], "mapping", None) is None:
         return
     obs: pd.DataFrame = sources[0].obs
@@ -141,7 +156,8 @@ def _columns_of_classes(sources: Sequence[Any]) -> Iterator[str]:
         if obs[name].dtype.kind not in "iufb":
             sizes = obs[name].value_counts()
             sizes = sizes[sizes > 0]
-            if 2 <= len(sizes) <= _MOST_CLASSES and sizes.min() >= _SMALLEST_CLASS:
+            is_large = max(sizes, default=0) >= _SMALLEST_CLASS and min(sizes) >= smallest
+            if 2 <= len(sizes) <= _MOST_CLASSES and is_large:
                 yield str(name)
 
 

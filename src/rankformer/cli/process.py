@@ -16,10 +16,27 @@ from rankformer.cli.wrapping import WrappingHandler
 
 def set_up_logging(level: int) -> None:
     handler = WrappingHandler()
+    handler.addFilter(_ToldOnce())
     logger = logging.getLogger("rankformer")
     logger.handlers = [handler]
     logger.setLevel(level)
     logger.propagate = False
+
+
+class _ToldOnce(logging.Filter):
+    """Lets each warning through once: several inputs often have the same to say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno != logging.WARNING:
+            return True
+        message = record.getMessage()
+        is_new = message not in self._told
+        self._told.add(message)
+        return is_new
 
 
 def wait_idly() -> None:

@@ -9,7 +9,7 @@ from rankformer.errors import SettingsError
 from rankformer.genes.ortholog_choice import OrthologChoice
 from rankformer.settings import setting, settings
 from rankformer.summary import Summary, Written
-from rankformer.tokens.reading_options import WHICH_GENES_THEY_ARE, ReadingOptions
+from rankformer.tokens.reading_options import WHICH_GENES_THEY_ARE, GeneOptions, ReadingOptions
 
 if TYPE_CHECKING:
     from rankformer.genes.orthologs import OrthologTable
@@ -66,14 +66,13 @@ class OtherSpecies:
                 self.ortholog_choice
             ),
         }  # fmt: skip
-        return tuple(word for name, value in given.items() if value for word in (name, str(value)))
+        return _words(given)
 
 
 @settings(WHICH_GENES_THEY_ARE)
-class Reading:
-    """`ReadingOptions`, and the files and databases that name genes."""
+class NamesOfGenes:
+    """Files and databases that name genes."""
 
-    options: ReadingOptions = setting(default_factory=ReadingOptions, text="See `ReadingOptions`.")
     gene_table: Path | None = setting(
         default=None,
         text="A file with more names of genes: the table of HGNC, or a CSV or TSV file with a "
@@ -90,6 +89,83 @@ class Reading:
         default=None,
         text="Take more names of genes from this Ensembl release, which pyensembl has installed.",
     )
+
+    def open_table(self, *, any_species: bool = False) -> "GeneTable | None":
+        """Read the table; None where none is named.
+
+        Raises
+        ------
+        GeneError, SettingsError
+            If it is missing or holds no names, or its columns are named without it.
+        """
+        if self.gene_table is None:
+            if self.identifier_column or self.ensembl_column:
+                raise SettingsError(
+                    "--identifier-column or --ensembl-column was given without --gene-table.",
+                    "These name columns of the file given with --gene-table.",
+                    "Add --gene-table FILE, or leave them out. A column of var is named with "
+                    "--gene-ids.",
+                )
+            return None
+        from rankformer.genes.tables import read_gene_table
+
+        return read_gene_table(
+            self.gene_table, identifier=self.identifier_column, ensembl_id=self.ensembl_column,
+            any_species=any_species,
+        )  # fmt: skip
+
+    def open_genome(self) -> Any:
+        """Open the Ensembl release; None where none is named.
+
+        Raises
+        ------
+        GeneError
+            If pyensembl lacks it.
+        """
+        if self.ensembl_release is None:
+            return None
+        from rankformer.genes.tables import open_pyensembl
+
+        return open_pyensembl(self.ensembl_release)
+
+    def words(self) -> tuple[str, ...]:
+        """The options as they were given."""
+        return _words(
+            {
+                "--gene-table": self.gene_table, "--identifier-column": self.identifier_column,
+                "--ensembl-column": self.ensembl_column, "--ensembl-release": self.ensembl_release,
+            }
+        )  # fmt: skip
+
+
+@settings(WHICH_GENES_THEY_ARE)
+class Genes:
+    """Which genes the variables of a file are."""
+
+    options: GeneOptions = setting(default_factory=GeneOptions, text="See `GeneOptions`.")
+    names: NamesOfGenes = setting(default_factory=NamesOfGenes, text="See `NamesOfGenes`.")
+    other_species: OtherSpecies = setting(default_factory=OtherSpecies, text="See `OtherSpecies`.")
+
+    def open(self) -> GeneOptions:
+        """Read the files that name genes; see `Reading.open`."""
+        return replace(
+            self.options,
+            gene_table=self.names.open_table(),
+            pyensembl_genome=self.names.open_genome(),
+            orthologs=self.other_species.open(),
+        )
+
+    def words(self) -> tuple[str, ...]:
+        """The options as they were given, beside those of `options`."""
+        return (*self.names.words(), *self.other_species.words())
+
+
+@settings(WHICH_GENES_THEY_ARE)
+class Reading:
+    """`ReadingOptions`, and the files and databases that name genes."""
+
+    options: ReadingOptions = setting(default_factory=ReadingOptions, text="See `ReadingOptions`.")
+    names: NamesOfGenes = setting(default_factory=NamesOfGenes, text="See `NamesOfGenes`.")
     other_species: OtherSpecies = setting(default_factory=OtherSpecies, text="See `OtherSpecies`.")
 
     def open(
@@ -108,36 +184,18 @@ class Reading:
         """
         return replace(
             self.options,
-            gene_table=self._open_gene_table(any_species=any_species),
-            pyensembl_genome=self._open_pyensembl(),
+            gene_table=self.names.open_table(any_species=any_species),
+            pyensembl_genome=self.names.open_genome(),
             orthologs=self.other_species.open(),
             n_threads=threads,
             attributes=attributes or {},
         )
 
-    def _open_gene_table(self, *, any_species: bool) -> "GeneTable | None":
-        if self.gene_table is None:
-            if self.identifier_column or self.ensembl_column:
-                raise SettingsError(
-                    "--identifier-column or --ensembl-column was given without --gene-table.",
-                    "These name columns of the file given with --gene-table.",
-                    "Add --gene-table FILE, or leave them out. A column of var is named with "
-                    "--gene-ids.",
-                )
-            return None
-        from rankformer.genes.tables import read_gene_table
 
-        return read_gene_table(
-            self.gene_table, identifier=self.identifier_column, ensembl_id=self.ensembl_column,
-            any_species=any_species,
-        )  # fmt: skip
-
-    def _open_pyensembl(self) -> Any:
-        if self.ensembl_release is None:
-            return None
-        from rankformer.genes.tables import open_pyensembl
-
-        return open_pyensembl(self.ensembl_release)
+def _words(given: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(
+        word for name, value in given.items() if value is not None for word in (name, str(value))
+    )
 
 
 def check_gene_report(path: Path | None, files: Sequence[Path], *, overwrite: bool = False) -> None:

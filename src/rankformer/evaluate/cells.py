@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
-from rankformer.cells.obs_columns import read_class_names, tell_unmatched
+from rankformer.cells.obs_columns import expect_classes, read_class_names, tell_unmatched
 from rankformer.cells.obsm import read_class_probabilities, read_obsm
 from rankformer.cells.open_sources import open_source
 from rankformer.cells.source import CellSource
@@ -157,6 +157,7 @@ def _check_columns(name: str, obs: pd.DataFrame, what: WhatToRead) -> None:
 def _read_labels(name: str, obs: pd.DataFrame, what: WhatToRead) -> "pd.Series[Any]":
     names = read_class_names(obs[what.label], f"obs[{what.label!r}] of {name}")
     tell_unmatched(names, what.ignored, f"obs[{what.label!r}] of {name}")
+    expect_classes(names, f"obs[{what.label!r}] of {name}", "Name another column (--label).")
     return pd.Series(names, obs.index, dtype=object, name=what.label)
 
 

@@ -55,6 +55,7 @@ def search_with_trainer(
     if backend == "ray":
         # Its trials are processes, and get the data.
         labelled_data = replace(labelled_data, cells=tokens_in_memory(labelled_data.cells))
+        _forget_ended_trainings()
     rows = labelled_data.cells_of(split.train)
     with tempfile.TemporaryDirectory() as folder:
         arguments = training_arguments(
@@ -88,6 +89,18 @@ def search_with_trainer(
         warmup_steps=int(found["warmup_steps"]),
         epochs=float(found["num_train_epochs"]),
     )
+
+
+def _forget_ended_trainings() -> None:
+    """Let a Trainer be sent to other processes after another one trained in this process.
+
+    A training that ends within an epoch leaves a weak reference to its loader in a state that
+    accelerate shares among all Trainers, and nothing can send such a reference.
+    """
+    from accelerate.state import GradientState
+
+    # None stands for the time when nothing is loaded.
+    GradientState().dataloader_references = [None]
 
 
 def _arguments(backend: str, seed: int, folder: str) -> dict[str, Any]:

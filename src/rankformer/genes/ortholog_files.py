@@ -19,7 +19,7 @@ from rankformer.genes.species import (
     known_species,
     species_of_gene_id,
 )
-from rankformer.genes.tables import read_rows
+from rankformer.genes.table_files import read_rows
 
 _BIOMART_ID, _BIOMART_NAME = "gene stable ID", "gene name"
 # Without the name of a species they are of that which the export is of.

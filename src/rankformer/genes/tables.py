@@ -1,10 +1,6 @@
 """Tables of gene names that a user brings: HGNC, any two columns, a pyensembl database."""
 
-import csv
-import gzip
 import os
-import warnings
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +15,7 @@ from rankformer.errors import GeneError
 from rankformer.extras import install_command
 from rankformer.genes.columns import BIOTYPE_COLUMNS
 from rankformer.genes.species import HUMAN, gene_id_of, species_of_gene_id
+from rankformer.genes.table_files import read_rows
 
 Names = Mapping[str, tuple[str, ...]]
 
@@ -247,57 +244,6 @@ def _read_pyensembl(genome: Any, label: str) -> list[tuple[str, str]]:
             "A database that is installed and indexed on this machine; nothing is downloaded here.",
             "Run `pyensembl install --release RELEASE --species human`, or genome.index().",
         ) from error
-
-
-def read_rows(path: Path, what: str, argument: str) -> pd.DataFrame:
-    """Read a table with a header line as text: CSV or tab-separated, gzipped or not.
-
-    Parameters
-    ----------
-    path
-        The file.
-    what, argument
-        What it is and how it was given, for the message.
-
-    Raises
-    ------
-    GeneError
-        If it cannot be read, or a row has more fields than the header line.
-    """
-    try:
-        with _open_text(path) as stream:
-            separator = "\t" if "\t" in stream.readline() else ","
-        # Else the first field of a row with one more than the header names the row.
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(
-                path, sep=separator, dtype=str, keep_default_na=False, index_col=False
-            )
-    except pd.errors.ParserWarning as error:
-        raise _too_many_fields(path, separator, what) from error
-    except (OSError, EOFError, UnicodeDecodeError, ValueError, zlib.error) as error:
-        raise GeneError(
-            f"The {what} {path} cannot be read: {error}.",
-            "CSV or tab-separated text with a header line, gzipped or not.",
-            f"Check the path ({argument}), or download the table again.",
-        ) from error
-
-
-def _too_many_fields(path: Path, separator: str, what: str) -> GeneError:
-    with _open_text(path) as stream:
-        lines = csv.reader(stream, delimiter=separator)
-        n_named = len(next(lines))
-        first = next((row for row in lines if any(row[n_named:])), [])
-    return GeneError(
-        f"In the {what} {path}, line {lines.line_num} has {len(first)} fields, and the header line "
-        f"has {n_named}.",
-        "As many fields in each row as in the header line.",
-        "Correct this row, or name its last column in the header line.",
-    )
-
-
-def _open_text(path: Path) -> Any:
-    return gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
 
 
 def _known(rows: pd.DataFrame, names: tuple[str, ...]) -> str | None:

@@ -29,7 +29,7 @@ from rankformer.mcp.results import (
 from rankformer.perturb.settings import Comparison, PerturbJob
 from rankformer.report.settings import ReportJob, ReportSettings
 from rankformer.runs.settings import RunSettings
-from rankformer.tokens.reading_options import ReadingOptions
+from rankformer.tokens.reading_options import GeneOptions, ReadingOptions
 
 _MOST_ROWS = 20
 Job = TypeVar("Job", EmbedJob, AnnotateJob, PerturbJob)
@@ -67,6 +67,7 @@ class Tool:
 
 def inspect(
     file: Annotated[Path, Meaning("A file or folder with counts.", "input")],
+    genes: GeneOptions,
     model: Annotated[
         list[str] | None,
         Meaning(
@@ -82,7 +83,7 @@ def inspect(
     from rankformer.mcp.inspected import describe_inspection
     from rankformer.tokens.inspection import inspect_file
 
-    return describe_inspection(inspect_file(file, models=model))
+    return describe_inspection(inspect_file(file, models=model, genes=genes))
 
 
 def embed(

@@ -9,13 +9,16 @@ from typing import Any
 
 from rankformer.errors import OutputError
 from rankformer.runs.inputs import InputFile
-from rankformer.runs.manifest_values import find_odd_value, is_sound_input
+from rankformer.runs.manifest_values import find_odd_value, is_sound_input, options_as_then
 from rankformer.runs.option_names import tell_difference
 
 FORMAT, VERSION = "rankformer run", 1
 MANIFEST = "manifest.json"
 _MOST_TOLD = 5
 _NONE = "null"
+_BY_EARLIER = (
+    "The run was begun by an earlier version of rankformer, some of whose defaults were others."
+)
 _GO_ON = (
     "Give the command as it was, choose another output, or pass --restart to delete what is there "
     "and begin anew."
@@ -48,14 +51,24 @@ class Work:
         """A hash, which each shard bears."""
         return _hash_of(asdict(self))
 
+    def options_as_then(self) -> dict[str, Any]:
+        """The options; what came later stands as it was when this was written."""
+        return options_as_then(self.task, self.options)
+
     def differences(self, other: "Work") -> list[str]:
         """What is another in `other` than here, a sentence each, as users know it."""
-        own, theirs = _flat(asdict(self)), _flat(asdict(other))
+        own = _flat({**asdict(self), "options": self.options_as_then()})
+        theirs = _flat(asdict(other))
         return [
             tell_difference(key, own.get(key), theirs.get(key))
             for key in sorted({*own, *theirs})
             if own.get(key, _NONE) != theirs.get(key, _NONE)
         ]
+
+    @property
+    def is_of_earlier_version(self) -> bool:
+        """Whether options are missing that came later."""
+        return self.options_as_then() != self.options
 
 
 @dataclass(frozen=True)
@@ -134,8 +147,16 @@ class Manifest:
         work = self.work
         values = {"model": work.model, "options": work.options, "notes": self.notes}
         odd = find_odd_value(work.task, values, self.inputs)
+        if odd is not None and odd.is_of_version:
+            raise OutputError(
+                f"The run in {folder} was begun by another version of rankformer: in its "
+                f"{MANIFEST}, {odd.text}.",
+                "A run that this version can go on with.",
+                "Use the version that began it, or begin anew with --restart, which deletes what "
+                "it had done.",
+            )
         if odd is not None:
-            raise _damaged(folder / MANIFEST, odd)
+            raise _damaged(folder / MANIFEST, odd.text)
 
     def expect_same(
         self,
@@ -180,10 +201,11 @@ class Manifest:
                 advice += [touched] if touched and len(advice) < _MOST_TOLD else []
         if odd:
             more = f"; and {len(odd) - _MOST_TOLD} more" if len(odd) > _MOST_TOLD else ""
+            earlier = [_BY_EARLIER] if self.work.is_of_earlier_version else []
             raise OutputError(
                 f"{folder} holds the parts of another run: {'; '.join(odd[:_MOST_TOLD])}{more}.",
                 "The same inputs and options, so that its parts can be gone on with.",
-                " ".join([*advice, _GO_ON]),
+                " ".join([*earlier, *advice, _GO_ON]),
             )
 
 

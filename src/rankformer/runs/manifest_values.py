@@ -4,7 +4,9 @@ Whatever is read of a manifest is here with its type. Values are bounded where t
 to be made of them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rankformer.runs.inputs import InputFile
@@ -24,6 +26,7 @@ _OF_TASKS: Mapping[str, Mapping[str, type]] = {
         "options.vote": dict, "options.vote.n_neighbors": int, "options.vote.method": str,
         "options.vote.allow_shift": bool, "options.vote.share_genes": bool,
         "options.vote.probabilities": bool, "options.vote.integrate": str,
+        "options.vote.use_doubt": bool,
     },
     "predict": {
         **_OF_VECTORS, "options.prefix": str, "options.threshold": float, "options.heads": dict,
@@ -45,7 +48,46 @@ _MAY_BE_NULL = {
 _TEXTS = ("options.labels", "options.keys")
 
 
-def find_odd_value(task: str, values: Mapping[str, Any], inputs: Sequence[InputFile]) -> str | None:
+def options_as_then(task: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a manifest; those that its version did not have stand as it did without them.
+
+    Parameters
+    ----------
+    task
+        The command.
+    options
+        As the manifest has them.
+    """
+    vote = options.get("vote")
+    if task != "annotate" or not isinstance(vote, Mapping):
+        return dict(options)
+    # Before there was --no-doubt, a limit without an end meant it; before that, no doubt was known.
+    used = vote.get("max_doubt", math.inf) != math.inf
+    limit = vote.get("max_doubt") if used else None
+    came_later = {"integrate": "none", "use_doubt": used}
+    return {**options, "vote": {**came_later, **vote, "max_doubt": limit}}
+
+
+@dataclass(frozen=True)
+class OddValue:
+    """A value of a manifest that is not as this version writes it.
+
+    Attributes
+    ----------
+    text
+        Where it stands and how it is odd: a sentence without its end.
+    is_of_version
+        Whether it is missing or unknown, as where another version wrote the manifest; the others
+        are of another type or size.
+    """
+
+    text: str
+    is_of_version: bool = False
+
+
+def find_odd_value(
+    task: str, values: Mapping[str, Any], inputs: Sequence[InputFile]
+) -> OddValue | None:
     """Where the manifest of a task lacks a value that is read, or has another type there.
 
     Parameters
@@ -59,22 +101,25 @@ def find_odd_value(task: str, values: Mapping[str, Any], inputs: Sequence[InputF
 
     Returns
     -------
-    In words; None where all is as a run writes it.
+    None where all is as a run writes it.
     """
+    whole = {**values, "options": options_as_then(task, values["options"])}
     for name, kind in _OF_TASKS.get(task, {}).items():
-        value: Any = values
+        value: Any = whole
         for each in name.split("."):
             value = value.get(each) if isinstance(value, Mapping) else None
+        if value is None:
+            return OddValue(f"{name} is missing", is_of_version=True)
         least, most = _BOUNDS.get(name, (0, _MOST_CELLS))
         is_odd = not _is_of(value, kind)
         if is_odd or (kind is int and not least <= value <= most):
-            return f"{name} is {'missing' if value is None else 'of another type or size'}"
+            return OddValue(f"{name} is of another type or size")
         if name in _TEXTS and not all(isinstance(each, str) for each in value):
-            return f"{name} holds something else than texts"
+            return OddValue(f"{name} holds something else than texts")
     # Its name stands in the results.
     if not all(_is_text(each.source, "source") for each in inputs if each.n_cells):
-        return "the name of an input is missing"
-    return _find_odd_part_of_reference(values["options"]) if task == "annotate" else None
+        return OddValue("the name of an input is missing")
+    return _find_odd_part_of_reference(whole["options"]) if task == "annotate" else None
 
 
 def is_sound_input(each: InputFile) -> bool:
@@ -89,20 +134,25 @@ def is_sound_input(each: InputFile) -> bool:
     )
 
 
-def _find_odd_part_of_reference(options: Mapping[str, Any]) -> str | None:
+def _find_odd_part_of_reference(options: Mapping[str, Any]) -> OddValue | None:
     vote = options["vote"]
     known = {name.rpartition(".")[2] for name in _OF_TASKS["annotate"] if ".vote." in name}
-    if set(vote) != {*known, *_MAY_BE_NULL}:
-        return "options.vote has other parts than a run writes"
+    known |= set(_MAY_BE_NULL)
+    if set(vote) != known:
+        name = min(set(vote) ^ known)
+        how = "missing" if name in known else "unknown"
+        return OddValue(f"options.vote.{name} is {how}", is_of_version=True)
     odd = [
         name for name, kind in _MAY_BE_NULL.items()
         if vote[name] is not None and not _is_of(vote[name], kind)
     ]  # fmt: skip
     if odd:
-        return f"options.vote.{odd[0]} is of another type"
+        return OddValue(f"options.vote.{odd[0]} is of another type")
     references = options["references"]
     are_files = all(isinstance(each, Mapping) and _is_text(each, "path") for each in references)
-    return None if references and are_files else "options.references holds something else"
+    if not references or not are_files:
+        return OddValue("options.references holds something else than files")
+    return None
 
 
 def _is_text(values: Mapping[str, Any], name: str) -> bool:

@@ -5,6 +5,7 @@ _PYTHON = {"options.layer": "emb_layer", "keys": "key_added"}
 _FLAGS = {
     "options.layer": "--emb-layer", "kind": "--type", "labels": "--label", "keys": "--key",
     "references": "--reference", "alternatives": "--alternative", "allow_shift": "--shift",
+    "use_doubt": "--doubt",
     "check": "--no-check", "use_raw": "--use-raw", "n_exact": "--exact-runs",
     "n_directions": "--directions", "n_affected": "--affected", "attributes": "--attribute",
     "pyensembl_genome": "--ensembl-release",

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -12,6 +13,7 @@ from rankformer.printable import printable, without_secrets
 from rankformer.summary import Failure, Summary
 
 _MOST_WARNINGS = 6
+_LONG = 160
 _MOST_INPUTS = 3
 
 
@@ -25,7 +27,8 @@ def summary_text(summary: Summary, seconds: float, warnings: Sequence[str]) -> s
     if summary.written:
         lines.append(f"It took {_duration(seconds)}.")
     if warnings and summary.written:
-        lines += ["Please note:", *(f"- {each}" for each in warnings[:_MOST_WARNINGS])]
+        told = [f"- {_first_sentence(each)}" for each in warnings[:_MOST_WARNINGS]]
+        lines += ["Please note:", *told]
         if len(warnings) > _MOST_WARNINGS:
             lines.append(f"- {len(warnings) - _MOST_WARNINGS} more warnings stand above.")
     for step in summary.next_steps:
@@ -33,6 +36,12 @@ def summary_text(summary: Summary, seconds: float, warnings: Sequence[str]) -> s
         lines += [f"  {shlex.join(step.argv)}"] if step.argv else []
         lines += [f"  {each}" for each in step.python]
     return "\n".join(lines)
+
+
+def _first_sentence(warning: str) -> str:
+    """Of a paragraph that stands in the log already, what it is about."""
+    first, *more = re.split(r"(?<=[a-z0-9)][.!?]) (?=[A-Z])", warning, maxsplit=1)
+    return f"{first} …" if more and len(warning) > _LONG else warning
 
 
 def failures_text(failures: Sequence[Failure]) -> str:
@@ -104,6 +113,8 @@ def describe_inputs(sources: Sequence[Any]) -> list[dict[str, Any]]:
                 "n_variables_mapped": mapping.n_mapped,
                 "n_genes": mapping.n_genes,
             }
+            kept = getattr(source, "counts_kept", None)
+            own |= {} if kept is None else kept.plain()
         described.append(own)
     return described
 
@@ -116,6 +127,12 @@ def _inputs(sources: Sequence[Any]) -> list[str]:
             genes = (
                 f"; {each['n_variables_mapped']:,} of {each['n_variables']:,} variables "
                 f"are {each['n_genes']:,} genes of the model"
+            )
+        if "counts_kept" in each:
+            genes += (
+                f"; of the counts, {100 * each['counts_with_ortholog']:.1f} % lie in genes with a "
+                f"human ortholog, and {100 * each['orthologs_in_vocabulary']:.1f} % of these in "
+                "genes of the model"
             )
         name = printable(Path(each["source"]).name)
         lines.append(f"Read {name}: {each['n_cells']:,} cells{genes}.")

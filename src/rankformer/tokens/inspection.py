@@ -19,7 +19,7 @@ from rankformer.genes.columns import INDEX, candidate_columns
 from rankformer.genes.identifiers import IdentifierSummary, detect_identifiers
 from rankformer.genes.map_genes import map_genes
 from rankformer.genes.mapping import GeneMapping
-from rankformer.genes.orthologs import OrthologTable
+from rankformer.tokens.reading_options import GeneOptions
 from rankformer.tokens.sampled_cells import sampled_counts
 from rankformer.vocabulary.vocabulary import Vocabulary
 
@@ -175,7 +175,7 @@ def inspect_file(
     path: str | os.PathLike[str],
     *,
     models: Sequence[str] | None = None,
-    orthologs: OrthologTable | None = None,
+    genes: GeneOptions | None = None,
     advised_options: Sequence[str] = (),
 ) -> Inspection:
     """Look at a file of counts.
@@ -187,10 +187,11 @@ def inspect_file(
     models
         Names or folders of models to map the genes to. Unless given, all published ones on this
         machine, or where there are none, the one that ships with rankformer.
-    orthologs
-        Of the species that the file is of, whose genes are taken for human ones.
+    genes
+        Which genes the variables are.
     advised_options
-        Words of the command line that say so, for the arguments that are advised.
+        Words of the command line by which their names were read, for the arguments that are
+        advised.
 
     Raises
     ------
@@ -203,11 +204,18 @@ def inspect_file(
     matrices = tuple(survey_matrices(path))
     cells, problem, undo_log1p = _find_counts(path)
     var = cells.var if cells else read_var(path)
-    matches = tuple(_match(names, each, var, cells, orthologs) for names, each in vocabularies)
+    genes = genes or GeneOptions()
+    matches = tuple(_match(names, each, var, cells, genes) for names, each in vocabularies)
     return Inspection(
         str(path), matrices, cells, problem, undo_log1p, _identifiers(var), matches, broken,
-        _genes_per_cell(cells) if cells else None, tuple(advised_options),
+        _genes_per_cell(cells) if cells else None, (*_words(genes), *advised_options),
     )  # fmt: skip
+
+
+def _words(genes: GeneOptions) -> list[str]:
+    column = [] if genes.gene_ids is None else ["--gene-ids", genes.gene_ids]
+    is_usual = genes.min_recognised == GeneOptions.min_recognised
+    return column if is_usual else [*column, "--min-recognised", str(genes.min_recognised)]
 
 
 def _vocabularies(
@@ -253,25 +261,25 @@ def _match(
     vocabulary: Vocabulary,
     var: pd.DataFrame | None,
     cells: CellSource | None,
-    orthologs: OrthologTable | None,
+    genes: GeneOptions,
 ) -> ModelMatch:
     if var is None:
         return ModelMatch(models, vocabulary)
     try:
-        mapping = map_genes(var, vocabulary, orthologs=orthologs)
-        genes = _genes_per_cell(cells, mapping, vocabulary) if cells else None
+        mapping = map_genes(var, vocabulary, **vars(genes))
+        per_cell = _genes_per_cell(cells, mapping, vocabulary) if cells else None
     except RankformerError as error:
         return ModelMatch(models, vocabulary, problem=error)
     is_index = mapping.column == INDEX
-    by_index = mapping if is_index else _map_by_index(var, vocabulary, orthologs)
-    return ModelMatch(models, vocabulary, mapping, by_index, genes)
+    by_index = mapping if is_index else _map_by_index(var, vocabulary, genes)
+    return ModelMatch(models, vocabulary, mapping, by_index, per_cell)
 
 
 def _map_by_index(
-    var: pd.DataFrame, vocabulary: Vocabulary, orthologs: OrthologTable | None
+    var: pd.DataFrame, vocabulary: Vocabulary, genes: GeneOptions
 ) -> GeneMapping | None:
     try:
-        return map_genes(var, vocabulary, gene_ids=INDEX, orthologs=orthologs)
+        return map_genes(var, vocabulary, **{**vars(genes), "gene_ids": INDEX})
     except RankformerError:
         return None
 

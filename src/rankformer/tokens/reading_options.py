@@ -59,8 +59,8 @@ class CountOptions:
 
 
 @settings(WHICH_GENES_THEY_ARE)
-class ReadingOptions(CountOptions):
-    """Where counts and gene identifiers lie in a source, and what is allowed of them."""
+class GeneOptions:
+    """Where gene identifiers lie in a source, and by which names they are known."""
 
     gene_ids: str | None = setting(
         default=None, panel=WHICH_GENES_THEY_ARE,
@@ -87,6 +87,16 @@ class ReadingOptions(CountOptions):
         text="The minimum share of the genes of the file, from 0 to 1, that must be recognised as "
         "genes of the species. With fewer, the file is refused.",
     )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        check_share(self.min_recognised)
+        check_tables(self.gene_table, self.orthologs)
+
+
+@settings(WHICH_GENES_THEY_ARE)
+class ReadingOptions(GeneOptions, CountOptions):
+    """Where counts and gene identifiers lie in a source, and what is allowed of them."""
+
     only_genes: Collection[str] | None = setting(
         default=None, options=None,
         text="Ensembl ids of the only genes that cells are ranked among, such as those that "
@@ -106,8 +116,7 @@ class ReadingOptions(CountOptions):
     )
 
     def __post_init__(self) -> None:
-        check_share(self.min_recognised)
-        check_tables(self.gene_table, self.orthologs)
+        GeneOptions.__post_init__(self)
         if self.n_threads is not None and self.n_threads < 1:
             raise SettingsError(
                 f"n_threads is {self.n_threads}.",

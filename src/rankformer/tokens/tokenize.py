@@ -23,7 +23,7 @@ from rankformer.errors import SettingsError
 from rankformer.genes.map_genes import map_genes
 from rankformer.genes.mapping import GeneMapping
 from rankformer.read_ahead import read_ahead
-from rankformer.tokens.counts_kept import share_of_counts
+from rankformer.tokens.counts_kept import CountsKept, count_kept
 from rankformer.tokens.filtered_cells import check_filter, kept_cells
 from rankformer.tokens.rank_value import encode_rank_values
 from rankformer.tokens.reading_options import ReadingOptions
@@ -58,7 +58,7 @@ class TokenStream:
     attributes
         The custom attributes, each of all cells: so they have one type in every part.
     counts_kept
-        The share of counts in genes whose orthologs were taken, where these were asked for.
+        The shares of counts in genes whose orthologs were taken, where these were asked for.
     """
 
     source: CellSource
@@ -66,7 +66,7 @@ class TokenStream:
     vocabulary: Vocabulary
     options: ReadingOptions
     attributes: "Mapping[str, pa.Array | pa.ChunkedArray]" = field(default_factory=dict)
-    counts_kept: float | None = None
+    counts_kept: CountsKept | None = None
 
     @property
     def name(self) -> str:
@@ -125,7 +125,7 @@ class TokenStream:
 
     def provenance(self) -> dict[str, Any]:
         """What was read and how, for ``uns``."""
-        kept = {} if self.counts_kept is None else {"counts_kept": self.counts_kept}
+        kept = {} if self.counts_kept is None else self.counts_kept.plain()
         return {
             "source": self.source.name,
             "counts": self.source.location,
@@ -198,7 +198,7 @@ def open_tokens(
             min_recognised=options.min_recognised,
             orthologs=options.orthologs,
         )
-        counts_kept = None if options.orthologs is None else share_of_counts(cells, mapping)
+        counts_kept = None if options.orthologs is None else count_kept(cells, mapping)
     except BaseException:
         cells.close()
         raise
