@@ -49,11 +49,22 @@ def coexpression_vectors(weights: csr_matrix, n_dimensions: int, seed: int) -> N
     _, _, directions = svds(cells @ diags_array(scale), k=n_found, v0=start)
     # Scaled once more, so that a product with a cell's own weights gives its components.
     loadings = directions.T[:, ::-1] * scale[:, None]
-    lengths = np.linalg.norm(loadings, axis=1)
     vectors = np.zeros((cells.shape[1], n_dimensions), np.float32)
-    if lengths.any():
-        vectors[:, :n_found] = loadings / np.median(lengths[lengths > 0])
+    vectors[:, :n_found] = _with_evened_lengths(loadings)
     return vectors
+
+
+def _with_evened_lengths(loadings: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Vectors whose lengths are the square roots of what they were, in median 1.
+
+    As they come, genes of few cells have by far the longest ones, and kinds of cells that the
+    decomposition has not seen are told apart less well by them.
+    """
+    lengths = np.linalg.norm(loadings, axis=1, keepdims=True)
+    if not lengths.any():
+        return loadings
+    middle = np.median(lengths[lengths > 0])
+    return loadings / np.sqrt(np.maximum(lengths, np.finfo(float).tiny) * middle)
 
 
 def _scaled_cells(weights: csr_matrix) -> csr_matrix:
