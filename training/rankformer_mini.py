@@ -27,7 +27,7 @@ from rankformer.tokens.reading_options import ReadingOptions
 
 NAME = "rankformer-mini"
 FILES = ("pbmc3k", "ifnb", "sc_mixology", "pbmc_donor_a", "pbmc_1k_v2", "pbmc_1k_5prime")
-PACKAGED = Path(__file__).resolve().parents[1] / "src" / "rankformer" / "models" / NAME
+PACKAGED = Path(__file__).resolve().parents[1] / "src" / "rankformer" / "packaged_models" / NAME
 INPUT_LENGTH = 512
 SHAPE = {"n_layers": 3, "d_model": 128, "n_heads": 2, "d_ff": 256, "attention_dropout": 0.0}
 RECIPE = PretrainingHyperparameters(

@@ -110,7 +110,11 @@ def test_what_is_broader_or_lacks_a_term_is_told():
     line = term_line(labels.provenance)
     assert "found for 5 of 7 labels. Without one: odd." in line
     assert "given to CD8 naive (CD8-positive, alpha-beta T cell)." in line
-    assert "none is given to NK." in line
+    assert "None is given to NK: " in line
+    table[0] = [10, 0, 0, 0, 0, 0, 0]
+    alone = term_line(with_terms(CellLabels(values), CLASSES, table).provenance)
+    assert "None is given to NK: " in alone
+    assert "Broader" not in alone
 
 
 def test_the_column_stands_beside_the_labels(tmp_path):

@@ -474,3 +474,14 @@ def test_too_few_cells(vocabulary, tmp_path):
     with pytest.raises(SettingsError, match="There are 5 cells"):
         pretrain([adata], tmp_path / "model", draw(vocabulary), vocabulary, hyperparameters=RECIPE)
     assert not list(tmp_path.iterdir())
+
+
+def test_views_cannot_be_longer_than_what_the_model_takes(cells, vocabulary, tmp_path):
+    recipe = replace(RECIPE, objective="mlm+contrastive", shortest_view=65)
+    assert vocabulary.input_length == 64
+    with pytest.raises(SettingsError, match=r"shortest_view is 65.*takes 64 tokens"):
+        pretraining.pretrain(
+            cells, tmp_path / "out", draw_model(vocabulary, SHAPE, 0), vocabulary,
+            PretrainingSettings(recipe),
+        )  # fmt: skip
+    assert not list(tmp_path.glob("out*"))

@@ -27,7 +27,7 @@ class Term:
     term_id, name
         As the ontology has them.
     broader
-        The id of the next broader cell type that is known here, or "".
+        The id of a broader cell type that is known here, or "".
     """
 
     term_id: str
@@ -151,7 +151,10 @@ def term_line(provenance: Mapping[str, Any]) -> str:
             f"often confused, are given to {', '.join(broader)}."
         )
     if unsure:
-        rest += f" For the same reason none is given to {', '.join(unsure)}."
+        rest += (
+            f" None is given to {', '.join(unsure)}: of the held-out cells that were given these "
+            "labels too few were of their terms, or there were none."
+        )
     return (
         f"Terms of the Cell Ontology were found for {len(told['label'])} of {n_labels} labels."
         f"{rest}\n"

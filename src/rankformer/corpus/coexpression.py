@@ -2,9 +2,9 @@
 
 The leading right singular vectors of a matrix of cells by genes, each gene scaled: latent semantic
 analysis, with cells for documents and genes for words (Deerwester et al., JASIS 41, 391, 1990). The
-mean of its genes' vectors, weighted by their places, then places a cell as a principal component
-analysis does. A model whose gene embeddings begin there starts with what linear methods know, and
-learns from that.
+mean of its genes' vectors, weighted by their places, then places a cell by components much as a
+principal component analysis does, though nothing is centred. A model whose gene embeddings begin
+there starts with what linear methods know, and learns from that.
 """
 
 import numpy as np
@@ -64,7 +64,10 @@ def _with_evened_lengths(loadings: NDArray[np.float64]) -> NDArray[np.float64]:
     if not lengths.any():
         return loadings
     middle = np.median(lengths[lengths > 0])
-    return loadings / np.sqrt(np.maximum(lengths, np.finfo(float).tiny) * middle)
+    evened: NDArray[np.float64] = loadings / np.sqrt(
+        np.maximum(lengths, np.finfo(float).tiny) * middle
+    )
+    return evened
 
 
 def _scaled_cells(weights: csr_matrix) -> csr_matrix:

@@ -25,8 +25,8 @@ def read_rows(path: Path, what: str, argument: str) -> pd.DataFrame:
     Raises
     ------
     GeneError
-        If it cannot be read, a row has more fields than the header line, or the file ends within
-        its last row.
+        If it cannot be read, a row has more fields than the header line, or the file ends before
+        the last field of its last row.
     """
     try:
         with _open_text(path) as stream:
@@ -52,10 +52,13 @@ def read_rows(path: Path, what: str, argument: str) -> pd.DataFrame:
 
 
 def _expect_whole_end(path: Path, what: str, texts: tuple[str, str], separator: str) -> None:
-    """Refuse a file that was cut: its last row has no end, and fewer fields than the header."""
+    """Refuse a file that was cut: its last row has no end, and fewer fields than the header.
+
+    A cut within the last field of a row does not show.
+    """
     header, last = texts[0], texts[1].rpartition("\n")[2]
-    named, own = csv.reader((header, last), delimiter=separator) if last.strip() else ((), ())
-    if len(own) < len(named):
+    named, own = (next(csv.reader([line], delimiter=separator), []) for line in (header, last))
+    if last.strip() and len(own) < len(named):
         raise GeneError(
             f"The {what} {path} was cut: it ends within its last row, which has {len(own)} of the "
             f"{len(named)} fields of the header line.",

@@ -226,6 +226,7 @@ def _train(
     asked = cast("PretrainingHyperparameters", settings.hyperparameters)
     rows, held_out = _split(cells, asked)
     own = settle_pretraining(asked, vocabulary, len(rows), world_size())
+    _check_views(own, vocabulary)
     tell_what_was_settled(asked, own, f"{len(rows):,} cells")
     data = describe_data(sources, len(rows), len(held_out))
     describe = partial(
@@ -255,6 +256,16 @@ def _train(
         write(run.output, trainer.state.log_history)
         run.tell_what_is_left()
     trainer.accelerator.wait_for_everyone()
+
+
+def _check_views(hyperparameters: PretrainingHyperparameters, vocabulary: Vocabulary) -> None:
+    shortest, most = hyperparameters.shortest_view, vocabulary.input_length
+    if shortest is not None and shortest > most:
+        raise SettingsError(
+            f"shortest_view is {shortest:,}, and the model takes {most:,} tokens of a cell.",
+            f"From 1 to {most:,} genes.",
+            "Correct shortest_view (--shortest-view).",
+        )
 
 
 def _make_trainer(

@@ -40,7 +40,8 @@ def summary_text(summary: Summary, seconds: float, warnings: Sequence[str]) -> s
 
 def _first_sentence(warning: str) -> str:
     """Of a paragraph that stands in the log already, what it is about."""
-    first, *more = re.split(r"(?<=[a-z0-9)][.!?]) (?=[A-Z])", warning, maxsplit=1)
+    ends = r"(?<=[a-z0-9)][.!?])(?<!\bvs\.)(?<!\bal\.) (?=[A-Z])"
+    first, *more = re.split(ends, warning, maxsplit=1)
     return f"{first} …" if more and len(warning) > _LONG else warning
 
 
