@@ -6,6 +6,7 @@ where it differs; of a source archive it then runs what tells the package's name
 
 from __future__ import annotations
 
+import argparse
 import io
 import subprocess
 import sys
@@ -31,6 +32,15 @@ class Archive:
     requirement: str
     kind: Literal["wheel", "sdist"]
     sha256: str
+
+
+def asked_folder(description: str) -> Path:
+    """The folder that the command line names for the files, made where it is not there."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--out", type=Path, required=True, help="a folder for the files")
+    folder: Path = parser.parse_args().out
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def make_missing(

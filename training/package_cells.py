@@ -9,7 +9,6 @@ is there where donors are named.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -20,7 +19,7 @@ import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
-from package_archives import Archive, Read, make_missing, read_tar, write_cells
+from package_archives import Archive, Read, asked_folder, make_missing, read_tar, write_cells
 from scipy import sparse
 
 SCIRPY = Archive(
@@ -95,15 +94,12 @@ FILES = {
 
 def main() -> None:
     """Make what is not there yet."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="a folder for .h5ad files")
-    folder = parser.parse_args().out
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = asked_folder(__doc__.splitlines()[0])
     with tempfile.TemporaryDirectory() as scratch:
         for path, cells in make_missing(FILES, folder, Path(scratch)):
             finish(cells, folder)
             write_cells(cells, path)
-            print(f"{path}: {cells.n_obs:,} cells x {cells.n_vars:,} genes")
+            print(f"{path}: {cells.n_obs:,} cells x {cells.n_vars:,} genes, {shares_of_ids(cells)}")
 
 
 def finish(cells: ad.AnnData, folder: Path) -> None:
@@ -112,6 +108,16 @@ def finish(cells: ad.AnnData, folder: Path) -> None:
     if "ensembl_id" not in cells.var:
         known = [ad.read_h5ad(folder / f"{name}.h5ad").var for name in ("lung_lavage", "hek293t")]
         cells.var["ensembl_id"] = translate(cells.var["gene_symbol"], *known)
+
+
+def shares_of_ids(cells: ad.AnnData) -> str:
+    """How many genes have an Ensembl id, and how many of the counts lie in these."""
+    has_id = (cells.var["ensembl_id"] != "").to_numpy()
+    counts = cells.X.sum(axis=0).A1
+    return (
+        f"{has_id.mean():.1%} of them with an Ensembl id, "
+        f"which hold {counts[has_id].sum() / counts.sum():.1%} of the counts"
+    )
 
 
 def translate(symbols: pd.Series, newer: pd.DataFrame, older: pd.DataFrame) -> pd.Series:
