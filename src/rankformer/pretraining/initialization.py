@@ -14,6 +14,8 @@ _MOST_CELLS = 20_000
 _CELLS_AT_ONCE = 512
 # At the first place, the vector of the place is as long as those of all genes but this share.
 _LONGER = 0.1
+# So small that the head's scores of genes begin close to its biases.
+_SCALE_OF_SCORES = 0.1
 
 
 def initialize_from_coexpression(
@@ -28,7 +30,8 @@ def initialize_from_coexpression(
     layer norm divides the sum of both by its length, so that the mean of a cell's embedded genes is
     the mean of their vectors weighted by their places, as `coexpression_vectors` takes them: the
     model begins as a linear method, and its layers learn what that leaves. The biases of the
-    masked-LM head become the logarithms of how often genes are found.
+    masked-LM head become the logarithms of how often genes are found, and the rest of it is scaled
+    down, so that genes are first named by how often they are found.
 
     Parameters
     ----------
@@ -48,6 +51,7 @@ def initialize_from_coexpression(
         model.bias[cells.vocabulary.tokens.tolist()] = _log_frequencies(
             weights, cells.vocabulary.tokens
         ).to(model.bias)
+        model.norm.weight.fill_(_SCALE_OF_SCORES)
 
 
 def _place_genes(embeddings: Embeddings, vectors: Tensor, seed: int) -> None:

@@ -21,6 +21,7 @@ from rankformer.model.precision import choose_dtype
 from rankformer.model.resize import resize_token_embeddings
 from rankformer.model.spec import EncoderSpec
 from rankformer.pretraining.batches import MaskedBatches
+from rankformer.pretraining.centring import centre_cells
 from rankformer.pretraining.hyperparameters import (
     PretrainingHyperparameters,
     published_hyperparameters,
@@ -253,6 +254,8 @@ def _train(
         trainer.train_from(last)
         trainer.evaluate_at_the_end()
     if trainer.is_world_process_zero():
+        if own.objective == "mlm+contrastive":
+            centre_cells(model, cells, rows, own.seed)
         write(run.output, trainer.state.log_history)
         run.tell_what_is_left()
     trainer.accelerator.wait_for_everyone()

@@ -1,0 +1,72 @@
+"""What all cells have in common is taken out of their vectors, and nothing else changes."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertForMaskedLM
+
+import rankformer
+from rankformer import Checkpoint, PretrainingHyperparameters, PretrainingSettings
+from rankformer.pretraining.centring import centre_cells
+from rankformer.tokens.tokenize import open_tokens
+from rankformer.training.cells import gather_training_cells
+
+SHAPE = {"n_layers": 2, "d_model": 32, "n_heads": 2, "d_ff": 64, "attention_dropout": 0.0}
+
+
+@pytest.fixture(scope="module")
+def example():
+    return rankformer.datasets.blood_cells()[:60].copy()
+
+
+@pytest.fixture(scope="module")
+def drawn(example, tmp_path_factory):
+    """A model with a direction that all cells share, and the same model, centred."""
+    vocabulary = rankformer.build_vocabulary(example, names_from="rankformer-mini", min_cells=3)
+    model = rankformer.draw_model(vocabulary, SHAPE, seed=0)
+    model.encoder.layers[-1].ffn_norm.bias.data += torch.linspace(-3, 3, 32)
+    folder = tmp_path_factory.mktemp("models")
+    before = rankformer.save_checkpoint(folder / "before", model, vocabulary)
+    cells = gather_training_cells([open_tokens(example, vocabulary)])
+    centre_cells(model, cells, np.arange(len(cells)), seed=0)
+    assert model.training
+    return before, rankformer.save_checkpoint(folder / "after", model, vocabulary)
+
+
+def vectors_of(example, model):
+    return rankformer.embed_cells(
+        example, rankformer.Embedder(model, device="cpu", dtype="float32")
+    ).vectors.astype(np.float64)
+
+
+def test_the_mean_becomes_zero_and_distances_stay(example, drawn):
+    before, after = (vectors_of(example, model) for model in drawn)
+    assert np.linalg.norm(before.mean(axis=0)) > 5
+    assert np.abs(after.mean(axis=0)).max() < 1e-4
+    np.testing.assert_allclose(before - before[0], after - after[0], atol=1e-4)
+
+
+def test_scores_of_masked_genes_stay_by_transformers(example, drawn):
+    vocabulary = Checkpoint.open(drawn[0]).vocabulary
+    tokens = rankformer.tokenize_cells(example, vocabulary).table["input_ids"][0].as_py()
+    tokens[5] = vocabulary.mask_token
+    before, after = (
+        BertForMaskedLM.from_pretrained(model).eval()(torch.tensor([tokens])).logits[0, 5]
+        for model in drawn
+    )
+    assert before.std() > 0.05
+    torch.testing.assert_close(before, after, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("objective", "is_centred"), [("mlm", False), ("mlm+contrastive", True)])
+def test_only_a_model_that_compared_cells_is_centred(example, tmp_path, objective, is_centred):
+    vocabulary = rankformer.build_vocabulary(example, names_from="rankformer-mini", min_cells=3)
+    own = PretrainingHyperparameters(
+        objective=objective, max_steps=3, warmup_steps=1, batch_size=8, held_out_share=0
+    )
+    trained = rankformer.pretrain(
+        example, tmp_path / "model", rankformer.draw_model(vocabulary, SHAPE, seed=0), vocabulary,
+        settings=PretrainingSettings(own, device="cpu", dtype="float32"),
+    )  # fmt: skip
+    mean = vectors_of(example, trained).mean(axis=0)
+    assert (np.linalg.norm(mean) < 1e-3) == is_centred
