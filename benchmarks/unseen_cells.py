@@ -1,8 +1,10 @@
-"""rankformer-mini on tissues that it never saw, beside HVG + PCA of the same cells.
+"""rankformer-mini on cells that it never saw, beside HVG + PCA and scVI of the same cells.
 
-Files are those of package_cells.py. Labels are predicted from the embedding of other cells of the
-same donor, in five folds; intervals are of a bootstrap over cells, as each file is of one donor.
-Mouse cells are embedded by their one-to-one human orthologs.
+Files are those of package_cells.py, those of shared data, and the example's. Labels are predicted
+from the embedding of other cells of the same file, in five folds; intervals are of a bootstrap over
+cells, as no file but ifnb is of several donors and that one does not name them. At most 1,000 cells
+a file. scVI is trained on all of them, without labels. Mouse cells are embedded by their one-to-one
+human orthologs.
 """
 
 from __future__ import annotations
@@ -13,40 +15,62 @@ from pathlib import Path
 from typing import Any
 
 import anndata as ad
+import numpy as np
 from machine import describe_machine
+from numpy.typing import NDArray
 from reporting import markdown_table, write_json
+from scipy.sparse import csr_matrix
 
 import rankformer
+from rankformer.evaluate.expression_baselines import choose_variable_genes, log_normalise
+from rankformer.evaluate.integration import integrate_scvi
 
-FILES = ("pancreas", "retina", "heart", "mouse_brain")
+LABELS = {
+    "blood_cells": "cell_type", "pbmc3k": "cell_type", "ifnb": "cell_type",
+    "sc_mixology": "cell_line", "pancreas": "cell_type", "retina": "cell_type",
+    "heart": "cell_type", "mouse_brain": "cell_type",
+}  # fmt: skip
+UNLABELLED = ("nan", "unassigned")
+MOST_CELLS, SEED = 1_000, 0
 FIGURES = {"knn_macro_f1": "neighbours, macro-F1", "linear_macro_f1": "linear probe, macro-F1"}
-KEY = "rankformer-mini"
+KEY, SCVI = "rankformer-mini", "scVI, one batch"
 
 
 def main() -> None:
     """Embed and evaluate each file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cells", type=Path, required=True, help="folder of package_cells.py")
+    parser.add_argument("--cells", type=Path, required=True, help="folder of all files")
+    parser.add_argument("--before", type=Path, help="folder of a model to set beside")
+    parser.add_argument("--only", nargs="+", choices=LABELS, default=LABELS, help="some files")
     parser.add_argument("--seeds", type=int, default=5, help="draws of the folds")
     parser.add_argument("--out", type=Path, required=True, help="JSON of all figures")
     options = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    rows = [row for name in FILES for row in measure(options.cells, name, options.seeds)]
+    models = {KEY: KEY, **({"the one before": str(options.before)} if options.before else {})}
+    rows = [
+        row for name in options.only for row in measure(options.cells, name, models, options.seeds)
+    ]
     write_json(options.out, {"machine": describe_machine(), "rows": rows})
     header = ("cells", "method", *FIGURES.values())
     print(markdown_table(header, map(_line, rows)))
 
 
-def measure(folder: Path, name: str, n_seeds: int) -> list[dict[str, Any]]:
+def measure(folder: Path, name: str, models: dict[str, str], n_seeds: int) -> list[dict[str, Any]]:
     """Figures of each method on one file."""
-    adata = ad.read_h5ad(folder / f"{name}.h5ad")
+    adata = draw_cells(ad.read_h5ad(folder / f"{name}.h5ad"), LABELS[name])
+    gene_ids = "ensembl_id" if "ensembl_id" in adata.var else None
     orthologs = None
     if name.startswith("mouse"):
         orthologs = rankformer.read_orthologs(folder / "mouse_to_human.csv", "mouse")
-    rankformer.tl.embed(
-        adata, model="rankformer-mini", dtype="float32", key_added=KEY, orthologs=orthologs
+    for key, model in models.items():
+        rankformer.tl.embed(
+            adata, model=model, dtype="float32", key_added=key, orthologs=orthologs,
+            gene_ids=gene_ids,
+        )  # fmt: skip
+    adata.obsm[SCVI] = embed_with_scvi(csr_matrix(adata.X))
+    evaluation = rankformer.evaluate_embeddings(
+        adata, [*models, SCVI], label=LABELS[name], n_seeds=n_seeds
     )
-    evaluation = rankformer.evaluate_embeddings(adata, KEY, label="cell_type", n_seeds=n_seeds)
     summary = evaluation.summary()
     n_labels = len(evaluation.settings["classes"])
     genes = adata.uns["rankformer"][KEY]["sources"]["0"]["genes"]
@@ -59,6 +83,22 @@ def measure(folder: Path, name: str, n_seeds: int) -> list[dict[str, Any]]:
         }
         for method in summary.index.get_level_values("method").unique()
     ]  # fmt: skip
+
+
+def draw_cells(adata: ad.AnnData, label: str) -> ad.AnnData:
+    """Some labelled cells that are one cell each, always the same."""
+    is_taken = ~adata.obs[label].astype(str).isin(UNLABELLED).to_numpy()
+    if "demuxlet_cls" in adata.obs:
+        is_taken &= (adata.obs["demuxlet_cls"] == "SNG").to_numpy()
+    drawn = np.random.default_rng(SEED).permutation(np.flatnonzero(is_taken))[:MOST_CELLS]
+    return adata[np.sort(drawn)].copy()
+
+
+def embed_with_scvi(counts: csr_matrix) -> NDArray[np.float32]:
+    """Latent variables of the genes that HVG + PCA takes."""
+    genes = choose_variable_genes(log_normalise(counts))
+    one_batch = np.full(counts.shape[0], "one", dtype=object)
+    return integrate_scvi(counts, genes, one_batch, seed=SEED)
 
 
 def _line(row: dict[str, Any]) -> list[str]:

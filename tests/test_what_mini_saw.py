@@ -1,7 +1,9 @@
 """What docs/what-mini-saw.md says of the cells that the shipped model was trained on."""
 
+import importlib.util
 import json
 import re
+import sys
 from pathlib import Path
 
 import anndata as ad
@@ -12,13 +14,25 @@ import rankformer
 from rankformer import Checkpoint
 from tests.conftest import shared_path
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "what-mini-saw.md"
-SEEN, NOT_SEEN = PAGE.read_text().split("## Not seen")
+ROOT = Path(__file__).resolve().parents[1]
+SEEN, NOT_SEEN = (ROOT / "docs" / "what-mini-saw.md").read_text().split("## Not seen")
+RECORD = json.loads((ROOT / "training" / "results" / "cells_seen.json").read_text())
 
 
 def training_record():
     folder = Checkpoint.open("rankformer-mini").folder
     return json.loads((folder / "training.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def cells_seen():
+    """The script that made the record."""
+    spec = importlib.util.spec_from_file_location("cells_seen", ROOT / "training" / "cells_seen.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(ROOT / "training"))
+    spec.loader.exec_module(module)
+    sys.path.remove(str(ROOT / "training"))
+    return module
 
 
 def test_the_page_lists_the_files_of_the_training():
@@ -29,27 +43,43 @@ def test_the_page_lists_the_files_of_the_training():
     assert "blood_cells()" in NOT_SEEN
 
 
-def counts_of(adata, symbols):
-    """Cells by genes named, whole numbers; of genes that come twice the first."""
-    names = adata.var.get("gene_symbol", adata.var_names)
-    places = {name: place for place, name in reversed(list(enumerate(names)))}
-    counts = adata.X[:, [places[each] for each in symbols]]
-    return np.asarray(counts.todense() if hasattr(counts, "todense") else counts).astype(np.int32)
+def test_no_cell_that_a_figure_is_of_was_trained_on(cells_seen):
+    n_cells = {each["source"]: each["n_cells"] for each in training_record()["sources"]}
+    assert {f"{name}.h5ad" for name in RECORD["trained"]} == set(n_cells)
+    for name, text in RECORD["trained"].items():
+        # A few shallow cells have none of the genes that all files share.
+        assert len(cells_seen.unpack(text)) > 0.99 * n_cells[f"{name}.h5ad"]
+    assert len(RECORD["genes"]) > 500
+    assert cells_seen.on_both_sides(RECORD) == set()
 
 
-def cells_in_both(some, others):
-    """How many of some cells have a twin: the same counts of all genes that both files have."""
-    symbols = sorted(set(some.var_names) & set(others.var.get("gene_symbol", others.var_names)))
-    assert len(symbols) > 500
-    known = {each.tobytes() for each in counts_of(others, symbols)}
-    return sum(each.tobytes() in known for each in counts_of(some, symbols))
-
-
-@pytest.mark.parametrize("source", [each["source"] for each in training_record()["sources"]])
-def test_no_cell_of_the_example_was_trained_on(source):
+def test_a_cell_that_had_been_smuggled_in_would_be_found(cells_seen):
     example = rankformer.datasets.blood_cells()
-    seen = ad.read_h5ad(shared_path("cells", source))
-    assert cells_in_both(example, seen) == 0
-    # A cell that had been smuggled in would be found, in a file of other and more genes.
-    smuggled = ad.concat([example[:3], example[3:5]])
-    assert cells_in_both(example, smuggled[:, 10:].copy()) == 5
+    judged = RECORD["judged"]["blood_cells"]
+    smuggled = cells_seen.unpack(judged)[:3]
+    record = {"trained": {"other": cells_seen.pack(smuggled)}, "judged": {"blood_cells": judged}}
+    assert cells_seen.on_both_sides(record) == set(smuggled)
+    # Also out of a file with other and more genes, in another order.
+    order = np.random.default_rng(0).permutation(example.n_vars)
+    more = ad.AnnData(np.ones((2, 3), np.float32), example.obs[:2].copy())
+    more.var_names = ["ENSG00000000003", "ENSG00000000005", "no-gene"]
+    other = ad.concat([example[:2, order], more], axis="var")
+    counts = cells_seen.counts_by_gene(other)
+    assert cells_seen.fingerprints(counts, RECORD["genes"]) == cells_seen.unpack(judged)[:2]
+
+
+@pytest.mark.parametrize(
+    ("side", "name"),
+    [
+        ("judged", "blood_cells"), ("judged", "pbmc3k"), ("judged", "ifnb"),
+        ("judged", "sc_mixology"), ("trained", "pbmc_donor_a"), ("trained", "pbmc_1k_v2"),
+        ("trained", "pbmc_1k_5prime"),
+    ],
+)  # fmt: skip
+def test_the_fingerprints_are_those_of_the_files(cells_seen, side, name):
+    if name == "blood_cells":
+        adata = rankformer.datasets.blood_cells()
+    else:
+        adata = ad.read_h5ad(shared_path("cells", f"{name}.h5ad"))
+    found = cells_seen.fingerprints(cells_seen.counts_by_gene(adata), RECORD["genes"])
+    assert cells_seen.pack(found) == RECORD[side][name]

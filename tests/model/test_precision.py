@@ -32,6 +32,13 @@ def test_cpus_that_need_no_measurement(monkeypatch, flags, dtype):
     assert choose_dtype("auto", CPU, SPEC) is dtype
 
 
+def test_a_narrow_model_runs_in_float32(monkeypatch):
+    monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx512f", "avx512_bf16", "amx_bf16"})
+    narrow = EncoderSpec(100, 1, 128, 2, 256, 512)
+    assert choose_dtype("auto", CPU, narrow) is torch.float32
+    assert choose_dtype("bfloat16", CPU, narrow) is torch.bfloat16
+
+
 def test_the_measurement_finds_the_slower_dtype_and_puts_the_threads_back(monkeypatch):
     """A dtype that is made to work three times as long is told from one that is not."""
     real = precision._layer_work

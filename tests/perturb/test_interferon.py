@@ -62,7 +62,8 @@ def test_the_response_to_interferon_keeps_stimulated_cells_from_others(
     area = test.statistic / is_response.sum() / (~is_response).sum()
     assert area > 0.75
     assert test.pvalue < 1e-4
-    assert len(set(effects.nlargest(20).index) & set(RESPONSE.split())) >= 6
+    # Of 20 genes drawn at random, one would be expected in three draws.
+    assert len(set(effects.nlargest(20).index) & set(RESPONSE.split())) >= 4
 
 
 def test_nothing_is_found_where_labels_mean_nothing(monocytes, tmp_path, command):

@@ -42,7 +42,8 @@ def vectors_of(example, model):
 def test_the_mean_becomes_zero_and_distances_stay(example, drawn):
     before, after = (vectors_of(example, model) for model in drawn)
     assert np.linalg.norm(before.mean(axis=0)) > 5
-    assert np.abs(after.mean(axis=0)).max() < 1e-4
+    # The shift is a number of bfloat16, of steps of 1/64 at 3.
+    assert np.abs(after.mean(axis=0)).max() <= 1 / 128
     np.testing.assert_allclose(before - before[0], after - after[0], atol=1e-4)
 
 
@@ -69,4 +70,4 @@ def test_only_a_model_that_compared_cells_is_centred(example, tmp_path, objectiv
         settings=PretrainingSettings(own, device="cpu", dtype="float32"),
     )  # fmt: skip
     mean = vectors_of(example, trained).mean(axis=0)
-    assert (np.linalg.norm(mean) < 1e-3) == is_centred
+    assert (np.linalg.norm(mean) < 0.03) == is_centred

@@ -28,6 +28,8 @@ _TIMED_TOKENS = 256
 _ROUNDS = 3
 # Of the cell with which ways of attention are timed on CPUs with AMX.
 _ATTENDED_TOKENS, _ATTENDED_HEADS = 1_024, 8
+# The narrowest published model.
+_NARROWEST_OF_BFLOAT16 = 256
 # How much faster a way must be: well above what two measurements differ by.
 _WORTH = 1.2
 
@@ -39,7 +41,8 @@ def choose_dtype(dtype: str, device: torch.device, spec: EncoderSpec) -> torch.d
     bfloat16 instructions without AMX differ: some multiply it at twice the rate of float32, some
     at half of it. There a product and an attention of the model's shape are timed in both, once a
     process and shape (about a tenth of a second, with kernels compiled before), and the log says
-    what was found. Everywhere else it is float32.
+    what was found. Everywhere else it is float32, as it is for models narrower than the published
+    ones, which gain little.
 
     Raises
     ------
@@ -47,6 +50,8 @@ def choose_dtype(dtype: str, device: torch.device, spec: EncoderSpec) -> torch.d
         If the dtype is none of these.
     """
     if dtype == "auto":
+        if spec.d_model < _NARROWEST_OF_BFLOAT16:
+            return torch.float32
         is_faster = _bfloat16_is_faster(device, spec.d_model, spec.n_heads)
         return torch.bfloat16 if is_faster else torch.float32
     if dtype not in _DTYPES:

@@ -40,8 +40,11 @@ def centre_cells(
     model.eval()
     drawn = np.sort(np.random.default_rng(seed).permutation(rows)[:_MOST_CELLS])
     mean_D = _mean_cell(model, cells, drawn)
-    model.encoder.layers[-1].ffn_norm.bias -= mean_D  # type: ignore[operator,union-attr]
-    model.transform.bias += model.transform.weight @ mean_D
+    bias_D: Tensor = model.encoder.layers[-1].ffn_norm.bias  # type: ignore[union-attr,assignment]
+    before_D = bias_D.clone()
+    # As bfloat16 rounds it: otherwise a model in bfloat16 would shift all cells by something else.
+    bias_D.copy_((before_D - mean_D).bfloat16())
+    model.transform.bias += model.transform.weight @ (before_D - bias_D)
     model.train(was_training)
 
 
