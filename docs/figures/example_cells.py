@@ -44,13 +44,14 @@ def read_cell(name: str = KILLER_CELL) -> Cell:
     """A cell of the example data set, with the genes that the model knows."""
     adata = rankformer.datasets.blood_cells()
     vocabulary = rankformer.Checkpoint.open(MODEL).vocabulary
-    tokens = rankformer.map_genes(adata, MODEL).tokens
+    mapping = rankformer.map_genes(adata, MODEL)
+    tokens = mapping.tokens
     median_of = dict(zip(vocabulary.tokens.tolist(), vocabulary.medians.tolist(), strict=True))
     place = adata.obs_names.get_loc(name)
     counts = adata.X[place].toarray().ravel()
     shown = np.flatnonzero((counts > 0) & (tokens >= 0))
     return Cell(
-        symbols=tuple(adata.var_names[shown]),
+        symbols=tuple(mapping.symbols[shown]),
         counts=counts[shown].astype(float),
         medians=np.array([median_of[tokens[gene]] for gene in shown]),
         n_counts=float(adata.obs["n_counts"].iloc[place]),

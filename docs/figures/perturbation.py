@@ -5,7 +5,7 @@ from example_cells import read_tokens
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-DELETED, RAISED = "GSTP1", "NKG7"
+DELETED, RAISED = "RHOC", "NKG7"
 ROW, TOP = 0.36, 3.65
 SHOWN = 9
 

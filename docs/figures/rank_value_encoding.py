@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 SHOWN = ("NKG7", "GNLY", "CLIC3", "IL32", "FTL", "CD7", "GSTP1", "IDH2", "SH3GL1")
-PLACES = {1: "first", 2: "second", 7: "last: what is beyond\n512 inputs is cut off"}
+PLACES = {1: "first", 2: "second", 7: "last: what is beyond\n2,048 inputs is cut off"}
 ROW, TOP = 0.36, 4.0
 
 
@@ -33,8 +33,8 @@ def draw() -> Figure:
     write(
         axes, 0.15, 0.4,
         f"Nine of the {len(cell.symbols)} genes that a natural killer cell shows. NKG7 has most "
-        "counts, but is high in many cells: it comes 26th.\nCLIC3, with half of its counts, has "
-        "more than twice its own median, and comes first. Grey: ranks among all genes of the cell.",
+        "counts, but is high in many cells: it comes 6th.\nCLIC3, with half of its counts, has "
+        "nearly seven times its own median, and comes first. Grey: ranks among all genes.",
         fontsize=8.5, color=GREY,
     )  # fmt: skip
     return figure

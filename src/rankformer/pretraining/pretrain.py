@@ -21,7 +21,6 @@ from rankformer.model.precision import choose_dtype
 from rankformer.model.resize import resize_token_embeddings
 from rankformer.model.spec import EncoderSpec
 from rankformer.pretraining.batches import MaskedBatches
-from rankformer.pretraining.centring import centre_cells
 from rankformer.pretraining.hyperparameters import (
     PretrainingHyperparameters,
     published_hyperparameters,
@@ -30,6 +29,7 @@ from rankformer.pretraining.hyperparameters import (
 from rankformer.pretraining.initialization import initialize_from_coexpression
 from rankformer.pretraining.loss import PretrainingLoss
 from rankformer.pretraining.settings import PretrainingSettings
+from rankformer.pretraining.standardization import standardize_cells
 from rankformer.requirements import require_packages
 from rankformer.tokens.token_sources import TokenSource
 from rankformer.tokens.tokenize import Sources, opened_sources
@@ -255,7 +255,7 @@ def _train(
         trainer.evaluate_at_the_end()
     if trainer.is_world_process_zero():
         if own.objective == "mlm+contrastive":
-            centre_cells(model, cells, rows, own.seed)
+            standardize_cells(model, cells, rows, own.seed)
         write(run.output, trainer.state.log_history)
         run.tell_what_is_left()
     trainer.accelerator.wait_for_everyone()
