@@ -2,8 +2,8 @@
 
     python training/rankformer_mini.py --cells FOLDER --output rankformer-mini
 
-FOLDER holds the eight files named below; training/README.md tells where they come from. Steps that
-were done are not done again, and a run that was ended goes on, so the same command can be given
+FOLDER holds the eight files named below; docs/what-mini-saw.md says what they are. Steps that were
+done are not done again, and a run that was ended goes on, so the same command can be given
 until it says that it is done. About half an hour on two CPU cores.
 """
 
@@ -52,10 +52,10 @@ blood, of lavage of the lungs, of breast tumours, of T cells of tumours, and of 
 nothing else: no other tissue, no development, no species but human. For research take a published
 model (`rankformer models`).
 
-It was begun from the co-expression of genes, as a linear method, and trained to name masked genes
-and to know the two halves of one cell's molecules among those of other cells. Weights are float16,
-of which four bits of the fraction are kept. The cells are public and are not part of the package;
-`training/rankformer_mini.py` in the project makes it again."""
+It was begun from the co-expression of genes, as a linear method, and trained to name masked genes,
+which it did not learn, and to know the two halves of one cell's molecules among those of other
+cells. Weights are float16, of which four bits of the fraction are kept. The cells are public and
+are not part of the package; `training/rankformer_mini.py` in the project makes it again."""
 
 
 def main() -> None:

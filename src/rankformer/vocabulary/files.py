@@ -169,8 +169,12 @@ def write_tables(tables: VocabularyTables, path: Path) -> Path:
     metadata = {_SETTINGS: described, _SETTINGS_SHA256: hashlib.sha256(described).hexdigest()}
     table = pa.table(columns, schema=_schema().with_metadata(metadata))
     with whole_or_nothing(path, overwrite=True) as part:
-        # Checksums, because the hash covers tokens and medians, but not the other names.
-        pq.write_table(table, part, compression="zstd", write_page_checksum=True)
+        # Checksums, because the hash covers tokens and medians, but not the other names. Hardly a
+        # value comes twice, so that dictionaries of them only take space.
+        pq.write_table(
+            table, part, compression="zstd", compression_level=19, use_dictionary=False,
+            write_page_checksum=True,
+        )  # fmt: skip
     return path
 
 
