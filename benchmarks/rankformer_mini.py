@@ -15,6 +15,7 @@ genes. Beside it are PCA of the same genes, log-normalised, and random weights o
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -47,11 +48,6 @@ from rankformer.tokens.tokenize import open_tokens
 from rankformer.training.cells import gather_training_cells
 from rankformer.training.splits import hold_out_cells
 
-FILES = (
-    "pbmc_donor_a", "pbmc_1k_v2", "pbmc_1k_5prime", "lung_lavage", "breast_tumours", "hek293t",
-    "blood_sample", "tumour_t_cells",
-)  # fmt: skip
-HELD_OUT_SHARE, MASKED_SHARE, SEED = 0.05, 0.15, 0
 RANK_BINS, N_NEIGHBOURS, N_SPECIAL, SEEDS = 64, 50, 4, range(3)
 ONE_IN = 3
 SMOOTHING = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
@@ -61,10 +57,14 @@ Vectors = NDArray[np.floating]
 def masked_genes(checkpoint: Checkpoint, folder: Path) -> dict[str, dict[str, float]]:
     """Loss and accuracy of the model and of the baselines on the same masked genes."""
     vocabulary, options = checkpoint.vocabulary, ReadingOptions(gene_ids="ensembl_id")
-    paths = [folder / f"{name}.h5ad" for name in FILES]
+    record = json.loads((checkpoint.folder / "training.json").read_text())
+    paths = [folder / each["source"] for each in record["sources"]]
+    how = record["hyperparameters"]
     cells = gather_training_cells([open_tokens(path, vocabulary, options) for path in paths])
-    trained, held_out = hold_out_cells(np.flatnonzero(cells.kept), HELD_OUT_SHARE, SEED)
-    batches = MaskedBatches(cells, SEED, MASKED_SHARE)
+    trained, held_out = hold_out_cells(
+        np.flatnonzero(cells.kept), how["held_out_share"], how["seed"]
+    )
+    batches = MaskedBatches(cells, how["seed"], how["masked_share"])
     held_out = held_out[::ONE_IN]
     questions = [batches([row]) for row in held_out]
     found = {"rankformer-mini": score_model(checkpoint, batches, held_out, questions)}
@@ -83,7 +83,6 @@ class Case:
     shown: NDArray[Any]
     places: NDArray[Any]
     genes: NDArray[Any]
-    n_tokens: int
 
     @classmethod
     def of(cls, question: dict[str, Any]) -> Case:
@@ -92,7 +91,7 @@ class Case:
         places = question["places"].numpy()
         shown = np.delete(tokens, places)
         shown = shown[shown >= N_SPECIAL]
-        return cls(tokens, shown, places, question["genes"].numpy(), len(tokens))
+        return cls(tokens, shown, places, question["genes"].numpy())
 
     def shown_beside(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """The genes shown before and behind each masked one; special tokens at the ends."""
@@ -145,7 +144,7 @@ class Known:
         return {
             "gene frequency": (self.frequency[None] for _ in cases),
             "frequency at that rank": (
-                self.of_bin[case.places * RANK_BINS // case.n_tokens] for case in cases
+                self.of_bin[case.places * RANK_BINS // len(case.tokens)] for case in cases
             ),
             f"{N_NEIGHBOURS} nearest cells": self._of_neighbours(cases),
             "medians of the genes beside it": (self._between_medians(case) for case in cases),
@@ -261,7 +260,9 @@ def show(masked: dict[str, dict[str, float]], seen: dict[str, dict[str, list[flo
 def main() -> None:
     """Measure, write the JSON, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cells", type=Path, required=True, help="folder of the eight files")
+    parser.add_argument(
+        "--cells", type=Path, required=True, help="folder of the files of its training"
+    )
     parser.add_argument("--model", default="rankformer-mini", help="it, or a folder")
     parser.add_argument("--out", type=Path, required=True, help="JSON of all figures")
     arguments = parser.parse_args()

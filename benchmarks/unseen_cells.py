@@ -57,7 +57,7 @@ def main() -> None:
 
 def measure(folder: Path, name: str, models: dict[str, str], n_seeds: int) -> list[dict[str, Any]]:
     """Figures of each method on one file."""
-    adata = draw_cells(ad.read_h5ad(folder / f"{name}.h5ad"), LABELS[name])
+    adata = draw_cells(ad.read_h5ad(folder / f"{name}.h5ad"), LABELS[name], MOST_CELLS)
     gene_ids = "ensembl_id" if "ensembl_id" in adata.var else None
     orthologs = None
     if name.startswith("mouse"):
@@ -85,12 +85,12 @@ def measure(folder: Path, name: str, models: dict[str, str], n_seeds: int) -> li
     ]  # fmt: skip
 
 
-def draw_cells(adata: ad.AnnData, label: str) -> ad.AnnData:
+def draw_cells(adata: ad.AnnData, label: str, most_cells: int) -> ad.AnnData:
     """Some labelled cells that are one cell each, always the same."""
     is_taken = ~adata.obs[label].astype(str).isin(UNLABELLED).to_numpy()
     if "demuxlet_cls" in adata.obs:
         is_taken &= (adata.obs["demuxlet_cls"] == "SNG").to_numpy()
-    drawn = np.random.default_rng(SEED).permutation(np.flatnonzero(is_taken))[:MOST_CELLS]
+    drawn = np.random.default_rng(SEED).permutation(np.flatnonzero(is_taken))[:most_cells]
     return adata[np.sort(drawn)].copy()
 
 

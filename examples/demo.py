@@ -79,7 +79,7 @@ Cell type by the 10 nearest cells, 5 folds   macro-F1
   {MODEL}, zero-shot                 {macro_f1(adata.obsm["X_geneformer"], labels):.2f}
   PCA (50) of the same genes                  {macro_f1(components, labels):.2f}
 
-{MODEL} is for trying out, tests and teaching: it was trained on 13,500 cells.
+{MODEL} is for trying out, tests and teaching: it was trained on 12,800 cells.
 For research take a published model: rankformer models.""")
 
 

@@ -34,6 +34,7 @@ from objectives import ProfileDecoder, UnlearnedFiles
 from reporting import markdown_table, write_json
 from torch import nn
 from torch.nn import functional
+from unseen_cells import draw_cells
 
 import rankformer
 from rankformer.model.encoder import MaskedLanguageModel, PackedBatch
@@ -52,7 +53,6 @@ from rankformer.vocabulary.vocabulary import Vocabulary
 N_STEPS, N_CELLS, WARMUP = 60, 12, 10
 HELD_OUT_SHARE, MOST_CELLS, SEED = 0.01, 200, 0
 SETS = ("blood_cells", "pbmc3k", "ifnb", "pancreas", "retina", "heart")
-UNLABELLED = ("nan", "unassigned")
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ def of_a_panel(cells: Ragged, vocabulary: Vocabulary, rng: np.random.Generator) 
 
 def judge(checkpoint: Path, folder: Path, name: str) -> Iterator[tuple[str, float]]:
     """Macro-F1 of neighbours in the model's embedding, and in HVG + PCA, of one set."""
-    adata = draw_cells(ad.read_h5ad(folder / f"{name}.h5ad"))
+    adata = draw_cells(ad.read_h5ad(folder / f"{name}.h5ad"), "cell_type", MOST_CELLS)
     gene_ids = "ensembl_id" if "ensembl_id" in adata.var else None
     reading = rankformer.ReadingOptions(gene_ids=gene_ids)
     rankformer.tl.embed(adata, model=checkpoint, gene_ids=gene_ids, dtype="float32")
@@ -217,14 +217,6 @@ def judge(checkpoint: Path, folder: Path, name: str) -> Iterator[tuple[str, floa
     figures = evaluation.summary()["mean"]
     yield name, float(figures["X_geneformer", "knn_macro_f1"])
     yield f"{name}, HVG + PCA", float(figures["HVG + PCA", "knn_macro_f1"])
-
-
-def draw_cells(adata: ad.AnnData) -> ad.AnnData:
-    """Some labelled cells, always the same."""
-    is_labelled = ~adata.obs["cell_type"].astype(str).isin(UNLABELLED)
-    labelled = np.flatnonzero(is_labelled.to_numpy())
-    drawn = np.random.default_rng(SEED).permutation(labelled)[:MOST_CELLS]
-    return adata[np.sort(drawn)].copy()
 
 
 def show(settings: dict[str, Any]) -> str:

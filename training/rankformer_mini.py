@@ -47,7 +47,7 @@ RECIPE = PretrainingHyperparameters(
 KEPT_BITS, BITS_OF_BFLOAT16 = 4, 7
 WORDS = """\
 A small Geneformer for offline use, tests and teaching: it makes every command of rankformer work on
-human cells the moment it is installed. It is not for discovery. It has seen some 13,500 cells: of
+human cells the moment it is installed. It is not for discovery. It has seen some 12,800 cells: of
 blood, of lavage of the lungs, of breast tumours, of T cells of tumours, and of one cell line; and
 nothing else: no other tissue, no development, no species but human. For research take a published
 model (`rankformer models`).

@@ -485,3 +485,22 @@ def test_views_cannot_be_longer_than_what_the_model_takes(cells, vocabulary, tmp
             PretrainingSettings(recipe),
         )  # fmt: skip
     assert not list(tmp_path.glob("out*"))
+
+
+def test_options_of_the_contrast_that_take_no_part_are_told(cells, vocabulary, tmp_path, caplog):
+    idle = {"contrast_weight": 0.7, "shortest_view": 8}
+
+    def told(objective):
+        caplog.clear()
+        recipe = replace(RECIPE, objective=objective, max_steps=1, **idle)
+        pretrain(
+            cells, tmp_path / objective, draw(vocabulary), vocabulary, hyperparameters=recipe,
+            device="cpu",
+        )  # fmt: skip
+        return [each.getMessage() for each in caplog.records if "no part" in each.getMessage()]
+
+    (line,) = told("mlm")
+    assert "contrast_weight (--contrast-weight) takes no part" in line
+    assert "shortest_view (--shortest-view) takes no part" in line
+    assert "thinnest_view" not in line
+    assert told("mlm+contrastive") == []

@@ -1,5 +1,6 @@
 """Pretraining: a model from scratch, or a checkpoint that goes on with other cells."""
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
@@ -46,7 +47,9 @@ from rankformer.training.run_folder import TrainingRun
 from rankformer.training.splits import Split, hold_out_cells, hold_out_groups
 from rankformer.vocabulary.vocabulary import Vocabulary
 
+logger = logging.getLogger(__name__)
 _SIZES = ("n_layers", "d_model", "n_heads", "d_ff")
+_OF_THE_CONTRAST = ("contrast_weight", "thinnest_view", "shortest_view")
 _OF_THE_VOCABULARY = ("vocab_size", "max_positions", "pad_token")
 
 
@@ -229,6 +232,7 @@ def _train(
     own = settle_pretraining(asked, vocabulary, len(rows), world_size())
     _check_views(own, vocabulary)
     tell_what_was_settled(asked, own, f"{len(rows):,} cells")
+    _tell_what_takes_no_part(own)
     data = describe_data(sources, len(rows), len(held_out))
     describe = partial(
         describe_training, **data, hyperparameters=asdict(own), begun_from=str(settings.begun_from)
@@ -259,6 +263,21 @@ def _train(
         write(run.output, trainer.state.log_history)
         run.tell_what_is_left()
     trainer.accelerator.wait_for_everyone()
+
+
+def _tell_what_takes_no_part(hyperparameters: PretrainingHyperparameters) -> None:
+    if hyperparameters.objective == "mlm+contrastive":
+        return
+    usual = PretrainingHyperparameters()
+    idle = [
+        name for name in _OF_THE_CONTRAST if getattr(hyperparameters, name) != getattr(usual, name)
+    ]
+    if idle:
+        logger.warning(
+            "%s: the objective mlm compares no cells. Choose the objective mlm+contrastive "
+            "(--objective mlm+contrastive), or leave this out.",
+            ", ".join(f"{name} (--{name.replace('_', '-')}) takes no part" for name in idle),
+        )
 
 
 def _check_views(hyperparameters: PretrainingHyperparameters, vocabulary: Vocabulary) -> None:
