@@ -591,16 +591,16 @@ def test_a_vocabulary_of_another_model_is_not_saved_with_it(small, tmp_path):
     assert not (tmp_path / "target").exists()
 
 
-@pytest.mark.parametrize("limit", [300, 5_000, 50_000], ids=["config", "weights", "vocabulary"])
-def test_a_full_disk_leaves_nothing(tmp_path, limit):
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "vocabulary.parquet"])
+def test_a_full_disk_leaves_nothing(tmp_path, file):
     """The largest file that may be written stands for the space that is left."""
     vocabulary = small_vocabulary(n_genes=3000)
     spec = EncoderSpec(vocab_size=3004, n_layers=1, d_model=2, n_heads=1, d_ff=2, max_positions=64)
-    model = MaskedLanguageModel(Encoder(spec))
+    model = MaskedLanguageModel(Encoder(spec)).bfloat16()
     whole = save_checkpoint(tmp_path / "whole", model, vocabulary)
     sizes = {each.name: each.stat().st_size for each in whole.iterdir()}
-    assert sizes["config.json"] < 5_000 < sizes["model.safetensors"] < 50_000
-    assert sizes["vocabulary.parquet"] > 50_000
+    limit = sizes[file] - 1
+    assert sizes["config.json"] < sizes["model.safetensors"] < sizes["vocabulary.parquet"]
 
     target = tmp_path / "new" / "target"
     with (
