@@ -42,6 +42,8 @@ from rankformer.model.pooling import mean_by_cell
 from rankformer.pretraining.batches import MaskedBatches
 from rankformer.pretraining.initialization import initialize_from_coexpression
 from rankformer.pretraining.loss import contrast_views
+from rankformer.pretraining.parts import PartsOfWidth, keep_apart
+from rankformer.pretraining.standardization import standardize_cells
 from rankformer.pretraining.trainer import score_masked_genes
 from rankformer.ragged import Ragged, join_ragged
 from rankformer.tokens.thinning import crop_genes
@@ -60,6 +62,8 @@ class Setting:
     """What differs from rankformer-mini's own recipe, the default of each field."""
 
     coexpression: bool = True
+    mixed: bool = False
+    """Layers may change the dimensions of the cell, too."""
     shape: dict[str, int] = field(default_factory=dict)
     input_length: int = mini.INPUT_LENGTH
     masked: tuple[float, float] = (mini.RECIPE.masked_share, mini.RECIPE.masked_share)
@@ -79,13 +83,14 @@ SETTINGS = {
     "another seed": Setting(seed=1),
     "not trained": Setting(n_steps=0),
     "vectors of genes drawn at random": Setting(coexpression=False),
+    "parts of the width not kept apart": Setting(mixed=True),
     "masked genes alone": Setting(contrast=0.0),
     "rate four times as high": Setting(learning_rate=4 * mini.RECIPE.learning_rate),
     "15 to 90 % masked": Setting(masked=(0.15, 0.9)),
     "profile decoded": Setting(decoded=1.0),
     "files unlearned": Setting(unlearned=0.3),
     "panels as second view": Setting(panels=True),
-    "6 layers, width 96": Setting(shape={"n_layers": 6, "d_model": 96, "d_ff": 192}),
+    "6 layers, width 112": Setting(shape={"n_layers": 6, "d_model": 112, "d_ff": 224}),
     "512 inputs": Setting(input_length=512),
 }
 
@@ -129,10 +134,12 @@ def train(
     """A model of this setting, trained with AdamW at a rate that rises and falls."""
     shape = {**mini.SHAPE, **setting.shape}
     model = rankformer.draw_model(cells.vocabulary, shape, setting.seed)
-    if setting.coexpression:
+    parts = PartsOfWidth.of(model.encoder.spec) if setting.coexpression else None
+    if parts is not None:
         initialize_from_coexpression(model, cells, rows, setting.seed)
-    decoder = ProfileDecoder(shape["d_model"], cells.vocabulary.size)
-    unlearned = UnlearnedFiles(shape["d_model"], int(files.max()) + 1)
+    n_compared = shape["d_model"] if parts is None else parts.n_of_cell
+    decoder = ProfileDecoder(n_compared, cells.vocabulary.size)
+    unlearned = UnlearnedFiles(n_compared, int(files.max()) + 1)
     terms = nn.ModuleDict({"decoded": decoder, "unlearned": unlearned})
     parameters = [*model.parameters(), *terms.parameters()]
     optimizer = torch.optim.AdamW(parameters, weight_decay=mini.RECIPE.weight_decay)
@@ -143,11 +150,14 @@ def train(
         optimizer.param_groups[0]["lr"] = setting.learning_rate * share_of_rate(
             step, setting.n_steps
         )
-        loss = losses(setting, model, terms, cells, drawn, files[drawn], rng)
+        loss = losses(setting, model, terms, cells, drawn, files[drawn], n_compared, rng)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
+        if parts is not None and not setting.mixed:
+            keep_apart(model, parts)
+    standardize_cells(model, cells, rows, setting.seed, parts)
     return model.eval()
 
 
@@ -163,9 +173,13 @@ def losses(
     cells: CountedCells,
     rows: NDArray[np.int64],
     files: NDArray[np.int64],
+    n_compared: int,
     rng: np.random.Generator,
 ) -> torch.Tensor:
-    """Masked genes and the weighted further terms, of two views of each cell."""
+    """Masked genes and the weighted further terms, of two views of each cell.
+
+    The further terms are of the first `n_compared` dimensions of a cell's vector.
+    """
     masked = MaskedBatches(cells, setting.seed, float(rng.uniform(*setting.masked)))
     inputs = masked.mask(views(setting, cells, rows, rng), rng)
     offsets = tuple(inputs["offsets"].tolist())
@@ -174,6 +188,7 @@ def losses(
     loss = functional.cross_entropy(model.score(hidden_TD[inputs["places"]]), inputs["genes"])
     special = torch.tensor(list(cells.vocabulary.special_tokens.values()))
     views_CD = mean_by_cell(hidden_TD, inputs["tokens"], batch.offsets_on_device, special)
+    views_CD = views_CD[:, :n_compared]
     if setting.contrast:
         loss = loss + setting.contrast * contrast_views(views_CD)
     if setting.decoded:

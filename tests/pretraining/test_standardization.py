@@ -1,5 +1,7 @@
 """What all cells have in common is taken out of their vectors; scores of genes stay."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from transformers import BertForMaskedLM
 
 import rankformer
 from rankformer import Checkpoint, PretrainingHyperparameters, PretrainingSettings
+from rankformer.pretraining.parts import PartsOfWidth
 from rankformer.pretraining.standardization import standardize_cells
 from rankformer.tokens.tokenize import open_tokens
 from rankformer.training.cells import gather_training_cells
@@ -19,8 +22,14 @@ def example():
     return rankformer.datasets.blood_cells()[:60].copy()
 
 
+@pytest.fixture(scope="module", params=["whole", "in parts"])
+def parts(request):
+    """The parts of the width, where it has some."""
+    return PartsOfWidth(24, 5, 3) if request.param == "in parts" else None
+
+
 @pytest.fixture(scope="module")
-def drawn(example, tmp_path_factory):
+def drawn(example, parts, tmp_path_factory):
     """A model with a direction that all cells share, and the same model, centred."""
     vocabulary = rankformer.build_vocabulary(example, names_from="rankformer-mini", min_cells=3)
     model = rankformer.draw_model(vocabulary, SHAPE, seed=0)
@@ -28,7 +37,7 @@ def drawn(example, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     before = rankformer.save_checkpoint(folder / "before", model, vocabulary)
     cells = gather_training_cells([open_tokens(example, vocabulary)])
-    standardize_cells(model, cells, np.arange(len(cells)), seed=0)
+    standardize_cells(model, cells, np.arange(len(cells)), 0, parts)
     assert model.training
     return before, rankformer.save_checkpoint(folder / "after", model, vocabulary)
 
@@ -39,14 +48,24 @@ def vectors_of(example, model):
     ).vectors.astype(np.float64)
 
 
-def test_the_mean_becomes_zero_and_distances_change_by_one_factor(example, drawn):
+def test_the_mean_becomes_zero_and_distances_change_by_one_factor(example, drawn, parts):
     before, after = (vectors_of(example, model) for model in drawn)
     assert np.linalg.norm(before.mean(axis=0)) > 5
     # The shift is a number of bfloat16, of which the last digit is 1/256.
     assert np.abs(after.mean(axis=0)).max() < np.abs(before.mean(axis=0)).max() / 10
     assert np.square(after).sum(axis=1).mean() == pytest.approx(32, rel=0.01)
-    scale = np.linalg.norm(after[1] - after[0]) / np.linalg.norm(before[1] - before[0])
-    np.testing.assert_allclose(scale * (before - before[0]), after - after[0], atol=1e-3)
+    ends = [0, 32] if parts is None else [0, 24, 32]
+    for start, stop in pairwise(ends):
+        moved = [(each - each[0])[:, start:stop] for each in (before, after)]
+        scale = np.linalg.norm(moved[1][1]) / np.linalg.norm(moved[0][1])
+        np.testing.assert_allclose(scale * moved[0], moved[1], atol=1e-3)
+
+
+def test_a_hundredth_tells_of_places_and_medians(example, drawn, parts):
+    if parts is None:
+        pytest.skip("the width has no parts")
+    squares = np.square(vectors_of(example, drawn[1])).sum(axis=0)
+    assert squares[24:].sum() / squares.sum() == pytest.approx(0.01, rel=0.05)
 
 
 def test_scores_of_masked_genes_stay_by_transformers(example, drawn):

@@ -1,5 +1,6 @@
 """Hyperparameters of pretraining: those of the published models, and what may be changed."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -16,10 +17,12 @@ from rankformer.training.hyperparameters import (
 if TYPE_CHECKING:
     from rankformer.vocabulary.vocabulary import Vocabulary
 
+logger = logging.getLogger(__name__)
 WHAT_IS_TRAINED = "What is trained"
 Objective = Literal["mlm", "mlm+contrastive"]
 _STEPS_OF_PRETRAINING = 1000
 _PUBLISHED_EPOCHS = 3
+_OF_THE_CONTRAST = ("contrast_weight", "thinnest_view", "shortest_view")
 _V1_WARMUP, _V2_WARMUP = 10_000, 5_000
 
 
@@ -70,7 +73,8 @@ class PretrainingHyperparameters(TrainingHyperparameters):
     coexpression: bool = setting(
         default=False, panel=WHAT_IS_TRAINED,
         text="With --vocabulary: initialise the vectors of genes from their co-expression in the "
-        "cells, in place of random numbers, so that the model begins as a linear method.",
+        "cells, in place of random numbers, so that the model begins as a linear method. A quarter "
+        "of the width is kept for naming masked genes, and begins with the medians of genes.",
     )  # fmt: skip
 
     _rules: ClassVar[Sequence[Rule]] = (
@@ -137,3 +141,30 @@ def settle_pretraining(
     published = _V1_WARMUP if vocabulary.cls_token is None else _V2_WARMUP
     warmup = warmup_or_published(hyperparameters, published, epochs, steps_an_epoch)
     return replace(hyperparameters, epochs=epochs, warmup_steps=warmup)
+
+
+def tell_what_takes_no_part(hyperparameters: PretrainingHyperparameters) -> None:
+    """Warn of options of the contrast where no cells are compared."""
+    if hyperparameters.objective == "mlm+contrastive":
+        return
+    usual = PretrainingHyperparameters()
+    idle = [
+        name for name in _OF_THE_CONTRAST if getattr(hyperparameters, name) != getattr(usual, name)
+    ]
+    if idle:
+        logger.warning(
+            "%s: the objective mlm compares no cells. Choose the objective mlm+contrastive "
+            "(--objective mlm+contrastive), or leave this out.",
+            ", ".join(f"{name} (--{name.replace('_', '-')}) takes no part" for name in idle),
+        )
+
+
+def check_views(hyperparameters: PretrainingHyperparameters, vocabulary: "Vocabulary") -> None:
+    """End in a `SettingsError` where the shortest view is longer than what the model takes."""
+    shortest, most = hyperparameters.shortest_view, vocabulary.input_length
+    if shortest is not None and shortest > most:
+        raise SettingsError(
+            f"shortest_view is {shortest:,}, and the model takes {most:,} tokens of a cell.",
+            f"From 1 to {most:,} genes.",
+            "Correct shortest_view (--shortest-view).",
+        )

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from rankformer.model.encoder import MaskedLanguageModel, PackedBatch
 from rankformer.model.pooling import mean_by_cell
+from rankformer.pretraining.parts import PartsOfWidth
 
 TEMPERATURE = 0.1
 
@@ -27,14 +28,21 @@ class PretrainingLoss(nn.Module):
     contrast_weight
         Weight of the contrastive term; 0 leaves the published loss as it is. Batches are then
         two views of each cell: the cells, and again in the same order (Chen et al., ICML 2020).
+    parts
+        Of a model whose width has parts: the contrastive term compares the dimensions of the cell.
     """
 
     def __init__(
-        self, model: MaskedLanguageModel, special_tokens: list[int], contrast_weight: float = 0.0
+        self,
+        model: MaskedLanguageModel,
+        special_tokens: list[int],
+        contrast_weight: float = 0.0,
+        parts: PartsOfWidth | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.contrast_weight = contrast_weight
+        self.compared = slice(None) if parts is None else parts.cell
         self.special: Tensor
         self.register_buffer("special", torch.tensor(special_tokens), persistent=False)
 
@@ -66,7 +74,7 @@ class PretrainingLoss(nn.Module):
         loss = functional.cross_entropy(self.model.score(hidden_TD[places]).float(), genes)
         if self.contrast_weight:
             cells_CD = mean_by_cell(hidden_TD, tokens, batch.offsets_on_device, self.special)
-            loss = loss + self.contrast_weight * contrast_views(cells_CD)
+            loss = loss + self.contrast_weight * contrast_views(cells_CD[:, self.compared])
         return {"loss": loss}
 
 

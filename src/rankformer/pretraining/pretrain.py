@@ -24,11 +24,14 @@ from rankformer.model.spec import EncoderSpec
 from rankformer.pretraining.batches import MaskedBatches
 from rankformer.pretraining.hyperparameters import (
     PretrainingHyperparameters,
+    check_views,
     published_hyperparameters,
     settle_pretraining,
+    tell_what_takes_no_part,
 )
 from rankformer.pretraining.initialization import initialize_from_coexpression
 from rankformer.pretraining.loss import PretrainingLoss
+from rankformer.pretraining.parts import PartsOfWidth
 from rankformer.pretraining.settings import PretrainingSettings
 from rankformer.pretraining.standardization import standardize_cells
 from rankformer.requirements import require_packages
@@ -49,7 +52,6 @@ from rankformer.vocabulary.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 _SIZES = ("n_layers", "d_model", "n_heads", "d_ff")
-_OF_THE_CONTRAST = ("contrast_weight", "thinnest_view", "shortest_view")
 _OF_THE_VOCABULARY = ("vocab_size", "max_positions", "pad_token")
 
 
@@ -230,9 +232,9 @@ def _train(
     asked = cast("PretrainingHyperparameters", settings.hyperparameters)
     rows, held_out = _split(cells, asked)
     own = settle_pretraining(asked, vocabulary, len(rows), world_size())
-    _check_views(own, vocabulary)
+    check_views(own, vocabulary)
     tell_what_was_settled(asked, own, f"{len(rows):,} cells")
-    _tell_what_takes_no_part(own)
+    tell_what_takes_no_part(own)
     data = describe_data(sources, len(rows), len(held_out))
     describe = partial(
         describe_training, **data, hyperparameters=asdict(own), begun_from=str(settings.begun_from)
@@ -259,35 +261,10 @@ def _train(
         trainer.evaluate_at_the_end()
     if trainer.is_world_process_zero():
         if own.objective == "mlm+contrastive":
-            standardize_cells(model, cells, rows, own.seed)
+            standardize_cells(model, cells, rows, own.seed, _parts_of(model, own))
         write(run.output, trainer.state.log_history)
         run.tell_what_is_left()
     trainer.accelerator.wait_for_everyone()
-
-
-def _tell_what_takes_no_part(hyperparameters: PretrainingHyperparameters) -> None:
-    if hyperparameters.objective == "mlm+contrastive":
-        return
-    usual = PretrainingHyperparameters()
-    idle = [
-        name for name in _OF_THE_CONTRAST if getattr(hyperparameters, name) != getattr(usual, name)
-    ]
-    if idle:
-        logger.warning(
-            "%s: the objective mlm compares no cells. Choose the objective mlm+contrastive "
-            "(--objective mlm+contrastive), or leave this out.",
-            ", ".join(f"{name} (--{name.replace('_', '-')}) takes no part" for name in idle),
-        )
-
-
-def _check_views(hyperparameters: PretrainingHyperparameters, vocabulary: Vocabulary) -> None:
-    shortest, most = hyperparameters.shortest_view, vocabulary.input_length
-    if shortest is not None and shortest > most:
-        raise SettingsError(
-            f"shortest_view is {shortest:,}, and the model takes {most:,} tokens of a cell.",
-            f"From 1 to {most:,} genes.",
-            "Correct shortest_view (--shortest-view).",
-        )
 
 
 def _make_trainer(
@@ -302,10 +279,12 @@ def _make_trainer(
 
     model.encoder.recompute = hyperparameters.recompute
     two_views = hyperparameters.objective == "mlm+contrastive"
+    parts = _parts_of(model, hyperparameters)
     loss = PretrainingLoss(
         model,
         list(cells.vocabulary.special_tokens.values()),
         hyperparameters.contrast_weight if two_views else 0.0,
+        parts,
     )
     batches = MaskedBatches(
         cells,
@@ -315,7 +294,14 @@ def _make_trainer(
         thinnest_view=hyperparameters.thinnest_view,
         shortest_view=hyperparameters.shortest_view,
     )
-    return make_trainer(loss, arguments, batches, *split, write)
+    return make_trainer(loss, arguments, batches, *split, write, parts)
+
+
+def _parts_of(
+    model: MaskedLanguageModel, hyperparameters: PretrainingHyperparameters
+) -> PartsOfWidth | None:
+    """Only what begins from co-expression has parts."""
+    return PartsOfWidth.of(model.encoder.spec) if hyperparameters.coexpression else None
 
 
 def _to_train(

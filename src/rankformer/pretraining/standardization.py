@@ -7,10 +7,13 @@ from torch import Tensor
 
 from rankformer.model.encoder import MaskedLanguageModel, PackedBatch
 from rankformer.model.pooling import mean_by_cell
+from rankformer.pretraining.parts import PartsOfWidth
 from rankformer.training.cells import CountedCells, TokenCells
 
 _MOST_CELLS = 1_000
 _CELLS_AT_ONCE = 8
+# How much of a cell's vector, by its squares, may tell of places and medians.
+_SHARE_BESIDE = 0.01
 
 
 @torch.no_grad()
@@ -19,6 +22,7 @@ def standardize_cells(
     cells: CountedCells | TokenCells,
     rows: NDArray[np.int64],
     seed: int,
+    parts: PartsOfWidth | None = None,
 ) -> None:
     """Shift and scale the last layer so that these cells have the mean 0 and usual lengths.
 
@@ -37,6 +41,9 @@ def standardize_cells(
         The cells to look at: at most 1,000 of these rows, drawn at random.
     seed
         Decides which.
+    parts
+        Of a model whose width has parts: dimensions that do not tell of the cell are scaled down,
+        until a hundredth of the squares is theirs.
     """
     was_training = model.training
     model.eval()
@@ -44,19 +51,37 @@ def standardize_cells(
     vectors_CD = _vectors_of_cells(model, cells, drawn)
     model.train(was_training)
     mean_D = vectors_CD.mean(dim=0)
-    squares = (vectors_CD - mean_D).square().sum(dim=1).mean()
-    if not squares > 0:
-        return
-    scale = float((vectors_CD.shape[1] / squares).sqrt())
+    scale_D = _scale_of_dimensions((vectors_CD - mean_D).square().mean(dim=0), parts)
     norm = model.encoder.layers[-1].ffn_norm
     weight_D: Tensor = norm.weight  # type: ignore[union-attr,assignment]
     bias_D: Tensor = norm.bias  # type: ignore[union-attr,assignment]
     before_D = bias_D.clone()
-    weight_D.mul_(scale)
+    weight_D.mul_(scale_D)
     # As bfloat16 rounds it: otherwise a model in bfloat16 would shift all cells by something else.
-    bias_D.copy_((scale * (before_D - mean_D)).bfloat16())
-    model.transform.weight.div_(scale)
-    model.transform.bias.add_(model.transform.weight @ (scale * before_D - bias_D))
+    bias_D.copy_((scale_D * (before_D - mean_D)).bfloat16())
+    model.transform.weight.div_(scale_D)
+    model.transform.bias.add_(model.transform.weight @ (scale_D * before_D - bias_D))
+
+
+def _scale_of_dimensions(squares_D: Tensor, parts: PartsOfWidth | None) -> Tensor:
+    """(D,) factors: all alike, or those beside the cell's such that they take their share.
+
+    A part whose dimensions do not vary stays as it is.
+    """
+    scale_D = torch.ones_like(squares_D)
+    if parts is None:
+        _fill_scale(scale_D, squares_D, float(len(squares_D)))
+    else:
+        beside = _SHARE_BESIDE * len(squares_D)
+        _fill_scale(scale_D[parts.cell], squares_D[parts.cell], len(squares_D) - beside)
+        _fill_scale(scale_D[parts.beside], squares_D[parts.beside], beside)
+    return scale_D
+
+
+def _fill_scale(scale: Tensor, squares: Tensor, wanted: float) -> None:
+    """Set the factor that makes these mean squares add up to what is wanted."""
+    if squares.sum() > 0:
+        scale.fill_(float((wanted / squares.sum()).sqrt()))
 
 
 def _vectors_of_cells(

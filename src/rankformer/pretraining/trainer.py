@@ -7,16 +7,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
-from transformers import TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 
 from rankformer.model.encoder import MaskedLanguageModel, PackedBatch
 from rankformer.pretraining.batches import MaskedBatches
 from rankformer.pretraining.loss import PretrainingLoss
+from rankformer.pretraining.parts import PartsOfWidth, keep_apart
 from rankformer.training.callbacks import WriteCheckpoints, WriteModel
 from rankformer.training.inputs import move_inputs
 from rankformer.training.packed_trainer import Draws, PackedTrainer, expect_finite
 
 _CELLS_SCORED_AT_ONCE = 16
+
+
+class KeepApart(TrainerCallback):
+    """Keeps the parts of a model apart after each step, before it is saved."""
+
+    def __init__(self, model: MaskedLanguageModel, parts: PartsOfWidth) -> None:
+        self._model, self._parts = model, parts
+
+    def on_step_end(self, *_: object, **__: object) -> None:
+        keep_apart(self._model, self._parts)
 
 
 def make_trainer(
@@ -26,6 +37,7 @@ def make_trainer(
     rows: NDArray[np.int64],
     held_out: NDArray[np.int64],
     write: WriteModel,
+    parts: PartsOfWidth | None = None,
 ) -> PackedTrainer:
     """A trainer of an objective on some cells, which evaluates on others.
 
@@ -39,13 +51,16 @@ def make_trainer(
         (n,) ascending rows of the cells to train on, and of those to evaluate on, perhaps none.
     write
         Writes the model with each checkpoint.
+    parts
+        Of a model whose width has parts, which are kept apart.
     """
+    keeps = [KeepApart(objective.model, parts)] if parts is not None else []
     return PackedTrainer(
         objective, arguments,
         draws=Draws(rows, len(batches.cells), arguments.seed),
         make_batch=batches,
         measure=partial(_measure, batches=batches, rows=held_out) if len(held_out) else None,
-        callbacks=[WriteCheckpoints(write)],
+        callbacks=[*keeps, WriteCheckpoints(write)],
     )  # fmt: skip
 
 
