@@ -7,8 +7,8 @@ gene sets: classes of genes by 5 folds of genes, beside a regression on the gene
 two labels: cell line and protocol learned at once, beside each alone, on the same split.
 depth: the logarithm of a cell's molecules, which ranks do not hold, beside ridge on log counts.
 
-rankformer-mini has seen all of these cells without labels in its pretraining. What was measured is
-kept in the JSON and not measured again, so a run that was ended goes on.
+rankformer-mini has seen none of these cells in its pretraining. What was measured is kept in the
+JSON and not measured again, so a run that was ended goes on.
 """
 
 from __future__ import annotations

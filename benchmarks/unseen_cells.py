@@ -4,12 +4,13 @@ Files are those of package_cells.py, those of shared data, and the example's. La
 from the embedding of other cells of the same file, in five folds; intervals are of a bootstrap over
 cells, as no file but ifnb is of several donors and that one does not name them. At most 1,000 cells
 a file. scVI is trained on all of them, without labels. Mouse cells are embedded by their one-to-one
-human orthologs.
+human orthologs. Where the JSON is there, the figures of other files than these stay in it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,11 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     models = {KEY: KEY, **({"the one before": str(options.before)} if options.before else {})}
-    rows = [
-        row for name in options.only for row in measure(options.cells, name, models, options.seeds)
-    ]
-    write_json(options.out, {"machine": describe_machine(), "rows": rows})
+    rows = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
+    for name in options.only:
+        found = measure(options.cells, name, models, options.seeds)
+        rows = [row for row in rows if row["cells"] != name] + found
+        write_json(options.out, {"machine": describe_machine(), "rows": rows})
     header = ("cells", "method", *FIGURES.values())
     print(markdown_table(header, map(_line, rows)))
 
