@@ -60,7 +60,7 @@ def test_the_ranks_in_the_picture_are_those_of_the_tokenizer(drawn):
     assert sorted(genes) == sorted(cell.symbols)
     ranked = [values[gene] for gene in genes]
     assert ranked == sorted(ranked, reverse=True)
-    assert vectors.shape == (len(names), 128)
+    assert vectors.shape == (len(names), 160)
     # The sentence below the picture.
     assert genes[0] == "CLIC3"
     assert genes.index("NKG7") + 1 == 6

@@ -100,9 +100,9 @@ def test_a_model_by_name_or_folder_where_an_embedder_is_taken(checkpoint_folder,
 
 def test_the_model_that_ships_by_its_name(small_adata):
     small_adata.var_names = real_symbols(small_adata.n_vars)
-    assert rankformer.embed_cells(small_adata, "rankformer-mini").vectors.shape == (30, 128)
+    assert rankformer.embed_cells(small_adata, "rankformer-mini").vectors.shape == (30, 160)
     assert len(rankformer.tokenize_cells(small_adata, "rankformer-mini")) == 30
-    assert rankformer.Embedder("rankformer-mini").d_model == 128
+    assert rankformer.Embedder("rankformer-mini").d_model == 160
 
 
 def real_symbols(n):

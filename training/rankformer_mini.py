@@ -94,10 +94,10 @@ def make_vocabulary(
 
 def install(trained: Path) -> None:
     """Put the model into the package, its weights rounded."""
+    parts = PartsOfWidth.of(Checkpoint.open(trained).spec)
     shutil.rmtree(PACKAGED, ignore_errors=True)
     shutil.copytree(trained, PACKAGED)
     file = PACKAGED / "model.safetensors"
-    parts = PartsOfWidth.of(Checkpoint.open(trained).spec)
     rounded = {name: round_weights(name, tensor, parts) for name, tensor in load_file(file).items()}
     save_file(rounded, file, {"format": "pt"})
     file.chmod(0o644)
