@@ -4,7 +4,7 @@ Files are those of package_cells.py, those of shared data, and the example's. La
 from the embedding of other cells of the same file, in five folds; intervals are of a bootstrap over
 cells, as no file but ifnb is of several donors and that one does not name them. At most 1,000 cells
 a file. scVI is trained on all of them, without labels. Mouse cells are embedded by their one-to-one
-human orthologs. Where the JSON is there, the figures of other files than these stay in it.
+human orthologs. Where the JSON is there, what is not measured anew stays in it.
 """
 
 from __future__ import annotations
@@ -43,6 +43,11 @@ def main() -> None:
     parser.add_argument("--cells", type=Path, required=True, help="folder of all files")
     parser.add_argument("--before", type=Path, help="folder of a model to set beside")
     parser.add_argument("--only", nargs="+", choices=LABELS, default=LABELS, help="some files")
+    parser.add_argument(
+        "--without-scvi",
+        action="store_true",
+        help="keep scVI's figures of these cells and folds",
+    )
     parser.add_argument("--seeds", type=int, default=5, help="draws of the folds")
     parser.add_argument("--out", type=Path, required=True, help="JSON of all figures")
     options = parser.parse_args()
@@ -50,14 +55,19 @@ def main() -> None:
     models = {KEY: KEY, **({"the one before": str(options.before)} if options.before else {})}
     rows = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
     for name in options.only:
-        found = measure(options.cells, name, models, options.seeds)
-        rows = [row for row in rows if row["cells"] != name] + found
+        found = measure(options.cells, name, models, options.seeds, not options.without_scvi)
+        again = {(row["cells"], row["method"]) for row in found}
+        rows = [row for row in rows if (row["cells"], row["method"]) not in again] + found
         write_json(options.out, {"machine": describe_machine(), "rows": rows})
     header = ("cells", "method", *FIGURES.values())
+    order = list(LABELS)
+    rows.sort(key=lambda row: order.index(row["cells"]))
     print(markdown_table(header, map(_line, rows)))
 
 
-def measure(folder: Path, name: str, models: dict[str, str], n_seeds: int) -> list[dict[str, Any]]:
+def measure(
+    folder: Path, name: str, models: dict[str, str], n_seeds: int, with_scvi: bool
+) -> list[dict[str, Any]]:
     """Figures of each method on one file."""
     adata = draw_cells(ad.read_h5ad(folder / f"{name}.h5ad"), LABELS[name], MOST_CELLS)
     gene_ids = "ensembl_id" if "ensembl_id" in adata.var else None
@@ -69,10 +79,11 @@ def measure(folder: Path, name: str, models: dict[str, str], n_seeds: int) -> li
             adata, model=model, dtype="float32", key_added=key, orthologs=orthologs,
             gene_ids=gene_ids,
         )  # fmt: skip
-    adata.obsm[SCVI] = embed_with_scvi(csr_matrix(adata.X))
-    evaluation = rankformer.evaluate_embeddings(
-        adata, [*models, SCVI], label=LABELS[name], n_seeds=n_seeds
-    )
+    keys = list(models)
+    if with_scvi:
+        adata.obsm[SCVI] = embed_with_scvi(csr_matrix(adata.X))
+        keys.append(SCVI)
+    evaluation = rankformer.evaluate_embeddings(adata, keys, label=LABELS[name], n_seeds=n_seeds)
     summary = evaluation.summary()
     n_labels = len(evaluation.settings["classes"])
     genes = adata.uns["rankformer"][KEY]["sources"]["0"]["genes"]
