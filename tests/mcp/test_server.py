@@ -313,7 +313,7 @@ def test_what_is_there_stays_unless_it_may_be_replaced(agent, folder):
     assert "exists already" in agent.refusal("embed", **asked)
     assert (folder / "mine.npy").read_text() == "years of work"
     agent.get("embed", **asked, overwrite=True)
-    assert np.load(folder / "mine.npy").shape == (80, 128)
+    assert np.load(folder / "mine.npy").shape == (80, 160)
 
 
 REFUSED = {
