@@ -14,7 +14,7 @@ is calibrated on the reference without that label, and by the rule of rankformer
 votes below 0.5, or a distance beyond the 0.95 quantile. Last, foreign queries: cells of other
 tissues, none of which has a label of the reference.
 
-Of these cells rankformer-mini has seen the three files that marker genes name, without labels.
+Of these cells rankformer-mini has seen the files that marker genes name, without labels.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Macro-F1 of the best label of each cell, by neighbours and by the agreement of all ways, and how
 well both sides mix: of the 30 nearest cells, the share that is of the other side, with as many
-cells of either. rankformer-mini has seen all these cells in its pretraining, without their labels.
+cells of either. rankformer-mini has seen none of these cells in its pretraining.
 """
 
 from __future__ import annotations

@@ -54,14 +54,14 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     models = {KEY: KEY, **({"the one before": str(options.before)} if options.before else {})}
     rows = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
+    order = list(LABELS)
     for name in options.only:
         found = measure(options.cells, name, models, options.seeds, not options.without_scvi)
         again = {(row["cells"], row["method"]) for row in found}
         rows = [row for row in rows if (row["cells"], row["method"]) not in again] + found
+        rows.sort(key=lambda row: order.index(row["cells"]))
         write_json(options.out, {"machine": describe_machine(), "rows": rows})
     header = ("cells", "method", *FIGURES.values())
-    order = list(LABELS)
-    rows.sort(key=lambda row: order.index(row["cells"]))
     print(markdown_table(header, map(_line, rows)))
 
 

@@ -54,11 +54,12 @@ blood, of lavage of the lungs, of breast tumours, of T cells of tumours, and of 
 nothing else: no other tissue, no development, no species but human. For research take a published
 model (`rankformer models`).
 
-Three quarters of its width were begun from the co-expression of genes, as a linear method, and tell
-of the cell; the rest tells of the places and medians of genes. It was trained to name masked genes
-and to know the two halves of one cell's molecules among those of other cells. Weights are float16,
-of which two to seven bits of the fraction are kept. The cells are public and are not part of the
-package; `training/rankformer_mini.py` in the project makes it again."""
+Three quarters of its width were begun from the co-expression of genes, as a linear method, and
+describe the cell; the rest describes where genes stand and what their medians are. It was trained
+to name masked genes and to know the two halves of one cell's molecules among those of other cells.
+Take its last layer and the mean over genes; its `<cls>` says next to nothing of the cell. Weights
+are float16, of which two to seven bits of the fraction are kept. The cells are public and are not
+part of the package; `training/rankformer_mini.py` in the project makes it again."""
 
 
 def main() -> None:

@@ -55,6 +55,11 @@ CASES = (
         "pretrain pbmc.h5ad -o mine --model model --coexpression",
     ),
     BadInput(
+        "`--coexpression` with a model that is too narrow for it", sound,
+        ("The width is 8, in 2 heads", "Raise d_model (--width)"),
+        f"{BEGIN} --layers 1 --width 8 --heads 2 --feed-forward 8 --device cpu --coexpression",
+    ),
+    BadInput(
         "no steps to train", sound,
         ("max_steps is 0", "--max-steps"),
         f"{BEGIN} {SHAPE} --max-steps 0",

@@ -10,6 +10,7 @@ from tests.conftest import small_vocabulary
 
 import rankformer
 from rankformer import PretrainingHyperparameters, PretrainingSettings
+from rankformer.errors import SettingsError
 from rankformer.model.encoder import PackedBatch
 from rankformer.model.spec import EncoderSpec
 from rankformer.pretraining.loss import PretrainingLoss
@@ -22,17 +23,21 @@ SHAPE = {"n_layers": 2, "d_model": 48, "n_heads": 2, "d_ff": 64, "attention_drop
 @given(head=st.integers(1, 128), n_heads=st.integers(1, 16))
 def test_the_parts_are_the_whole_width_and_their_codes_fit_a_head(head, n_heads):
     width = head * n_heads
-    parts = PartsOfWidth.of(
-        EncoderSpec(
-            vocab_size=9, max_positions=9, n_layers=1, d_model=width, n_heads=n_heads, d_ff=8
-        )
+    spec = EncoderSpec(
+        vocab_size=9, max_positions=9, n_layers=1, d_model=width, n_heads=n_heads, d_ff=8
     )
+    if head < 3 or width < 20:
+        with pytest.raises(SettingsError, match=f"The width is {width}"):
+            PartsOfWidth.of(spec)
+        return
+    parts = PartsOfWidth.of(spec)
     told = [list(range(width))[each] for each in (parts.cell, parts.places, parts.medians)]
     assert [*told[0], *told[1], *told[2]] == list(range(width))
     assert list(range(width))[parts.beside] == told[1] + told[2]
     for each in told[1:]:
-        assert len(each) % 2 == 1 or (not each and width < 10)
         assert len(each) <= head
+        assert len(each) % 2 == 1 or not each
+        assert len(each) >= 3 or each == told[2]
     assert len(told[0]) >= 0.7 * width
 
 
@@ -97,7 +102,7 @@ def test_training_keeps_apart_what_began_from_coexpression(tmp_path, objective):
         example, tmp_path / "model", draw_model(vocabulary, SHAPE, seed=0), vocabulary,
         settings=PretrainingSettings(own, device="cpu", dtype="float32"),
     )  # fmt: skip
-    n_of_cell = 48 - 7 - 5
+    n_of_cell, n_of_places = 48 - 7 - 5, 7
     for folder in (tmp_path / "model", tmp_path / "model.run" / "checkpoint-2" / "model"):
         weights = load_file(folder / "model.safetensors")
         added = [
@@ -105,6 +110,12 @@ def test_training_keeps_apart_what_began_from_coexpression(tmp_path, objective):
             if name.endswith(("output.dense.weight", "output.dense.bias"))
         ]  # fmt: skip
         assert len(added) == 8
+        places = weights["bert.embeddings.position_embeddings.weight"]
+        assert not places[:, :n_of_cell].any()
+        assert not places[:, n_of_cell + n_of_places :].any()
+        own = slice(n_of_cell, n_of_cell + n_of_places)
+        assert places[:, own].any()
+        assert not weights["bert.embeddings.word_embeddings.weight"][:, own].any()
         for each in added:
             assert not each[:n_of_cell].any()
             assert each[n_of_cell:].abs().max() > 1e-3

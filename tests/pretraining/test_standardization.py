@@ -92,3 +92,13 @@ def test_only_a_model_that_compared_cells_is_centred(example, tmp_path, objectiv
     )  # fmt: skip
     mean = vectors_of(example, trained).mean(axis=0)
     assert (np.linalg.norm(mean) < 0.5) == is_centred
+
+
+def test_a_model_that_saw_one_cell_stays_as_it_was(example):
+    """One cell is its own mean: there is nothing to tell from it."""
+    vocabulary = rankformer.build_vocabulary(example, names_from="rankformer-mini", min_cells=3)
+    model = rankformer.draw_model(vocabulary, SHAPE, seed=0)
+    before = {name: each.clone() for name, each in model.state_dict().items()}
+    cells = gather_training_cells([open_tokens(example[:1].copy(), vocabulary)])
+    standardize_cells(model, cells, np.array([0]), seed=0)
+    assert all(torch.equal(before[name], each) for name, each in model.state_dict().items())

@@ -74,7 +74,8 @@ class PretrainingHyperparameters(TrainingHyperparameters):
         default=False, panel=WHAT_IS_TRAINED,
         text="With --vocabulary: initialise the vectors of genes from their co-expression in the "
         "cells, in place of random numbers, so that the model begins as a linear method. A quarter "
-        "of the width is kept for naming masked genes, and begins with the medians of genes.",
+        "of the width is kept for naming masked genes; it begins with each gene's median, by which "
+        "ranks are made.",
     )  # fmt: skip
 
     _rules: ClassVar[Sequence[Rule]] = (

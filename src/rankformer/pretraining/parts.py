@@ -1,10 +1,10 @@
 """Which of a model's hidden dimensions tell of the cell, and which of places and medians.
 
 A model that begins from co-expression keeps two things apart. Leading dimensions hold what kind of
-cell it is: each gene brings its vector, layers leave them as they are, and their mean over the
-genes is the linear method's. The others hold what names masked genes: where a gene stands, and
-which medians the genes near it have. Layers work there alone. Without that, learning the second
-costs the first.
+cell it is: each gene brings its vector, layers add nothing to it, though their norms scale it, and
+the mean of a cell's genes is what latent semantic analysis gives. The others hold what names masked
+genes: where a gene stands, and which medians the genes near it have. Layers work there alone.
+Without this separation, a model that learns masked genes loses what it knew of the cell.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rankformer.errors import SettingsError
 from rankformer.model.encoder import MaskedLanguageModel
 from rankformer.model.spec import EncoderSpec
 
@@ -27,7 +28,7 @@ class PartsOfWidth:
     ----------
     n_of_cell, n_of_places, n_of_medians
         Dimensions of each; their sum is the width. The last two are odd, as codes of mean 0 for
-        pairs of a sine and a cosine take one dimension more, or 0 where the width is below ten.
+        pairs of a sine and a cosine take one dimension more; medians have none in narrow models.
     """
 
     n_of_cell: int
@@ -36,9 +37,22 @@ class PartsOfWidth:
 
     @classmethod
     def of(cls, spec: EncoderSpec) -> "PartsOfWidth":
-        """A quarter of the width for places and medians, or as much as their codes need."""
+        """A quarter of the width for places and medians, or as much as their codes need.
+
+        Raises
+        ------
+        SettingsError
+            If the width or the heads are too narrow for a code of places.
+        """
         head = spec.d_model // spec.n_heads
         n_of_places = _odd(min(_SHARE_FOR_PLACES * spec.d_model, head, _MOST_FOR_PLACES))
+        if not n_of_places:
+            raise SettingsError(
+                f"The width is {spec.d_model}, in {spec.n_heads} heads.",
+                "With coexpression a width of 20 or more, and 3 or more for each head.",
+                "Raise d_model (--width), lower n_heads (--heads), or leave out coexpression "
+                "(--coexpression).",
+            )
         n_of_medians = _odd(min(_SHARE_FOR_MEDIANS * spec.d_model, head, _MOST_FOR_MEDIANS))
         return cls(spec.d_model - n_of_places - n_of_medians, n_of_places, n_of_medians)
 
@@ -90,5 +104,5 @@ def _keep_beside(rows: Tensor, parts: PartsOfWidth) -> None:
 
 
 def _odd(number: float) -> int:
-    """The largest odd number that is not larger, or 0."""
-    return max((int(number) + 1) // 2 * 2 - 1, 0)
+    """The largest odd number that is not larger, or 0 below 3: one dimension of mean 0 is 0."""
+    return (int(number) + 1) // 2 * 2 - 1 if number >= 3 else 0

@@ -233,6 +233,8 @@ def _train(
     rows, held_out = _split(cells, asked)
     own = settle_pretraining(asked, vocabulary, len(rows), world_size())
     check_views(own, vocabulary)
+    # Only what begins from co-expression has parts.
+    parts = PartsOfWidth.of(model.encoder.spec) if own.coexpression else None
     tell_what_was_settled(asked, own, f"{len(rows):,} cells")
     tell_what_takes_no_part(own)
     data = describe_data(sources, len(rows), len(held_out))
@@ -255,13 +257,13 @@ def _train(
     last = begin_run(run, arguments, bound, resume=settings.resume)
     if own.coexpression and last is None:
         initialize_from_coexpression(model, cells, rows, own.seed)
-    trainer = _make_trainer(model, cells, (rows, held_out), own, arguments, write)
+    trainer = _make_trainer(model, parts, cells, (rows, held_out), own, arguments, write)
     with run.told_when_stopped():
         trainer.train_from(last)
         trainer.evaluate_at_the_end()
     if trainer.is_world_process_zero():
         if own.objective == "mlm+contrastive":
-            standardize_cells(model, cells, rows, own.seed, _parts_of(model, own))
+            standardize_cells(model, cells, rows, own.seed, parts)
         write(run.output, trainer.state.log_history)
         run.tell_what_is_left()
     trainer.accelerator.wait_for_everyone()
@@ -269,6 +271,7 @@ def _train(
 
 def _make_trainer(
     model: MaskedLanguageModel,
+    parts: PartsOfWidth | None,
     cells: CountedCells | TokenCells,
     split: Split,
     hyperparameters: PretrainingHyperparameters,
@@ -279,7 +282,6 @@ def _make_trainer(
 
     model.encoder.recompute = hyperparameters.recompute
     two_views = hyperparameters.objective == "mlm+contrastive"
-    parts = _parts_of(model, hyperparameters)
     loss = PretrainingLoss(
         model,
         list(cells.vocabulary.special_tokens.values()),
@@ -295,13 +297,6 @@ def _make_trainer(
         shortest_view=hyperparameters.shortest_view,
     )
     return make_trainer(loss, arguments, batches, *split, write, parts)
-
-
-def _parts_of(
-    model: MaskedLanguageModel, hyperparameters: PretrainingHyperparameters
-) -> PartsOfWidth | None:
-    """Only what begins from co-expression has parts."""
-    return PartsOfWidth.of(model.encoder.spec) if hyperparameters.coexpression else None
 
 
 def _to_train(

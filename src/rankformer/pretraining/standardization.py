@@ -51,7 +51,10 @@ def standardize_cells(
     vectors_CD = _vectors_of_cells(model, cells, drawn)
     model.train(was_training)
     mean_D = vectors_CD.mean(dim=0)
-    scale_D = _scale_of_dimensions((vectors_CD - mean_D).square().mean(dim=0), parts)
+    squares_D = (vectors_CD - mean_D).square().mean(dim=0)
+    if not squares_D.sum() > 0:
+        return
+    scale_D = _scale_of_dimensions(squares_D, parts).to(model.transform.weight)
     norm = model.encoder.layers[-1].ffn_norm
     weight_D: Tensor = norm.weight  # type: ignore[union-attr,assignment]
     bias_D: Tensor = norm.bias  # type: ignore[union-attr,assignment]
@@ -66,7 +69,7 @@ def standardize_cells(
 def _scale_of_dimensions(squares_D: Tensor, parts: PartsOfWidth | None) -> Tensor:
     """(D,) factors: all alike, or those beside the cell's such that they take their share.
 
-    A part whose dimensions do not vary stays as it is.
+    A part whose dimensions do not vary is not scaled.
     """
     scale_D = torch.ones_like(squares_D)
     if parts is None:
