@@ -13,8 +13,6 @@ embedding. The shares of its cells and of others that are called unknown are tho
 is calibrated on the reference without that label, and by the rule of rankformer 0.1: a share of
 votes below 0.5, or a distance beyond the 0.95 quantile. Last, foreign queries: cells of other
 tissues, none of which has a label of the reference.
-
-Of these cells rankformer-mini has seen the files that marker genes name, without labels.
 """
 
 from __future__ import annotations
@@ -375,7 +373,8 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     embedder = Embedder(Checkpoint.open(arguments.model), dtype="float32")
-    found, foreign = dict[str, Any](), dict[str, Any]()
+    found: dict[str, Any] = {}
+    foreign: dict[str, Any] = {}
     if arguments.only and arguments.out.exists():
         before = json.loads(arguments.out.read_text())
         found, foreign = before["figures"], before["foreign"]

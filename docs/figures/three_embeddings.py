@@ -33,16 +33,17 @@ def draw() -> Figure:
     draw_embeddings(axes, len(shown), mean_y)
     write(
         axes, 0.15, 0.2,
-        f"The same natural killer cell in rankformer-mini; {N_NUMBERS} of {vectors.shape[1]} "
-        "numbers of each vector, green where positive, purple where negative.",
+        f"The same cell in rankformer-mini; {N_NUMBERS} of {vectors.shape[1]} numbers of each "
+        "vector, in its own scale: green is positive, purple negative.",
         fontsize=8.5, color=GREY,
     )  # fmt: skip
     return figure
 
 
 def draw_vector(axes: Axes, vector: NDArray[np.float32], y: float) -> None:
-    """Numbers as colours; rounded, so that all machines draw the same."""
-    strengths = np.clip(np.round(vector[:N_NUMBERS], 1) / 2, -1, 1)
+    """Numbers as colours, in its own scale; rounded, so that all machines draw the same."""
+    usual = np.sqrt(np.mean(np.square(vector)))
+    strengths = np.clip(np.round(vector[:N_NUMBERS] / usual, 1) / 2, -1, 1)
     for i, strength in enumerate(strengths.tolist()):
         colour = TEAL if strength > 0 else WINE
         axes.barh(

@@ -29,7 +29,8 @@ class PretrainingLoss(nn.Module):
         Weight of the contrastive term; 0 leaves the published loss as it is. Batches are then
         two views of each cell: the cells, and again in the same order (Chen et al., ICML 2020).
     parts
-        Of a model whose width has parts: the contrastive term compares the dimensions of the cell.
+        Of a model whose width has parts: the contrastive term compares the dimensions of the cell,
+        and training keeps them apart.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class PretrainingLoss(nn.Module):
         super().__init__()
         self.model = model
         self.contrast_weight = contrast_weight
-        self.compared = slice(None) if parts is None else parts.cell
+        self.parts = parts
         self.special: Tensor
         self.register_buffer("special", torch.tensor(special_tokens), persistent=False)
 
@@ -74,7 +75,9 @@ class PretrainingLoss(nn.Module):
         loss = functional.cross_entropy(self.model.score(hidden_TD[places]).float(), genes)
         if self.contrast_weight:
             cells_CD = mean_by_cell(hidden_TD, tokens, batch.offsets_on_device, self.special)
-            loss = loss + self.contrast_weight * contrast_views(cells_CD[:, self.compared])
+            if self.parts is not None:
+                cells_CD = cells_CD[:, self.parts.cell]
+            loss = loss + self.contrast_weight * contrast_views(cells_CD)
         return {"loss": loss}
 
 

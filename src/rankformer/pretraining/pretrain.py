@@ -296,7 +296,7 @@ def _make_trainer(
         thinnest_view=hyperparameters.thinnest_view,
         shortest_view=hyperparameters.shortest_view,
     )
-    return make_trainer(loss, arguments, batches, *split, write, parts)
+    return make_trainer(loss, arguments, batches, *split, write)
 
 
 def _to_train(

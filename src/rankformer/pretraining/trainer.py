@@ -37,7 +37,6 @@ def make_trainer(
     rows: NDArray[np.int64],
     held_out: NDArray[np.int64],
     write: WriteModel,
-    parts: PartsOfWidth | None = None,
 ) -> PackedTrainer:
     """A trainer of an objective on some cells, which evaluates on others.
 
@@ -51,9 +50,8 @@ def make_trainer(
         (n,) ascending rows of the cells to train on, and of those to evaluate on, perhaps none.
     write
         Writes the model with each checkpoint.
-    parts
-        Of a model whose width has parts, which are kept apart.
     """
+    parts = objective.parts
     keeps = [KeepApart(objective.model, parts)] if parts is not None else []
     return PackedTrainer(
         objective, arguments,
