@@ -11,7 +11,7 @@ from pandas import DataFrame
 
 from rankformer.annotate.cells import annotate_cells, shared_genes_of
 from rankformer.annotate.prepared import find_reference, name_keys
-from rankformer.annotate.ready import find_ready
+from rankformer.annotate.ready import find_ready, reading_of_reference
 from rankformer.annotate.reference import Reference, build_reference
 from rankformer.annotate.settings import Labelling
 from rankformer.checkpoints.finetuned import FineTunedModel
@@ -212,13 +212,13 @@ def annotate(
     embedder = open_embedder(model, **running)
     options = ReadingOptions(**take(ReadingOptions, how))
     if not isinstance(found, Reference):
-        shared = options
+        reading = reading_of_reference(found, options)
         if vote.share_genes:
             only = shared_genes_of(found, adata, embedder, options)
-            shared = replace(options, only_genes=only)
+            reading = replace(reading, only_genes=only)
         found = build_reference(
             found, embedder, labels,
-            mode=mode, options=shared, unlabelled=unlabelled, group=vote.group,
+            mode=mode, options=reading, unlabelled=unlabelled, group=vote.group,
         )  # fmt: skip
     names = name_keys(labels or tuple(found.codes), keys)
     adata = adata.copy() if copy else adata

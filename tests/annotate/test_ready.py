@@ -46,6 +46,24 @@ def test_in_python_with_another_label(blood, caplog):
     assert "one healthy donor" in caplog.text
 
 
+def test_its_counts_lie_elsewhere_than_those_of_the_cells(command, blood, tmp_path):
+    """The query has them in raw, and logarithms in X; the reference has them in X."""
+    cells = ad.read_h5ad(blood / "query.h5ad")
+    plain = cells.copy()
+    cells.raw = cells
+    cells.X = cells.X.log1p()
+    cells.write_h5ad(tmp_path / "query.h5ad")
+    status, _, said = command(
+        "annotate", tmp_path / "query.h5ad", "-r", "blood", "-o", tmp_path / "named.h5ad",
+        "--model", "rankformer-mini", "--use-raw",
+    )  # fmt: skip
+    assert status == 0, said
+    found = ad.read_h5ad(tmp_path / "named.h5ad").obs["predicted_cell_type"]
+    for each, where in ((plain, {}), (cells, {"use_raw": True})):
+        rankformer.tl.annotate(each, reference="blood", model="rankformer-mini", **where)
+        assert (each.obs["predicted_cell_type"].astype(str) == found.astype(str)).all()
+
+
 def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert find_ready([Path("blood")]).label == "cell_type"

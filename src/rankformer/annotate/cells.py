@@ -17,6 +17,7 @@ from rankformer.annotate.prepared import (
     ranked_among,
 )
 from rankformer.annotate.profiles import OpenCounts
+from rankformer.annotate.ready import reading_of_reference
 from rankformer.annotate.reference import Reference
 from rankformer.annotate.reference_files import open_reference
 from rankformer.annotate.settings import Labelling, NeighbourVote, as_labelling
@@ -121,7 +122,7 @@ def shared_genes_of(
     embedder
         Whose vocabulary is meant.
     options
-        Where counts and genes lie.
+        Where counts and genes lie; in a reference that ships, they lie as it says itself.
 
     Returns
     -------
@@ -138,10 +139,11 @@ def shared_genes_of(
         quiet_loggers(
             "rankformer.cells", "rankformer.genes", "rankformer.tokens", level=logging.ERROR
         ),
-        opened_sources([*references, query], vocabulary, options) as opened,
+        opened_sources(references, vocabulary, reading_of_reference(references, options)) as own,
+        opened_sources([query], vocabulary, options) as asked,
     ):
-        *own, last = [measured_genes(each) for each in opened]
-    genes = share_genes(own, [last]).genes
+        measured = [[measured_genes(each) for each in opened] for opened in (own, asked)]
+    genes = share_genes(*measured).genes
     return None if genes is None else ids_of(vocabulary, genes)
 
 

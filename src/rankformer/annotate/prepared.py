@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rankformer.annotate.kept import keep_overlap, keep_variables, kept_overlap
 from rankformer.annotate.majority import expect_clusters
+from rankformer.annotate.ready import reading_of_reference
 from rankformer.annotate.reference import (
     Reference,
     genes_of_all,
@@ -183,7 +184,8 @@ class ReferenceOfRun:
         """Embed the reference, here also where others embed the queries."""
         job = self.job
         embedder = _here(model)
-        with opened_sources(sources, self.checkpoint.vocabulary, self.options) as opened:
+        options = reading_of_reference(sources, self.options)
+        with opened_sources(sources, self.checkpoint.vocabulary, options) as opened:
             labels = read_labels(opened, job.labels, job.unlabelled)
             groups = read_groups(opened, job.vote.group)
             if self._overlap is None:

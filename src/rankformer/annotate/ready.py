@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rankformer.annotate.settings import AnnotateJob
+from rankformer.tokens.reading_options import ReadingOptions
 
 logger = logging.getLogger(__name__)
 
@@ -67,3 +68,16 @@ def with_ready_reference(job: AnnotateJob) -> AnnotateJob:
         return job
     ready.tell_limits()
     return replace(job, references=(ready.path,), labels=job.labels or (ready.label,))
+
+
+def reading_of_reference(
+    references: Sequence[object], options: ReadingOptions | None
+) -> ReadingOptions:
+    """How references are read: as the cells to be named are, but one that ships as it lies."""
+    options = options or ReadingOptions()
+    ready = {each.path for each in _READY.values()}
+    if not all(isinstance(each, Path) and each in ready for each in references):
+        return options
+    return ReadingOptions(
+        only_genes=options.only_genes, n_threads=options.n_threads, chunk_cells=options.chunk_cells
+    )
