@@ -29,6 +29,7 @@ import numpy as np
 import rankformer_mini as mini
 import torch
 from machine import describe_machine
+from mean_of_cell import add_mean_of_cell, take_average_away
 from numpy.typing import NDArray
 from objectives import ProfileDecoder, UnlearnedFiles
 from reporting import markdown_table, write_json
@@ -73,6 +74,8 @@ class Setting:
     contrast: float = mini.RECIPE.contrast_weight
     decoded: float = 0.0
     unlearned: float = 0.0
+    mean_added: float = 0.0
+    """How many times the last layer adds the mean of the cell to each token."""
     learning_rate: float = mini.RECIPE.learning_rate
     n_steps: int = N_STEPS
     seed: int = SEED
@@ -89,6 +92,8 @@ SETTINGS = {
     "15 to 90 % masked": Setting(masked=(0.15, 0.9)),
     "profile decoded": Setting(decoded=1.0),
     "files unlearned": Setting(unlearned=0.3),
+    "mean of the cell added 8 times": Setting(mean_added=8.0),
+    "mean of the cell added 32 times": Setting(mean_added=32.0),
     "panels as second view": Setting(panels=True),
     "6 layers, width 112": Setting(shape={"n_layers": 6, "d_model": 112, "d_ff": 224}),
     "512 inputs": Setting(input_length=512),
@@ -137,6 +142,9 @@ def train(
     parts = PartsOfWidth.of(model.encoder.spec) if setting.coexpression else None
     if parts is not None:
         initialize_from_coexpression(model, cells, rows, setting.seed)
+        if setting.mean_added:
+            add_mean_of_cell(model, parts, setting.mean_added)
+            take_average_away(model, parts, cells, rows)
     n_compared = shape["d_model"] if parts is None else parts.n_of_cell
     decoder = ProfileDecoder(n_compared, cells.vocabulary.size)
     unlearned = UnlearnedFiles(n_compared, int(files.max()) + 1)
@@ -157,6 +165,8 @@ def train(
         optimizer.step()
         if parts is not None and not setting.mixed:
             keep_apart(model, parts)
+            if setting.mean_added:
+                add_mean_of_cell(model, parts, setting.mean_added)
     standardize_cells(model, cells, rows, setting.seed, parts)
     return model.eval()
 

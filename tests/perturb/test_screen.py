@@ -67,8 +67,12 @@ def gather(parts):
     ("kind", "least"), [("delete", 0.85), ("overexpress", 0.55), ("activate", 0.75)]
 )
 def test_estimates_rank_genes_as_exact_runs_do(blood, kind, least):
-    for found, expected in compare(blood, "cell", kind, ("movement", "shift")):
-        assert spearmanr(found, expected).statistic > least
+    compared = compare(blood, "cell", kind, ("movement", "shift"))
+    likeness = [spearmanr(found, expected).statistic for found, expected in compared]
+    # A movement is a length in all dimensions, of which the screen follows a few.
+    movements, shifts = likeness[:4], likeness[4:]
+    assert min(movements) > least
+    assert min(shifts) > 0.95
 
 
 @pytest.mark.parametrize("kind", ["delete", "overexpress", "activate"])

@@ -338,17 +338,22 @@ def test_a_training_that_is_stopped_says_how_to_go_on(cells, vocabulary, tmp_pat
     assert train(resume=True).folder == tmp_path / "model"
 
 
-def test_what_changes_no_result_may_change_when_a_run_goes_on(cells, vocabulary, tmp_path):
+@pytest.mark.parametrize("coexpression", [False, True])
+def test_what_changes_no_result_may_change_when_a_run_goes_on(
+    cells, vocabulary, tmp_path, coexpression
+):
+    recipe = replace(IN_STEPS, coexpression=coexpression)
+
     def train(hyperparameters, **more):
         pretrain([cells], tmp_path / "model", draw(vocabulary), vocabulary,
                  hyperparameters=hyperparameters,
                  device="cpu", **more)  # fmt: skip
         return weights(tmp_path / "model")
 
-    expected = train(IN_STEPS)
+    expected = train(recipe)
     shutil.rmtree(tmp_path / "model")
     shutil.rmtree(tmp_path / "model.run" / "checkpoint-12")
-    found = train(replace(IN_STEPS, log_steps=3, save_steps=2), resume=True)
+    found = train(replace(recipe, log_steps=3, save_steps=2), resume=True)
     for name, tensor in expected.items():
         assert torch.equal(found[name], tensor), name
     log = json.loads((tmp_path / "model" / "training.json").read_text())["log"]
