@@ -280,12 +280,15 @@ class Geneformer:
     def _cell_vectors(
         self, cells: "TokenizedCells", mode: "CellMode", progress: "Progress"
     ) -> NDArray[np.float32]:
+        from rankformer.embed.likeness import tell_alike
+
         vectors = np.empty((len(cells), self.embedder.d_model), np.float32)
         for first, ragged in cells.blocks():
             for start, stop, pooled in self.embedder.cell_batches(ragged, mode):
                 vectors[first + start : first + stop] = pooled
                 progress(stop - start)
         _tell_without_genes(np.isnan(vectors[:, 0]))
+        tell_alike(vectors)
         return vectors
 
     def _gene_series(self, cells: "TokenizedCells", progress: "Progress") -> "list[pd.Series[Any]]":

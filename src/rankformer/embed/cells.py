@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rankformer.embed.batches import CellBatch
 from rankformer.embed.embedder import AnyEmbedder, Embedder, open_embedder
+from rankformer.embed.likeness import tell_alike
 from rankformer.embed.settings import CellMode
 from rankformer.embed.settled_model import SettledModel
 from rankformer.errors import TokensError
@@ -99,6 +100,7 @@ def fill_vectors(
     ]
     input_length = embedder.checkpoint.vocabulary.input_length
     tell_full_inputs(sum(n_full for _, n_full in filled), ends[-1], input_length)
+    tell_alike(vectors)
     return np.concatenate([missing for missing, _ in filled])
 
 
