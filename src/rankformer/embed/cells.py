@@ -101,6 +101,7 @@ def fill_vectors(
     input_length = embedder.checkpoint.vocabulary.input_length
     tell_full_inputs(sum(n_full for _, n_full in filled), ends[-1], input_length)
     tell_alike(vectors)
+    release_pages(vectors)
     return np.concatenate([missing for missing, _ in filled])
 
 
