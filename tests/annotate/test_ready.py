@@ -7,7 +7,8 @@ import pytest
 from sklearn.metrics import f1_score
 
 import rankformer
-from rankformer.annotate.ready import find_ready
+from rankformer.annotate.ready import find_ready, reading_of_reference
+from rankformer.tokens.reading_options import ReadingOptions
 
 GROUP = {
     "CD19+ B": "B", "CD56+ NK": "NK", "CD14+ Monocyte": "myeloid", "Dendritic": "myeloid",
@@ -62,6 +63,18 @@ def test_its_counts_lie_elsewhere_than_those_of_the_cells(command, blood, tmp_pa
     for each, where in ((plain, {}), (cells, {"use_raw": True})):
         rankformer.tl.annotate(each, reference="blood", model="rankformer-mini", **where)
         assert (each.obs["predicted_cell_type"].astype(str) == found.astype(str)).all()
+
+
+def test_it_is_read_as_it_lies_whatever_is_said_of_the_cells():
+    options = ReadingOptions(
+        layer="counts", undo_log1p=True, gene_ids="symbol", only_genes=frozenset({"ENSG1"}),
+        n_threads=1,
+    )  # fmt: skip
+    ready = [find_ready(["blood"]).path]
+    expected = ReadingOptions(only_genes=frozenset({"ENSG1"}), n_threads=1)
+    assert reading_of_reference(ready, options) == expected
+    for own in ([Path("mine.h5ad")], [*ready, Path("mine.h5ad")], []):
+        assert reading_of_reference(own, options) == options
 
 
 def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch):

@@ -27,9 +27,19 @@ def test_the_mean_cosine_of_all_pairs_decides(caplog, spread, is_told):
         assert f"{cosine:.6f}" in caplog.text
 
 
+def test_of_many_cells_some_from_all_over_are_looked_at(caplog):
+    """The first 2,000 are alike, as in a sorted file; the others are not, or are as well."""
+    alike = cells_around(np.ones(16), 0.0, n_cells=2_000)
+    tell_alike(np.concatenate([alike, cells_around(np.ones(16), 1.0, n_cells=2_000)]))
+    assert not caplog.text
+    tell_alike(np.concatenate([alike, alike]))
+    assert TOLD in caplog.text
+
+
 def test_few_cells_may_be_alike(caplog):
     tell_alike(cells_around(np.ones(16), 0.0, n_cells=19))
     tell_alike(np.full((30, 16), np.nan, np.float32))
+    tell_alike(np.empty((0, 16), np.float32))
     assert not caplog.text
 
 
@@ -49,6 +59,12 @@ def test_the_command_tells_it(command, tmp_path, mode, is_told):
     )  # fmt: skip
     assert status == 0, said
     assert (TOLD in " ".join(said.split())) == is_told
+
+
+def test_annotation_tells_it_once(caplog):
+    cells = rankformer.datasets.blood_cells()[:60].copy()
+    rankformer.tl.annotate(cells, reference="blood", model="rankformer-mini", mode="cls")
+    assert caplog.text.count(TOLD) == 1
 
 
 def test_the_interface_of_helical_tells_it_too(caplog):

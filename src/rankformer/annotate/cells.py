@@ -30,6 +30,7 @@ from rankformer.annotate.shared_genes import (
 from rankformer.annotate.vote import check_annotation
 from rankformer.embed.cells import describe_run, fill_vectors, tell_missing
 from rankformer.embed.embedder import AnyEmbedder, Embedder, open_embedder
+from rankformer.embed.likeness import tell_alike
 from rankformer.embed.settings import CellMode
 from rankformer.progress import Progress
 from rankformer.quiet_loggers import quiet_loggers
@@ -99,6 +100,7 @@ def annotate_cells(
         vectors = np.full((len(query), embedder.d_model), np.nan, np.float32)
         missing = fill_vectors(vectors, [query], embedder, mode=mode, progress=progress)
         tell_missing(missing)
+        tell_alike(vectors)
         provenance = describe_run(embedder, mode, [query])
         counts = None if overlap.genes is None else OpenCounts([stream], overlap.genes)
         named = Query(vectors, missing, stream.obs, counts)

@@ -24,6 +24,7 @@ from rankformer.annotate.settings import AnnotateJob, Labelling
 from rankformer.annotate.shared_genes import overlap_line
 from rankformer.annotate.told import label_rows, told_of
 from rankformer.checkpoints.checkpoint import Checkpoint
+from rankformer.embed.likeness import tell_alike
 from rankformer.embed.vector_runs import RunVectors, merged_vectors, vector_run
 from rankformer.errors import OutputError
 from rankformer.results.cell_embeddings import vectors_beside
@@ -61,7 +62,8 @@ def annotate_files(
     model
         A published name or a folder.
     options
-        Where counts and genes lie, in queries and references.
+        Where counts and genes lie, in queries and references; a reference that ships is read as it
+        lies.
     **settings
         Settings of the `Embedder`.
 
@@ -137,6 +139,7 @@ def write_annotation(
     """
     overlap = kept_overlap(vectors.run.folder)
     missing, sources = vectors.missing(), vectors.sources()
+    tell_alike(vectors.values)
     values, obs = vectors.values, vectors.obs(sources)
     with vectors_beside(output, values.shape) as scratch:
         # The votes scale them in place.

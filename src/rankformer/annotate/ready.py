@@ -76,7 +76,7 @@ def reading_of_reference(
     """How references are read: as the cells to be named are, but one that ships as it lies."""
     options = options or ReadingOptions()
     ready = {each.path for each in _READY.values()}
-    if not all(isinstance(each, Path) and each in ready for each in references):
+    if not references or not all(isinstance(e, Path) and e in ready for e in references):
         return options
     return ReadingOptions(
         only_genes=options.only_genes, n_threads=options.n_threads, chunk_cells=options.chunk_cells

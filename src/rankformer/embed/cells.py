@@ -76,6 +76,7 @@ def embed_cells(
         missing = fill_vectors(vectors, [stream], embedder, mode=mode, progress=progress)
         provenance = describe_run(embedder, mode, [stream])
     tell_missing(missing)
+    tell_alike(vectors)
     return CellEmbeddings(vectors, missing, stream.obs, provenance)
 
 
@@ -100,8 +101,6 @@ def fill_vectors(
     ]
     input_length = embedder.checkpoint.vocabulary.input_length
     tell_full_inputs(sum(n_full for _, n_full in filled), ends[-1], input_length)
-    tell_alike(vectors)
-    release_pages(vectors)
     return np.concatenate([missing for missing, _ in filled])
 
 

@@ -11,6 +11,7 @@ from rankformer.embed.cells import describe_run
 from rankformer.embed.embedder import Embedder
 from rankformer.embed.gene_shards import write_genes
 from rankformer.embed.gene_summary import summarize_genes
+from rankformer.embed.likeness import tell_alike
 from rankformer.embed.settings import EmbedJob, Statistic
 from rankformer.embed.vector_recipes import AnyEmbedding
 from rankformer.embed.vector_runs import (
@@ -166,6 +167,7 @@ def write_vectors(
         If it cannot be written.
     """
     missing, sources = vectors.missing(), vectors.sources()
+    tell_alike(vectors.values)
     provenance = vectors.provenance()
     embeddings = CellEmbeddings(vectors.values, missing, vectors.obs(sources), provenance, sources)
     copied = file_to_copy(output, vectors.cells)

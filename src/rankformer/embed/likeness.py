@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 logger = logging.getLogger(__name__)
 
 # Of fewer cells, that they are alike may be so.
-_FEWEST_CELLS, _MOST_CELLS = 20, 1_000
+_FEWEST_CELLS = 20
+# Of many cells, so many stretches of so many are looked at, as files may be sorted.
+_N_STRETCHES, _LENGTH = 10, 100
 _ALIKE = 0.9999
 
 
@@ -21,9 +23,13 @@ def tell_alike(vectors: NDArray[np.float32]) -> None:
     Parameters
     ----------
     vectors
-        (n_cells, d_model) float32; the first 1,000 are looked at. Rows of NaN are left out.
+        (n_cells, d_model) float32, or what gives rows as it does; at most 1,000 are looked at, from
+        all over. Rows of NaN are left out.
     """
-    cells = np.asarray(vectors[:_MOST_CELLS], np.float64)
+    starts = np.arange(0, len(vectors), max(len(vectors) // _N_STRETCHES, _LENGTH)).tolist()
+    if not starts:
+        return
+    cells = np.concatenate([vectors[at : at + _LENGTH] for at in starts]).astype(np.float64)
     lengths = np.linalg.norm(cells, axis=1)
     cells = cells[lengths > 0] / lengths[lengths > 0, None]
     n_cells = len(cells)
@@ -34,7 +40,7 @@ def tell_alike(vectors: NDArray[np.float32]) -> None:
     if cosine > _ALIKE:
         logger.warning(
             "The vectors of these cells hardly differ: between two of them, the mean cosine is "
-            "%.6f. They hardly tell kinds of cells apart. Take the mean over genes (--mode cell), "
-            "another layer (--emb-layer), or another model.",
+            "%.6f. They hardly tell kinds of cells apart. Another mode, another layer or another "
+            "model may tell more.",
             cosine,
         )

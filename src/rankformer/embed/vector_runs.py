@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from rankformer.checkpoints.checkpoint import Checkpoint
 from rankformer.embed.cells import describe_model, tell_missing
 from rankformer.embed.embedder import Embedder
-from rankformer.embed.likeness import tell_alike
 from rankformer.embed.settings import Mode
 from rankformer.embed.vector_recipes import (
     AnyEmbedding,
@@ -247,7 +246,6 @@ class RunVectors:
         missing = read_reasons(self.run, self.shards)
         n_full = count_full(self.run, self.shards)
         tell_full_inputs(n_full, len(missing), self.run.manifest.notes["input_length"])
-        tell_alike(self.values)
         tell_missing(missing)
         return missing
 
