@@ -23,7 +23,7 @@ def tell_alike(vectors: NDArray[np.float32]) -> None:
     Parameters
     ----------
     vectors
-        (n_cells, d_model) float32, or what gives rows as it does; at most 1,000 are looked at, from
+        (n_cells, d_model) float32, or what gives rows as it does; about 1,000 are looked at, from
         all over. Rows of NaN are left out.
     """
     starts = np.arange(0, len(vectors), max(len(vectors) // _N_STRETCHES, _LENGTH)).tolist()
