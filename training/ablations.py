@@ -142,8 +142,8 @@ def train(
     parts = PartsOfWidth.of(model.encoder.spec) if setting.coexpression else None
     if parts is not None:
         initialize_from_coexpression(model, cells, rows, setting.seed)
+        restore(setting, model, parts)
         if setting.mean_added:
-            add_mean_of_cell(model, parts, setting.mean_added)
             take_average_away(model, parts, cells, rows)
     n_compared = shape["d_model"] if parts is None else parts.n_of_cell
     decoder = ProfileDecoder(n_compared, cells.vocabulary.size)
@@ -163,12 +163,18 @@ def train(
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        if parts is not None and not setting.mixed:
-            keep_apart(model, parts)
-            if setting.mean_added:
-                add_mean_of_cell(model, parts, setting.mean_added)
+        if parts is not None:
+            restore(setting, model, parts)
     standardize_cells(model, cells, rows, setting.seed, parts)
     return model.eval()
+
+
+def restore(setting: Setting, model: MaskedLanguageModel, parts: PartsOfWidth) -> None:
+    """Take back what a step changed and this setting holds fixed."""
+    if not setting.mixed:
+        keep_apart(model, parts)
+    if setting.mean_added:
+        add_mean_of_cell(model, parts, setting.mean_added)
 
 
 def share_of_rate(step: int, n_steps: int) -> float:
