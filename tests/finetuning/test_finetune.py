@@ -475,6 +475,23 @@ def test_a_run_that_was_moved_finds_its_best_checkpoint(cells, model, tmp_path, 
     assert torch.equal(saved, kept)
 
 
+def test_a_training_that_took_its_last_step_keeps_its_best_one(cells, model, tmp_path):
+    """As if it had ended after its last checkpoint, before the model was written."""
+    # At such a rate the best step is not the last one.
+    recipe = replace(RECIPE, learning_rate=0.05, save_steps=10, evaluate_steps=10)
+    settings = replace(SETTINGS, hyperparameters=recipe)
+    finetune([cells], tmp_path / "first", model, TASK, settings)
+    (tmp_path / "first.run").rename(tmp_path / "again.run")
+    steps = [int(each.name.split("-")[1]) for each in (tmp_path / "again.run").glob("checkpoint-*")]
+    state_file = tmp_path / "again.run" / f"checkpoint-{max(steps)}" / "trainer_state.json"
+    state = json.loads(state_file.read_text())
+    assert state["global_step"] == state["max_steps"] > state["best_global_step"]
+    finetune([cells], tmp_path / "again", model, TASK, replace(settings, resume=True))
+    for name in ("model.safetensors", "heads.safetensors"):
+        first, again = (load_file(tmp_path / each / name) for each in ("first", "again"))
+        assert all(torch.equal(first[key], again[key]) for key in first)
+
+
 def test_folds_that_are_done_are_not_done_again(cells, model, tmp_path):
     settings = replace(
         SETTINGS, hyperparameters=replace(RECIPE, max_steps=2), plan=SplitPlan(n_folds=3)

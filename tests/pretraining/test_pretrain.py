@@ -260,6 +260,27 @@ def test_killed_and_resumed(cells, vocabulary, tmp_path, kills):
     assert curves[0] == curves[1]
 
 
+def test_a_training_that_took_its_last_step_takes_no_other_one(
+    cells, vocabulary, tmp_path, monkeypatch
+):
+    """As if it had ended after its last checkpoint, before it was evaluated and written."""
+    monkeypatch.chdir(tmp_path)
+    settings = {"hyperparameters": replace(RECIPE, evaluate_steps=3), "device": "cpu"}
+    pretrain([cells], tmp_path / "first", draw(vocabulary), vocabulary, **settings)
+    shutil.copytree(tmp_path / "first.run", tmp_path / "again.run")
+    pretrain([cells], tmp_path / "again", draw(vocabulary), vocabulary, resume=True, **settings)
+    first, again = weights(tmp_path / "first"), weights(tmp_path / "again")
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    logs = [
+        json.loads((tmp_path / name / "training.json").read_text())["log"]
+        for name in ("first", "again")
+    ]
+    evaluated = [[each["step"] for each in log if "eval_loss" in each] for log in logs]
+    assert evaluated == [[3, 6, 8], [3, 6, 8]]
+    # Curves for TensorBoard are written beside the checkpoints, and not where one happens to be.
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_checkpoint_cut_short_is_not_gone_on_from(cells, vocabulary, tmp_path):
     def train(**more):
         return pretrain([cells], tmp_path / "model", draw(vocabulary), vocabulary,

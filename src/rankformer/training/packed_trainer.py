@@ -20,8 +20,10 @@ from transformers import (
     PrinterCallback,
     Trainer,
     TrainerCallback,
+    TrainerState,
     TrainingArguments,
 )
+from transformers.trainer import TRAINER_STATE_NAME
 
 from rankformer.errors import SettingsError
 from rankformer.tokens.block_shuffle import shuffle_in_blocks
@@ -159,9 +161,22 @@ class PackedTrainer(Trainer):
         """
         if last is not None:
             check_resume_states(last)
+            state = TrainerState.load_from_json(str(last / TRAINER_STATE_NAME))
+            if state.global_step >= state.max_steps:
+                self._take_finished(state, last)
+                return
         with ExitStack() as shown:
             self.add_callback(ShowSteps(shown))
             self.train(resume_from_checkpoint=str(last) if last else None)
+
+    def _take_finished(self, state: TrainerState, last: Path) -> None:
+        """The model of a training that took its last step: the Trainer would take one more."""
+        best = last.with_name(f"checkpoint-{state.best_global_step}")
+        keeps_best = self.args.load_best_model_at_end and best.is_dir()
+        self.state = state
+        self._load_from_checkpoint(str(best if keeps_best else last))
+        # By this, what is still to be evaluated is logged beside the checkpoints.
+        self.callback_handler.on_train_begin(self.args, self.state, self.control)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Draws in a shuffled order, made into batches of cells."""
