@@ -68,16 +68,20 @@ BROAD = {
 }  # fmt: skip
 SEEN = "Of these cells rankformer-mini has seen the files that marker genes name, without labels."
 MARKED = ("pbmc_1k_v2", "pbmc_1k_5prime", "pbmc_donor_a")
-N_CELLS, N_MARKED, LEAST, N_NEIGHBORS, N_DRAWS = 600, 500, 10, 15, 1000
+LEAST, N_NEIGHBORS, N_DRAWS = 10, 15, 1000
 Labels = NDArray[np.str_]
 
 
-def some(adata: ad.AnnData, labels: Any, n_cells: int = N_CELLS) -> ad.AnnData:
-    """At most so many cells with a label, drawn with one seed."""
+def labelled(adata: ad.AnnData, labels: Any) -> ad.AnnData:
+    """The cells with a label."""
     adata = adata[[isinstance(each, str) for each in labels]].copy()
     adata.obs["label"] = [each for each in labels if isinstance(each, str)]
-    rows = np.sort(np.random.default_rng(0).permutation(adata.n_obs)[:n_cells])
-    return adata[rows].copy()
+    return adata
+
+
+def draw(adata: ad.AnnData, n_cells: int | None) -> ad.AnnData:
+    """At most so many cells, drawn with one seed; all with None."""
+    return adata[np.sort(np.random.default_rng(0).permutation(adata.n_obs)[:n_cells])].copy()
 
 
 def marked(adata: ad.AnnData) -> ad.AnnData:
@@ -98,7 +102,7 @@ def marked(adata: ad.AnnData) -> ad.AnnData:
     labels[(b >= 3) & (t == 0) & (n_myeloid <= 2)] = "B cells"
     labels[(n_myeloid >= 4) & (t == 0) & (b == 0)] = "Monocytes"
     labels[(n_nk >= 3) & (t == 0) & (b == 0) & (n_myeloid <= 2)] = "NK cells"
-    return some(adata, labels, N_MARKED)
+    return labelled(adata, labels)
 
 
 def sets(folder: Path) -> dict[str, ad.AnnData]:
@@ -118,14 +122,14 @@ def sets(folder: Path) -> dict[str, ad.AnnData]:
     )
     lines = mix.obs["cell_line"].astype(str).to_numpy()
     return {
-        "control": some(ifnb[~is_stim], own[~is_stim]),
-        "stimulated": some(ifnb[is_stim], own[is_stim]),
-        "stimulated, six": some(ifnb[is_stim], six[is_stim]), "ifnb": some(ifnb, six),
-        "pbmc3k": some(pbmc, kinds.where(kinds != "unassigned", None)),
-        "blood": some(blood, blood.obs["cell_type"].astype(str).map(BLOOD)),
-        "Drop-seq": some(mix[drop], lines[drop]), "CEL-seq2": some(mix[cel], lines[cel], 300),
-        "pbmc3k, broad": some(pbmc, kinds.replace(BROAD).where(kinds != "unassigned", None), 500),
-        "control, broad": some(ifnb[~is_stim], ifnb.obs["cell_type"][~is_stim].map(BROAD), 500),
+        "control": labelled(ifnb[~is_stim], own[~is_stim]),
+        "stimulated": labelled(ifnb[is_stim], own[is_stim]),
+        "stimulated, six": labelled(ifnb[is_stim], six[is_stim]), "ifnb": labelled(ifnb, six),
+        "pbmc3k": labelled(pbmc, kinds.where(kinds != "unassigned", None)),
+        "blood": labelled(blood, blood.obs["cell_type"].astype(str).map(BLOOD)),
+        "Drop-seq": labelled(mix[drop], lines[drop]), "CEL-seq2": labelled(mix[cel], lines[cel]),
+        "pbmc3k, broad": labelled(pbmc, kinds.replace(BROAD).where(kinds != "unassigned", None)),
+        "control, broad": labelled(ifnb[~is_stim], ifnb.obs["cell_type"][~is_stim].map(BROAD)),
         **{name: marked(ad.read_h5ad(folder / f"{name}.h5ad")) for name in MARKED},
     }  # fmt: skip
 
@@ -259,10 +263,10 @@ def unknown_figures(
     return found
 
 
-def interval(draw: Callable[[NDArray[np.int64]], float], n_cells: int) -> list[float]:
+def interval(judge: Callable[[NDArray[np.int64]], float], n_cells: int) -> list[float]:
     """Of 1,000 draws of cells with replacement, between which 95 % lie."""
     rng = np.random.default_rng(0)
-    drawn = [draw(rng.integers(0, n_cells, n_cells)) for _ in range(N_DRAWS)]
+    drawn = [judge(rng.integers(0, n_cells, n_cells)) for _ in range(N_DRAWS)]
     return [float(each) for each in np.quantile(drawn, [0.025, 0.975])]
 
 
@@ -369,6 +373,7 @@ def main() -> None:
     parser.add_argument("--cells", type=Path, required=True, help="pbmc3k, ifnb and sc_mixology")
     parser.add_argument("--model", default="rankformer-mini", help="it, or a folder")
     parser.add_argument("--out", type=Path, required=True, help="JSON of all figures")
+    parser.add_argument("--most-cells", type=int, help="of each side, drawn; all unless given")
     parser.add_argument("--only", nargs="+", help="pairs to measure; the others stay as they are")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
@@ -378,7 +383,7 @@ def main() -> None:
     if arguments.only and arguments.out.exists():
         before = json.loads(arguments.out.read_text())
         found, foreign = before["figures"], before["foreign"]
-    cells = sets(arguments.cells)
+    cells = {name: draw(each, arguments.most_cells) for name, each in sets(arguments.cells).items()}
     all_pairs = {**PAIRS, **FRESH, **FOREIGN}
     for name in arguments.only or all_pairs:
         reference, query = all_pairs[name]
@@ -388,7 +393,8 @@ def main() -> None:
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
         report = {
             "machine": describe_machine(), "note": SEEN, "labels": {"ifnb": SAME, "blood": BLOOD},
-            "most_cells": N_CELLS, "intervals": "95 % of 1,000 draws of the cells of the query",
+            "most_cells": arguments.most_cells,
+            "intervals": "95 % of 1,000 draws of the cells of the query",
             "figures": found, "foreign": foreign,
         }  # fmt: skip
         write_json(arguments.out, report)

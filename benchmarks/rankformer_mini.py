@@ -9,7 +9,8 @@ baseline leaves out the genes that the cell shows, and gets the smoothing that s
 cells best.
 
 The cells that it never saw are scanpy's `pbmc68k_reduced`: 700 blood cells of 10 kinds, of 765
-genes. Beside it are PCA of the same genes, log-normalised, and random weights of the same shape.
+genes: the mean over genes, `<cls>`, and the mean a layer below the last. Beside them are PCA of the
+same genes, log-normalised, and random weights of the same shape.
 """
 
 from __future__ import annotations
@@ -197,6 +198,8 @@ def zero_shot(checkpoint: Checkpoint) -> dict[str, dict[str, list[float]]]:
     scaled = StandardScaler().fit_transform(values).clip(-10, 10)
     ways: dict[str, Callable[[int], Vectors]] = {
         "rankformer-mini": lambda _: embed(adata, checkpoint),
+        "rankformer-mini, `<cls>`": lambda _: embed(adata, checkpoint, mode="cls"),
+        "rankformer-mini, a layer below": lambda _: embed(adata, checkpoint, emb_layer=-2),
         "random weights": lambda seed: embed(adata, draw_like(checkpoint, seed)),
         "PCA": lambda seed: PCA(50, random_state=seed).fit_transform(values),
         "PCA, genes scaled": lambda seed: PCA(50, random_state=seed).fit_transform(scaled),
@@ -208,10 +211,10 @@ def zero_shot(checkpoint: Checkpoint) -> dict[str, dict[str, list[float]]]:
     return found
 
 
-def embed(adata: Any, checkpoint: Checkpoint) -> Vectors:
+def embed(adata: Any, checkpoint: Checkpoint, **how: Any) -> Vectors:
     """Vectors of the cells; the ranks of their counts are recovered from the logarithms."""
     embedded = rankformer.tl.embed(
-        adata, model=checkpoint, use_raw=True, undo_log1p=True, dtype="float32", copy=True
+        adata, model=checkpoint, use_raw=True, undo_log1p=True, dtype="float32", copy=True, **how
     )
     return embedded.obsm["X_geneformer"]
 
