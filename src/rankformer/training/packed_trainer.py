@@ -170,7 +170,7 @@ class PackedTrainer(Trainer):
             self.train(resume_from_checkpoint=str(last) if last else None)
 
     def _take_finished(self, state: TrainerState, last: Path) -> None:
-        """The model of a training that took its last step: the Trainer would take one more."""
+        """Take the weights of a training that is finished; the Trainer would take one step more."""
         best = last.with_name(f"checkpoint-{state.best_global_step}")
         keeps_best = self.args.load_best_model_at_end and best.is_dir()
         self.state = state
