@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 
 from rankformer.errors import OutputError
 from rankformer.runs import run as runs
 from rankformer.runs.locks import locked
+from rankformer.runs.manifest import Work
 from rankformer.runs.settings import RunSettings
 from rankformer.runs.shards import Share
 
@@ -18,6 +20,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from rankformer.runs.locks import locked
+from rankformer.runs.manifest import Work
 from rankformer.runs.shards import Share
 share = Share(*map(int, sys.argv[2].split("/"))) if sys.argv[2] else None
 with locked(Path(sys.argv[1]), share):
@@ -117,3 +120,30 @@ def test_one_that_is_refused_does_not_remove_what_the_other_has_begun(tmp_path, 
         pass
     monkeypatch.undo()
     assert (tmp_path / "whole.lock").exists()
+
+
+@pytest.mark.parametrize("at", ["make_folder", "locked", "taking_turns", "_remove_half_written"])
+def test_a_signal_before_the_work_began_leaves_nothing(tmp_path, monkeypatch, at):
+    """At whichever moment of the beginning it comes: the folder is made, locked, or planned."""
+    folder = tmp_path / "out.h5ad.parts"
+    whole = getattr(runs, at)
+
+    def stop(*arguments):
+        whole(*arguments)
+        raise KeyboardInterrupt
+
+    @contextmanager
+    def stop_within(*arguments):
+        monkeypatch.undo()
+        with whole(*arguments):
+            raise KeyboardInterrupt
+            yield
+
+    is_block = at in ("locked", "taking_turns")
+    monkeypatch.setattr(runs, at, stop_within if is_block else stop)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        runs.open_run(folder, RunSettings(), lambda _: (Work("embed", {}, {}, 10), (), {})),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())

@@ -38,8 +38,8 @@ def locked(folder: Path, share: Share | None) -> Iterator[None]:
     """
     name = _WHOLE if share is None else f"share-{share.number}-of-{share.of}"
     lock = FileLock(folder / f"{name}.lock", is_singleton=False)
-    _take(lock, folder, name, timeout=0 if share is not None else _SECONDS_OF_A_TRY)
     try:
+        _take(lock, folder, name, timeout=0 if share is not None else _SECONDS_OF_A_TRY)
         for other in _others(folder, share):
             theirs = FileLock(folder / f"{other}.lock", is_singleton=False)
             _take(theirs, folder, other, timeout=_SECONDS_OF_A_TRY)
@@ -74,8 +74,7 @@ def taking_turns(folder: Path, name: str, doing: str) -> Iterator[None]:
         )  # fmt: skip
         lock.acquire()
     try:
-        with suppress(OSError):
-            _note_owner(folder, name)
+        _note_owner(folder, name)
         yield
     finally:
         _forget_owner(folder, name)
@@ -120,7 +119,9 @@ def _describe_owner(folder: Path, name: str) -> str:
 
 
 def _note_owner(folder: Path, name: str) -> None:
-    _owner_file(folder, name).write_text(json.dumps(_this_process()) + "\n", encoding="utf-8")
+    """Say who holds a lock; on a full disk the lock holds without it."""
+    with suppress(OSError):
+        _owner_file(folder, name).write_text(json.dumps(_this_process()) + "\n", encoding="utf-8")
 
 
 def _forget_owner(folder: Path, name: str) -> None:

@@ -263,29 +263,25 @@ def open_run(
         If another run is at work on the folder, it holds parts of another run or something else,
         or cannot be written to.
     """
-    is_new = not folder.exists()
+    is_own = settings.shard is None and not folder.exists()
     expect_run_folder(folder)
-    make_folder(folder)
     run: Run | None = None
     try:
+        make_folder(folder)
         with as_output_error(folder), locked(folder, settings.shard):
-            try:
-                with taking_turns(folder, PLAN, "looks at the inputs"):
-                    run = _plan(folder, settings, describe)
-                _remove_half_written(run, settings.shard)
-                with placed_by(folder):
-                    yield run
-            finally:
-                # Nothing is kept where nothing was done. The lock is held: no other run is at work.
-                is_removed = run is not None and run.is_removed
-                is_own = is_new and settings.shard is None and not is_removed
-                if is_own and not _holds_work(folder):
-                    shutil.rmtree(folder, ignore_errors=True)
+            with taking_turns(folder, PLAN, "looks at the inputs"):
+                run = _plan(folder, settings, describe)
+            _remove_half_written(run, settings.shard)
+            with placed_by(folder):
+                yield run
     except BaseException as error:
         if run is None and not isinstance(error, Exception):
             run = _run_before(folder)
         _tell_how_to_go_on(run, settings)
         raise
+    finally:
+        if is_own and (run is None or not run.is_removed):
+            _remove_without_work(folder)
 
 
 def _plan(
@@ -332,6 +328,16 @@ def _set_aside(folder: Path, manifest: Manifest) -> set[str]:
         return set()
     failed = kept_failures(folder)
     return {each.path for index, each in enumerate(manifest.inputs) if index in failed}
+
+
+def _remove_without_work(folder: Path) -> None:
+    """Remove a folder in which nothing was done, unless another run is at work on it."""
+    if not folder.exists() or _holds_work(folder):
+        return
+    # Locked anew: a signal may have come before the run held its lock.
+    with suppress(OutputError, OSError), locked(folder, None):
+        if not _holds_work(folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _holds_work(folder: Path) -> bool:
