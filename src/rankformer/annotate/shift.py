@@ -1,12 +1,96 @@
-"""How the cells to be named differ from labelled ones as a whole, and whether that is removed."""
+"""How the cells to be named differ from labelled ones as a whole, and whether that is removed.
 
-from collections.abc import Mapping
+The shift is known once the cells are named, and they are named better once it is known: the two are
+found in turns. Which way of naming does so best differs from query to query.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rankformer.annotate.profiles import Profiles
+
+_MOST_ROUNDS = 20
+# The share of probability that still moves between labels in a round; then it is over.
+_LITTLE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """Where a way of naming sees cells lie, and what labelled ones say of other points there.
+
+    Attributes
+    ----------
+    points
+        Cells → (n_cells, n_dims) float32.
+    say
+        Points → (n_cells, n_classes) float32; each row sums to 1.
+    """
+
+    points: Callable[[Profiles], NDArray[np.float32]]
+    say: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """Cells to be named, beside labelled ones, in a space.
+
+    Attributes
+    ----------
+    space
+        It.
+    points
+        (n, n_dims) of the cells to be named.
+    present
+        (n_present,) the classes that have labelled cells.
+    means
+        (n_present, n_dims) of the labelled cells of each.
+    """
+
+    space: Space
+    points: NDArray[np.float32]
+    present: NDArray[np.int32]
+    means: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        space: Space,
+        points: NDArray[np.float32],
+        labelled: NDArray[np.float32],
+        codes: NDArray[np.int32],
+    ) -> "Sight":
+        """Look at points beside labelled ones, (n_labelled, n_dims), of some classes."""
+        present = np.unique(codes)
+        means = [labelled[codes == code].mean(axis=0, dtype=np.float64) for code in present]
+        return cls(space, points, present, np.array(means))
+
+    def say(self, shift: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """(n, n_classes) probabilities of the cells, less a shift."""
+        return self.space.say(self.points if shift is None else self.points - shift)
+
+    def shift(self, said: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How the cells lie, as a whole, beside labelled ones of the labels that they seem to have.
+
+        Their mean, less the mean of the labelled cells in which each label has the share that it
+        has among the cells. So it is not taken for a shift that a label is rarer in one of the two.
+
+        Parameters
+        ----------
+        said
+            (n, n_classes) the probabilities of the cells.
+
+        Returns
+        -------
+        (n_dims,) float32.
+        """
+        shares = said.mean(axis=0, dtype=np.float64)[self.present]
+        mean = shares @ self.means / shares.sum()
+        return np.asarray(self.points.mean(axis=0, dtype=np.float64) - mean, np.float32)
 
 
 @dataclass(frozen=True)
@@ -17,6 +101,8 @@ class ShiftChoice:
     ----------
     taken_away
         Whether they are.
+    by
+        The way by whose labels the shift is known: all, or one.
     agreement_with
         How often two ways give a cell the same label, less its shift; the mean over pairs of ways.
     agreement_without
@@ -27,6 +113,7 @@ class ShiftChoice:
     """
 
     taken_away: bool
+    by: str
     agreement_with: float
     agreement_without: float
     length: float
@@ -39,49 +126,86 @@ class ShiftChoice:
         }
 
 
-def shift_of(
-    points: NDArray[np.float32],
-    said: NDArray[np.float32],
-    labelled: NDArray[np.float32],
-    codes: NDArray[np.int32],
-) -> NDArray[np.float32]:
-    """How points lie, as a whole, beside labelled points of the labels that they seem to have.
+@dataclass(frozen=True, eq=False)
+class Shift:
+    """The shift of cells in the space of each way.
 
-    Their mean, less the mean of the labelled points in which each label has the share that it has
-    among the points. So it is not taken for a shift that a label is rarer in one of the two.
+    Attributes
+    ----------
+    of
+        Way → (n_dims,) float32.
+    by
+        The way by whose labels it is known: all, or one.
+    agreement
+        (n_cells,) the share of the pairs of ways that give a cell, less it, the same label.
+    """
+
+    of: Mapping[str, NDArray[np.float32]]
+    by: str
+    agreement: NDArray[np.float64]
+
+
+def find_shift(sights: Mapping[str, Sight], all_of_them: str) -> Shift:
+    """Find the shift of the cells to be named.
+
+    Each way names the cells, and all do on average; by the labels of each the shift is found in
+    turns. Ways that see cells differently agree where they are right. So the labels of all are
+    relied on, unless the ways agree more by those of one of them: by more than the standard error.
 
     Parameters
     ----------
-    points
-        (n, n_dims) of the cells to be named.
-    said
-        (n, n_classes) their probabilities.
-    labelled, codes
-        (n_labelled, n_dims) and (n_labelled,).
-
-    Returns
-    -------
-    (n_dims,) float32.
+    sights
+        Way → what it sees.
+    all_of_them
+        What their mean is called.
     """
-    shares = said.mean(axis=0, dtype=np.float64)
-    mean = np.zeros(points.shape[1])
-    for code in np.unique(codes):
-        mean += shares[code] * labelled[codes == code].mean(axis=0, dtype=np.float64)
-    total = shares[np.unique(codes)].sum()
-    return np.asarray(points.mean(axis=0, dtype=np.float64) - mean / total, np.float32)
+    teachers = {all_of_them: tuple(sights.values()), **{way: (it,) for way, it in sights.items()}}
+    found = {name: _shift_by(name, teacher, sights) for name, teacher in teachers.items()}
+    best = max(found.values(), key=lambda each: float(each.agreement.mean()))
+    of_all = found[all_of_them]
+    return best if _is_clearly_more(best.agreement, of_all.agreement) else of_all
 
 
-def agreement_of(said: Mapping[str, NDArray[np.float32]]) -> float:
-    """How often two ways give a cell the same label, over pairs of ways; each (n, n_classes)."""
+def _shift_by(by: str, teacher: Sequence[Sight], sights: Mapping[str, Sight]) -> Shift:
+    said = _settled(teacher)
+    of = {way: each.shift(said) for way, each in sights.items()}
+    return Shift(of, by, agreement_of({way: it.say(of[way]) for way, it in sights.items()}))
+
+
+def _settled(sights: Sequence[Sight]) -> NDArray[np.float32]:
+    """What some ways say of cells, on average, less the shift by what they say."""
+    said = _mean([each.say() for each in sights])
+    for _ in range(_MOST_ROUNDS):
+        before, said = said, _mean([each.say(each.shift(said)) for each in sights])
+        if np.abs(said - before).sum(axis=1).mean() / 2 < _LITTLE:
+            break
+    return said
+
+
+def _mean(said: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return np.asarray(np.mean(said, axis=0), np.float32)
+
+
+def _is_clearly_more(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    difference = one - other
+    return bool(difference.mean() > difference.std() / np.sqrt(len(difference)))
+
+
+def agreement_of(said: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
+    """(n_cells,) the share of the pairs of ways that give a cell the same label.
+
+    Parameters
+    ----------
+    said
+        Way → (n_cells, n_classes).
+    """
     best = [each.argmax(axis=1) for each in said.values()]
-    return float(np.mean([(one == other).mean() for one, other in combinations(best, 2)]))
+    pairs = [one == other for one, other in combinations(best, 2)]
+    return np.asarray(np.mean(pairs, axis=0), np.float64)
 
 
-def length_of(
-    shift: NDArray[np.float32], labelled: NDArray[np.float32], codes: NDArray[np.int32]
-) -> float:
+def length_of(shift: NDArray[np.float32], means: NDArray[np.float64]) -> float:
     """The length of a shift, where 1 is the middle distance between the means of two labels."""
-    means = [labelled[codes == code].mean(axis=0) for code in np.unique(codes)]
     apart = [float(np.linalg.norm(one - other)) for one, other in combinations(means, 2)]
     middle = float(np.median(apart)) if apart else 0.0
     return float(np.linalg.norm(shift)) / middle if middle else 0.0

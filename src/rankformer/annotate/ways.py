@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 from rankformer.annotate.neighbours import NeighbourIndex, scale_to_unit
 from rankformer.annotate.profiles import Profiles
-from rankformer.annotate.shift import ShiftChoice, agreement_of, length_of, shift_of
+from rankformer.annotate.shift import (
+    ShiftChoice,
+    Sight,
+    Space,
+    agreement_of,
+    find_shift,
+    length_of,
+)
 from rankformer.annotate.variable_genes import choose_variable_genes
 from rankformer.annotate.vote import count_votes
 
@@ -33,7 +40,6 @@ IN_WORDS = {
 _N_COMPONENTS = 50
 # Of the regression: as scikit-learn has it, a tenth of its default.
 _PENALTY, _MOST_STEPS = 0.1, 100
-_ROUNDS = 5
 _FEW_GENES = 300
 # Of fewer cells, what they have in common is no shift.
 LEAST_SHOWN = 50
@@ -115,10 +121,10 @@ def learn(lesson: Lesson, unlabelled: Profiles) -> Learned:
     """Learn labels by all single ways that there can be.
 
     Where counts are known, the cells to be named are also looked at less the shift that they have,
-    as a whole, beside labelled cells of the labels that the regression gives them: see `shift_of`.
-    Ways that see cells differently agree where they are right. So the shift is taken away where the
-    ways then agree on the labels of more cells than without it. Fewer than 50 cells are too few to
-    know a shift by.
+    as a whole, beside labelled cells of the labels that they seem to have: see `find_shift`. Ways
+    that see cells differently agree where they are right. So the shift is taken away where the ways
+    then agree on the labels of more cells than without it. Fewer than 50 cells are too few to know
+    a shift by.
 
     Parameters
     ----------
@@ -132,33 +138,24 @@ def learn(lesson: Lesson, unlabelled: Profiles) -> Learned:
     spaces = {way: _SPACES[way](lesson, unlabelled) for way in SINGLE_WAYS}
     if len(unlabelled) < LEAST_SHOWN:
         return Learned({way: _as_it_is(space, lesson) for way, space in spaces.items()}, {})
-    teacher = _named_with_shift(spaces[LOGISTIC], lesson, unlabelled)
-    said, without, shifts = {}, {}, {}
-    for way, space in spaces.items():
-        points, labelled = space.points(unlabelled), space.points(lesson.cells)
-        shifts[way] = shift_of(points, teacher, labelled, lesson.codes)
-        said[way], without[way] = space.say(points - shifts[way]), space.say(points)
-    own, other = agreement_of(said), agreement_of(without)
-    components = spaces[PCA_NEIGHBOURS].points(lesson.cells)
-    length = length_of(shifts[PCA_NEIGHBOURS], components, lesson.codes)
-    choice = ShiftChoice(own >= other, own, other, length)
-    taken = {way: each * choice.taken_away for way, each in shifts.items()}
+    sights = {
+        way: Sight.of(space, space.points(unlabelled), space.points(lesson.cells), lesson.codes)
+        for way, space in spaces.items()
+    }
+    shift = find_shift(sights, AGREEMENT)
+    own = float(shift.agreement.mean())
+    other = float(agreement_of({way: each.say() for way, each in sights.items()}).mean())
+    length = length_of(shift.of[PCA_NEIGHBOURS], sights[PCA_NEIGHBOURS].means)
+    choice = ShiftChoice(own >= other, shift.by, own, other, length)
+    taken = {way: each * choice.taken_away for way, each in shift.of.items()}
     ways = {way: FittedWay(space.points, space.say, taken[way]) for way, space in spaces.items()}
-    return Learned(ways, shifts, choice)
+    return Learned(ways, shift.of, choice)
 
 
 def fit_ways(ways: Sequence[str], lesson: Lesson, unlabelled: Profiles) -> dict[str, FittedWay]:
     """Way → what `learn` has learned by it, of some of `SINGLE_WAYS`."""
     learned = learn(lesson, unlabelled).ways
     return {way: learned[way] for way in ways}
-
-
-@dataclass(frozen=True, eq=False)
-class Space:
-    """Where labelled cells lie, and what they say of other points there."""
-
-    points: Callable[[Profiles], NDArray[np.float32]]
-    say: Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 def _embedding(lesson: Lesson, unlabelled: Profiles) -> Space:
@@ -258,15 +255,6 @@ def _voters(
         return count_votes(lesson.codes[rows], distances, lesson.n_classes)
 
     return say
-
-
-def _named_with_shift(teacher: Space, lesson: Lesson, unlabelled: Profiles) -> NDArray[np.float32]:
-    """What the regression says of cells, less the shift that it then sees in them; some rounds."""
-    points, labelled = teacher.points(unlabelled), teacher.points(lesson.cells)
-    said = teacher.say(points)
-    for _ in range(_ROUNDS):
-        said = teacher.say(points - shift_of(points, said, labelled, lesson.codes))
-    return said
 
 
 def _as_it_is(space: Space, lesson: Lesson) -> FittedWay:
