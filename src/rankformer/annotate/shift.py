@@ -17,6 +17,7 @@ from rankformer.annotate.profiles import Profiles
 _MOST_ROUNDS = 20
 # The share of probability that still moves between labels in a round; then it is over.
 _LITTLE = 1e-3
+_STANDARD_ERRORS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +151,7 @@ def find_shift(sights: Mapping[str, Sight], all_of_them: str) -> Shift:
 
     Each way names the cells, and all do on average; by the labels of each the shift is found in
     turns. Ways that see cells differently agree where they are right. So the labels of all are
-    relied on, unless the ways agree more by those of one of them: by more than the standard error.
+    relied on, unless the ways agree more by those of one of them, by over two standard errors.
 
     Parameters
     ----------
@@ -188,7 +189,8 @@ def _mean(said: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 def _is_clearly_more(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
     difference = one - other
-    return bool(difference.mean() > difference.std() / np.sqrt(len(difference)))
+    standard_error = difference.std() / np.sqrt(len(difference))
+    return bool(difference.mean() > _STANDARD_ERRORS * standard_error)
 
 
 def agreement_of(said: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
