@@ -261,14 +261,17 @@ def test_killed_and_resumed(cells, vocabulary, tmp_path, kills):
 
 
 def test_a_training_that_took_its_last_step_takes_no_other_one(
-    cells, vocabulary, tmp_path, monkeypatch
+    cells, vocabulary, tmp_path, monkeypatch, caplog
 ):
     """As if it had ended after its last checkpoint, before it was evaluated and written."""
     monkeypatch.chdir(tmp_path)
     settings = {"hyperparameters": replace(RECIPE, evaluate_steps=3), "device": "cpu"}
     pretrain([cells], tmp_path / "first", draw(vocabulary), vocabulary, **settings)
     shutil.copytree(tmp_path / "first.run", tmp_path / "again.run")
+    caplog.set_level("INFO", "rankformer")
     pretrain([cells], tmp_path / "again", draw(vocabulary), vocabulary, resume=True, **settings)
+    assert "All 8 steps of the training were taken before." in caplog.messages
+    assert not [each for each in caplog.messages if "The training begins" in each]
     first, again = weights(tmp_path / "first"), weights(tmp_path / "again")
     assert all(torch.equal(first[name], again[name]) for name in first)
     logs = [

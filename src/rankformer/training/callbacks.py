@@ -101,8 +101,13 @@ class LogProgress(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         self._began, self._first_step = time.monotonic(), state.global_step
-        if state.is_world_process_zero:
-            logger.info("The training begins, and ends with step %s.", f"{state.max_steps:,}")
+        if not state.is_world_process_zero:
+            return
+        n_steps = f"{state.max_steps:,}"
+        if state.global_step >= state.max_steps:
+            logger.info("All %s steps of the training were taken before.", n_steps)
+        else:
+            logger.info("The training begins, and ends with step %s.", n_steps)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
