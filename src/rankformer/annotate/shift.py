@@ -149,9 +149,8 @@ class Shift:
 def find_shift(sights: Mapping[str, Sight], all_of_them: str) -> Shift:
     """Find the shift of the cells to be named.
 
-    Each way names the cells, and all do on average; by the labels of each the shift is found in
-    turns. Ways that see cells differently agree where they are right. So the labels of all are
-    relied on, unless the ways agree more by those of one of them, by over two standard errors.
+    Ways that see cells differently agree where they are right. So the labels of all are relied on,
+    unless the ways agree more by those of one of them, by over two standard errors.
 
     Parameters
     ----------
@@ -160,17 +159,30 @@ def find_shift(sights: Mapping[str, Sight], all_of_them: str) -> Shift:
     all_of_them
         What their mean is called.
     """
-    teachers = {all_of_them: tuple(sights.values()), **{way: (it,) for way, it in sights.items()}}
-    found = {name: _shift_by(name, teacher, sights) for name, teacher in teachers.items()}
+    found = shifts_by_each(sights, all_of_them)
     best = max(found.values(), key=lambda each: float(each.agreement.mean()))
     of_all = found[all_of_them]
     return best if _is_clearly_more(best.agreement, of_all.agreement) else of_all
 
 
-def _shift_by(by: str, teacher: Sequence[Sight], sights: Mapping[str, Sight]) -> Shift:
-    said = _settled(teacher)
-    of = {way: each.shift(said) for way, each in sights.items()}
-    return Shift(of, by, agreement_of({way: it.say(of[way]) for way, it in sights.items()}))
+def shifts_by_each(sights: Mapping[str, Sight], all_of_them: str) -> dict[str, Shift]:
+    """The shift by the labels that all ways give on average, and by those of each of them.
+
+    Labels and shift are found in turns, until little changes; at most twenty times.
+
+    Parameters
+    ----------
+    sights, all_of_them
+        As `find_shift` has them.
+    """
+    teachers = {all_of_them: tuple(sights.values()), **{way: (it,) for way, it in sights.items()}}
+    found = {}
+    for by, teacher in teachers.items():
+        said = _settled(teacher)
+        of = {way: each.shift(said) for way, each in sights.items()}
+        agreement = agreement_of({way: each.say(of[way]) for way, each in sights.items()})
+        found[by] = Shift(of, by, agreement)
+    return found
 
 
 def _settled(sights: Sequence[Sight]) -> NDArray[np.float32]:

@@ -135,21 +135,36 @@ def learn(lesson: Lesson, unlabelled: Profiles) -> Learned:
     """
     if unlabelled.expression is None:
         return Learned({NEIGHBOURS: _as_it_is(_embedding(lesson, unlabelled), lesson)}, {})
-    spaces = {way: _SPACES[way](lesson, unlabelled) for way in SINGLE_WAYS}
     if len(unlabelled) < LEAST_SHOWN:
+        spaces = {way: _SPACES[way](lesson, unlabelled) for way in SINGLE_WAYS}
         return Learned({way: _as_it_is(space, lesson) for way, space in spaces.items()}, {})
-    sights = {
-        way: Sight.of(space, space.points(unlabelled), space.points(lesson.cells), lesson.codes)
-        for way, space in spaces.items()
-    }
+    sights = see(lesson, unlabelled)
     shift = find_shift(sights, AGREEMENT)
     own = float(shift.agreement.mean())
     other = float(agreement_of({way: each.say() for way, each in sights.items()}).mean())
     length = length_of(shift.of[PCA_NEIGHBOURS], sights[PCA_NEIGHBOURS].means)
     choice = ShiftChoice(own >= other, shift.by, own, other, length)
     taken = {way: each * choice.taken_away for way, each in shift.of.items()}
-    ways = {way: FittedWay(space.points, space.say, taken[way]) for way, space in spaces.items()}
+    ways = {
+        way: FittedWay(each.space.points, each.space.say, taken[way])
+        for way, each in sights.items()
+    }  # fmt: skip
     return Learned(ways, shift.of, choice)
+
+
+def see(lesson: Lesson, unlabelled: Profiles) -> dict[str, Sight]:
+    """What each single way sees of cells to be named, whose counts are known.
+
+    Parameters
+    ----------
+    lesson, unlabelled
+        As `learn` has them.
+    """
+    spaces = {way: _SPACES[way](lesson, unlabelled) for way in SINGLE_WAYS}
+    return {
+        way: Sight.of(space, space.points(unlabelled), space.points(lesson.cells), lesson.codes)
+        for way, space in spaces.items()
+    }
 
 
 def fit_ways(ways: Sequence[str], lesson: Lesson, unlabelled: Profiles) -> dict[str, FittedWay]:
