@@ -30,7 +30,7 @@ from reporting import markdown_table, write_json
 from scipy.sparse import csc_matrix, csr_matrix
 
 from rankformer import Checkpoint, Embedder
-from rankformer.annotate.shift import Shift, Sight, agreement_of, find_shift, shifts_by_each
+from rankformer.annotate.shift import Shift, Sight, find_shift, shifts_by_each
 from rankformer.annotate.ways import AGREEMENT, LOGISTIC, see
 
 SETS = ("pancreas", "heart", "retina", "pbmc3k")
@@ -114,18 +114,16 @@ def measure(reference: ad.AnnData, query: ad.AnnData, embedder: Embedder) -> dic
     lesson, classes, cells, _ = lesson_and_cells(reference, query, embedder)
     truth, sights = query.obs["label"].to_numpy(str), see(lesson, cells)
     by_each, now = shifts_by_each(sights, AGREEMENT), find_shift(sights, AGREEMENT)
-    plain = float(agreement_of({way: each.say() for way, each in sights.items()}).mean())
 
     def f1(shift: Shift | None) -> float:
         said = np.mean([_say(each, way, shift) for way, each in sights.items()], axis=0)
         return macro_f1(truth, classes[said.argmax(axis=1)], classes)
 
-    def unless_worse(shift: Shift) -> Shift | None:
-        return shift if shift.agreement.mean() >= plain else None
-
+    by_regression = by_each[LOGISTIC]
+    is_better = by_regression.agreement.mean() >= by_regression.agreement_without
     shifts = (
-        None, by_each[LOGISTIC], by_each[AGREEMENT], unless_worse(by_each[LOGISTIC]),
-        unless_worse(now),
+        None, by_regression, by_each[AGREEMENT], by_regression if is_better else None,
+        now if now.is_credible else None,
     )  # fmt: skip
     figures = {rule: f1(shift) for rule, shift in zip(RULES, shifts, strict=True)}
     return {"n_reference": len(lesson), "by": now.by, "macro_f1": figures}

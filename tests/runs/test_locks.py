@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from rankformer.errors import OutputError
+from rankformer.runs import locks
 from rankformer.runs import run as runs
 from rankformer.runs.locks import locked
 from rankformer.runs.manifest import Work
@@ -20,7 +21,6 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from rankformer.runs.locks import locked
-from rankformer.runs.manifest import Work
 from rankformer.runs.shards import Share
 share = Share(*map(int, sys.argv[2].split("/"))) if sys.argv[2] else None
 with locked(Path(sys.argv[1]), share):
@@ -111,8 +111,15 @@ def test_one_that_is_refused_does_not_remove_what_the_other_has_begun(tmp_path, 
         hold()
 
     monkeypatch.setattr(runs, "make_folder", make_later)
-    exists = runs.Path.exists
-    monkeypatch.setattr(runs.Path, "exists", lambda self: self != tmp_path and exists(self))
+    exists, looked = runs.Path.exists, []
+
+    def exists_from_the_second_look(self):
+        if self != tmp_path:
+            return exists(self)
+        looked.append(self)
+        return len(looked) > 1
+
+    monkeypatch.setattr(runs.Path, "exists", exists_from_the_second_look)
     with (
         pytest.raises(OutputError, match="at work"),
         runs.open_run(tmp_path, RunSettings(), lambda _: None),
@@ -147,3 +154,46 @@ def test_a_signal_before_the_work_began_leaves_nothing(tmp_path, monkeypatch, at
     ):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_a_refused_one_keeps_the_note_on_the_owner(tmp_path):
+    """Also where it is of the same process, by another thread, or has its number elsewhere."""
+    with locked(tmp_path, None):
+        note = (tmp_path / "whole.owner.json").read_text()
+        with pytest.raises(OutputError, match="at work"), locked(tmp_path, None):
+            pass
+        assert (tmp_path / "whole.owner.json").read_text() == note
+        elsewhere = json.dumps({**json.loads(note), "host": "another"})
+        (tmp_path / "whole.owner.json").write_text(elsewhere)
+    assert (tmp_path / "whole.owner.json").read_text() == elsewhere
+
+
+def test_a_lock_holds_though_its_owner_cannot_be_noted(tmp_path, monkeypatch):
+    """As on a full disk."""
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(locks.Path, "write_text", full)
+        with locked(tmp_path, None), pytest.raises(OutputError), locked(tmp_path, None):
+            pass
+    assert not (tmp_path / "whole.owner.json").exists()
+
+
+def test_work_that_is_there_is_never_removed(tmp_path, monkeypatch):
+    """A shard was written between the look without the lock and that with it."""
+    folder = tmp_path / "out.h5ad.parts"
+    holds, looked = runs._holds_work, []
+
+    def holds_later(where):
+        looked.append(where)
+        if len(looked) == 2:
+            (folder / "shards" / "0.parquet").write_bytes(b"")
+        return holds(where)
+
+    monkeypatch.setattr(runs, "_holds_work", holds_later)
+    with runs.open_run(folder, RunSettings(), lambda _: (Work("embed", {}, {}, 10), (), {})):
+        pass
+    assert len(looked) == 2
+    assert (folder / "shards" / "0.parquet").exists()

@@ -126,7 +126,7 @@ class Doubts:
 def _surround(way: str, lesson: Lesson, shown: Profiles, learned: Learned) -> _Surroundings:
     from sklearn.neighbors import NearestNeighbors
 
-    points = learned.ways[way].points
+    points = learned.ways[way].space.points
     labelled, pool = points(lesson.cells), points(shown)
     places = np.arange(len(labelled))
     finder = NearestNeighbors(algorithm="brute").fit(labelled)

@@ -18,6 +18,10 @@ _MOST_ROUNDS = 20
 # The share of probability that still moves between labels in a round; then it is over.
 _LITTLE = 1e-3
 _STANDARD_ERRORS = 2
+# Cells on which ways agree besides, for each whose label they agree to overturn; but any shift may
+# overturn a few.
+_GAINED_EACH, _FEW = 2, 0.01
+Said = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +47,7 @@ class Sight:
     Attributes
     ----------
     space
-        It.
+        Where they lie.
     points
         (n, n_dims) of the cells to be named.
     present
@@ -61,14 +65,14 @@ class Sight:
     def of(
         cls,
         space: Space,
-        points: NDArray[np.float32],
-        labelled: NDArray[np.float32],
+        cells: Profiles,
+        labelled: Profiles,
         codes: NDArray[np.int32],
     ) -> "Sight":
-        """Look at points beside labelled ones, (n_labelled, n_dims), of some classes."""
-        present = np.unique(codes)
-        means = [labelled[codes == code].mean(axis=0, dtype=np.float64) for code in present]
-        return cls(space, points, present, np.array(means))
+        """Look at cells beside labelled ones, whose classes are (n_labelled,)."""
+        present, points = np.unique(codes), space.points(labelled)
+        means = [points[codes == code].mean(axis=0, dtype=np.float64) for code in present]
+        return cls(space, space.points(cells), present, np.array(means))
 
     def say(self, shift: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """(n, n_classes) probabilities of the cells, less a shift."""
@@ -108,6 +112,9 @@ class ShiftChoice:
         How often two ways give a cell the same label, less its shift; the mean over pairs of ways.
     agreement_without
         The same with the cells as they are.
+    overturned
+        The share of the cells to which all ways give one label as they are, and all give another
+        one less the shift.
     length
         How large the shift is among the principal components, where 1 is the middle distance
         between the means of two labels of the reference.
@@ -117,6 +124,7 @@ class ShiftChoice:
     by: str
     agreement_with: float
     agreement_without: float
+    overturned: float
     length: float
 
     def plain(self) -> dict[str, Any]:
@@ -129,70 +137,104 @@ class ShiftChoice:
 
 @dataclass(frozen=True, eq=False)
 class Shift:
-    """The shift of cells in the space of each way.
+    """The shift of cells in the space of each way, and what speaks for it.
 
     Attributes
     ----------
     of
         Way → (n_dims,) float32.
     by
-        The way by whose labels it is known: all, or one.
+        The way by whose labels it is known: all together, or one.
     agreement
-        (n_cells,) the share of the pairs of ways that give a cell, less it, the same label.
+        (n_cells,) the share of the pairs of ways that give a cell, less the shift, the same label.
+    agreement_without
+        The mean of the same over the cells as they are.
+    overturned
+        The share of the cells to which all ways give one label as they are, and all give another
+        one less the shift.
     """
 
     of: Mapping[str, NDArray[np.float32]]
     by: str
     agreement: NDArray[np.float64]
+    agreement_without: float
+    overturned: float
+
+    @property
+    def is_credible(self) -> bool:
+        """Whether ways agree on as many cells or more, and seldom on another label than before.
+
+        A query of one kind of cells can be moved as a whole onto the cells of another kind: then
+        all ways agree, and all are wrong. But they had agreed before, on another label.
+        """
+        gain = float(self.agreement.mean()) - self.agreement_without
+        return gain >= 0 and self.overturned <= max(gain / _GAINED_EACH, _FEW)
 
 
-def find_shift(sights: Mapping[str, Sight], all_of_them: str) -> Shift:
+def find_shift(sights: Mapping[str, Sight], together: str) -> Shift:
     """Find the shift of the cells to be named.
 
-    Ways that see cells differently agree where they are right. So the labels of all are relied on,
-    unless the ways agree more by those of one of them, by over two standard errors.
+    Ways that see cells differently agree where they are right. So of the shifts that are credible,
+    that by the labels of all ways together is relied on, unless the ways agree more less one that
+    is by the labels of one of them, by over two standard errors. If none is credible, it is the one
+    that overturns the fewest labels.
 
     Parameters
     ----------
     sights
         Way → what it sees.
-    all_of_them
-        What their mean is called.
+    together
+        What all ways together are called.
     """
-    found = shifts_by_each(sights, all_of_them)
-    best = max(found.values(), key=lambda each: float(each.agreement.mean()))
-    of_all = found[all_of_them]
-    return best if _is_clearly_more(best.agreement, of_all.agreement) else of_all
+    found = shifts_by_each(sights, together)
+    credible = {by: each for by, each in found.items() if each.is_credible}
+    if not credible:
+        return min(found.values(), key=lambda each: each.overturned)
+    best = max(credible.values(), key=lambda each: float(each.agreement.mean()))
+    usual = credible.get(together, best)
+    return best if _is_clearly_more(best.agreement, usual.agreement) else usual
 
 
-def shifts_by_each(sights: Mapping[str, Sight], all_of_them: str) -> dict[str, Shift]:
+def shifts_by_each(sights: Mapping[str, Sight], together: str) -> dict[str, Shift]:
     """The shift by the labels that all ways give on average, and by those of each of them.
 
     Labels and shift are found in turns, until little changes; at most twenty times.
 
     Parameters
     ----------
-    sights, all_of_them
+    sights, together
         As `find_shift` has them.
     """
-    teachers = {all_of_them: tuple(sights.values()), **{way: (it,) for way, it in sights.items()}}
+    plain = {way: each.say() for way, each in sights.items()}
+    without = float(agreement_of(plain).mean())
+    teachers = {together: tuple(sights), **{way: (way,) for way in sights}}
     found = {}
-    for by, teacher in teachers.items():
-        said = _settled(teacher)
-        of = {way: each.shift(said) for way, each in sights.items()}
-        agreement = agreement_of({way: each.say(of[way]) for way, each in sights.items()})
-        found[by] = Shift(of, by, agreement)
+    for by, ways in teachers.items():
+        labels = _settled([sights[way] for way in ways], [plain[way] for way in ways])
+        of = {way: each.shift(labels) for way, each in sights.items()}
+        said = {way: each.say(of[way]) for way, each in sights.items()}
+        overturned = _overturned(plain, said)
+        found[by] = Shift(of, by, agreement_of(said), without, overturned)
     return found
 
 
-def _settled(sights: Sequence[Sight]) -> NDArray[np.float32]:
+def _settled(sights: Sequence[Sight], plain: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """What some ways say of cells, on average, less the shift by what they say."""
-    said = _mean([each.say() for each in sights])
+    said = _mean(plain)
     for _ in range(_MOST_ROUNDS):
         before, said = said, _mean([each.say(each.shift(said)) for each in sights])
         if np.abs(said - before).sum(axis=1).mean() / 2 < _LITTLE:
             break
     return said
+
+
+def _overturned(plain: Said, said: Said) -> float:
+    """The share of cells on whose label all ways agree, twice, and not on the same one."""
+    one, other = (
+        np.array([each.argmax(axis=1) for each in them.values()]) for them in (plain, said)
+    )
+    are_agreed = (one == one[0]).all(axis=0) & (other == other[0]).all(axis=0)
+    return float((are_agreed & (one[0] != other[0])).mean())
 
 
 def _mean(said: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -205,7 +247,7 @@ def _is_clearly_more(one: NDArray[np.float64], other: NDArray[np.float64]) -> bo
     return bool(difference.mean() > _STANDARD_ERRORS * standard_error)
 
 
-def agreement_of(said: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
+def agreement_of(said: Said) -> NDArray[np.float64]:
     """(n_cells,) the share of the pairs of ways that give a cell the same label.
 
     Parameters

@@ -10,6 +10,7 @@ import numpy as np
 from rankformer.annotate.markers import rows_of
 from rankformer.annotate.ontology import term_line
 from rankformer.annotate.vote import DIVIDED, FAR, STRANGE
+from rankformer.annotate.ways import IN_WORDS
 from rankformer.printable import printable
 from rankformer.results.cell_labels import CellLabels
 
@@ -117,11 +118,13 @@ def shift_line(provenance: Mapping[str, Any]) -> str:
     shift = provenance["shift_of_query"]
     if not shift:
         return ""
+    by = IN_WORDS[shift["by"]]
     what = "with their shift as a whole removed" if shift["taken_away"] else "as they are"
     return (
         f"The cells were named {what}: the ways of naming agree on "
         f"{100 * shift['agreement_with']:.0f} % of the cells where it is removed, and on "
-        f"{100 * shift['agreement_without']:.0f} % as they are.\n"
+        f"{100 * shift['agreement_without']:.0f} % as they are. "
+        f"It was found by the labels of the {by}.\n"
     )
 
 

@@ -18,7 +18,6 @@ from rankformer.annotate.shift import (
     ShiftChoice,
     Sight,
     Space,
-    agreement_of,
     find_shift,
     length_of,
 )
@@ -80,21 +79,18 @@ class FittedWay:
 
     Attributes
     ----------
-    points
-        Cells → (n_cells, n_dims) float32.
-    say
-        Points → (n_cells, n_classes) float32; each row sums to 1.
+    space
+        Where the points lie, and what is said of them.
     shift
         (n_dims,): what is taken from the points of the cells to be named.
     """
 
-    points: Callable[[Profiles], NDArray[np.float32]]
-    say: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    space: Space
     shift: NDArray[np.float32]
 
     def probabilities(self, cells: Profiles) -> NDArray[np.float32]:
         """(n_cells, n_classes); each row sums to 1."""
-        return self.say(self.points(cells) - self.shift)
+        return self.space.say(self.space.points(cells) - self.shift)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +119,8 @@ def learn(lesson: Lesson, unlabelled: Profiles) -> Learned:
     Where counts are known, the cells to be named are also looked at less the shift that they have,
     as a whole, beside labelled cells of the labels that they seem to have: see `find_shift`. Ways
     that see cells differently agree where they are right. So the shift is taken away where the ways
-    then agree on the labels of more cells than without it. Fewer than 50 cells are too few to know
-    a shift by.
+    then agree on the labels of more cells than without it, unless on other labels than before.
+    Fewer than 50 cells are too few to know a shift by.
 
     Parameters
     ----------
@@ -140,15 +136,16 @@ def learn(lesson: Lesson, unlabelled: Profiles) -> Learned:
         return Learned({way: _as_it_is(space, lesson) for way, space in spaces.items()}, {})
     sights = see(lesson, unlabelled)
     shift = find_shift(sights, AGREEMENT)
-    own = float(shift.agreement.mean())
-    other = float(agreement_of({way: each.say() for way, each in sights.items()}).mean())
-    length = length_of(shift.of[PCA_NEIGHBOURS], sights[PCA_NEIGHBOURS].means)
-    choice = ShiftChoice(own >= other, shift.by, own, other, length)
+    choice = ShiftChoice(
+        taken_away=shift.is_credible,
+        by=shift.by,
+        agreement_with=float(shift.agreement.mean()),
+        agreement_without=shift.agreement_without,
+        overturned=shift.overturned,
+        length=length_of(shift.of[PCA_NEIGHBOURS], sights[PCA_NEIGHBOURS].means),
+    )
     taken = {way: each * choice.taken_away for way, each in shift.of.items()}
-    ways = {
-        way: FittedWay(each.space.points, each.space.say, taken[way])
-        for way, each in sights.items()
-    }  # fmt: skip
+    ways = {way: FittedWay(each.space, taken[way]) for way, each in sights.items()}
     return Learned(ways, shift.of, choice)
 
 
@@ -162,7 +159,7 @@ def see(lesson: Lesson, unlabelled: Profiles) -> dict[str, Sight]:
     """
     spaces = {way: _SPACES[way](lesson, unlabelled) for way in SINGLE_WAYS}
     return {
-        way: Sight.of(space, space.points(unlabelled), space.points(lesson.cells), lesson.codes)
+        way: Sight.of(space, unlabelled, lesson.cells, lesson.codes)
         for way, space in spaces.items()
     }
 
@@ -274,4 +271,4 @@ def _voters(
 
 def _as_it_is(space: Space, lesson: Lesson) -> FittedWay:
     n_dims = space.points(lesson.cells.take(slice(0, 1))).shape[1]
-    return FittedWay(space.points, space.say, np.zeros(n_dims, np.float32))
+    return FittedWay(space, np.zeros(n_dims, np.float32))

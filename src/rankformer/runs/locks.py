@@ -47,7 +47,8 @@ def locked(folder: Path, share: Share | None) -> Iterator[None]:
         _note_owner(folder, name)
         yield
     finally:
-        _forget_owner(folder, name)
+        if lock.is_locked:
+            _forget_owner(folder, name)
         lock.release()
 
 
@@ -126,9 +127,10 @@ def _note_owner(folder: Path, name: str) -> None:
 
 def _forget_owner(folder: Path, name: str) -> None:
     """Remove the note of this process: where the folder was removed, another may have its own."""
-    file = _owner_file(folder, name)
+    file, own = _owner_file(folder, name), _this_process()
     with suppress(OSError, ValueError, KeyError, TypeError):
-        if json.loads(file.read_text(encoding="utf-8"))["pid"] == os.getpid():
+        noted = json.loads(file.read_text(encoding="utf-8"))
+        if all(noted[each] == own[each] for each in ("pid", "host")):
             file.unlink()
 
 

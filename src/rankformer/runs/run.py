@@ -332,12 +332,14 @@ def _set_aside(folder: Path, manifest: Manifest) -> set[str]:
 
 def _remove_without_work(folder: Path) -> None:
     """Remove a folder in which nothing was done, unless another run is at work on it."""
-    if not folder.exists() or _holds_work(folder):
-        return
-    # Locked anew: a signal may have come before the run held its lock.
-    with suppress(OutputError, OSError), locked(folder, None):
-        if not _holds_work(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+    # Another run may remove it meanwhile. It is locked anew, as a signal may have come before this
+    # run held its lock.
+    with suppress(OutputError, OSError):
+        if not folder.exists() or _holds_work(folder):
+            return
+        with locked(folder, None):
+            if not _holds_work(folder):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _holds_work(folder: Path) -> bool:
