@@ -150,12 +150,14 @@ def score(truth: Texts, best: Texts, unknown: NDArray[np.bool_]) -> dict[str, fl
     """All cells by their best label, and those alone that are not unknown."""
     known = ~unknown
     labels = np.unique(truth)
-    return {
+    figures = {
         "accuracy": float(np.mean(best == truth)),
         "macro-F1": float(f1_score(truth, best, labels=labels, average="macro", zero_division=0)),
         "unknown": float(unknown.mean()),
-        "accuracy of the rest": float(np.mean(best[known] == truth[known])),
     }
+    if known.any():
+        figures["accuracy of the rest"] = float(np.mean(best[known] == truth[known]))
+    return figures
 
 
 def measure(folder: Path, model: str) -> dict[str, dict[str, dict[str, list[float]]]]:
@@ -232,7 +234,8 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     found = measure(arguments.cells, arguments.model)
     report = {
-        "machine": describe_machine(), "note": NOT_SEEN, "labels": SAME, "seeds": len(SEEDS),
+        "machine": describe_machine(), "note": NOT_SEEN, "labels": SAME,
+        "seeds": {"fine-tuning": len(FINE_TUNED_SEEDS), "others": len(SEEDS)},
         "share_of_reference": SHARE, "figures": found,
     }  # fmt: skip
     write_json(arguments.out, report)
