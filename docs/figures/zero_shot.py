@@ -41,7 +41,8 @@ def draw() -> Figure:
     write(
         axes, 0.15, 0.22,
         "Accuracy: labels of pbmc3k go over to ifnb. Small dots: runs with 80 % of the "
-        "reference, five,\nor two of fine-tuning; large dots: their medians (benchmarks/annotation.py).",
+        "reference, five,\nor two of fine-tuning; large dots: their medians "
+        "(benchmarks/annotation.py).",
         fontsize=8.5, color=GREY,
     )  # fmt: skip
     return figure
