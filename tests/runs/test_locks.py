@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from rankformer.errors import OutputError
-from rankformer.runs import locks
+from rankformer.runs import locks, run_folders
 from rankformer.runs import run as runs
 from rankformer.runs.locks import locked
 from rankformer.runs.manifest import Work
@@ -184,7 +184,7 @@ def test_a_lock_holds_though_its_owner_cannot_be_noted(tmp_path, monkeypatch):
 def test_work_that_is_there_is_never_removed(tmp_path, monkeypatch):
     """A shard was written between the look without the lock and that with it."""
     folder = tmp_path / "out.h5ad.parts"
-    holds, looked = runs._holds_work, []
+    holds, looked = run_folders.holds_work, []
 
     def holds_later(where):
         looked.append(where)
@@ -192,7 +192,7 @@ def test_work_that_is_there_is_never_removed(tmp_path, monkeypatch):
             (folder / "shards" / "0.parquet").write_bytes(b"")
         return holds(where)
 
-    monkeypatch.setattr(runs, "_holds_work", holds_later)
+    monkeypatch.setattr(run_folders, "holds_work", holds_later)
     with runs.open_run(folder, RunSettings(), lambda _: (Work("embed", {}, {}, 10), (), {})):
         pass
     assert len(looked) == 2

@@ -23,7 +23,9 @@ from rankformer.runs.run_folders import (
     clear_run_folder,
     described_aside,
     expect_run_folder,
+    holds_work,
     put_back_described,
+    remove_without_work,
 )
 from rankformer.runs.settings import RunSettings
 from rankformer.runs.shards import (
@@ -281,7 +283,7 @@ def open_run(
         raise
     finally:
         if is_own and (run is None or not run.is_removed):
-            _remove_without_work(folder)
+            remove_without_work(folder)
 
 
 def _plan(
@@ -328,22 +330,6 @@ def _set_aside(folder: Path, manifest: Manifest) -> set[str]:
         return set()
     failed = kept_failures(folder)
     return {each.path for index, each in enumerate(manifest.inputs) if index in failed}
-
-
-def _remove_without_work(folder: Path) -> None:
-    """Remove a folder in which nothing was done, unless another run is at work on it."""
-    # Another run may remove it meanwhile. It is locked anew, as a signal may have come before this
-    # run held its lock.
-    with suppress(OutputError, OSError):
-        if not folder.exists() or _holds_work(folder):
-            return
-        with locked(folder, None):
-            if not _holds_work(folder):
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _holds_work(folder: Path) -> bool:
-    return any(any((folder / each).glob("*.parquet")) for each in (SHARDS, PREPARED))
 
 
 def _remove_half_written(run: Run, share: Share | None) -> None:
@@ -396,7 +382,7 @@ def _tell_how_to_go_on(run: Run | None, settings: RunSettings) -> None:
     except RankformerError:
         return
     n_done = sum(1 for _ in (run.folder / SHARDS).glob("*[0-9].parquet"))
-    if n_done or _holds_work(run.folder):
+    if n_done or holds_work(run.folder):
         logger.warning(
             "%s of %s shards are done, and kept in %s. The same command%s goes on from there.",
             f"{n_done:,}", f"{n_shards:,}", printable(str(run.folder)),

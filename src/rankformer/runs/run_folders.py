@@ -2,11 +2,12 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rankformer.errors import OutputError
 from rankformer.placed import PARTS, forget_placing
+from rankformer.runs.locks import locked
 from rankformer.runs.manifest import FORMAT, MANIFEST
 from rankformer.scratch import as_output_error
 
@@ -132,3 +133,20 @@ def clear_run_folder(folder: Path) -> None:
         for each in left:
             if each.is_dir():
                 shutil.rmtree(each)
+
+
+def remove_without_work(folder: Path) -> None:
+    """Remove a folder in which nothing was done, unless another run is at work on it."""
+    # Another run may remove it meanwhile. It is locked anew, as a signal may have come before this
+    # run held its lock.
+    with suppress(OutputError, OSError):
+        if not folder.exists() or holds_work(folder):
+            return
+        with locked(folder, None):
+            if not holds_work(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def holds_work(folder: Path) -> bool:
+    """Whether something was done in it: a shard, or what all shards need."""
+    return any(any((folder / each).glob("*.parquet")) for each in (SHARDS, PREPARED))
