@@ -3,8 +3,8 @@
 `rankformer annotate` names the control cells and the stimulated cells of ifnb, each by themselves,
 by the way that it takes (auto), and by neighbours in the embedding of rankformer-mini alone. Both
 baselines get the same cells and the genes that both files have. HVG + PCA is fitted to reference
-and query together, as label transfer by scanpy does; the 15 nearest cells vote, by cosine, which
-did better than Euclidean distances. Logistic regression is fitted to log counts of the reference.
+and query together, as label transfer by scanpy does; the 15 nearest cells vote, by cosine.
+Logistic regression is fitted to log counts of the reference.
 Fine-tuning learns the labels of the reference, a tenth of it held out for the temperature; it takes
 over ten minutes of a CPU a seed, and is measured on the first two of five. A cell is unknown to
 these three below a probability of 0.5, and to `rankformer annotate` by its own limit. Each seed

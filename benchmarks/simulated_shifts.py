@@ -30,7 +30,7 @@ from reporting import markdown_table, write_json
 from scipy.sparse import csc_matrix, csr_matrix
 
 from rankformer import Checkpoint, Embedder
-from rankformer.annotate.shift import Shift, Sight, find_shift, shifts_by_each
+from rankformer.annotate.shift import Shift, Sight, choose_shift, shifts_by_each
 from rankformer.annotate.ways import AGREEMENT, LOGISTIC, see
 
 SETS = ("pancreas", "heart", "retina", "pbmc3k")
@@ -113,7 +113,8 @@ def measure(reference: ad.AnnData, query: ad.AnnData, embedder: Embedder) -> dic
     """Macro-F1 by each rule, and by whose labels the shift is known now."""
     lesson, classes, cells, _ = lesson_and_cells(reference, query, embedder)
     truth, sights = query.obs["label"].to_numpy(str), see(lesson, cells)
-    by_each, now = shifts_by_each(sights, AGREEMENT), find_shift(sights, AGREEMENT)
+    by_each = shifts_by_each(sights, AGREEMENT)
+    now = choose_shift(by_each, AGREEMENT)
 
     def f1(shift: Shift | None) -> float:
         said = np.mean([_say(each, way, shift) for way, each in sights.items()], axis=0)

@@ -17,11 +17,10 @@ from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 from tests.conftest import save_small_checkpoint, small_vocabulary
 
 import rankformer
-from rankformer.annotate import shift as shift_module
 from rankformer.annotate.calibration import calibrate
 from rankformer.annotate.doubt import Doubts
 from rankformer.annotate.profiles import Profiles
-from rankformer.annotate.shift import Shift, Sight, Space, find_shift
+from rankformer.annotate.shift import Shift, Sight, Space, choose_shift, find_shift
 from rankformer.annotate.variable_genes import choose_variable_genes
 from rankformer.annotate.ways import AGREEMENT, BEST_TWO, SINGLE_WAYS, Lesson, fit_ways, learn
 from rankformer.annotate.weighing import choose_way, hold_out, sample_of, score
@@ -169,11 +168,8 @@ def shift_by(by, n_agreed, overturned=0.0):
         ((shift_by(AGREEMENT, 200, overturned=0.3), shift_by("pca", 90)), "pca"),
     ],
 )
-def test_labels_of_all_ways_are_relied_on_unless_others_are_clearly_better(monkeypatch, shifts, by):
-    monkeypatch.setattr(
-        shift_module, "shifts_by_each", lambda *_: {each.by: each for each in shifts}
-    )
-    assert find_shift({}, AGREEMENT).by == by
+def test_labels_of_all_ways_are_relied_on_unless_others_are_clearly_better(shifts, by):
+    assert choose_shift({each.by: each for each in shifts}, AGREEMENT).by == by
 
 
 @pytest.mark.parametrize(

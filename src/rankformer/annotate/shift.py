@@ -172,12 +172,7 @@ class Shift:
 
 
 def find_shift(sights: Mapping[str, Sight], together: str) -> Shift:
-    """Find the shift of the cells to be named.
-
-    Ways that see cells differently agree where they are right. So of the shifts that are credible,
-    that by the labels of all ways together is relied on, unless the ways agree more less one that
-    is by the labels of one of them, by over two standard errors. If none is credible, it is the one
-    that overturns the fewest labels.
+    """Find the shift of the cells to be named: see `shifts_by_each` and `choose_shift`.
 
     Parameters
     ----------
@@ -186,7 +181,24 @@ def find_shift(sights: Mapping[str, Sight], together: str) -> Shift:
     together
         What all ways together are called.
     """
-    found = shifts_by_each(sights, together)
+    return choose_shift(shifts_by_each(sights, together), together)
+
+
+def choose_shift(found: Mapping[str, Shift], together: str) -> Shift:
+    """Choose the shift that is relied on.
+
+    Ways that see cells differently agree where they are right. So of the shifts that are credible,
+    that by the labels of all ways together is relied on, unless the ways agree more less one that
+    is by the labels of one of them, by over two standard errors. If none is credible, it is the one
+    that overturns the fewest labels.
+
+    Parameters
+    ----------
+    found
+        By whose labels → the shift.
+    together
+        What all ways together are called.
+    """
     credible = {by: each for by, each in found.items() if each.is_credible}
     if not credible:
         return min(found.values(), key=lambda each: each.overturned)

@@ -14,13 +14,7 @@ from numpy.typing import NDArray
 
 from rankformer.annotate.neighbours import NeighbourIndex, scale_to_unit
 from rankformer.annotate.profiles import Profiles
-from rankformer.annotate.shift import (
-    ShiftChoice,
-    Sight,
-    Space,
-    find_shift,
-    length_of,
-)
+from rankformer.annotate.shift import ShiftChoice, Sight, Space, find_shift, length_of
 from rankformer.annotate.variable_genes import choose_variable_genes
 from rankformer.annotate.vote import count_votes
 
