@@ -4,7 +4,8 @@ Half of the cells of a set are the reference, at most 1,300, or a third of that 
 up to 600 others are the query. Molecules of both are thinned by a factor for each gene, drawn from
 a log-normal distribution of the width that is given for the query and of half of it for the
 reference. The query may also have fewer molecules, or a response: 150 genes that make up the given
-share of a cell's molecules, with rates that differ between kinds of cells, as after a stimulus.
+share of a cell's molecules, with rates that differ between kinds of cells, as after a stimulus. Or
+it has cells of the commonest kind alone, as after sorting.
 
 For each: macro-F1 of the mean of all three ways, of the cells as they are, and less the shift as
 the labels of the regression give it, those of all three ways, and those that `rankformer annotate`
@@ -40,11 +41,15 @@ RULES = ("as they are", "by the regression", "by all three", "before", "now")
 
 @dataclass(frozen=True)
 class Effect:
-    """A batch effect: the width of the genes' factors, the depth, and the share of a response."""
+    """A batch effect: the width of the genes' factors, the depth, the share of a response.
+
+    And whether the query was sorted, so that all of its cells are of one kind.
+    """
 
     width: float
     depth: float = 1.0
     response: float = 0.0
+    is_sorted: bool = False
 
 
 EFFECTS = {
@@ -53,6 +58,7 @@ EFFECTS = {
     "genes, 0.4, 0.3 of the depth": Effect(0.4, depth=0.3),
     "genes, 0.3, response of 0.1": Effect(0.3, response=0.1),
     "genes, 0.5, response of 0.3": Effect(0.5, response=0.3),
+    "genes, 0.4, one kind": Effect(0.4, is_sorted=True),
 }  # fmt: skip
 
 
@@ -97,7 +103,11 @@ def simulate(cells: ad.AnnData, effect: Effect, draw: int) -> tuple[ad.AnnData, 
     half = min(cells.n_obs // 2, MOST_REFERENCE)
     n_reference = half if draw % 2 == 0 else max(250, half // 3)
     reference = cells[np.sort(order[:n_reference])].copy()
-    query = cells[np.sort(order[half : half + MOST_QUERY])].copy()
+    others = order[half:]
+    if effect.is_sorted:
+        labels = cells.obs["label"].iloc[others]
+        others = others[(labels == labels.mode()[0]).to_numpy()]
+    query = cells[np.sort(others[:MOST_QUERY])].copy()
     for side, width, depth in (
         (query, effect.width, effect.depth),
         (reference, effect.width / 2, 1.0),
